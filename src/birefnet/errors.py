@@ -1,0 +1,26 @@
+"""Errors that users meet; each message is one sentence that says what came, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class BiRefNetError(ValueError):
+    """Base of every error this package raises for bad input."""
+
+
+class ImageError(BiRefNetError):
+    """A picture that cannot be read, is too large, or has an unusable shape."""
+
+
+class WeightsError(BiRefNetError):
+    """A checkpoint that cannot be found, fetched, verified or fitted to a network."""
+
+
+class DeviceError(BiRefNetError):
+    """A device or precision that was asked for and is not there."""
+
+
+class MissingExtraError(BiRefNetError, ImportError):
+    """A feature whose optional dependencies are not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra '{extra}': pip install 'birefnet[{extra}]'")
