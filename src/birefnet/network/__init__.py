@@ -1,0 +1,1 @@
+"""The paper: encoder, decoder, blocks and the builder that turns a `NetworkConfig` into a module."""

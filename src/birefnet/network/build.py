@@ -1,0 +1,92 @@
+"""The only place that turns names into modules."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from birefnet.network.backbones import BACKBONES, build_backbone
+from birefnet.network.birefnet import BiRefNet
+from birefnet.network.blocks import (
+    BlockFactory,
+    ReconstructionBlock,
+    ResidualPair,
+    deformable_aspp,
+    plain_aspp,
+)
+from birefnet.network.config import NetworkConfig, preset
+from birefnet.network.decoder import Decoder
+from birefnet.network.encoder import Encoder
+
+__all__ = ["BACKBONES", "build_network"]
+
+
+def build_network(config: NetworkConfig | str) -> BiRefNet:
+    """A new network with random weights, in training mode.
+
+    Args:
+        config: a configuration, or the name of a preset.
+
+    Raises:
+        ValueError: an unknown preset or backbone; the message lists what exists.
+
+    Example:
+        >>> import torch
+        >>> with torch.device("meta"):  # no memory is spent
+        ...     network = build_network("tiny")
+        >>> network(torch.empty(2, 3, 64, 96, device="meta")).shape
+        torch.Size([2, 1, 64, 96])
+    """
+    if isinstance(config, str):
+        config = preset(config)
+    encoder = Encoder(
+        build_backbone(config.backbone, drop_path=config.drop_path),
+        image_pyramid=config.image_pyramid,
+        context_fusion=config.context_fusion,
+        neck_channels=config.neck_channels,
+    )
+    deepest = encoder.out_channels[-1]
+    squeeze = (
+        _reconstruction_block(config, encoder.context_channels, deepest) if config.squeeze else None
+    )
+    decoder = Decoder(
+        (*encoder.out_channels[:3], deepest if squeeze else encoder.context_channels),
+        _block_factory(config),
+        inward_reference=config.inward_reference,
+        outward_reference=config.outward_reference,
+        multi_scale_supervision=config.multi_scale_supervision,
+        reference_width=config.reference_width,
+        stage_channels=config.stage_channels,
+    )
+    classes = config.auxiliary_classes
+    return BiRefNet(
+        encoder,
+        squeeze,
+        decoder,
+        classifier=nn.Linear(deepest, classes) if classes else None,
+        config=config,
+    )
+
+
+def _attention(config: NetworkConfig) -> nn.Module:
+    channels, width = config.block_width, config.attention_width
+    if config.attention == "deformable":
+        return deformable_aspp(channels, width, config.attention_kernels, config.dropout)
+    if config.attention == "plain":
+        return plain_aspp(channels, width, config.dropout)
+    return nn.Identity()
+
+
+def _reconstruction_block(
+    config: NetworkConfig, in_channels: int, out_channels: int, *, residual: bool = False
+) -> ReconstructionBlock:
+    return ReconstructionBlock(
+        in_channels, out_channels, config.block_width, _attention(config), residual=residual
+    )
+
+
+def _block_factory(config: NetworkConfig) -> BlockFactory:
+    if config.decoder_block == "resnet":
+        return partial(ResidualPair, width=config.block_width)
+    return partial(_reconstruction_block, config, residual=config.decoder_block == "residual")

@@ -1,0 +1,203 @@
+"""Reconstruction module: one bilateral-reference stage, looped from stride 32 to stride 4.
+
+Source: paper Sec. 3.3 and 3.4, Fig. 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from birefnet.network.blocks import (
+    BlockFactory,
+    ImagePatchBlock,
+    OutwardReference,
+    resize,
+    resize_like,
+)
+from birefnet.network.config import InwardReference
+
+
+class StageOutput(NamedTuple):
+    """Features for the next stage, and what training supervises (`None` where a stage has none)."""
+
+    features: Tensor
+    coarse: Tensor | None
+    gradient: Tensor | None
+
+
+class DecoderOutput(NamedTuple):
+    """Coarse logits (deep to shallow, then the final ones) and gradient logits (deep to shallow)."""
+
+    stages: list[Tensor]
+    gradients: list[Tensor]
+
+
+def image_tiles(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut `image` (B,C,H,W) into tiles of `size` (h, w), stacked as channels.
+
+    Channel order: (channel, grid row, grid column), so the result is (B, C·(H/h)·(W/w), h, w).
+    H and W must be multiples of h and w.
+    """
+    batch, channels, height, width = image.shape
+    h, w = size
+    rows, columns = height // h, width // w
+    tiles = image.reshape(batch, channels, rows, h, columns, w).permute(0, 1, 2, 4, 3, 5)
+    return tiles.reshape(batch, channels * rows * columns, h, w)
+
+
+class BilateralReferenceStage(nn.Module):
+    """Lateral sum → inward reference → reconstruction block → outward reference.
+
+    Args:
+        block: reconstruction block from `in_channels` + reference channels to `out_channels`.
+        reference: image-patch block, or `None` without inward reference.
+        lateral: 1x1 convolution of the encoder's map, or `None` at the deepest stage.
+        outward: outward reference on the block's output, or `None`.
+        coarse_head: 1x1 convolution to coarse logits, or `None`.
+        inward: `split` feeds tiles, `whole` the resized image.
+    """
+
+    def __init__(
+        self,
+        block: nn.Module,
+        *,
+        reference: ImagePatchBlock | None,
+        lateral: nn.Conv2d | None,
+        outward: OutwardReference | None,
+        coarse_head: nn.Conv2d | None,
+        inward: InwardReference,
+    ) -> None:
+        super().__init__()
+        self.block = block
+        self.reference = reference
+        self.lateral = lateral
+        self.outward = outward
+        self.coarse_head = coarse_head
+        self.inward = inward
+
+    def forward(
+        self, features: Tensor, encoded: Tensor, image: Tensor, supervised: bool
+    ) -> StageOutput:
+        """`features` of the stage below, the encoder's map of this stage, the source image."""
+        if self.lateral is not None:
+            features = resize_like(features, encoded) + self.lateral(encoded)
+        if self.reference is not None:
+            size = (features.shape[-2], features.shape[-1])
+            source = image_tiles(image, size) if self.inward == "split" else resize(image, size)
+            features = torch.cat([features, self.reference(source)], dim=1)
+        features = self.block(features)
+        coarse = gradient = None
+        if supervised and self.coarse_head is not None:
+            coarse = self.coarse_head(features)
+        if self.outward is not None:
+            features, gradient_features = self.outward(features)
+            if supervised:
+                gradient = self.outward.prediction(gradient_features)
+        return StageOutput(features, coarse, gradient)
+
+
+class Decoder(nn.Module):
+    """Four bilateral-reference stages and the full-size head.
+
+    Args:
+        encoder_channels: of x1..x4 (shallow to deep), x4 as squeezed.
+        make_block: makes a reconstruction block from its channel counts.
+        stage_channels: output channels of the stages, deep to shallow; `None`: c3, c2, c1, c1 // 2.
+    """
+
+    def __init__(
+        self,
+        encoder_channels: Sequence[int],
+        make_block: BlockFactory,
+        *,
+        inward_reference: InwardReference = "split",
+        outward_reference: bool = True,
+        multi_scale_supervision: bool = True,
+        reference_width: int = 64,
+        stage_channels: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        c1, c2, c3, c4 = encoder_channels
+        outputs = stage_channels or (c3, c2, c1, max(c1 // 2, 1))
+        inputs = (c4, *outputs[:3])
+        encoded = (c4, c3, c2, c1)
+        # The released networks size the references of stages 4 and 3 alike, by c4.
+        references = [max(c // 8, 1) for c in (c4, c4, c3, c2, c1)]
+        if inward_reference == "none":
+            references = [0] * 5
+        stages = []
+        for i in range(4):
+            tiles = (32 >> i) ** 2 if inward_reference == "split" else 1
+            shallowest = i == 3
+            stages.append(
+                BilateralReferenceStage(
+                    make_block(inputs[i] + references[i], outputs[i]),
+                    reference=ImagePatchBlock(3 * tiles, references[i], reference_width)
+                    if references[i]
+                    else None,
+                    lateral=nn.Conv2d(encoded[i], inputs[i], 1) if i else None,
+                    outward=OutwardReference(outputs[i])
+                    if outward_reference and not shallowest
+                    else None,
+                    coarse_head=nn.Conv2d(outputs[i], 1, 1)
+                    if multi_scale_supervision and not shallowest
+                    else None,
+                    inward=inward_reference,
+                )
+            )
+        self.stages = nn.ModuleList(stages)
+        self.head_reference = (
+            ImagePatchBlock(3, references[4], reference_width) if references[4] else None
+        )
+        self.head = nn.Conv2d(outputs[3] + references[4], 1, 1)
+
+    def forward(
+        self,
+        squeezed: Tensor,
+        maps: Sequence[Tensor],
+        image: Tensor,
+        *,
+        supervised: bool = False,
+    ) -> DecoderOutput:
+        """From the squeezed x4, the encoder's maps x1..x4 and the image (B,3,H,W) to logits.
+
+        Returns the final logits (B,1,H,W) as last of `stages`; the coarse logits and the gradient
+        logits, each at its stage's size, only when `supervised`.
+        """
+        features = squeezed
+        coarse: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for stage, encoded in zip(self.stages, reversed(maps), strict=True):
+            out: StageOutput = stage(features, encoded, image, supervised)
+            features = out.features
+            coarse += [] if out.coarse is None else [out.coarse]
+            gradients += [] if out.gradient is None else [out.gradient]
+        features = resize_like(features, image)
+        if self.head_reference is not None:
+            features = torch.cat([features, self.head_reference(image)], dim=1)
+        return DecoderOutput([*coarse, self.head(features)], gradients)
+
+
+def laplacian(image: Tensor) -> Tensor:
+    """Laplacian (B,1,H,W) of the channel mean of `image` (B,C,H,W), border reflected.
+
+    The 5x5 kernel has ones around −24, divided by the sum of its absolute values, 48, so the
+    result is a 5x5 box mean and the pixel itself, weighted 25/48.
+    """
+    grey = F.pad(image.mean(dim=1, keepdim=True), (2, 2, 2, 2), mode="reflect")
+    mean = F.avg_pool2d(grey, 5, stride=1)
+    return (mean - grey[:, :, 2:-2, 2:-2]) * (25.0 / 48.0)
+
+
+def official_gradient_label(image: Tensor, coarse: Tensor) -> Tensor:
+    """Gradient label (B,1,H,W) before the sigmoid, as the released code trains the outward reference.
+
+    The Laplacian of the normalised `image` (B,3,H,W), masked by the coarse logits (B,1,h,w)
+    resized to the image. The paper masks with a dilated prediction instead.
+    """
+    return laplacian(image) * resize_like(coarse, image)
