@@ -1,4 +1,4 @@
-"""Errors that users meet; each message is one sentence that says what came, what was expected and what to do."""
+"""Errors that users meet; a message is one sentence: what came, what was expected, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal numbers: every reference file, with the deterministic weights of tests/reference/fill.py."""
+"""Equal numbers: each reference file, with the deterministic weights of reference/fill.py."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The paper: encoder, decoder, blocks and the builder that turns a `NetworkConfig` into a module."""
+"""The paper: encoder, decoder, blocks, and the builder that turns a configuration into a module."""

@@ -26,8 +26,8 @@ class NetworkConfig:
             (paper Table 3, IPT): `cat` doubles the channels, `add` sums, `none` skips it.
         context_fusion: resize x1, x2, x3 to x4 and concatenate them before it (Table 3, CFF).
         squeeze: put one decoder block between encoder and decoder.
-        decoder_block: `basic` is the reconstruction block (Table 2, RM); `residual` adds a projected
-            shortcut to it; `resnet` is the paper's baseline, two ordinary residual blocks.
+        decoder_block: `basic` is the reconstruction block (Table 2, RM); `residual` adds a
+            projected shortcut to it; `resnet` is the paper's baseline, two residual blocks.
         attention: multi-context module inside a block: `deformable` (the paper's), `plain` (dilated
             ASPP) or `none`.
         inward_reference: tiles of the source image at its own resolution (`split`), the whole image
@@ -80,8 +80,8 @@ class NetworkConfig:
             raise ValueError(f"auxiliary_classes must be 0 or more, got {self.auxiliary_classes}")
         if self.outward_reference and not self.multi_scale_supervision:
             raise ValueError(
-                "outward_reference=True needs multi_scale_supervision=True: its target is masked by "
-                "the coarse maps; switch both off, or keep both"
+                "outward_reference=True needs multi_scale_supervision=True, for its target is masked "
+                "by the coarse maps; switch both off, or keep both"
             )
         for name in ("attention_kernels", "stage_channels", "neck_channels"):
             value = getattr(self, name)
@@ -109,6 +109,22 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "inward_reference": get_args(InwardReference),
 }
 
+_BACKBONES = (
+    "swin_v1_l",
+    "swin_v1_b",
+    "swin_v1_s",
+    "swin_v1_t",
+    "pvt_v2_b0",
+    "pvt_v2_b1",
+    "pvt_v2_b2",
+    "pvt_v2_b5",
+    "vgg16",
+    "vgg16bn",
+    "resnet50",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)
 _SWIN_L_CHANNELS = (192, 384, 768, 1536)
 _SLIM = NetworkConfig(
     block_width=32,
@@ -120,13 +136,7 @@ _SLIM = NetworkConfig(
 )
 
 PRESETS: dict[str, NetworkConfig] = {
-    **{
-        name: NetworkConfig(backbone=name)
-        for name in (
-            "swin_v1_l swin_v1_b swin_v1_s swin_v1_t pvt_v2_b0 pvt_v2_b1 pvt_v2_b2 pvt_v2_b5 vgg16 "
-            "vgg16bn resnet50 efficientnet_lite0 efficientnet_lite1 efficientnet_lite2"
-        ).split()
-    },
+    **{name: NetworkConfig(backbone=name) for name in _BACKBONES},
     **{
         f"dinov3_{size}": NetworkConfig(
             backbone=f"timm:vit_{timm_size}_patch16_dinov3", neck_channels=_SWIN_L_CHANNELS
@@ -142,6 +152,7 @@ PRESETS: dict[str, NetworkConfig] = {
     # Ablations of the paper, on its own encoder. Table 2: components.
     "ablation_baseline": NetworkConfig(
         decoder_block="resnet",
+        attention="plain",
         inward_reference="none",
         outward_reference=False,
         image_pyramid="none",

@@ -31,7 +31,7 @@ class StageOutput(NamedTuple):
 
 
 class DecoderOutput(NamedTuple):
-    """Coarse logits (deep to shallow, then the final ones) and gradient logits (deep to shallow)."""
+    """Coarse logits, deep to shallow, then the final ones; gradient logits, deep to shallow."""
 
     stages: list[Tensor]
     gradients: list[Tensor]
@@ -195,7 +195,7 @@ def laplacian(image: Tensor) -> Tensor:
 
 
 def official_gradient_label(image: Tensor, coarse: Tensor) -> Tensor:
-    """Gradient label (B,1,H,W) before the sigmoid, as the released code trains the outward reference.
+    """Gradient label (B,1,H,W), before the sigmoid, as in the released training code.
 
     The Laplacian of the normalised `image` (B,3,H,W), masked by the coarse logits (B,1,h,w)
     resized to the image. The paper masks with a dilated prediction instead.
