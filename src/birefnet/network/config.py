@@ -80,8 +80,8 @@ class NetworkConfig:
             raise ValueError(f"auxiliary_classes must be 0 or more, got {self.auxiliary_classes}")
         if self.outward_reference and not self.multi_scale_supervision:
             raise ValueError(
-                "outward_reference=True needs multi_scale_supervision=True, for its target is masked "
-                "by the coarse maps; switch both off, or keep both"
+                "outward_reference=True needs multi_scale_supervision=True: its target is "
+                "masked by the coarse maps; switch both off, or keep both"
             )
         for name in ("attention_kernels", "stage_channels", "neck_channels"):
             value = getattr(self, name)
