@@ -1,0 +1,1 @@
+"""Pixels in, pixels out: decode, resize, estimate the foreground, compose, encode. No torch."""
