@@ -5,7 +5,7 @@ Source: paper Sec. 3.3 and 3.4, Fig. 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -169,18 +169,30 @@ class Decoder(nn.Module):
         Returns the final logits (B,1,H,W) as last of `stages`; the coarse logits and the gradient
         logits, each at its stage's size, only when `supervised`.
         """
-        features = squeezed
-        coarse: list[Tensor] = []
-        gradients: list[Tensor] = []
-        for stage, encoded in zip(self.stages, reversed(maps), strict=True):
-            out: StageOutput = stage(features, encoded, image, supervised)
-            features = out.features
-            coarse += [] if out.coarse is None else [out.coarse]
-            gradients += [] if out.gradient is None else [out.gradient]
+        features, coarse, gradients = run_stages(self.stages, squeezed, maps, image, supervised)
         features = resize_like(features, image)
         if self.head_reference is not None:
             features = torch.cat([features, self.head_reference(image)], dim=1)
         return DecoderOutput([*coarse, self.head(features)], gradients)
+
+
+def run_stages(
+    stages: Iterable[nn.Module],
+    squeezed: Tensor,
+    maps: Sequence[Tensor],
+    image: Tensor,
+    supervised: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Loop the stages, deep to shallow: the last features, the coarse logits, the gradients."""
+    features = squeezed
+    coarse: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for stage, encoded in zip(stages, reversed(maps), strict=True):
+        out: StageOutput = stage(features, encoded, image, supervised)
+        features = out.features
+        coarse += [] if out.coarse is None else [out.coarse]
+        gradients += [] if out.gradient is None else [out.gradient]
+    return features, coarse, gradients
 
 
 def laplacian(image: Tensor) -> Tensor:
