@@ -14,8 +14,8 @@ Every step is an identity of real arithmetic, so outputs differ by rounding only
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
