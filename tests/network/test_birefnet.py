@@ -49,9 +49,9 @@ def test_every_preset_builds_on_the_meta_device(name: str) -> None:
 def test_every_switch_trains_one_step_at_batch_size_one(change: dict[str, object]) -> None:
     torch.manual_seed(0)
     network = build_network(replace(TINY, **change))
-    out = network(torch.randn(1, 3, 64, 32), supervised=True)
+    out = network(torch.randn(1, 3, 128, 96), supervised=True)
     assert isinstance(out, SupervisedOutput)
-    assert out.logits.shape == (1, 1, 64, 32)
+    assert out.logits.shape == (1, 1, 128, 96)
     total = sum((x.mean() for x in [*out.stages, *out.gradients]), torch.zeros(()))
     if out.classes is not None:
         assert out.classes.shape == (1, 219)
