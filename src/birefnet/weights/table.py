@@ -1,0 +1,58 @@
+"""Released checkpoints by name: `CHECKPOINTS`, and the names that find them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+from birefnet.errors import WeightsError
+from birefnet.weights.catalogue import ENTRIES
+from birefnet.weights.records import Checkpoint, Score
+
+__all__ = ["CHECKPOINTS", "Checkpoint", "Score", "find", "lookup"]
+
+CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({entry.name: entry for entry in ENTRIES})
+
+
+def _names(checkpoint: Checkpoint) -> Iterator[str]:
+    yield checkpoint.name
+    yield from checkpoint.aliases
+    if checkpoint.repo:
+        yield checkpoint.repo
+        yield checkpoint.repo.rpartition("/")[2]
+    if checkpoint.filename != "model.safetensors":
+        yield checkpoint.filename
+        yield PurePosixPath(checkpoint.filename).stem
+
+
+def _index() -> dict[str, str]:
+    index: dict[str, str] = {}
+    for checkpoint in ENTRIES:
+        for name in _names(checkpoint):
+            index.setdefault(name.lower(), checkpoint.name)
+    return index
+
+
+_INDEX = _index()
+
+
+def lookup(name: str) -> Checkpoint | None:
+    """The checkpoint that `name` means, or `None`.
+
+    Takes names, aliases, Hugging Face ids and the file names of releases, in any case of letters.
+    """
+    found = _INDEX.get(name.lower())
+    return None if found is None else CHECKPOINTS[found]
+
+
+def find(name: str) -> Checkpoint:
+    """As `lookup`, but an unknown name is a `WeightsError` that lists what is near."""
+    found = lookup(name)
+    if found is None:
+        near = difflib.get_close_matches(name.lower(), _INDEX, n=3, cutoff=0.5)
+        short = [c.name for c in ENTRIES if c.kind == "network" and c.repo]
+        hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(short)}"
+        raise WeightsError(f"no model is called {name!r}; {hint} (`birefnet models list`)")
+    return found
