@@ -1,0 +1,246 @@
+"""Encode pixels, masks and animations, and put files in place without half-written states."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.picture import to_uint8, to_uint16
+from birefnet.imaging.png import write_apng, write_png
+from birefnet.imaging.tiff import write_tiff
+
+FORMATS = ("png", "webp", "jpeg", "tiff", "avif")
+ANIMATIONS = ("gif", "webp", "apng")
+
+_ALIASES = {"jpg": "jpeg", "tif": "tiff"}
+_DEFAULT_QUALITY = {"jpeg": 95, "webp": 90, "avif": 80}
+_LONGEST_SIDE = {"jpeg": 65535, "webp": 16383, "avif": 65536}
+_GIF_CLEAR = 255  # palette entry of transparent pixels
+
+Frame = tuple[NDArray, NDArray | None, int]
+
+
+def encode(
+    pixels: NDArray,
+    alpha: NDArray | None = None,
+    *,
+    format: str = "png",
+    quality: int | None = None,
+    bits: Literal[8, 16] = 8,
+    icc_profile: bytes | None = None,
+    lossless: bool | None = None,
+) -> bytes:
+    """Encode a picture or a mask.
+
+    Args:
+        pixels: H x W x 3 RGB, or H x W (a mask), uint8, uint16, bool, or float in [0, 1].
+        alpha: H x W of the same kinds, not multiplied into `pixels`; None for none.
+        format: png, webp, jpeg, tiff, or avif where Pillow was built with it.
+        quality: 1 to 100 for jpeg, webp and avif; None for 95, 90 and 80.
+        bits: 8, or 16 for png and tiff.
+        icc_profile: profile of these very pixels, written along.
+        lossless: of webp and avif; None means masks only. A webp's alpha is always lossless.
+
+    Raises:
+        BiRefNetError: the format cannot hold what is asked for.
+    """
+    format = _ALIASES.get(format.lower(), format.lower())
+    if format not in FORMATS:
+        raise BiRefNetError(f"format is {format!r}; choose one of {', '.join(FORMATS)}.")
+    if bits not in (8, 16) or (bits == 16 and format not in ("png", "tiff")):
+        raise BiRefNetError(f"{format} with {bits} bits cannot be written; 16 need png or tiff.")
+    _check_shapes(pixels, alpha)
+    if format == "jpeg" and alpha is not None:
+        raise BiRefNetError(
+            "a JPEG holds no transparency: it needs a background, or choose png or webp."
+        )
+    samples = _stack(pixels, alpha, bits)
+    if format == "png":
+        return write_png(samples, icc_profile)
+    if format == "tiff":
+        return write_tiff(samples, icc_profile)
+    return _encode_with_pillow(samples, format, quality, icc_profile, lossless)
+
+
+def encode_animation(
+    frames: Iterable[Frame],
+    *,
+    format: str = "webp",
+    quality: int | None = None,
+    lossless: bool = False,
+    loop: int = 0,
+) -> bytes:
+    """Encode frames of one size, drawn one at a time.
+
+    Args:
+        frames: (pixels, alpha or None, duration [ms]) each, as for `encode`.
+        format: gif (alpha becomes all or nothing at one half), webp or apng.
+        quality: 1 to 100, of lossy webp; None for 90.
+        lossless: of webp.
+        loop: how often it plays; 0 for ever.
+
+    Raises:
+        BiRefNetError: no frames, or frames of different sizes.
+    """
+    format = format.lower()
+    if format not in ANIMATIONS:
+        raise BiRefNetError(f"format is {format!r}; choose one of {', '.join(ANIMATIONS)}.")
+    drawn = _rgba_frames(frames)
+    first = next(drawn, None)
+    if first is None:
+        raise BiRefNetError("the animation has no frames; give at least one.")
+    drawn = chain([first], drawn)
+    if format == "apng":
+        return write_apng(drawn, loop)
+    durations: list[int] = []  # grows as Pillow draws the frames
+
+    def images() -> Iterator[Image.Image]:
+        for rgba, duration in drawn:
+            durations.append(duration)
+            yield _gif_frame(rgba) if format == "gif" else Image.fromarray(rgba)
+
+    rest = images()
+    options: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": durations}
+    if format == "gif":
+        options |= {"disposal": 2, "optimize": False}
+    else:
+        options |= {"quality": _check_quality(quality, format), "lossless": lossless, "method": 2}
+    buffer = io.BytesIO()
+    next(rest).save(buffer, format.upper(), loop=loop, **options)
+    return buffer.getvalue()
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that readers find the old one or the new one, never a part.
+
+    A temporary name in the same folder is written, flushed to disk and renamed; it is removed on
+    failure. Devices and pipes are written directly. Raises OSError as `open` does.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)  # raises for a folder
+        return
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    # mkstemp would make the file private; an ordinary open leaves that to the umask.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+
+
+def _check_shapes(pixels: NDArray, alpha: NDArray | None) -> None:
+    if 0 in pixels.shape or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise BiRefNetError(f"got pixels of shape {pixels.shape}; expected H x W x 3, or H x W.")
+    if alpha is not None and alpha.shape != pixels.shape[:2]:
+        raise BiRefNetError(
+            f"alpha has shape {alpha.shape}, the pixels {pixels.shape[:2]}; they must agree."
+        )
+
+
+def _stack(pixels: NDArray, alpha: NDArray | None, bits: int) -> NDArray:
+    """Grey, grey and alpha, RGB or RGBA of the wanted depth."""
+    convert = to_uint8 if bits == 8 else to_uint16
+    colour = convert(pixels)
+    if alpha is None:
+        return colour
+    return np.dstack([colour, convert(alpha)])
+
+
+def _check_quality(quality: int | None, format: str) -> int:
+    if quality is None:
+        return _DEFAULT_QUALITY[format]
+    if not 1 <= quality <= 100:
+        raise BiRefNetError(f"quality is {quality}; give 1 to 100.")
+    return quality
+
+
+def _encode_with_pillow(
+    samples: NDArray[np.uint8],
+    format: str,
+    quality: int | None,
+    icc_profile: bytes | None,
+    lossless: bool | None,
+) -> bytes:
+    if format == "avif" and not features.check("avif"):
+        raise BiRefNetError("this Pillow was built without AVIF; choose png or webp.")
+    if max(samples.shape[:2]) > _LONGEST_SIDE[format]:
+        raise BiRefNetError(
+            f"the picture's longer side is {max(samples.shape[:2])} pixels; {format} holds "
+            f"{_LONGEST_SIDE[format]}, png and tiff more."
+        )
+    is_mask = samples.ndim == 2
+    quality = _check_quality(quality, format)
+    options: dict[str, Any] = {"quality": quality}
+    if lossless if lossless is not None else is_mask:
+        options = _LOSSLESS.get(format, options)
+    elif format == "webp":
+        options |= {"alpha_quality": 100, "method": 3}
+    elif format == "jpeg" and quality >= 90:
+        options["subsampling"] = 0
+    if icc_profile:
+        options["icc_profile"] = icc_profile
+    image = Image.fromarray(samples)
+    if format != "jpeg" and image.mode in ("L", "LA"):
+        image = image.convert("RGB" if image.mode == "L" else "RGBA")
+    buffer = io.BytesIO()
+    image.save(buffer, format.upper(), **options)
+    return buffer.getvalue()
+
+
+_LOSSLESS: dict[str, dict[str, Any]] = {
+    # `quality` is the effort here; more buys a few hundredths of the size for many times the time.
+    "webp": {"lossless": True, "quality": 20, "method": 0},
+    "avif": {"quality": 100, "subsampling": "4:4:4"},
+}
+
+
+def _rgba_frames(frames: Iterable[Frame]) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """RGBA pixels and durations of frames, which must agree in size."""
+    size: tuple[int, ...] | None = None
+    for index, (pixels, alpha, duration) in enumerate(frames):
+        _check_shapes(pixels, alpha)
+        size = size or pixels.shape[:2]
+        if pixels.shape[:2] != size:
+            raise BiRefNetError(
+                f"frame {index} is {pixels.shape[1]} x {pixels.shape[0]}, the first {size[1]} x "
+                f"{size[0]}; the frames of an animation must agree."
+            )
+        colour = to_uint8(pixels)
+        if colour.ndim == 2:
+            colour = np.repeat(colour[..., None], 3, axis=2)
+        opacity = np.full(size, 255, np.uint8) if alpha is None else to_uint8(alpha)
+        yield np.dstack([colour, opacity]), min(max(1, round(duration)), 65535)
+
+
+def _gif_frame(rgba: NDArray[np.uint8]) -> Image.Image:
+    """255 colours of the visible pixels, and one transparent entry."""
+    colour, is_clear = rgba[..., :3], rgba[..., 3] < 128
+    if is_clear.any() and not is_clear.all():
+        # Hidden colours must not take places in the palette.
+        colour = np.where(is_clear[..., None], colour[~is_clear].mean(axis=0), colour)
+    image = Image.fromarray(colour.astype(np.uint8)).quantize(255, dither=Image.Dither.NONE)
+    image.paste(_GIF_CLEAR, mask=Image.fromarray(is_clear))
+    image.info["transparency"] = _GIF_CLEAR
+    return image

@@ -1,0 +1,63 @@
+"""Which files are pictures: suffixes, and formats by their first bytes. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePath
+
+SUFFIXES: dict[str, str] = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".png": "png",
+    ".apng": "png",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".bmp": "bmp",
+    ".dib": "bmp",
+    ".gif": "gif",
+    ".avif": "avif",
+    ".heic": "heif",
+    ".heif": "heif",
+    ".hif": "heif",
+}
+"""Suffixes that `decode` reads, in lower case, and their formats."""
+
+READABLE = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC"
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"BM", "bmp"),
+)
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether the suffix is one that `decode` reads; the file is not opened."""
+    return PurePath(path).suffix.lower() in SUFFIXES
+
+
+def sniff(data: bytes) -> str | None:
+    """Format of an encoded picture by its first bytes, whatever its name; None if unknown."""
+    for signature, name in _SIGNATURES:
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        size = min(int.from_bytes(data[:4], "big"), 256)
+        brands = {data[start : start + 4] for start in (8, *range(16, size, 4))}
+        if brands & {b"avif", b"avis"}:
+            return "avif"
+        if brands & _HEIF_BRANDS or b"mif1" in brands or b"msf1" in brands:
+            return "heif"
+    return None

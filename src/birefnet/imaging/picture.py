@@ -1,0 +1,98 @@
+"""A decoded picture, what may be decoded at all, and the conversions between depths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What `decode` refuses before it decodes a pixel.
+
+    Attributes:
+        max_bytes: of the encoded file.
+        max_pixels: width x height of a frame.
+        max_frames: of an animation, where all its frames are asked for.
+    """
+
+    max_bytes: int = 256 * 2**20
+    max_pixels: int = 200_000_000
+    max_frames: int = 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture: upright, RGB, sRGB.
+
+    Attributes:
+        pixels: H x W x 3, uint8, or uint16 where the source holds more than 8 bits.
+        alpha: the source's own alpha, float32 H x W in [0, 1]; None where it has none or is opaque.
+            Colours are not multiplied by it.
+        icc_profile: the profile that the source carried, for those who want it kept.
+        duration_ms: how long this frame of an animation is shown; None for a still picture.
+        name: of the source, for messages.
+    """
+
+    pixels: NDArray
+    alpha: NDArray[np.float32] | None = None
+    icc_profile: bytes | None = None
+    duration_ms: int | None = None
+    name: str | None = None
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    def rgb8(self) -> NDArray[np.uint8]:
+        """Pixels as uint8 H x W x 3, rounded."""
+        return to_uint8(self.pixels)
+
+
+def to_uint8(values: NDArray) -> NDArray[np.uint8]:
+    """Round to 8 bits: from uint16, bool, or float in [0, 1] (clipped); uint8 comes back as is."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == np.uint16:
+        # Exact rounding of v / 257 in 32-bit integers; the float way costs twice the memory.
+        return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
+    return _round(values, 255).astype(np.uint8)
+
+
+def to_uint16(values: NDArray) -> NDArray[np.uint16]:
+    """Scale to 16 bits: from uint8, bool, or float in [0, 1] (clipped); uint16 comes back as is."""
+    if values.dtype == np.uint16:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint16) * np.uint16(65535)
+    if values.dtype == np.uint8:
+        return values.astype(np.uint16) * np.uint16(257)
+    return _round(values, 65535).astype(np.uint16)
+
+
+def to_float(values: NDArray) -> NDArray[np.float32]:
+    """Scale uint8, uint16 or bool to float32 in [0, 1]; floats are only converted."""
+    if values.dtype == np.bool_ or values.dtype.kind == "f":
+        return values.astype(np.float32, copy=False)
+    out = values.astype(np.float32)
+    out *= np.float32(1 / np.iinfo(values.dtype).max)
+    return out
+
+
+def _round(values: NDArray, full_scale: int) -> NDArray[np.float32]:
+    if values.dtype.kind != "f":
+        raise ImageError(f"got pixels of type {values.dtype}; expected uint8, uint16 or float.")
+    scaled = values.astype(np.float32)
+    scaled *= full_scale
+    scaled += 0.5  # truncation follows, so this rounds
+    return np.clip(scaled, 0, full_scale, out=scaled)

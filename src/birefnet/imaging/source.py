@@ -1,0 +1,115 @@
+"""What a picture may be given as, how its bytes are read, and what is refused before decoding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeAlias
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from birefnet.errors import ImageError
+from birefnet.imaging.picture import Limits
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
+"""A path, an encoded file as bytes or open binary file, a Pillow image, or an array: H x W,
+H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
+
+
+def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
+    """The encoded bytes of a path, bytes or binary file, and a name for messages."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data, name = bytes(source), "the picture"
+    elif isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        data = _read_file(name, limits)
+    elif hasattr(source, "read"):
+        name = str(getattr(source, "name", "the stream"))
+        data = source.read(limits.max_bytes + 1)
+        if not isinstance(data, bytes):
+            raise ImageError(f"{name} gives text; open it in binary mode ('rb').")
+    else:
+        raise ImageError(
+            f"got a {type(source).__name__}; expected a path, bytes, a binary file, a Pillow image "
+            "or a numpy array."
+        )
+    if len(data) > limits.max_bytes:
+        raise ImageError(f"{name} is larger than {limits.max_bytes:,} bytes, the limit.")
+    if not data:
+        raise ImageError(f"{name} is empty.")
+    return data, name
+
+
+def _read_file(path: str, limits: Limits) -> bytes:
+    if path.startswith(("http://", "https://")):
+        raise ImageError(f"{path} is an address; download it first and give its bytes.")
+    if os.path.isdir(path):
+        raise ImageError(f"{path} is a folder; give a file.")
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limits.max_bytes:
+                raise ImageError(
+                    f"{path} has {size:,} bytes; at most {limits.max_bytes:,} are read."
+                )
+            # Pipes and devices have size 0; `read` would reserve as much as it is asked for.
+            return file.read((size or limits.max_bytes) + 1)
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist.") from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path!r} cannot be opened: {reason}.") from None
+
+
+def check_pixels(width: int, height: int, limits: Limits, name: str) -> None:
+    """Refuse empty pictures and those beyond the limit."""
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} is {width} x {height} pixels; it needs at least 1 x 1.")
+    if width * height > limits.max_pixels:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels; at most {limits.max_pixels:,} are accepted."
+        )
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of the canvas from the header (RFC 9649)."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        return (
+            int.from_bytes(body[4:7], "little") + 1,
+            int.from_bytes(body[7:10], "little") + 1,
+        )
+    if kind == b"VP8L":
+        packed = int.from_bytes(body[1:5], "little")
+        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return (
+            int.from_bytes(body[6:8], "little") & 0x3FFF,
+            int.from_bytes(body[8:10], "little") & 0x3FFF,
+        )
+    return None
+
+
+def png_depth(data: bytes) -> int:
+    """Bits of a sample, from the header; 0 if that is out of place."""
+    return data[24] if data[12:16] == b"IHDR" else 0
+
+
+@contextmanager
+def one_sentence(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises over damaged or hostile bytes into an `ImageError`."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise nearly every type there is
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ImageError(
+            f"{name} cannot be decoded, it is damaged or cut short ({lines[0].rstrip('.')})."
+        ) from error
