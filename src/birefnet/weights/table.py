@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -47,12 +47,15 @@ def lookup(name: str) -> Checkpoint | None:
     return None if found is None else CHECKPOINTS[found]
 
 
-def find(name: str) -> Checkpoint:
-    """As `lookup`, but an unknown name is a `WeightsError` that lists what is near."""
+def find(name: str, others: Sequence[str] = ()) -> Checkpoint:
+    """As `lookup`, but an unknown name is a `WeightsError` that lists what is near.
+
+    `others` are names that are known besides those of the table.
+    """
     found = lookup(name)
     if found is None:
-        near = difflib.get_close_matches(name.lower(), _INDEX, n=3, cutoff=0.5)
-        short = [c.name for c in ENTRIES if c.kind == "network" and c.repo]
+        near = difflib.get_close_matches(name.lower(), [*others, *_INDEX], n=3, cutoff=0.5)
+        short = [*others, *(c.name for c in ENTRIES if c.kind == "network" and c.repo)]
         hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(short)}"
         raise WeightsError(f"no model is called {name!r}; {hint} (`birefnet models list`)")
     return found

@@ -1,0 +1,45 @@
+"""Weights: known by name, fetched and verified, read without running their code, written anew."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from birefnet.weights.checkpoint import Loaded, load_checkpoint
+    from birefnet.weights.detect import detect_config
+    from birefnet.weights.download import fetch
+    from birefnet.weights.save import save_directory
+    from birefnet.weights.source import bundled_names
+    from birefnet.weights.table import CHECKPOINTS, Checkpoint
+
+__all__ = [
+    "CHECKPOINTS",
+    "Checkpoint",
+    "Loaded",
+    "bundled_names",
+    "detect_config",
+    "fetch",
+    "load_checkpoint",
+    "save_directory",
+]
+
+# Looked up on first use, so that the table can be read without loading torch.
+_HOMES = {
+    "CHECKPOINTS": "table",
+    "Checkpoint": "table",
+    "Loaded": "checkpoint",
+    "bundled_names": "source",
+    "detect_config": "detect",
+    "fetch": "download",
+    "load_checkpoint": "checkpoint",
+    "save_directory": "save",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'birefnet.weights' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"birefnet.weights.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

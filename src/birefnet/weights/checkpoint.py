@@ -1,0 +1,211 @@
+"""Load a network, from wherever and in whatever layout its weights come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from birefnet.errors import WeightsError
+from birefnet.network.birefnet import BiRefNet
+from birefnet.network.config import NetworkConfig
+from birefnet.weights.detect import detect_config
+from birefnet.weights.files import Weights, read_weights
+from birefnet.weights.layouts import from_official, is_official
+from birefnet.weights.records import Checkpoint
+from birefnet.weights.save import save_directory
+from birefnet.weights.skeleton import empty_network
+from birefnet.weights.source import Source, recognise, resolve, settings_in_metadata
+from birefnet.weights.transfer import Report
+
+if TYPE_CHECKING:
+    from birefnet.imaging.geometry import Preprocess
+
+__all__ = ["Loaded", "assign_weights", "load_checkpoint", "save_directory"]
+
+# Computed by the network itself, and a counter that inference ignores: a file may lack them.
+_INDEX, _COUNTER = "relative_position_index", "num_batches_tracked"
+
+
+@dataclass
+class Loaded:
+    """A network with its weights, and what is known of them.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        config: what it was built from.
+        preprocess: how a picture becomes its input.
+        name: what to call it.
+        licence: of the weights, if known.
+        source: what was asked for, or the address it came from.
+        path: the file of weights, or the first part of a split one.
+        stored_dtype: the floating type that most of the file's numbers have.
+        checkpoint: the table's entry (data note, reported scores), if it is one.
+    """
+
+    network: BiRefNet
+    config: NetworkConfig
+    preprocess: Preprocess
+    name: str
+    licence: str | None
+    source: str
+    path: Path
+    stored_dtype: torch.dtype
+    checkpoint: Checkpoint | None = None
+
+
+def load_checkpoint(
+    source: str | os.PathLike[str],
+    *,
+    config: NetworkConfig | None = None,
+    preprocess: Preprocess | None = None,
+    dtype: torch.dtype | None = torch.float32,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    progress: bool | Report | None = None,
+) -> Loaded:
+    """A network by name, path, Hugging Face id or address. Never runs code from a checkpoint.
+
+    Args:
+        source: a bundled name (`nano`), a name of the table (`general`, `lite`, a release's file
+            name), a file (.safetensors, .pth, .pt) or directory, `owner/name[@revision]` on Hugging
+            Face, or an http(s) address. Only what is not there yet is downloaded.
+        config: the architecture, where the file does not say it and its shapes cannot (see
+            `birefnet.weights.detect`); default: the file's config.json, else its tensors' shapes.
+        preprocess: default: the file's config.json, else the table's entry for it, else stretched
+            to 1024x1024 with ImageNet statistics.
+        dtype: of the floating tensors; `None` keeps what is stored.
+        cache_dir, offline, progress: see `birefnet.weights.download.fetch`.
+
+    Raises:
+        WeightsError: not found, not fetched, damaged, hostile, or not fitting.
+    """
+    found = resolve(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    weights = _read(found.files)
+    settings = found.settings or settings_in_metadata(weights.metadata, found.files[0])
+    tensors = weights.tensors
+    if is_official(tensors):
+        tensors = from_official(tensors)
+    config = config or _config(settings, tensors, found)
+    network = empty_network(config)
+    assign_weights(network, tensors, label=found.name)
+    if dtype is not None:
+        network = network.to(dtype)
+    checkpoint = recognise(found, config.backbone) if not settings else found.checkpoint
+    return Loaded(
+        network=network,
+        config=config,
+        preprocess=preprocess or _preprocess(settings, checkpoint, found),
+        name=found.name,
+        licence=settings.get("licence") or (checkpoint.licence if checkpoint else None),
+        source=str(settings.get("source") or found.origin),
+        path=found.files[0],
+        stored_dtype=_main_dtype(tensors.values()),
+        checkpoint=checkpoint,
+    )
+
+
+def assign_weights(network: BiRefNet, tensors: Mapping[str, Tensor], *, label: str) -> None:
+    """Put `tensors` (by our names) in place of the network's own, without copying.
+
+    Raises:
+        WeightsError: names, shapes or kinds of numbers differ; the first few are named.
+    """
+    expected = network.state_dict()
+    own = {name: t for name, t in expected.items() if name.endswith(_INDEX)}
+    counters = {name: t for name, t in expected.items() if name.endswith(_COUNTER)}
+    given = {
+        # Some writers turn every number into a floating one, the counters too.
+        name: t.to(torch.int64) if name.endswith(_COUNTER) else t
+        for name, t in tensors.items()
+        if not name.endswith(_INDEX)
+    }
+    missing = [n for n in expected if n not in given and not n.endswith((_INDEX, _COUNTER))]
+    unexpected = [n for n in given if n not in expected]
+    both = [n for n in given if n in expected]
+    shapes = [
+        f"{n} is {_shape(given[n])} in place of {_shape(expected[n])}"
+        for n in both
+        if given[n].shape != expected[n].shape
+    ]
+    kinds = [
+        f"{n} is {str(given[n].dtype).removeprefix('torch.')}"
+        for n in both
+        if given[n].is_floating_point() != expected[n].is_floating_point()
+    ]
+    faults = [
+        _listed("missing", missing),
+        _listed("unexpected", unexpected),
+        _listed("of another shape", shapes),
+        _listed("of another type (quantised weights are not read)", kinds),
+    ]
+    if any(faults):
+        raise WeightsError(
+            f"the weights of {label} do not fit a {network.config.backbone} network: "
+            f"{'; '.join(filter(None, faults))}"
+        )
+    network.load_state_dict({**counters, **given, **own}, strict=True, assign=True)
+    valueless = [n for n, t in (*network.named_parameters(), *network.named_buffers()) if t.is_meta]
+    assert not valueless, f"buffers that no checkpoint holds were made by torch.empty: {valueless}"
+
+
+def _read(files: list[Path]) -> Weights:
+    weights = read_weights(files[0])
+    for part in files[1:]:
+        more = read_weights(part).tensors
+        twice = sorted(set(more) & set(weights.tensors))
+        if twice:
+            raise WeightsError(f"{part} repeats {twice[0]!r} of another part")
+        weights.tensors.update(more)
+    return weights
+
+
+def _config(
+    settings: dict[str, Any], tensors: Mapping[str, Tensor], found: Source
+) -> NetworkConfig:
+    if "network" in settings:
+        try:
+            return NetworkConfig.from_dict(settings["network"])
+        except (ValueError, TypeError) as failure:
+            raise WeightsError(f"the config.json of {found.name} is wrong: {failure}") from None
+    try:
+        return detect_config({name: tuple(t.shape) for name, t in tensors.items()})
+    except WeightsError as failure:
+        raise WeightsError(f"{found.files[0]}: {failure}") from None
+
+
+def _preprocess(
+    settings: dict[str, Any], checkpoint: Checkpoint | None, found: Source
+) -> Preprocess:
+    from birefnet.imaging.geometry import Preprocess
+
+    if "preprocess" in settings:
+        try:
+            return Preprocess.from_dict(settings["preprocess"])
+        except (ValueError, TypeError) as failure:
+            raise WeightsError(f"the config.json of {found.name} is wrong: {failure}") from None
+    return checkpoint.preprocess if checkpoint else Preprocess()
+
+
+def _main_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    counts: dict[torch.dtype, int] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
+    return max(counts, key=lambda dtype: counts[dtype], default=torch.float32)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _listed(what: str, names: list[str], limit: int = 3) -> str:
+    if not names:
+        return ""
+    more = ", …" if len(names) > limit else ""
+    return f"{len(names)} {what} ({', '.join(names[:limit])}{more})"

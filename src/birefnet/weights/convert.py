@@ -1,0 +1,75 @@
+"""From one layout of weights to another, without loss."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from birefnet.errors import WeightsError
+from birefnet.network.config import NetworkConfig
+from birefnet.weights.checkpoint import load_checkpoint
+from birefnet.weights.save import DIRECTORIES, LAYOUTS, Layout, save_directory, save_file
+from birefnet.weights.transfer import Report
+
+DTYPES: dict[str, torch.dtype] = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp32": torch.float32,
+}
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    layout: Layout | None = None,
+    dtype: torch.dtype | None = None,
+    config: NetworkConfig | None = None,
+    overwrite: bool = False,
+    offline: bool | None = None,
+    progress: bool | Report | None = None,
+) -> Path:
+    """Write the network `source` to `target` in another layout; returns `target`.
+
+    Every value is kept bit by bit unless `dtype` asks for another type.
+
+    Args:
+        source: anything that `load_checkpoint` takes.
+        target: a directory, or a file for the layouts that are one.
+        layout: see `birefnet.weights.save`; default: by the target's suffix, .pth or .safetensors,
+            and `birefnet` for a directory.
+        dtype: of the floating tensors; default: as stored.
+        config: see `load_checkpoint`.
+        overwrite: replace what is there.
+
+    Raises:
+        WeightsError: the source cannot be loaded, or the target is there or cannot be written.
+    """
+    path = Path(target)
+    layout = layout or _layout_of(path)
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout={layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
+    written = path / "model.safetensors" if layout in DIRECTORIES else path
+    if written.exists() and not overwrite:
+        raise WeightsError(f"{written} is already there: choose another target, or overwrite it")
+    loaded = load_checkpoint(source, config=config, dtype=None, offline=offline, progress=progress)
+    save = save_directory if layout in DIRECTORIES else save_file
+    return save(
+        path,
+        loaded.network,
+        loaded.preprocess,
+        name=loaded.name,
+        licence=loaded.licence,
+        source=loaded.source,
+        dtype=dtype,
+        layout=layout,
+    )
+
+
+def _layout_of(path: Path) -> Layout:
+    suffix = path.suffix.lower()
+    if suffix in (".pth", ".pt"):
+        return "pth"
+    return "safetensors" if suffix == ".safetensors" else "birefnet"

@@ -1,0 +1,245 @@
+"""Find out from the shapes of its tensors how a network is built, whatever its file is called.
+
+What shapes cannot tell: an image pyramid that adds (`image_pyramid="add"`) has the same tensors as
+none at all, so `none` is assumed; dropout and drop path, which only matter in training, get their
+defaults. Pass a configuration where that is not right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from birefnet.errors import WeightsError
+from birefnet.network.backbones import build_backbone
+from birefnet.network.config import (
+    Attention,
+    DecoderBlock,
+    ImagePyramid,
+    InwardReference,
+    NetworkConfig,
+)
+from birefnet.weights.layouts import from_official, is_official
+from birefnet.weights.skeleton import WithoutParameters
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+# Tensors that tell a backbone from all others; `None`: it has none of that name.
+_SIGNATURES: dict[str, dict[str, Shape | None]] = {
+    "swin_v1_l": {"patch_embed.proj.weight": (192, 3, 4, 4)},
+    "swin_v1_b": {"patch_embed.proj.weight": (128, 3, 4, 4)},
+    "swin_v1_s": {
+        "patch_embed.proj.weight": (96, 3, 4, 4),
+        "layers.2.blocks.17.norm1.weight": (384,),
+    },
+    "swin_v1_t": {
+        "patch_embed.proj.weight": (96, 3, 4, 4),
+        "layers.2.blocks.5.norm1.weight": (384,),
+        "layers.2.blocks.6.norm1.weight": None,
+    },
+    "pvt_v2_b0": {"patch_embed1.proj.weight": (32, 3, 7, 7)},
+    "pvt_v2_b1": {"patch_embed1.proj.weight": (64, 3, 7, 7), "block3.2.norm1.weight": None},
+    "pvt_v2_b2": {
+        "patch_embed1.proj.weight": (64, 3, 7, 7),
+        "block3.5.norm1.weight": (320,),
+        "block3.6.norm1.weight": None,
+    },
+    "pvt_v2_b5": {"patch_embed1.proj.weight": (64, 3, 7, 7), "block3.39.norm1.weight": (320,)},
+    "vgg16": {"conv1.0.weight": (64, 3, 3, 3), "conv1.1.running_mean": None},
+    "vgg16bn": {"conv1.0.weight": (64, 3, 3, 3), "conv1.1.running_mean": (64,)},
+    "resnet50": {"conv1.0.weight": (64, 3, 7, 7)},
+    "efficientnet_lite0": {
+        "stem.conv.weight": (32, 3, 3, 3),
+        "blocks.15.project.norm.weight": (320,),
+    },
+    "efficientnet_lite1": {
+        "stem.conv.weight": (32, 3, 3, 3),
+        "blocks.20.project.norm.weight": (320,),
+    },
+    "efficientnet_lite2": {
+        "stem.conv.weight": (32, 3, 3, 3),
+        "blocks.20.project.norm.weight": (352,),
+    },
+}
+_DINOV3 = {384: "small", 768: "base", 1024: "large", 1280: "huge_plus", 4096: "7b"}
+
+
+class _Network(NamedTuple):
+    """Shapes by our names, looked up with words for what is missing."""
+
+    shapes: Shapes
+
+    def get(self, name: str) -> Shape | None:
+        return self.shapes.get(name)
+
+    def has(self, name: str) -> bool:
+        return name in self.shapes
+
+    def channels(self, name: str, axis: int) -> int:
+        """Output (axis 0) or input (axis 1) channels of a convolution that every network has."""
+        shape = self.shapes.get(name)
+        if shape is None or len(shape) < 2:
+            raise WeightsError(
+                f"the weights lack {name!r} (a convolution), so they are not a whole BiRefNet: "
+                "check that the file is complete"
+            )
+        return shape[axis]
+
+
+def detect_config(shapes: Shapes) -> NetworkConfig:
+    """The configuration of the network that has tensors of these names and shapes.
+
+    Args:
+        shapes: of every tensor, by our names or the official ones.
+
+    Raises:
+        WeightsError: not a BiRefNet, an unknown backbone, or one trained without BatchNorm.
+    """
+    network = _Network(from_official(shapes) if is_official(shapes) else shapes)
+    _check_kind(network)
+    backbone = _backbone(network)
+    neck = _neck(network)
+    with WithoutParameters():
+        own = neck or build_backbone(backbone).out_channels
+    encoded = network.channels("decoder.stages.3.lateral.weight", 1)
+    pyramid = _pyramid(encoded, own[0])
+    scales = 2 if pyramid == "cat" else 1
+    c1, c2, c3, c4 = (scales * c for c in own)
+
+    first = "decoder.stages.0.block."
+    decoder_block = _decoder_block(network, first)
+    squeeze = network.has("squeeze.conv_in.weight")
+    whole = c1 + c2 + c3 + c4
+    attention, attention_width, kernels = _attention(network)
+    inward, reference_width, reference = _inward(network)
+    entry = "squeeze.conv_in.weight" if squeeze else _entry(first, decoder_block)
+    context = network.channels(entry, 1) - (0 if squeeze else reference)
+    if context not in (whole, c4):
+        raise WeightsError(
+            f"the decoder of these weights takes {context} channels and a {backbone} encoder gives "
+            f"{c4} or {whole}: it is a variant that is not known here"
+        )
+    outputs = tuple(
+        network.channels(_exit(f"decoder.stages.{i}.block.", decoder_block), 0) for i in range(4)
+    )
+    assert len(outputs) == 4
+    try:
+        return NetworkConfig(
+            backbone=backbone,
+            image_pyramid=pyramid,
+            context_fusion=context == whole,
+            squeeze=squeeze,
+            decoder_block=decoder_block,
+            attention=attention,
+            inward_reference=inward,
+            outward_reference=network.has("decoder.stages.0.outward.conv.weight"),
+            multi_scale_supervision=network.has("decoder.stages.0.coarse_head.weight"),
+            auxiliary_classes=(network.get("classifier.weight") or (0,))[0],
+            block_width=network.channels(_entry(first, decoder_block), 0),
+            attention_width=attention_width,
+            attention_kernels=kernels,
+            reference_width=reference_width,
+            stage_channels=None if outputs == (c3, c2, c1, max(c1 // 2, 1)) else outputs,
+            neck_channels=neck,
+        )
+    except ValueError as failure:
+        raise WeightsError(f"these weights contradict themselves: {failure}") from None
+
+
+def _check_kind(network: _Network) -> None:
+    if not any(name.startswith("encoder.backbone.") for name in network.shapes):
+        raise WeightsError(
+            "these weights are not a BiRefNet: no encoder (`bb.…` or `encoder.backbone.…`) among "
+            f"{len(network.shapes)} tensors"
+        )
+    inside = [n for n in network.shapes if n.startswith(("decoder.", "squeeze."))]
+    if not inside:
+        raise WeightsError("these weights hold an encoder alone, without a decoder")
+    if not any(name.endswith(".running_mean") for name in inside):
+        raise WeightsError(
+            "these weights have no BatchNorm in the decoder: the official code leaves it out when "
+            "training with batch size 1, which makes another network that is not supported; train "
+            "again with a batch of at least 2"
+        )
+
+
+def _backbone(network: _Network) -> str:
+    prefix = "encoder.backbone."
+    projection = network.get("encoder.neck.projections.0.weight")
+    if projection is not None:
+        if projection[1] in _DINOV3:
+            return f"timm:vit_{_DINOV3[projection[1]]}_patch16_dinov3"
+        raise WeightsError(
+            f"the backbone of these weights has {projection[1]} channels and is not a DINOv3: pass "
+            "its configuration, with backbone='timm:NAME'"
+        )
+    for name, signature in _SIGNATURES.items():
+        if all(network.get(prefix + key) == shape for key, shape in signature.items()):
+            return name
+    raise WeightsError(
+        f"the backbone of these weights is none of {', '.join(_SIGNATURES)}: pass its configuration"
+    )
+
+
+def _neck(network: _Network) -> tuple[int, int, int, int] | None:
+    if not network.has("encoder.neck.projections.0.weight"):
+        return None
+    c = [network.channels(f"encoder.neck.projections.{i}.weight", 0) for i in range(4)]
+    return (c[0], c[1], c[2], c[3])
+
+
+def _pyramid(encoded: int, own: int) -> ImagePyramid:
+    if encoded == 2 * own:
+        return "cat"
+    if encoded == own:
+        return "none"  # or `add`, whose tensors are the same
+    raise WeightsError(
+        f"the decoder of these weights expects {encoded} channels at stride 4, their backbone "
+        f"gives {own}: it is a variant that is not known here"
+    )
+
+
+def _decoder_block(network: _Network, block: str) -> DecoderBlock:
+    if network.has(f"{block}blocks.0.conv1.weight"):
+        return "resnet"
+    return "residual" if network.has(f"{block}shortcut.weight") else "basic"
+
+
+def _entry(block: str, kind: DecoderBlock) -> str:
+    return block + ("blocks.0.conv1.weight" if kind == "resnet" else "conv_in.weight")
+
+
+def _exit(block: str, kind: DecoderBlock) -> str:
+    return block + ("blocks.1.conv2.weight" if kind == "resnet" else "conv_out.weight")
+
+
+def _attention(network: _Network) -> tuple[Attention, int, tuple[int, ...]]:
+    """Kind, width and kernel sizes; the squeeze module and the decoder blocks share them."""
+    default = NetworkConfig()
+    for block in ("squeeze.", "decoder.stages.0.block."):
+        branches = f"{block}attention.branches."
+        plain = network.get(f"{branches}0.conv.weight")
+        if plain is not None:
+            return "plain", plain[0], default.attention_kernels
+        regular: list[Shape] = []
+        while shape := network.get(f"{branches}{len(regular)}.conv.regular.weight"):
+            regular.append(shape)
+        if regular:
+            return "deformable", regular[0][0], tuple(shape[-1] for shape in regular[1:])
+    if network.has("squeeze.conv_in.weight") or network.has(
+        "decoder.stages.0.block.conv_in.weight"
+    ):
+        return "none", default.attention_width, default.attention_kernels
+    return default.attention, default.attention_width, default.attention_kernels
+
+
+def _inward(network: _Network) -> tuple[InwardReference, int, int]:
+    """Kind, inner width, and channels that it adds to the deepest stage."""
+    conv_in = network.get("decoder.stages.0.reference.conv_in.weight")
+    if conv_in is None:
+        return "none", NetworkConfig().reference_width, 0
+    added = network.channels("decoder.stages.0.reference.conv_out.weight", 0)
+    # Split at stride 32, the picture's three channels become 3 * 32 * 32.
+    kind: InwardReference = "split" if conv_in[1] == 3 * 32 * 32 else "whole"
+    return kind, conv_in[0], added

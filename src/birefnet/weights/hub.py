@@ -1,0 +1,150 @@
+"""Networks from any repository on Hugging Face: its files as data, never its code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import quote
+
+from birefnet.errors import WeightsError
+from birefnet.weights.cache import (
+    cache_directory,
+    hub_endpoint,
+    hub_snapshot,
+    hub_token,
+    is_offline,
+    mirrored,
+)
+from birefnet.weights.download import fetch
+from birefnet.weights.files import SUFFIXES, find_weights, read_json
+from birefnet.weights.records import HUB, Checkpoint
+from birefnet.weights.transfer import PermanentError, Report, TransientError, open_address
+
+_MAX_ANSWER = 8 << 20
+
+
+class Repository(NamedTuple):
+    """A repository `owner/name` at a branch, tag or commit."""
+
+    repo: str
+    revision: str = "main"
+
+    def __str__(self) -> str:
+        return self.repo if self.revision == "main" else f"{self.repo}@{self.revision}"
+
+
+def parse_repository(text: str) -> Repository | None:
+    """`owner/name` or `owner/name@revision`; `None` for anything else, such as paths of files."""
+    match = re.fullmatch(r"(\w[\w.\-]*/\w[\w.\-]*)(?:@(\w[\w.\-]*))?", text)
+    if match is None or PurePosixPath(match[1]).suffix.lower() in SUFFIXES or ".." in text:
+        return None
+    return Repository(match[1], match[2] or "main")
+
+
+def fetch_repository(
+    repository: Repository,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    progress: bool | Report | None = None,
+    timeout: float = 30.0,
+) -> Path:
+    """A local folder with the weights of `repository` and its config.json, if it has one.
+
+    What lies in Hugging Face's cache or in ours is used as it is.
+
+    Raises:
+        WeightsError: there is no such repository, no weights in it, or no way to it.
+    """
+    snapshot = hub_snapshot(*repository)
+    if snapshot is not None and _has_weights(snapshot):
+        return snapshot
+    folder_name = f"{repository.repo.replace('/', '--')}@{repository.revision}"
+    folder = cache_directory(cache_dir) / folder_name
+    complete = folder / ".complete"
+    if complete.exists() and _has_weights(folder):
+        return folder
+    if is_offline(offline):
+        raise WeightsError(
+            f"{repository} is not in the cache and downloads are switched off (BIREFNET_OFFLINE, "
+            "HF_HUB_OFFLINE): load it once while online, or give the path of a local file"
+        )
+
+    def get(filename: str) -> Path:
+        address = f"{HUB}/{repository.repo}/resolve/{repository.revision}/{quote(filename)}"
+        entry = Checkpoint(
+            name=folder_name,
+            title="",
+            task="",
+            kind="network",
+            preset="",
+            filename=filename,
+            addresses=(address,),
+        )
+        return fetch(entry, cache_dir=cache_dir, offline=False, progress=progress, timeout=timeout)
+
+    for filename in choose_files(_listing(repository, timeout), str(repository)):
+        path = get(filename)
+        if filename.endswith(".index.json"):
+            for part in sorted(set(read_json(path).get("weight_map", {}).values())):
+                get(PurePosixPath(str(part)).name)
+    complete.touch()
+    return folder
+
+
+def choose_files(names: list[str], label: str) -> list[str]:
+    """Of a repository's files: config.json, and the weights, .safetensors before others."""
+    there = {name for name in names if "/" not in name}
+    chosen = [name for name in ("config.json",) if name in there]
+    usual = (
+        *("model.safetensors", "model.safetensors.index.json"),
+        *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    )
+    for name in usual:
+        if name in there:
+            return [*chosen, name]
+    for suffix in SUFFIXES:
+        found = sorted(name for name in there if name.endswith(suffix))
+        if len(found) == 1:
+            return [*chosen, found[0]]
+        if found:
+            raise WeightsError(
+                f"{label} holds several files of weights ({', '.join(found[:4])}): download one of "
+                f"them and give its path"
+            )
+    raise WeightsError(f"{label} holds no file of weights ({', '.join(SUFFIXES)})")
+
+
+def _has_weights(folder: Path) -> bool:
+    try:
+        return bool(find_weights(folder))
+    except WeightsError:
+        return False
+
+
+def _listing(repository: Repository, timeout: float) -> list[str]:
+    path = f"{HUB}/api/models/{repository.repo}/revision/{repository.revision}"
+    reasons: list[str] = []
+    for address in mirrored(path):
+        token = hub_token() if address.startswith(f"{hub_endpoint()}/") else None
+        try:
+            answer, _ = open_address(address, token=token, timeout=timeout)
+            with answer:
+                values = json.loads(answer.read(_MAX_ANSWER))
+            return [str(file["rfilename"]) for file in values["siblings"]]
+        except PermanentError as failure:
+            if failure.status in (401, 403, 404):
+                reasons.append(
+                    f"Hugging Face has no {repository}, or shows it to its members only "
+                    f"(then set HF_TOKEN; it answered {failure.status})"
+                )
+            else:
+                reasons.append(str(failure))
+        except (TransientError, OSError) as failure:
+            reasons.append(str(failure))
+        except (ValueError, KeyError, TypeError):
+            reasons.append(f"{address} did not answer with a list of files")
+    raise WeightsError(f"cannot fetch {repository}: {'; '.join(dict.fromkeys(reasons))}")

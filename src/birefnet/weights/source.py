@@ -1,0 +1,178 @@
+"""From what a user writes to files on the disk: names, paths, ids and addresses of networks."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from birefnet.errors import WeightsError
+from birefnet.weights.download import fetch, file_sha256
+from birefnet.weights.files import SUFFIXES, find_weights, read_json
+from birefnet.weights.hub import fetch_repository, parse_repository
+from birefnet.weights.records import Checkpoint
+from birefnet.weights.table import CHECKPOINTS, find, lookup
+from birefnet.weights.transfer import Report
+
+BUNDLED = Path(__file__).parent / "bundled"
+FORMAT = "birefnet"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Source:
+    """Where a network's weights lie and what is known of them without reading their tensors.
+
+    Attributes:
+        name: for messages and reports.
+        files: one, or the parts of a split one.
+        origin: what was asked for, or the address it came from.
+        settings: of this project's config.json; empty for files of others.
+        checkpoint: the table's entry, if it is one.
+    """
+
+    name: str
+    files: list[Path]
+    origin: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+
+def bundled_names() -> list[str]:
+    """Names of the networks that the package carries."""
+    if not BUNDLED.is_dir():
+        return []
+    return sorted(p.parent.name for p in BUNDLED.glob("*/config.json"))
+
+
+def resolve(
+    source: str | os.PathLike[str],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    progress: bool | Report | None = None,
+) -> Source:
+    """Find, and if need be fetch, the files that `source` means.
+
+    In this order: a bundled name, a name of the table, an existing path, a Hugging Face id, an
+    http(s) address. A path wins over an id, and `./name` is always a path.
+
+    Raises:
+        WeightsError: nothing of the kind is known or there.
+    """
+    if isinstance(source, os.PathLike):
+        return _local(Path(source), os.fspath(source))
+    text = source.strip()
+    if text.lower() in bundled_names():
+        return _local(BUNDLED / text.lower(), text.lower())
+    if "://" in text:
+        path = fetch(text, cache_dir=cache_dir, offline=offline, progress=progress)
+        return _local(path, text)
+    checkpoint = lookup(text)
+    is_word = "/" not in text and os.sep not in text
+    path = Path(text).expanduser()
+    if not (checkpoint and is_word) and path.exists():
+        return _local(path, text)
+    if checkpoint is not None:
+        _require_network(checkpoint)
+        path = fetch(checkpoint, cache_dir=cache_dir, offline=offline, progress=progress)
+        return Source(checkpoint.name, [path], checkpoint.addresses[0], checkpoint=checkpoint)
+    repository = parse_repository(text)
+    if repository is not None:
+        folder = fetch_repository(
+            repository, cache_dir=cache_dir, offline=offline, progress=progress
+        )
+        found = _local(folder, str(repository))
+        found.name = str(repository)
+        return found
+    if not is_word or path.suffix.lower() in SUFFIXES:
+        raise WeightsError(f"there is no file or directory {text}")
+    find(text, bundled_names())
+    raise AssertionError("find raises for what lookup does not know")
+
+
+def _require_network(checkpoint: Checkpoint) -> None:
+    if checkpoint.kind == "onnx":
+        raise WeightsError(
+            f"{checkpoint.name} is an ONNX file and holds no weights to load here: fetch it with "
+            f"`birefnet models download {checkpoint.name}` and run it in ONNX Runtime"
+        )
+    if checkpoint.kind == "backbone":
+        raise WeightsError(
+            f"{checkpoint.name} is a backbone to start training from, not a whole network"
+        )
+
+
+def _local(path: Path, origin: str) -> Source:
+    path = path.expanduser()
+    if path.is_dir():
+        settings = read_settings(path / "config.json")
+        files = find_weights(path)
+        name = str(settings.get("name") or path.resolve().name)
+    elif path.is_file():
+        settings, files, name = {}, [path], path.stem
+        if path.name == "model.safetensors":
+            settings = read_settings(path.with_name("config.json"))
+            name = str(settings.get("name") or path.resolve().parent.name)
+    else:
+        raise WeightsError(f"there is no file or directory {path}")
+    return Source(name, files, origin, settings)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """This project's settings in a config.json; `{}` where there is none or it is of others."""
+    if not path.is_file():
+        return {}
+    return check_settings(read_json(path), str(path))
+
+
+def settings_in_metadata(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """The same from the header of a .safetensors file."""
+    text = metadata.get(FORMAT)
+    if not text:
+        return {}
+    try:
+        values = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise WeightsError(f"the settings in the header of {path} are not valid JSON") from None
+    return check_settings(values, str(path)) if isinstance(values, dict) else {}
+
+
+def check_settings(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """`values` if they are this project's and of a version that is understood, else `{}`."""
+    if values.get("format") != FORMAT:
+        return {}
+    version = values.get("format_version", 1)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise WeightsError(
+            f"{where} has format version {version!r} and this birefnet understands up to "
+            f"{FORMAT_VERSION}: upgrade it (pip install -U birefnet)"
+        )
+    return values
+
+
+def recognise(source: Source, backbone: str) -> Checkpoint | None:
+    """The table's entry of a local file: by checksum, or by the name of the file or its folder.
+
+    A name counts only if the entry has the same backbone, for files are renamed.
+    """
+    if source.checkpoint is not None:
+        return source.checkpoint
+    path = source.files[0]
+    size = path.stat().st_size
+    same_size = [c for c in CHECKPOINTS.values() if c.kind == "network" and c.bytes == size]
+    if any(c.sha256 for c in same_size):
+        actual = file_sha256(path)
+        for checkpoint in same_size:
+            if checkpoint.sha256 == actual:
+                return checkpoint
+    # Hugging Face's cache calls the folder of a repository models--owner--name.
+    folders = [p.name.removeprefix("models--").replace("--", "/") for p in path.absolute().parents]
+    names = [source.origin, path.name, path.stem, *folders[:3]]
+    for name in names:
+        found = lookup(name)
+        if found is not None and found.kind == "network" and found.preset == backbone:
+            return found
+    return None
