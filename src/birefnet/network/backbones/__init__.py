@@ -7,10 +7,25 @@ from functools import partial
 
 from birefnet.network.backbones.base import Backbone
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite
+from birefnet.network.backbones.pvt_v2 import pvt_v2
+from birefnet.network.backbones.resnet import ResNet50
+from birefnet.network.backbones.swin import swin_v1
+from birefnet.network.backbones.vgg import VGG16
 
 __all__ = ["BACKBONES", "Backbone", "build_backbone"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "swin_v1_t": partial(swin_v1, "t"),
+    "swin_v1_s": partial(swin_v1, "s"),
+    "swin_v1_b": partial(swin_v1, "b"),
+    "swin_v1_l": partial(swin_v1, "l"),
+    "pvt_v2_b0": partial(pvt_v2, "b0"),
+    "pvt_v2_b1": partial(pvt_v2, "b1"),
+    "pvt_v2_b2": partial(pvt_v2, "b2"),
+    "pvt_v2_b5": partial(pvt_v2, "b5"),
+    "vgg16": partial(VGG16, batch_norm=False),
+    "vgg16bn": partial(VGG16, batch_norm=True),
+    "resnet50": ResNet50,
     "efficientnet_lite0": partial(EfficientNetLite, width=1.0, depth=1.0),
     "efficientnet_lite1": partial(EfficientNetLite, width=1.0, depth=1.1),
     "efficientnet_lite2": partial(EfficientNetLite, width=1.1, depth=1.2),
