@@ -8,9 +8,15 @@ equation 1. Samples are bilinear and the image continues with zeros, so a positi
 
 from __future__ import annotations
 
+import functools
+import importlib
+from types import ModuleType
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from birefnet.network import deform_torch
 
 
 def deformable_conv2d_reference(
@@ -87,60 +93,20 @@ def deformable_conv2d(
         ValueError: shapes that do not belong together.
     """
     padding = _check(x, offset, mask, weight, bias, padding)
-    batch, channels, height, width = x.shape
-    out_channels, _, size, _ = weight.shape
-    taps = size * size
-    out_height, out_width = offset.shape[-2:]
-    exact = torch.promote_types(x.dtype, torch.float32)
-    if x.is_meta:
-        return x.new_empty(batch, out_channels, out_height, out_width)
-
-    ring = F.pad(x.to(exact), (1, 1, 1, 1)).permute(0, 2, 3, 1)
-    table = ring.reshape(-1, channels)
-    index, factor = _corners(offset.to(exact), mask, size, padding, height, width)
-    columns = F.embedding_bag(index, table, per_sample_weights=factor, mode="sum")
-    kernel = weight.permute(2, 3, 1, 0).reshape(taps * channels, out_channels)
-    columns = columns.view(batch * out_height * out_width, taps * channels).to(x.dtype)
-    out = columns @ kernel.to(x.dtype)
-    if bias is not None:
-        out = out + bias.to(x.dtype)
-    return out.view(batch, out_height, out_width, out_channels).permute(0, 3, 1, 2)
-
-
-def _corners(
-    offset: Tensor, mask: Tensor | None, size: int, padding: int, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    """Rows of the ringed pixel table around each sample, and their bilinear factors.
-
-    Both of shape [B·H'·W'·k·k, 4]; corners in the order top left, top right, bottom left,
-    bottom right.
-    """
-    batch, _, out_height, out_width = offset.shape
-    taps = size * size
-    device = offset.device
-    shift = offset.view(batch, taps, 2, out_height, out_width).permute(2, 0, 3, 4, 1)
-    tap = torch.arange(size, device=device, dtype=offset.dtype) - padding
-    rows = torch.arange(out_height, device=device, dtype=offset.dtype)
-    columns = torch.arange(out_width, device=device, dtype=offset.dtype)
-    y = shift[0] + (rows.view(-1, 1, 1) + tap.repeat_interleave(size))
-    z = shift[1] + (columns.view(-1, 1) + tap.repeat(size))
-    # Inside the ring of zeros a position just outside the image reads what it should: clamping
-    # to the ring changes no value, and the four corners always exist.
-    y, z = y.clamp(-1, height), z.clamp(-1, width)
-    top, left = y.detach().floor().clamp(max=height - 1), z.detach().floor().clamp(max=width - 1)
-    down, right = y - top, z - left
-    pitch = width + 2
-    first = (top.nan_to_num().long() + 1) * pitch + (left.nan_to_num().long() + 1)
-    images = torch.arange(batch, device=device).view(-1, 1, 1, 1) * ((height + 2) * pitch)
-    steps = torch.tensor([0, 1, pitch, pitch + 1], device=device)
-    index = (first + images).reshape(-1, 1) + steps
-    scale = torch.ones_like(y) if mask is None else mask.to(y.dtype).permute(0, 2, 3, 1)
-    lower = scale * down
-    upper = scale - lower
-    factor = torch.stack(
-        (upper - upper * right, upper * right, lower - lower * right, lower * right), dim=-1
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    exact = torch.promote_types(dtype, torch.float32)
+    inputs = (
+        x.to(dtype),
+        offset.to(exact),
+        None if mask is None else mask.to(exact),
+        weight.to(dtype),
     )
-    return index, factor.view(-1, 4)
+    differentiable = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in inputs
+    )
+    out = torch.ops.birefnet.deformable_conv2d(*inputs, padding, differentiable)
+    return out if bias is None else out + bias.to(dtype).view(-1, 1, 1)
 
 
 def _check(
@@ -182,3 +148,102 @@ def _check(
             f"got {list(bias.shape)}"
         )
     return padding
+
+
+@functools.cache
+def _compiled() -> ModuleType | None:
+    """The kernels that numba compiles, or None where numba is missing or cannot work."""
+    try:
+        return importlib.import_module("birefnet.network.deform_numba")
+    except (ImportError, RuntimeError):
+        return None
+
+
+def _fastest(offset: Tensor) -> ModuleType:
+    """What computes a training step; inference keeps to PyTorch and never waits for numba."""
+    fits = offset.device.type == "cpu" and offset.dtype == torch.float32
+    return (_compiled() if fits else None) or deform_torch
+
+
+# The operators below are opaque to autograd, torch.compile and torch.export, which see one node
+# with a shape function and a derivative.
+_LIBRARY = torch.library.Library("birefnet", "DEF")
+_LIBRARY.define(
+    "deformable_conv2d(Tensor x, Tensor offset, Tensor? mask, Tensor weight, int padding, "
+    "bool differentiable) -> Tensor"
+)
+_LIBRARY.define(
+    "deformable_conv2d_backward(Tensor grad, Tensor x, Tensor offset, Tensor? mask, "
+    "Tensor weight, int padding) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+@torch.library.impl(_LIBRARY, "deformable_conv2d", "CompositeExplicitAutograd")
+def _forward(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    padding: int,
+    differentiable: bool,
+) -> Tensor:
+    kernels = _fastest(offset) if differentiable else deform_torch
+    with torch.autocast(x.device.type, enabled=False):
+        out = kernels.forward(x, offset, mask, weight, padding)
+    return out.unflatten(1, offset.shape[2:]).permute(0, 3, 1, 2)
+
+
+@torch.library.impl(_LIBRARY, "deformable_conv2d_backward", "CompositeExplicitAutograd")
+def _backward(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows = grad.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        grad_x, grad_offset, grad_mask, grad_weight = _fastest(offset).backward(
+            rows, x, offset, mask, weight, padding
+        )
+    return grad_x, grad_offset, _or_empty(grad_mask, x), grad_weight
+
+
+@torch.library.register_fake("birefnet::deformable_conv2d")
+def _forward_shape(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    padding: int,
+    differentiable: bool,
+) -> Tensor:
+    shape = (x.shape[0], offset.shape[2], offset.shape[3], weight.shape[0])
+    return x.new_empty(shape).permute(0, 3, 1, 2)
+
+
+@torch.library.register_fake("birefnet::deformable_conv2d_backward")
+def _backward_shapes(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mask = None if mask is None else torch.empty_like(mask)
+    grad_weight = weight.new_empty(weight.shape)
+    return torch.empty_like(x), torch.empty_like(offset), _or_empty(mask, x), grad_weight
+
+
+def _or_empty(grad_mask: Tensor | None, x: Tensor) -> Tensor:
+    return x.new_empty(0) if grad_mask is None else grad_mask
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.padding, _ = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _derivative(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, offset, mask, weight = ctx.saved_tensors
+    grad_x, grad_offset, grad_mask, grad_weight = torch.ops.birefnet.deformable_conv2d_backward(
+        grad, x, offset, mask, weight, ctx.padding
+    )
+    return grad_x, grad_offset, None if mask is None else grad_mask, grad_weight, None, None
+
+
+torch.library.register_autograd(
+    "birefnet::deformable_conv2d", _derivative, setup_context=_setup_context
+)

@@ -1,0 +1,254 @@
+"""Deformable convolution compiled by numba, for training on CPUs: float32, forward and backward.
+
+The same tables, pieces and matrix products as `deform_torch`, but samples are located, gathered
+and differentiated in one sweep that keeps the four rows in registers. Python threads share the
+pixels of a piece: numba's own parallel loops would bring a second thread pool, and one that
+must not be forked.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from birefnet.network.deform_torch import BORDER, Grid, from_pixel_table, pixel_table
+
+_MOST_THREADS = 16  # each needs its own copy of the table's gradient
+_LEAST_SAMPLES = 4_096  # per thread; below this a thread costs more than it saves
+# Infinities and NaN keep their meaning: only the order of additions is free.
+_compile = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
+)
+
+if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+    raise ImportError("numba's compiler is switched off, so its kernels would be slow")
+
+
+@_compile
+def _locate(y, x, height, width):  # type: ignore[no-untyped-def]
+    """Row of the table of the corner top left, and the distances from it; see BORDER."""
+    # Written so that NaN, for which every comparison is false, is replaced for the address alone.
+    near_y = y if y > np.float32(-BORDER) else np.float32(-BORDER)
+    near_x = x if x > np.float32(-BORDER) else np.float32(-BORDER)
+    near_y = min(near_y, np.float32(height + 1))
+    near_x = min(near_x, np.float32(width + 1))
+    top = min(np.int64(math.floor(near_y)), height)
+    left = min(np.int64(math.floor(near_x)), width)
+    down = near_y - np.float32(top) if y == y else y
+    right = near_x - np.float32(left) if x == x else x
+    return (top + BORDER) * (width + 2 * BORDER) + left + BORDER, down, right
+
+
+@_compile
+def _gather(  # type: ignore[no-untyped-def]
+    thread, start, stop, table, offset, mask, height, width, size, padding, out_width, origin,
+    columns,
+):  # fmt: skip
+    """Fills `columns` [pixel - origin, tap, C] for the pixels from start to stop of all images."""
+    pixels, pitch = offset.shape[2], width + 2 * BORDER
+    for i in range(start, stop):
+        image = i // pixels
+        pixel = i - image * pixels
+        row = pixel // out_width
+        column = pixel - row * out_width
+        rows = table[image]
+        tap = 0
+        for tap_row in range(size):
+            for tap_column in range(size):
+                first, down, right = _locate(
+                    np.float32(row + tap_row - padding) + offset[image, 2 * tap, pixel],
+                    np.float32(column + tap_column - padding) + offset[image, 2 * tap + 1, pixel],
+                    height,
+                    width,
+                )
+                scale = mask[image, tap, pixel] if mask.size else np.float32(1)
+                below = scale * down
+                above = scale - below
+                factor_1, factor_3 = above * right, below * right
+                factor_0, factor_2 = above - factor_1, below - factor_3
+                row_0, row_1 = rows[first], rows[first + 1]
+                row_2, row_3 = rows[first + pitch], rows[first + pitch + 1]
+                sample = columns[i - origin, tap]
+                for c in range(sample.size):
+                    sample[c] = (
+                        factor_0 * row_0[c]
+                        + factor_1 * row_1[c]
+                        + factor_2 * row_2[c]
+                        + factor_3 * row_3[c]
+                    )
+                tap += 1
+
+
+@_compile
+def _differentiate(  # type: ignore[no-untyped-def]
+    thread, start, stop, table, offset, mask, height, width, size, padding, out_width, origin,
+    columns, grad_columns, grad_tables, grad_offset, grad_mask,
+):  # fmt: skip
+    """As `_gather`, and turns `grad_columns` into the gradients of table, offset and mask."""
+    pixels, pitch = offset.shape[2], width + 2 * BORDER
+    for i in range(start, stop):
+        image = i // pixels
+        pixel = i - image * pixels
+        row = pixel // out_width
+        column = pixel - row * out_width
+        rows, grad_rows = table[image], grad_tables[thread, image]
+        tap = 0
+        for tap_row in range(size):
+            for tap_column in range(size):
+                first, down, right = _locate(
+                    np.float32(row + tap_row - padding) + offset[image, 2 * tap, pixel],
+                    np.float32(column + tap_column - padding) + offset[image, 2 * tap + 1, pixel],
+                    height,
+                    width,
+                )
+                scale = mask[image, tap, pixel] if mask.size else np.float32(1)
+                below = scale * down
+                above = scale - below
+                factor_1, factor_3 = above * right, below * right
+                factor_0, factor_2 = above - factor_1, below - factor_3
+                row_0, row_1 = rows[first], rows[first + 1]
+                row_2, row_3 = rows[first + pitch], rows[first + pitch + 1]
+                sample, grad = columns[i - origin, tap], grad_columns[i - origin, tap]
+                product_0 = product_1 = product_2 = product_3 = np.float32(0)
+                for c in range(sample.size):
+                    g, a, b, d, e = grad[c], row_0[c], row_1[c], row_2[c], row_3[c]
+                    sample[c] = factor_0 * a + factor_1 * b + factor_2 * d + factor_3 * e
+                    product_0 += g * a
+                    product_1 += g * b
+                    product_2 += g * d
+                    product_3 += g * e
+                # Two sweeps: the compiler vectorises one that writes two rows, not four.
+                grad_0, grad_1 = grad_rows[first], grad_rows[first + 1]
+                for c in range(sample.size):
+                    grad_0[c] += factor_0 * grad[c]
+                    grad_1[c] += factor_1 * grad[c]
+                grad_2, grad_3 = grad_rows[first + pitch], grad_rows[first + pitch + 1]
+                for c in range(sample.size):
+                    grad_2[c] += factor_2 * grad[c]
+                    grad_3[c] += factor_3 * grad[c]
+                step_above, step_below = product_1 - product_0, product_3 - product_2
+                value_above = product_0 + step_above * right
+                value_below = product_2 + step_below * right
+                if mask.size:
+                    grad_mask[image, tap, pixel] = value_above + (value_below - value_above) * down
+                grad_offset[image, 2 * tap, pixel] = scale * (value_below - value_above)
+                grad_offset[image, 2 * tap + 1, pixel] = scale * (
+                    step_above + (step_below - step_above) * down
+                )
+                tap += 1
+
+
+def forward(x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int) -> Tensor:
+    """As `deform_torch.forward`."""
+    grid = Grid.of(x, weight, padding)
+    kernel = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+    table = pixel_table(x, offset.dtype)
+    out = x.new_empty(grid.batch, grid.pixels, len(weight))
+    for images, ranges in grid.pieces(x.device):
+        inputs = _inputs(table[images], offset[images], mask, images, grid)
+        columns = _columns(images, ranges, grid)
+        for pixels in ranges:
+            rows = out[images, pixels].view(-1, len(weight))
+            piece = columns[: len(rows)]
+            _share(_gather, len(rows), pixels, grid, *inputs, pixels.start, _array(piece))
+            torch.mm(piece.flatten(1).to(x.dtype), kernel, out=rows)
+    return out
+
+
+def backward(
+    grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """As `deform_torch.backward`."""
+    grid = Grid.of(x, weight, padding)
+    kernel = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+    table = pixel_table(x, offset.dtype)
+    grad_x, grad_offset = torch.empty_like(x), torch.empty_like(offset).contiguous()
+    grad_mask = None if mask is None else torch.empty_like(mask).contiguous()
+    grad_kernel = torch.zeros_like(kernel, dtype=offset.dtype)
+    for images, ranges in grid.pieces(x.device):
+        inputs = _inputs(table[images], offset[images], mask, images, grid)
+        outputs = (_maps(grad_offset[images]), _maps_or_none(grad_mask, images))
+        columns = _columns(images, ranges, grid)
+        grad_tables = table.new_zeros(_threads(), *table[images].shape)
+        for pixels in ranges:
+            grad_out = grad[images, pixels].flatten(0, 1)
+            piece = columns[: len(grad_out)]
+            grad_columns = torch.mm(grad_out, kernel.t()).to(offset.dtype).view(piece.shape)
+            _share(
+                _differentiate, len(piece), pixels, grid, *inputs, pixels.start, _array(piece),
+                _array(grad_columns), _array(grad_tables), *outputs,
+            )  # fmt: skip
+            grad_kernel += torch.mm(piece.flatten(1).to(x.dtype).t(), grad_out)
+        grad_x[images] = from_pixel_table(grad_tables.sum(0), grid).to(x.dtype)
+    shape = (grid.size, grid.size, grid.channels, len(weight))
+    grad_weight = grad_kernel.view(shape).permute(3, 2, 0, 1).to(weight.dtype)
+    return grad_x, grad_offset, grad_mask, grad_weight.contiguous()
+
+
+def _inputs(
+    table: Tensor, offset: Tensor, mask: Tensor | None, images: slice, grid: Grid
+) -> tuple[Any, ...]:
+    """First arguments of the kernels, for a group of images."""
+    maps = (_array(table), _maps(offset), _maps_or_none(mask, images))
+    return (*maps, grid.height, grid.width, grid.size, grid.padding, grid.out_width)
+
+
+def _columns(images: slice, ranges: list[slice], grid: Grid) -> Tensor:
+    """Room for the sampled values of the largest piece: [pixels of all images, taps, C]."""
+    pixels = (images.stop - images.start) * (ranges[0].stop - ranges[0].start)
+    return torch.empty(pixels, grid.taps, grid.channels)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().contiguous().numpy()
+
+
+def _maps(tensor: Tensor) -> NDArray[np.float32]:
+    """[images, maps, pixels]; shares memory with a contiguous tensor."""
+    return _array(tensor.flatten(2))
+
+
+def _maps_or_none(tensor: Tensor | None, images: slice) -> NDArray[np.float32]:
+    """As `_maps`; an array of size 0 stands for None, which would compile a second kernel."""
+    if tensor is None:
+        return np.empty((images.stop - images.start, 0, 0), np.float32)
+    return _maps(tensor[images])
+
+
+def _threads() -> int:
+    return min(torch.get_num_threads(), _MOST_THREADS)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="birefnet-deform")
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork: the child starts its own.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _share(
+    kernel: Callable[..., None], length: int, pixels: slice, grid: Grid, *arguments: Any
+) -> None:
+    """Runs the kernel over `length` pixels from the first of `pixels`, each thread on its share."""
+    threads = max(1, min(_threads(), length * grid.taps // _LEAST_SAMPLES))
+    bounds = [pixels.start + length * thread // threads for thread in range(threads + 1)]
+    others = [
+        _pool().submit(kernel, thread, bounds[thread], bounds[thread + 1], *arguments)
+        for thread in range(1, threads)
+    ]
+    kernel(0, bounds[0], bounds[1], *arguments)
+    for other in others:
+        other.result()
