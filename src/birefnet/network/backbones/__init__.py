@@ -37,15 +37,22 @@ def build_backbone(name: str, *, drop_path: float | None = None) -> Backbone:
     """A new backbone with random weights.
 
     Args:
-        name: one of `BACKBONES`.
+        name: one of `BACKBONES`, or `timm:NAME` for any timm model with feature maps.
         drop_path: stochastic depth of its last block while training, 0 to below 1; `None` takes
             the backbone's own.
 
     Raises:
         ValueError: unknown name; the message lists what exists.
+        MissingExtraError: a timm model is asked for, and timm is not installed.
     """
+    if name.startswith("timm:"):
+        from birefnet.network.backbones.timm_models import TimmBackbone
+
+        return TimmBackbone(name.removeprefix("timm:"), drop_path=drop_path)
     try:
         constructor = BACKBONES[name]
     except KeyError:
-        raise ValueError(f"no backbone {name!r}; there are {', '.join(BACKBONES)}") from None
+        raise ValueError(
+            f"no backbone {name!r}; there are {', '.join(BACKBONES)}, and timm:NAME"
+        ) from None
     return constructor(drop_path=drop_path)
