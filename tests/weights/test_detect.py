@@ -83,13 +83,10 @@ def test_every_preset_is_found_again(name: str) -> None:
         {"stage_channels": None},
         {"image_pyramid": "none", "stage_channels": None},
         {"inward_reference": "none", "reference_width": 64},
-        {"neck_channels": (16, 24, 32, 48)},
     ],
 )
 def test_combinations_of_switches(change: dict[str, object]) -> None:
     config = replace(preset("tiny"), dropout=0.5, **change)  # type: ignore[arg-type]
-    if config.neck_channels:
-        pytest.importorskip("timm")
     if config.decoder_block == "resnet":  # no attention anywhere, so none can be found
         config = replace(config, attention_width=256, attention_kernels=(1, 3, 7))
     shapes = {k: tuple(v.shape) for k, v in empty_network(config).state_dict().items()}
@@ -118,6 +115,13 @@ def test_dinov3_is_known_by_its_width(reference: Path) -> None:
         shapes[f"pyramid_neck_x{i}.weight"] = (channels, 1024, 1, 1)
         shapes[f"pyramid_neck_x{i}.bias"] = (channels,)
     assert detect_config(shapes) == PRESETS["dinov3_l"]
+
+
+def test_other_backbones_behind_a_neck_have_to_be_named() -> None:
+    config = replace(preset("tiny"), neck_channels=(16, 24, 32, 48))
+    shapes = {k: tuple(v.shape) for k, v in empty_network(config).state_dict().items()}
+    with pytest.raises(WeightsError, match=r"24 channels and is not a DINOv3: pass its config"):
+        detect_config(shapes)
 
 
 def test_networks_trained_without_batchnorm_are_refused(reference: Path) -> None:

@@ -212,8 +212,8 @@ def test_split_weights_stay_in_their_directory(tmp_path: Path) -> None:
     for part in ("one.safetensors", "two.safetensors"):
         (tmp_path / part).touch()
     index.write_text(json.dumps({"weight_map": {"a": "two.safetensors", "b": "one.safetensors"}}))
-    assert [p.name for p in find_weights(tmp_path)] == ["one.safetensors", "two.safetensors"]
-    for outside in ("../secret.safetensors", "/etc/passwd", "absent.safetensors", 5):
+    assert [p.name for p in find_weights(tmp_path)] == ["two.safetensors", "one.safetensors"]
+    for outside in ("../secret.safetensors", "/etc/passwd", "absent.safetensors", 5, ["a"]):
         index.write_text(json.dumps({"weight_map": {"a": outside}}))
         with pytest.raises(WeightsError, match="not a file beside it"):
             find_weights(tmp_path)

@@ -229,14 +229,23 @@ def find_weights(folder: Path) -> list[Path]:
 
 
 def _parts(folder: Path, index: Path) -> list[Path]:
+    parts = [folder / name for name in part_names(index)]
+    for part in parts:
+        if not part.is_file():
+            raise WeightsError(f"{index} names {part.name!r}, which is not a file beside it")
+    return parts
+
+
+def part_names(index: Path) -> list[str]:
+    """The files that the index of split weights names; they lie beside it and nowhere else."""
     parts = read_json(index).get("weight_map")
-    names = sorted(set(parts.values())) if isinstance(parts, dict) else []
+    names = list(parts.values()) if isinstance(parts, dict) else []
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.\-]*", name):
             raise WeightsError(f"{index} names {name!r}, which is not a file beside it")
     if not names:
         raise WeightsError(f"{index} names no files")
-    return [folder / name for name in names]
+    return list(dict.fromkeys(names))
 
 
 def read_json(path: Path) -> dict[str, Any]:

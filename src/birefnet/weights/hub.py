@@ -19,7 +19,7 @@ from birefnet.weights.cache import (
     mirrored,
 )
 from birefnet.weights.download import fetch
-from birefnet.weights.files import SUFFIXES, find_weights, read_json
+from birefnet.weights.files import SUFFIXES, find_weights, part_names
 from birefnet.weights.records import HUB, Checkpoint
 from birefnet.weights.transfer import PermanentError, Report, TransientError, open_address
 
@@ -89,8 +89,8 @@ def fetch_repository(
     for filename in choose_files(_listing(repository, timeout), str(repository)):
         path = get(filename)
         if filename.endswith(".index.json"):
-            for part in sorted(set(read_json(path).get("weight_map", {}).values())):
-                get(PurePosixPath(str(part)).name)
+            for part in part_names(path):
+                get(part)
     complete.touch()
     return folder
 

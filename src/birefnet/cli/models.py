@@ -1,0 +1,315 @@
+"""`birefnet models`: which weights there are, what they are, fetch them, write them anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from birefnet.weights.records import Checkpoint
+
+models = typer.Typer(
+    help="List, inspect, download and convert networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_USES = {
+    "free": "free",
+    "restricted-data": "trained on restricted data",
+    "non-commercial": "non-commercial only",
+}
+_JSON = typer.Option("--json", help="Report as JSON on standard output.")
+_CACHE = typer.Option("--cache", metavar="DIR", help="Folder for downloads (BIREFNET_CACHE).")
+# A terminal has its own width; a file or pipe gets lines that are not broken.
+_WIDTH_OF_FILES = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_models(
+    all_files: Annotated[
+        bool, typer.Option("--all", help="Also files of releases, ONNX files and backbones.")
+    ] = False,
+    as_json: Annotated[bool, _JSON] = False,
+    cache: Annotated[Path | None, _CACHE] = None,
+) -> None:
+    """List what can be given as --model: bundled networks and released ones."""
+    from birefnet.weights.source import bundled_names
+    from birefnet.weights.table import CHECKPOINTS
+
+    rows = [_describe_bundled(name) for name in bundled_names()]
+    rows += [
+        _describe(checkpoint, cache)
+        for checkpoint in CHECKPOINTS.values()
+        if all_files or (checkpoint.kind == "network" and checkpoint.repo)
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(rows)
+    _say(
+        "Licences are those of the weights. Most of these were trained on sets such as DIS5K and "
+        "P3M-10k, which are released for research only: `birefnet models info NAME` tells which."
+    )
+
+
+@models.command()
+def info(
+    model: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A name, file or folder.")],
+    as_json: Annotated[bool, _JSON] = False,
+    cache: Annotated[Path | None, _CACHE] = None,
+) -> None:
+    """Show what is known of a network; nothing is downloaded."""
+    from birefnet.weights.source import bundled_names
+    from birefnet.weights.table import lookup
+
+    checkpoint = lookup(model)
+    is_path = "/" in model or Path(model).suffix in (".pth", ".pt", ".safetensors")
+    if checkpoint is None or (is_path and Path(model).expanduser().exists()):
+        values = _describe_file(model)
+        if model.lower() in bundled_names():
+            values["bundled"] = True
+    else:
+        values = _describe(checkpoint, cache)
+    if as_json:
+        _print_json(values)
+        return
+    for key, value in values.items():
+        if value in (None, [], "") or (key == "approximate_bytes" and values["bytes"]):
+            continue
+        typer.echo(f"{key.replace('_', ' ') + ':':<19}{_readable(key, value)}")
+
+
+@models.command()
+def download(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names, Hugging Face ids or addresses.")
+    ],
+    cache: Annotated[Path | None, _CACHE] = None,
+    any_checksum: Annotated[
+        bool, typer.Option("--any-checksum", help="Take a file that was replaced since.")
+    ] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Fetch weights and print where they lie; what is there is not fetched again."""
+    from birefnet.cli.common import fail
+    from birefnet.errors import WeightsError
+
+    fetched: dict[str, str] = {}
+    failed = False
+    for name in names:
+        try:
+            fetched[name] = str(_fetch(name, cache, verify=not any_checksum))
+        except WeightsError as error:
+            fail(str(error))
+            failed = True
+        else:
+            if not as_json:
+                typer.echo(fetched[name])
+    if as_json:
+        _print_json(fetched)
+    if failed:
+        raise typer.Exit(1)
+
+
+@models.command("convert")
+def convert_model(
+    source: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", help="What to convert; fetched if need be.")
+    ],
+    target: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="birefnet or huggingface (folders), safetensors, pth or comfyui (files).",
+            show_default="by the target's suffix",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16 or bf16.", show_default="as stored"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the target.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Write a network in another layout, every value as it was."""
+    from birefnet.weights.convert import DTYPES, convert
+    from birefnet.weights.save import LAYOUTS
+
+    if layout is not None and layout not in LAYOUTS:
+        raise typer.BadParameter(f"--layout is {layout!r}; choose one of {', '.join(LAYOUTS)}")
+    if dtype is not None and dtype not in DTYPES:
+        raise typer.BadParameter(f"--dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
+    written = convert(
+        source,
+        target,
+        layout=layout,
+        dtype=DTYPES[dtype] if dtype else None,
+        overwrite=overwrite,
+    )
+    if as_json:
+        _print_json({"written": str(written)})
+    else:
+        typer.echo(str(written))
+
+
+def _fetch(name: str, cache: Path | None, *, verify: bool) -> Path:
+    from birefnet.weights.download import fetch
+    from birefnet.weights.hub import fetch_repository, parse_repository
+    from birefnet.weights.source import BUNDLED, bundled_names
+    from birefnet.weights.table import find, lookup
+
+    if name.lower() in bundled_names():
+        return BUNDLED / name.lower()
+    repository = parse_repository(name)
+    if repository is not None and lookup(name) is None:
+        return fetch_repository(repository, cache_dir=cache)
+    what = name if "://" in name else find(name, bundled_names())
+    return fetch(what, cache_dir=cache, verify=verify)
+
+
+def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
+    from birefnet.weights.download import cached
+
+    path = cached(checkpoint, cache_dir=cache)
+    return {
+        "name": checkpoint.name,
+        "title": checkpoint.title,
+        "task": checkpoint.task,
+        "kind": checkpoint.kind,
+        "architecture": checkpoint.preset,
+        "input": checkpoint.input_size if checkpoint.kind != "backbone" else "",
+        "parameters": checkpoint.parameters,
+        "precision": checkpoint.precision,
+        "bytes": path.stat().st_size if path else checkpoint.bytes,
+        "approximate_bytes": checkpoint.approximate_bytes,
+        "licence": checkpoint.licence,
+        "use": checkpoint.use,
+        "data": checkpoint.data,
+        "scores": [
+            {"dataset": s.dataset, **s.values, "source": s.source} for s in checkpoint.scores
+        ],
+        "sha256": checkpoint.sha256,
+        "addresses": list(checkpoint.addresses),
+        "aliases": list(checkpoint.aliases),
+        "gated": checkpoint.gated,
+        "bundled": False,
+        "cached": str(path) if path else None,
+    }
+
+
+def _describe_bundled(name: str) -> dict[str, Any]:
+    from birefnet.weights.source import BUNDLED, read_settings
+
+    settings = read_settings(BUNDLED / name / "config.json")
+    size = settings.get("preprocess", {})
+    path = BUNDLED / name / "model.safetensors"
+    return {
+        "name": name,
+        "title": settings.get("title", "carried by the package, needs no download"),
+        "task": settings.get("task", "general"),
+        "kind": "network",
+        "architecture": settings.get("network", {}).get("backbone"),
+        "input": f"{size.get('width', '?')}x{size.get('height', '?')}",
+        "parameters": settings.get("parameters"),
+        "precision": settings.get("precision"),
+        "bytes": path.stat().st_size if path.exists() else None,
+        "approximate_bytes": None,
+        "licence": settings.get("licence"),
+        "use": settings.get("use", "free"),
+        "data": settings.get("data", settings.get("source")),
+        "scores": settings.get("scores", []),
+        "bundled": True,
+        "cached": str(path.parent),
+    }
+
+
+def _describe_file(model: str) -> dict[str, Any]:
+    from birefnet.weights.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(model, dtype=None, offline=True)
+    known = loaded.checkpoint
+    return {
+        "name": loaded.name,
+        "path": str(loaded.path),
+        "kind": "network",
+        "architecture": loaded.config.backbone,
+        "input": _input_of(loaded.preprocess),
+        "parameters": sum(p.numel() for p in loaded.network.parameters()),
+        "precision": str(loaded.stored_dtype).removeprefix("torch."),
+        "bytes": loaded.path.stat().st_size,
+        "licence": loaded.licence,
+        "source": loaded.source,
+        "data": known.data if known else None,
+        "network": loaded.config.to_dict(),
+        "preprocess": loaded.preprocess.to_dict(),
+    }
+
+
+def _input_of(preprocess: Any) -> str:
+    if preprocess.fit == "native":
+        return f"native, {preprocess.minimum}-{preprocess.maximum}"
+    return f"{preprocess.width}x{preprocess.height}"
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "for", "task", "input", "size", "licence", "here"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
+    for row in rows:
+        here = "bundled" if row["bundled"] else "yes" if row["cached"] else ""
+        licence = row["licence"] or ""
+        if row["use"] != "free":
+            licence += f", {_USES[row['use']]}"
+        table.add_row(
+            row["name"], row["title"], row["task"], row["input"], _size(row), licence, here
+        )
+    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
+
+
+def _size(row: dict[str, Any]) -> str:
+    size = row["bytes"] or row["approximate_bytes"]
+    if size is None:
+        return ""
+    return f"{'' if row['bytes'] else '~'}{size / 1e6:,.0f} MB"
+
+
+def _readable(key: str, value: Any) -> str:
+    if key.endswith("bytes"):
+        return f"{value:,} ({value / 1e6:,.0f} MB)"
+    if key == "parameters":
+        return f"{value:,}"
+    if key == "use":
+        return _USES.get(value, str(value))
+    if key == "scores" and isinstance(value, list):
+        return "; ".join(map(_score, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _score(score: dict[str, Any]) -> str:
+    values = [f"{k} {v}" for k, v in score.items() if k not in ("dataset", "source")]
+    return f"{score.get('dataset', '')} {', '.join(values)} ({score.get('source', 'measured')})"
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
