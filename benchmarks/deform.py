@@ -99,7 +99,7 @@ def run(name: str, forward: Callable[[], Tensor], case: Case) -> float:
     """Seconds of one round."""
     with ExitStack() as stack:
         if name.endswith("without numba"):
-            stack.enter_context(mock.patch.object(deform, "_fastest", lambda _: deform_torch))
+            stack.enter_context(mock.patch.object(deform, "_fastest", return_value=deform_torch))
         start = time.perf_counter()
         if not case.training:
             with torch.inference_mode():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -93,8 +94,7 @@ def deformable_conv2d(
         ValueError: shapes that do not belong together.
     """
     padding = _check(x, offset, mask, weight, bias, padding)
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    dtype = _autocast_dtype(x.device.type) or x.dtype
     exact = torch.promote_types(dtype, torch.float32)
     inputs = (
         x.to(dtype),
@@ -150,6 +150,18 @@ def _check(
     return padding
 
 
+def _autocast_dtype(device: str) -> torch.dtype | None:
+    """What autocast computes convolutions in on this kind of device, or None where it is off."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return None
+
+
+def _no_autocast(device: str) -> AbstractContextManager[Any]:
+    """Inside an operator types are settled: autocast must not change its matrix products."""
+    return torch.autocast(device, enabled=False) if _autocast_dtype(device) else nullcontext()
+
+
 @functools.cache
 def _compiled() -> ModuleType | None:
     """The kernels that numba compiles, or None where numba is missing or cannot work."""
@@ -188,7 +200,7 @@ def _forward(
     differentiable: bool,
 ) -> Tensor:
     kernels = _fastest(offset) if differentiable else deform_torch
-    with torch.autocast(x.device.type, enabled=False):
+    with _no_autocast(x.device.type):
         out = kernels.forward(x, offset, mask, weight, padding)
     return out.unflatten(1, offset.shape[2:]).permute(0, 3, 1, 2)
 
@@ -198,7 +210,7 @@ def _backward(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows = grad.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
-    with torch.autocast(x.device.type, enabled=False):
+    with _no_autocast(x.device.type):
         grad_x, grad_offset, grad_mask, grad_weight = _fastest(offset).backward(
             rows, x, offset, mask, weight, padding
         )
