@@ -26,7 +26,7 @@ from PIL import (
 
 from birefnet.errors import ImageError, MissingExtraError
 from birefnet.imaging import colour, deep
-from birefnet.imaging.encode import encode, encode_animation, write_atomic
+from birefnet.imaging.encoding import encode, encode_animation, write_atomic
 from birefnet.imaging.formats import READABLE, SUFFIXES, is_picture, sniff
 from birefnet.imaging.picture import Limits, Picture, to_float, to_uint8, to_uint16
 from birefnet.imaging.source import (
