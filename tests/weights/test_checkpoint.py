@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -441,3 +443,16 @@ def test_parameters_are_counted_right(name: str) -> None:
         pytest.skip("this backbone is not there")
     network = empty_network(NetworkConfig(backbone=name))
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
+
+
+def test_the_table_is_read_without_torch() -> None:
+    script = (
+        "import sys, birefnet.weights, birefnet.weights.table, birefnet.cli.models;"
+        "birefnet.weights.CHECKPOINTS['general'];"
+        "print(sorted({'torch', 'cv2', 'PIL', 'numpy', 'rich'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"

@@ -110,12 +110,12 @@ def _local(path: Path, origin: str) -> Source:
     if path.is_dir():
         settings = read_settings(path / "config.json")
         files = find_weights(path)
-        name = str(settings.get("name") or path.resolve().name)
+        name = str(settings.get("name") or path.absolute().name)
     elif path.is_file():
         settings, files, name = {}, [path], path.stem
         if path.name == "model.safetensors":
             settings = read_settings(path.with_name("config.json"))
-            name = str(settings.get("name") or path.resolve().parent.name)
+            name = str(settings.get("name") or path.absolute().parent.name)
     else:
         raise WeightsError(f"there is no file or directory {path}")
     return Source(name, files, origin, settings)
