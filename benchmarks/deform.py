@@ -1,9 +1,10 @@
 """Time of deformable convolution, as a multiple of an ordinary convolution of the same shape.
 
-    PYTHONPATH=src python benchmarks/deform.py [--threads 2] [--rounds 7] [--quick]
+    PYTHONPATH=src python benchmarks/deform.py [--threads 2] [--rounds 7] [--clock wall|cpu] [--quick]
 
 Candidates take turns and each keeps its best round, so that other work on the machine disturbs
-them alike. torchvision takes part where it is installed. Offsets are drawn with a standard
+them alike; on a busy machine measure one thread's processor time (--threads 1 --clock cpu), which
+waiting does not lengthen. torchvision takes part where it is installed. Offsets are drawn with a standard
 deviation of two pixels. Prints a Markdown table.
 """
 
@@ -55,6 +56,7 @@ CASES = [
     *(Case(size, 32, 32, 64, 16) for size in (7, 3, 1)),
     *(Case(size, 32, 32, 64, 16, training=True) for size in (7, 3, 1)),
 ]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 QUICK = [Case(3, 64, 256, 32), Case(3, 32, 32, 16, 4, training=True)]
 
 
@@ -95,21 +97,21 @@ def candidates(case: Case) -> dict[str, Callable[[], Tensor]]:
     return found
 
 
-def run(name: str, forward: Callable[[], Tensor], case: Case) -> float:
+def run(name: str, forward: Callable[[], Tensor], case: Case, clock: Callable[[], float]) -> float:
     """Seconds of one round."""
     with ExitStack() as stack:
         if name.endswith("without numba"):
             stack.enter_context(mock.patch.object(deform, "_fastest", return_value=deform_torch))
-        start = time.perf_counter()
+        start = clock()
         if not case.training:
             with torch.inference_mode():
                 forward()
         else:
             forward().sum().backward()
-        return time.perf_counter() - start
+        return clock() - start
 
 
-def measure(case: Case, rounds: int) -> dict[str, float]:
+def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, float]:
     """Best seconds of each candidate. The slow reference runs once, after a warm-up of the rest."""
     found = candidates(case)
     best: dict[str, float] = {}
@@ -117,7 +119,7 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
         for name, forward in found.items():
             if name == "reference" and turn != 1:
                 continue
-            seconds = run(name, forward, case)
+            seconds = run(name, forward, case, clock)
             if turn > 0:
                 best[name] = min(best.get(name, seconds), seconds)
     return best
@@ -129,6 +131,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7, help="each candidate keeps its best")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--quick", action="store_true", help="two small cases, to try the script")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -139,7 +142,7 @@ def main() -> None:
     print("| shape | work | ordinary, ms | " + " | ".join(f"{name}, ×" for name in columns) + " |")
     print("|---|---|" + "--:|" * (len(columns) + 1))
     for case in QUICK if options.quick else CASES:
-        best = measure(case, options.rounds)
+        best = measure(case, options.rounds, CLOCKS[options.clock])
         unit = best["ordinary"]
         ratios = [f"{best[name] / unit:.1f}" if name in best else "–" for name in columns]
         print(f"| {case} | {1000 * unit:.1f} | " + " | ".join(ratios) + " |", flush=True)

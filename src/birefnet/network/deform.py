@@ -135,6 +135,11 @@ def _check(
         )
     padding = size // 2 if padding is None else padding
     grid = (x.shape[2] + 2 * padding - size + 1, x.shape[3] + 2 * padding - size + 1)
+    if min(grid) < 1:
+        raise ValueError(
+            f"deformable convolution got x of {x.shape[2]}x{x.shape[3]} pixels with padding "
+            f"{padding}, which is smaller than the {size}x{size} kernel; pad it more"
+        )
     for name, value, channels in (("offset", offset, 2 * size**2), ("mask", mask, size**2)):
         expected = (x.shape[0], channels, *grid)
         if value is not None and tuple(value.shape) != expected:

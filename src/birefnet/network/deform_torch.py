@@ -21,6 +21,8 @@ from torch import Tensor
 # Two pixels of zeros: a sample further out is moved between them, where its value and the
 # gradient of its position are zero as they should be, and where all four corners exist.
 BORDER = 2
+_BAG_DEVICES = frozenset({"cpu", "cuda"})  # embedding_bag is well made there
+_SORTING_DEVICES = frozenset({"cpu"})  # elsewhere atomic additions are quicker than sorting
 _CPU_COLUMNS = 2**20  # sampled values of one piece: 4 MB, half of a usual last-level cache
 _ACCELERATOR_COLUMNS = 2**26  # 256 MB: large launches, bounded memory
 
@@ -138,7 +140,7 @@ def corners(samples: Samples, mask: Tensor | None, grid: Grid) -> tuple[Tensor, 
 
 def gather(table: Tensor, index: Tensor, factor: Tensor) -> Tensor:
     """Weighted sums of four rows of the table: [samples, C]."""
-    if table.device.type in ("cpu", "cuda"):
+    if table.device.type in _BAG_DEVICES:
         return F.embedding_bag(index, table, per_sample_weights=factor, mode="sum")
     columns = table.index_select(0, index[:, 0]) * factor[:, :1]
     for corner in range(1, 4):
@@ -150,11 +152,11 @@ def scatter(
     grad_table: Tensor, index: Tensor, factor: Tensor, grad_columns: Tensor, grid: Grid
 ) -> None:
     """Adds to `grad_table` what the samples give back: the transpose of `gather`."""
-    if grad_table.device.type != "cpu":
+    if grad_table.device.type not in _SORTING_DEVICES:
         for corner in range(4):
             grad_table.index_add_(0, index[:, corner], grad_columns * factor[:, corner, None])
         return
-    # On CPUs sorting pays: a row then receives a weighted sum of samples, again a bag of rows.
+    # Sorted, each row receives a weighted sum of samples: again a bag of rows.
     rows = len(grad_table)
     first, order = torch.sort(index[:, 0], stable=True)
     count = torch.bincount(first, minlength=rows)
@@ -169,7 +171,7 @@ def scatter(
 
 def corner_products(table: Tensor, index: Tensor, grad_columns: Tensor) -> Tensor:
     """Scalar product of each sample's gradient with each of its four rows: [samples, 4]."""
-    if table.device.type == "cpu":
+    if table.device.type in _SORTING_DEVICES:
         bag = torch.arange(len(index), dtype=torch.int32)
         return torch.ops.aten._embedding_bag_per_sample_weights_backward(
             grad_columns, table, index.view(-1), 4 * bag, bag.repeat_interleave(4), 0
