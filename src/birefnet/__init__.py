@@ -1,0 +1,53 @@
+"""Cut the subject out of any picture with Bilateral Reference networks.
+
+>>> from birefnet import remove_background
+>>> remove_background("photo.jpg").save("photo.png")  # doctest: +SKIP
+
+Names are looked up on first use, so `import birefnet` loads neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from birefnet import errors
+from birefnet.errors import BiRefNetError
+
+if TYPE_CHECKING:
+    from birefnet.api import load, load_network, remove_background
+    from birefnet.matte import Matte
+    from birefnet.predictor import Predictor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BiRefNetError",
+    "Matte",
+    "Predictor",
+    "__version__",
+    "errors",
+    "load",
+    "load_network",
+    "remove_background",
+]
+
+_HOMES = {
+    "Matte": "birefnet.matte",
+    "Predictor": "birefnet.predictor",
+    "load": "birefnet.api",
+    "load_network": "birefnet.api",
+    "remove_background": "birefnet.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'birefnet' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,172 @@
+"""The three functions most people need: `remove_background`, `load`, `load_network`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from birefnet.imaging.geometry import Resolution
+from birefnet.predictor import Predictor, is_single
+
+if TYPE_CHECKING:
+    from birefnet.matte import Background, Kind, Matte
+    from birefnet.network.birefnet import BiRefNet
+    from birefnet.network.config import NetworkConfig
+
+BUNDLED_MODEL = "nano"
+KEPT = 2  # predictors that `remove_background` keeps in memory
+
+_loading = threading.Lock()
+
+
+def default_model() -> str:
+    """The model where none is named: BIREFNET_MODEL, or the one that the package carries."""
+    return os.environ.get("BIREFNET_MODEL") or BUNDLED_MODEL
+
+
+def remove_background(
+    source: Any,
+    model: str | os.PathLike[str] | None = None,
+    *,
+    kind: Kind = "cutout",
+    background: Background | None = None,
+    resolution: Resolution | None = None,
+    refine: bool = True,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Any:
+    """Cut the subject out; what comes back is of the kind that went in.
+
+    | source                          | result                              |
+    |---------------------------------|-------------------------------------|
+    | path or open binary file        | `PIL.Image`, RGBA                   |
+    | bytes                           | bytes of a PNG                      |
+    | `PIL.Image`                     | `PIL.Image`, RGBA                   |
+    | array H x W (x 1, 3 or 4)       | array H x W x 4 of the source's depth |
+    | list or tuple                   | list of the above                   |
+    | any other iterable              | lazy iterator of the above          |
+
+    Args:
+        source: see the table; `birefnet.imaging.io.decode` says which pictures are read.
+        model: see `load`. It is loaded once and kept for the next call.
+        kind: what to make of the matte, see `Matte.render`; RGB or grey instead of RGBA where the
+            kind has no alpha.
+        background: a colour or picture for behind the subject, see `Matte.on`.
+        resolution: see `Predictor.predict`.
+        refine: remove the old background's colour from the edges.
+        device, dtype: see `load`.
+
+    Raises:
+        BiRefNetError: one sentence on what is wrong with the picture, model or device.
+    """
+    predictor = _kept(os.fspath(model or default_model()), device, dtype)
+
+    def finish(item: Any, matte: Matte) -> Any:
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            return matte.encode("png", kind, background=background, refine=refine)
+        if isinstance(item, np.ndarray):
+            return matte.render(kind, background=background, refine=refine)
+        return matte.to_pil(kind, background=background, refine=refine)
+
+    if is_single(source):
+        return finish(source, predictor.predict(source, resolution=resolution))
+    results = _each(predictor, source, resolution, finish)
+    return list(results) if isinstance(source, (list, tuple)) else results
+
+
+def _each(
+    predictor: Predictor, sources: Iterable[Any], resolution: Resolution | None, finish: Any
+) -> Iterator[Any]:
+    """Results in order; remembers the sources that the predictor has read ahead."""
+    waiting: list[Any] = []
+
+    def remembered() -> Iterator[Any]:
+        for source in sources:
+            waiting.append(source)
+            yield source
+
+    for matte in predictor.predict(remembered(), resolution=resolution):
+        yield finish(waiting.pop(0), matte)
+
+
+def _kept(model: str, device: str, dtype: str) -> Predictor:
+    with _loading:  # so that threads which start together load once
+        return _load_kept(model, device, dtype)
+
+
+@lru_cache(maxsize=KEPT)
+def _load_kept(model: str, device: str, dtype: str) -> Predictor:
+    return load(model, device=device, dtype=dtype)
+
+
+def load(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    progress: Any = None,
+) -> Predictor:
+    """A predictor with trained weights.
+
+    Args:
+        name: a bundled model (`nano`), a released one (`general`, `lite` …; see `birefnet models
+            list`), a file (.safetensors, .pth) or directory, or a Hugging Face id; `None` for
+            BIREFNET_MODEL or `nano`. Only names that need it are downloaded, once.
+        device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps.
+        dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
+        cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
+
+    Raises:
+        WeightsError: no such model, or its file cannot be fetched, read or fitted.
+        DeviceError: no such device or precision; nothing falls back silently.
+    """
+    from birefnet.engines.devices import resolve_device, resolve_dtype
+    from birefnet.network.simplify import simplify
+    from birefnet.weights.checkpoint import load_checkpoint
+
+    resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
+    loaded = load_checkpoint(
+        name or default_model(), cache_dir=cache_dir, offline=offline, progress=progress
+    )
+    return Predictor(
+        simplify(loaded.network, inplace=True),
+        loaded.preprocess,
+        device=device,
+        dtype=dtype,
+        name=loaded.name,
+        licence=loaded.licence,
+    )
+
+
+def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> BiRefNet:
+    """The network itself, a `torch.nn.Module` in evaluation mode on the CPU in fp32.
+
+    Calling it maps a batch (B,3,H,W), normalised as `load(name).preprocess` says, to logits
+    (B,1,H,W); H and W are multiples of 32.
+
+    Args:
+        name: as for `load`; or a preset of `birefnet.network.config.PRESETS` (`swin_v1_t` …) or a
+            `NetworkConfig`, which give random weights. A bundled model wins over a preset of its
+            name.
+
+    Raises:
+        WeightsError: no such model, or its file cannot be fetched, read or fitted.
+    """
+    from birefnet.network.build import build_network
+    from birefnet.network.config import PRESETS, NetworkConfig
+    from birefnet.weights.checkpoint import load_checkpoint
+    from birefnet.weights.source import bundled_names
+
+    name = name or default_model()
+    if isinstance(name, NetworkConfig):
+        return build_network(name).eval()
+    if isinstance(name, str) and name in PRESETS and name not in bundled_names():
+        return build_network(name).eval()
+    return load_checkpoint(name).network

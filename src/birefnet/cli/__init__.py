@@ -1,0 +1,1 @@
+"""The command `birefnet`: parse, call, write."""

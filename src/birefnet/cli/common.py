@@ -1,0 +1,91 @@
+"""What the commands share: how errors are said, and options of one meaning."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import typer
+
+from birefnet.errors import BiRefNetError
+
+INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|PATH",
+        help="Bundled or released weights, a file or a folder; see `birefnet models list`.",
+        envvar="BIREFNET_MODEL",
+        show_default="nano",
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
+]
+Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, fp32, fp16 or bf16.")]
+ResolutionText = Annotated[
+    str | None,
+    typer.Option(
+        "--resolution",
+        metavar="N|WxH|native",
+        help="Size of the network's input; rounded to multiples of 32.",
+        show_default="as trained",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
+
+
+def run(app: Callable[[], object]) -> None:
+    """Call the app; a `BiRefNetError` becomes one red sentence on stderr and exit status 1.
+
+    With BIREFNET_DEBUG=1 in the environment the traceback is shown instead.
+    """
+    try:
+        app()
+    except BiRefNetError as error:
+        if is_debugging():
+            raise
+        fail(str(error))
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has left, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def is_debugging() -> bool:
+    return os.environ.get("BIREFNET_DEBUG", "") not in ("", "0")
+
+
+def say(text: str) -> None:
+    """A line for people: on stderr, for stdout may carry a picture."""
+    typer.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    typer.secho(text, err=True, fg=typer.colors.YELLOW)
+
+
+def fail(text: str) -> None:
+    typer.secho(f"Error: {text}", err=True, fg=typer.colors.RED)
+
+
+def parse_resolution(text: str | None) -> int | tuple[int, int] | Literal["native"] | None:
+    """`1024` → 1024, `1280x720` → (1280, 720) as (width, height), `native` → "native".
+
+    Raises:
+        typer.BadParameter: anything else, which is a usage error.
+    """
+    if text is None or text == "native":
+        return text  # type: ignore[return-value]
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise typer.BadParameter(f"--resolution is {text!r}; give N, WxH or native")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -1,0 +1,176 @@
+"""What `birefnet doctor` looks at: functions that return findings, and never raise."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import birefnet
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "safetensors",
+    "huggingface-hub",
+    "typer",
+    "rich",
+)
+OPTIONAL_PACKAGES = ("numba", "timm", "pillow-heif")
+ENGINES = {"torch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        name: what was looked at.
+        detail: what was found, for people to read.
+        ok: whether it works; `None` where nothing can be wrong.
+    """
+
+    name: str
+    detail: str
+    ok: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "name"}
+
+
+def examine(*, self_test: bool = True) -> dict[str, list[Finding]]:
+    """All findings by section; what raises becomes a broken finding."""
+    sections: dict[str, Callable[[], Iterator[Finding]]] = {
+        "Versions": versions,
+        "Devices": devices,
+        "Engines": engines,
+        "Weights": weights,
+    }
+    if self_test:
+        sections["Self-test"] = cut_something_out
+    return {title: _collect(look) for title, look in sections.items()}
+
+
+def _collect(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        findings.extend(look())
+    except Exception as error:
+        findings.append(Finding(look.__name__.replace("_", " "), _sentence(error), ok=False))
+    return findings
+
+
+def versions() -> Iterator[Finding]:
+    """Of this package, Python, the system, and what the package needs."""
+    yield Finding("birefnet", birefnet.__version__)
+    yield Finding("python", f"{platform.python_version()} ({sys.executable})")
+    yield Finding("system", f"{platform.platform()}, {os.cpu_count()} cores")
+    for name in PACKAGES:
+        version = _version(name)
+        yield Finding(name, version or "missing: reinstall birefnet", ok=None if version else False)
+    for name in OPTIONAL_PACKAGES:
+        yield Finding(name, _version(name) or "not installed (optional)")
+
+
+def devices() -> Iterator[Finding]:
+    """Each device that torch sees, with the precisions it computes in."""
+    import torch
+
+    from birefnet.engines.devices import DTYPES, available_devices, supports
+
+    for name in available_devices():
+        device = torch.device(name)
+        precisions = [short for short, dtype in DTYPES.items() if supports(device, dtype)]
+        detail = f"{_describe(device)}; {', '.join(precisions) or 'computes nothing'}"
+        yield Finding(name, detail, ok="fp32" in precisions)
+    if torch.version.cuda and not torch.cuda.is_available():
+        yield Finding("cuda", f"torch is built for CUDA {torch.version.cuda}, but sees no GPU")
+
+
+def _describe(device: Any) -> str:
+    import torch
+
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    if device.type == "mps":
+        return "Apple GPU"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{torch.get_num_threads()} threads, {capability}"
+
+
+def engines() -> Iterator[Finding]:
+    """What can run a network here."""
+    for name, package in ENGINES.items():
+        yield Finding(name, _version(package) or "not installed (optional)")
+
+
+def weights() -> Iterator[Finding]:
+    """Bundled and downloaded weights, and whether more could be stored."""
+    from birefnet.api import default_model
+    from birefnet.weights.cache import cache_directory, is_offline
+    from birefnet.weights.source import bundled_names
+
+    bundled = bundled_names()
+    yield Finding("bundled", ", ".join(bundled) or "none: reinstall birefnet", ok=bool(bundled))
+    yield Finding("default", default_model())
+    folder = cache_directory()
+    problem = _cannot_write(folder)
+    yield Finding("cache", f"{folder}{f' ({problem})' if problem else ''}", ok=problem is None)
+    yield Finding("downloads", "switched off" if is_offline() else "allowed")
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        if path.is_file() and path.suffix in (".safetensors", ".pth", ".pt", ".onnx"):
+            size = path.stat().st_size / 2**20
+            yield Finding(str(path.relative_to(folder)), f"{size:.1f} MiB")
+
+
+def _cannot_write(folder: Path) -> str | None:
+    """Why nothing can be stored in `folder`, which need not exist yet; `None` if it can."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        return f"{existing} is no folder"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return None
+    except OSError as error:
+        return f"not writable: {error.strerror}"
+
+
+def cut_something_out() -> Iterator[Finding]:
+    """The bundled model on a generated picture: a bright disc on a dark ground."""
+    import numpy as np
+
+    from birefnet.api import BUNDLED_MODEL, load
+
+    start = time.perf_counter()
+    predictor = load(BUNDLED_MODEL)
+    loaded = time.perf_counter()
+    y, x = np.mgrid[:240, :320]
+    disc = (x - 160) ** 2 + (y - 120) ** 2 < 80**2
+    picture = np.where(disc[..., None], (230, 140, 60), (40, 60, 70)).astype(np.uint8)
+    matte = predictor.predict(picture)
+    cutout = matte.cutout()
+    done = time.perf_counter()
+    yield Finding("load", f"{BUNDLED_MODEL} in {loaded - start:.2f} s on {predictor.engine.name}")
+    finite = bool(np.isfinite(matte.alpha).all()) and cutout.shape == (240, 320, 4)
+    yield Finding("cut-out", f"320x240 in {done - loaded:.2f} s", ok=finite)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) or type(error).__name__

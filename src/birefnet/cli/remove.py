@@ -1,0 +1,143 @@
+"""`birefnet remove`: what can be asked for; `removal.py` does it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from birefnet.cli.common import (
+    Device,
+    Dtype,
+    Json,
+    Model,
+    ResolutionText,
+    parse_resolution,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(no_args_is_help=True)(remove)
+
+
+def remove(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="Pictures, folders, quoted patterns such as 'shots/**/*.jpg', or - for standard "
+            "input.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A file, a folder, or - for standard output.",
+            show_default="NAME.cutout.png beside each input",
+        ),
+    ] = None,
+    model: Model = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--type",
+            "-t",
+            metavar="TYPE",
+            help="cutout, mask, foreground, colour, green, white, blur or overlay.",
+        ),
+    ] = "cutout",
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "--background",
+            "-b",
+            metavar="COLOUR|FILE",
+            help="Behind the subject: white, '#rrggbb', 'r,g,b' or a picture.",
+        ),
+    ] = None,
+    resolution: ResolutionText = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            help="Pictures that run together.",
+            show_default="4 on CUDA, else 1",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help="png, webp, jpeg, tiff, avif or gif.",
+            show_default="by OUT's suffix, else png; animations keep theirs",
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Of jpeg, webp and avif.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1, help="Make each pixel all or nothing: all where alpha reaches this."
+        ),
+    ] = None,
+    mask_blur: Annotated[float, typer.Option(min=0, help="Soften the edge [px].")] = 0,
+    mask_offset: Annotated[
+        float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
+    ] = 0,
+    refine: Annotated[
+        bool, typer.Option(help="Take the old background's colour out of the edges.")
+    ] = True,
+    keep_profile: Annotated[
+        bool, typer.Option("--keep-profile", help="Keep ICC profiles instead of making sRGB.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite/--skip-existing", help="What to do where the output is there already."
+        ),
+    ] = True,
+    recursive: Annotated[bool, typer.Option(help="Search folders inside folders.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Remove the background of pictures.
+
+    Exit status 0; 1 if a picture failed (the others are done); 2 if the command makes no sense.
+    """
+    from birefnet.cli import removal
+    from birefnet.cli.inputs import InputError
+
+    try:
+        plan = removal.plan(
+            inputs,
+            output,
+            removal.Settings(
+                kind=kind,
+                background=background,
+                resolution=parse_resolution(resolution),
+                batch_size=batch_size,
+                format=format,
+                quality=quality,
+                threshold=threshold,
+                mask_blur=mask_blur,
+                mask_offset=mask_offset,
+                refine=refine,
+                keep_profile=keep_profile,
+            ),
+            overwrite=overwrite,
+            recursive=recursive,
+            as_json=as_json,
+        )
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
+    sys.exit(removal.run(plan, model, device, dtype))

@@ -1,0 +1,97 @@
+"""Which device and which precision: what people ask for, turned into what torch has."""
+
+from __future__ import annotations
+
+import torch
+
+from birefnet.errors import DeviceError
+
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+_LONG_NAMES = {"float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
+
+
+def available_devices() -> list[str]:
+    """Devices that torch can use here, the one that `auto` takes first."""
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if not torch.cuda.is_available():
+        found = []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` → the first of CUDA, MPS and CPU that is there; any other name → that device.
+
+    Raises:
+        DeviceError: an unknown name, or a device that is not there; nothing falls back silently.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device(available_devices()[0])
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise DeviceError(
+            f"device {device!r} is unknown; give auto, cpu, cuda, cuda:1 or mps"
+        ) from None
+    if asked.type == "cpu" or asked.type == "meta":
+        return torch.device(asked.type)
+    here = available_devices()
+    if asked.type == "cuda" and asked.index is None:
+        asked = torch.device("cuda", torch.cuda.current_device() if "cuda:0" in here else 0)
+    name = "mps" if asked.type == "mps" else str(asked)
+    if name not in here:
+        raise DeviceError(
+            f"device {str(device)!r} was asked for, but torch {torch.__version__} finds only "
+            f"{', '.join(here)} here; ask for one of these, or install a torch build and driver "
+            "for it"
+        )
+    return torch.device(name)
+
+
+def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """`auto` → fp16 on CUDA and fp32 elsewhere; fp32, fp16 or bf16 → that, if the device has it.
+
+    Raises:
+        DeviceError: an unknown name, or a precision that the device lacks.
+    """
+    if isinstance(dtype, torch.dtype):
+        if dtype not in DTYPES.values():
+            raise DeviceError(f"dtype {dtype} cannot run a network; give one of {_options()}")
+        chosen = dtype
+    elif dtype == "auto":
+        chosen = torch.float16 if device.type == "cuda" else torch.float32
+    else:
+        try:
+            chosen = DTYPES[_LONG_NAMES.get(dtype, dtype)]
+        except KeyError:
+            raise DeviceError(f"dtype {dtype!r} is unknown; give one of {_options()}") from None
+    if not supports(device, chosen):
+        raise DeviceError(
+            f"{dtype_name(chosen)} was asked for, but {device} cannot compute in it; ask for fp32"
+        )
+    return chosen
+
+
+def supports(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `device` can convolve in `dtype`, by trying it on four numbers."""
+    if device.type == "meta":
+        return True
+    try:
+        ones = torch.ones(1, 1, 2, 2, device=device, dtype=dtype)
+        return bool(torch.nn.functional.conv2d(ones, ones).isfinite().all())
+    except (RuntimeError, NotImplementedError, TypeError):
+        return False
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """fp32, fp16 or bf16."""
+    return next(name for name, value in DTYPES.items() if value == dtype)
+
+
+def _options() -> str:
+    return ", ".join(("auto", *DTYPES))

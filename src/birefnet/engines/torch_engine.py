@@ -1,0 +1,108 @@
+"""Runs a network with torch, on any device and precision it has."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
+from birefnet.errors import BiRefNetError, DeviceError
+
+# What torch says when an allocation fails; on CUDA and MPS newer versions have a class for it.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class TorchEngine:
+    """A network on one device.
+
+    Args:
+        network: maps a normalised float batch (B,3,H,W) to logits (B,1,H,W). It is put in
+            evaluation mode, moved and converted in place, as `nn.Module.to` does.
+        device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps …
+        dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16.
+        channels_last: memory layout of the feature maps; `None` chooses by device: tensor cores
+            read channels last, and CPU convolutions of small networks gain from it too.
+
+    Raises:
+        DeviceError: the device or precision is not there.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        *,
+        channels_last: bool | None = None,
+    ) -> None:
+        self.device = resolve_device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
+        if channels_last is None:
+            channels_last = self.device.type in ("cuda", "cpu")
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        try:
+            network.eval().to(self.device, self.dtype)
+            self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        except RuntimeError as error:
+            self._explain(error)
+        self.name = f"torch {self.device} {dtype_name(self.dtype)}"
+        self.batch_size = 4 if self.device.type == "cuda" else 1
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W].
+
+        Raises:
+            DeviceError: not enough memory, or numbers beyond what half precision can hold.
+        """
+        images = torch.from_numpy(np.ascontiguousarray(batch))
+        try:
+            with torch.inference_mode():
+                images = images.to(self.device, self.dtype, memory_format=self.memory_format)
+                logits = self.network(images).float()
+                finite = bool(logits.isfinite().all())
+                result: NDArray[np.float32] = logits.cpu().numpy()
+        except RuntimeError as error:
+            self._explain(error, batch.shape)
+        if not finite:
+            self._refuse_non_finite()
+        return result
+
+    def _explain(self, error: RuntimeError, shape: tuple[int, ...] | None = None) -> NoReturn:
+        """Raise the one sentence that fits a failure of torch, or the failure itself."""
+        text = str(error).lower()
+        if any(sign in text for sign in _OUT_OF_MEMORY):
+            if shape is None:
+                raise DeviceError(
+                    f"{self.device} has not enough memory for this network; use a smaller model, "
+                    "or free memory on it"
+                ) from None
+            cures = ["a smaller resolution", "a smaller model"]
+            if shape[0] > 1:
+                cures.insert(0, "a smaller batch size")
+            if self.dtype == torch.float32 and self.device.type == "cuda":
+                cures.insert(0, "dtype fp16")
+            raise DeviceError(
+                f"{self.device} ran out of memory on a batch of {shape[0]} at "
+                f"{shape[3]}x{shape[2]}; use {' or '.join(cures)}"
+            ) from None
+        if "not implemented for" in text and self.dtype != torch.float32:
+            raise DeviceError(
+                f"{self.device} cannot run this network in {dtype_name(self.dtype)}; use dtype fp32"
+            ) from error
+        raise error
+
+    def _refuse_non_finite(self) -> NoReturn:
+        if self.dtype == torch.float32:
+            raise BiRefNetError(
+                "the network gave NaN or infinity in fp32: its weights are damaged; fetch or train "
+                "them again"
+            )
+        other = "fp32 or bf16" if self.dtype == torch.float16 else "fp32"
+        raise DeviceError(
+            f"the network's numbers do not fit {dtype_name(self.dtype)} (it gave NaN or infinity); "
+            f"use dtype {other}"
+        )

@@ -1,0 +1,309 @@
+"""A picture and the matte of its subject: everything that can be made of the two."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import BiRefNetError, ImageError
+from birefnet.imaging import compose, masks
+from birefnet.imaging.foreground import estimate_foreground
+from birefnet.imaging.formats import SUFFIXES
+from birefnet.imaging.io import decode, encode, write_atomic
+from birefnet.imaging.picture import Picture, to_uint8
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from birefnet.imaging.io import Source
+
+Kind = Literal["cutout", "mask", "foreground", "colour", "green", "white", "blur", "overlay"]
+Background: TypeAlias = "Source | Picture | tuple[int, ...]"
+"""A colour (a name, "#rrggbb[aa]", "r,g,b" or 3-4 numbers), or a picture of any kind and size."""
+
+EMPTY_COVERAGE = 0.0005
+EMPTY_CONFIDENCE = 0.25
+
+_PLAIN = {"green": compose.GREEN, "white": compose.WHITE}
+
+
+@dataclass(frozen=True, eq=False)
+class Matte:
+    """How much of each pixel belongs to the subject, and the picture it belongs to.
+
+    Attributes:
+        alpha: float32 H x W in [0, 1] at the picture's size: the network's probability, times the
+            picture's own alpha where it has one. Never stretched to its own minimum and maximum.
+        picture: the source as decoded.
+    """
+
+    alpha: NDArray[np.float32]
+    picture: Picture
+
+    def __post_init__(self) -> None:
+        if self.alpha.shape != self.picture.pixels.shape[:2]:
+            raise ImageError(
+                f"got an alpha of shape {self.alpha.shape} for a picture of "
+                f"{self.picture.pixels.shape[:2]}; they must agree"
+            )
+
+    @property
+    def height(self) -> int:
+        return self.picture.height
+
+    @property
+    def width(self) -> int:
+        return self.picture.width
+
+    @cached_property
+    def coverage(self) -> float:
+        """Mean alpha, 0 to 1: the share of the picture that the subject takes."""
+        return float(self.alpha.mean(dtype=np.float64))
+
+    @cached_property
+    def confidence(self) -> float:
+        """How decided the network is about the subject it shows, 0 to 1.
+
+        The mean over the matte, weighted by alpha itself, of the distance above one half:
+        sum(a * max(0, 2a - 1)) / sum(a). A subject of ones gives 1, less its soft edge; a matte
+        that nowhere exceeds one half gives 0, and so does one of zeros.
+        """
+        total = float(self.alpha.sum(dtype=np.float64))
+        if total == 0:
+            return 0.0
+        decided = np.maximum(2 * self.alpha - 1, 0)
+        return float(np.vdot(self.alpha, decided)) / total
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no object was found: coverage below 0.0005 or confidence below 0.25.
+
+        The first is a square of 23 px in a megapixel; the second a matte most of whose weight lies
+        in pixels about which the network is undecided or that it holds for background.
+        """
+        return self.coverage < EMPTY_COVERAGE or self.confidence < EMPTY_CONFIDENCE
+
+    def adjusted(
+        self, *, offset: float = 0, blur: float = 0, threshold: float | None = None
+    ) -> Matte:
+        """The same picture with a corrected alpha, in this order.
+
+        Args:
+            offset: move the edge outwards (> 0) or inwards (< 0) [px].
+            blur: soften the edge within this radius [px].
+            threshold: then make each pixel all or nothing: 1 where alpha reaches it.
+        """
+        alpha = self.alpha
+        if offset:
+            alpha = masks.offset_mask(alpha, offset)
+        if blur:
+            alpha = masks.blur_mask(alpha, blur)
+        if threshold is not None:
+            alpha = masks.threshold_mask(alpha, threshold)
+        return self if alpha is self.alpha else replace(self, alpha=alpha)
+
+    # What can be made of it. Arrays are H x W (x 3 or 4), RGB, of the picture's own depth.
+
+    def mask(self, bits: Literal[8, 16] = 8) -> NDArray:
+        """The alpha rounded to uint8 (or uint16) H x W."""
+        return compose.mask(self.alpha, bits)
+
+    def foreground(self, *, refine: bool = True) -> NDArray:
+        """The subject's own colours, H x W x 3; without `refine` simply the picture's.
+
+        At an edge a pixel shows a mixture of subject and old background; the estimate takes the
+        background's share out, so that no halo is left on a new one. Away from the subject it is
+        black.
+        """
+        return self._decontaminated if refine else self.picture.pixels
+
+    @cached_property
+    def _decontaminated(self) -> NDArray:
+        pixels = self.picture.pixels
+        return estimate_foreground(pixels, self.alpha, dtype=pixels.dtype)
+
+    def cutout(self, *, refine: bool = True) -> NDArray:
+        """RGBA, H x W x 4, colours not multiplied by alpha; see `foreground` for `refine`."""
+        return compose.cutout(self.foreground(refine=refine), self.alpha)
+
+    def on(
+        self,
+        background: Background,
+        *,
+        mode: Literal["fill", "fit"] = "fill",
+        refine: bool = True,
+    ) -> NDArray:
+        """The subject before something else: H x W x 3 (x 4 on a colour that is not opaque).
+
+        Args:
+            background: a colour, or a picture, which is scaled to this one's size. A string that
+                is no colour is a path.
+            mode: of a picture: `fill` everything and cut what sticks out, or `fit` in and leave
+                white bars.
+            refine: see `foreground`.
+
+        Raises:
+            BiRefNetError: neither a colour nor a readable picture.
+        """
+        foreground = self.foreground(refine=refine)
+        found = read_background(background)
+        if isinstance(found, Picture):
+            return compose.on_picture(foreground, self.alpha, found.pixels, mode=mode)
+        return compose.on_colour(foreground, self.alpha, found)
+
+    def blurred(self, radius: float | None = None, *, refine: bool = True) -> NDArray:
+        """The subject before its own background out of focus, H x W x 3.
+
+        `radius` [px] is that of the blur; `None` for a fortieth of the longer side.
+        """
+        foreground = self.foreground(refine=refine)
+        return compose.blurred(foreground, self.alpha, self.picture.pixels, radius)
+
+    def overlay(self, colour: str | tuple[int, ...] = compose.TINT) -> NDArray:
+        """The picture with the subject tinted and outlined, to judge the matte by, H x W x 3."""
+        tint = compose.parse_colour(colour)
+        return compose.overlay(self.picture.pixels, self.alpha, colour=tint)
+
+    def render(
+        self,
+        kind: Kind = "cutout",
+        *,
+        background: Background | None = None,
+        refine: bool = True,
+    ) -> NDArray:
+        """One of the above by name.
+
+        Args:
+            kind: cutout, mask, foreground, colour (needs `background`), green, white, blur or
+                overlay.
+            background: with `cutout` or `colour`, what to put behind the subject, see `on`.
+            refine: see `foreground`.
+
+        Raises:
+            BiRefNetError: an unknown kind, or one that does not go with a background.
+        """
+        check_kind(kind, has_background=background is not None)
+        if background is not None:
+            return self.on(background, refine=refine)
+        if kind == "mask":
+            return self.mask(16 if self.picture.pixels.dtype == np.uint16 else 8)
+        if kind == "overlay":
+            return self.overlay()
+        if kind == "blur":
+            return self.blurred(refine=refine)
+        if kind == "foreground":
+            return self.foreground(refine=refine)
+        if kind in _PLAIN:
+            return self.on(_PLAIN[kind], refine=refine)
+        return self.cutout(refine=refine)
+
+    def to_pil(
+        self,
+        kind: Kind = "cutout",
+        *,
+        background: Background | None = None,
+        refine: bool = True,
+    ) -> Image.Image:
+        """`render` as a Pillow image of 8 bits: RGBA, RGB or L."""
+        from PIL import Image
+
+        return Image.fromarray(to_uint8(self.render(kind, background=background, refine=refine)))
+
+    def encode(
+        self,
+        format: str = "png",
+        kind: Kind = "cutout",
+        *,
+        background: Background | None = None,
+        refine: bool = True,
+        quality: int | None = None,
+        icc_profile: bytes | None = None,
+    ) -> bytes:
+        """`render` as the bytes of a png, webp, jpeg, tiff or avif file.
+
+        Pictures of 16 bits keep them in png and tiff. `quality`, 1 to 100, is for jpeg, webp and
+        avif; `icc_profile` is written along, and right only if the pixels were not converted from
+        it (`Predictor(convert_to_srgb=False)`).
+
+        Raises:
+            BiRefNetError: the format cannot hold it: a JPEG needs a background.
+        """
+        rendered = self.render(kind, background=background, refine=refine)
+        has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4
+        deep = rendered.dtype == np.uint16 and format in ("png", "tiff")
+        return encode(
+            rendered[..., :3] if has_alpha else rendered,
+            rendered[..., 3] if has_alpha else None,
+            format=format,
+            quality=quality,
+            bits=16 if deep else 8,
+            icc_profile=icc_profile,
+        )
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        kind: Kind = "cutout",
+        *,
+        background: Background | None = None,
+        refine: bool = True,
+        quality: int | None = None,
+    ) -> None:
+        """Write `render` to a file whose suffix says the format; complete, or not at all.
+
+        Raises:
+            BiRefNetError: a suffix that is unknown, or a format that cannot hold it.
+            OSError: the place cannot be written.
+        """
+        format = format_of(path)
+        data = self.encode(format, kind, background=background, refine=refine, quality=quality)
+        write_atomic(path, data)
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Format by suffix, such as `jpeg`; an unknown suffix is a `BiRefNetError`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BiRefNetError(
+            f"{os.fspath(path)!r} has no suffix of a picture; give .png, .webp, .jpg or .tif"
+        )
+    return SUFFIXES[suffix]
+
+
+def check_kind(kind: str, *, has_background: bool) -> None:
+    """Refuse unknown kinds, and those that a background does not go with or is missing for."""
+    if kind not in get_args(Kind):
+        raise BiRefNetError(f"there is no kind {kind!r}; choose one of {', '.join(get_args(Kind))}")
+    if kind == "colour" and not has_background:
+        raise BiRefNetError("kind 'colour' needs a background: give a colour such as '#ff8800'")
+    if has_background and kind not in ("cutout", "colour"):
+        raise BiRefNetError(f"kind {kind!r} takes no background; leave one of them out")
+
+
+def read_background(background: Background) -> compose.Colour | Picture:
+    """A colour, or the decoded picture; strings are tried as colours first, then as paths.
+
+    Raises:
+        BiRefNetError: neither.
+    """
+    if isinstance(background, Picture):
+        return background
+    if isinstance(background, (tuple, list)):
+        return compose.parse_colour(background)
+    source: Any = background
+    if isinstance(background, str):
+        try:
+            return compose.parse_colour(background)
+        except BiRefNetError as error:
+            if not Path(background).exists():
+                raise BiRefNetError(
+                    f"background {background!r} is neither a file nor a colour; give a picture, or "
+                    "a name such as white, #rrggbb or r,g,b"
+                ) from error
+    return decode(source)

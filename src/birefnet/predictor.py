@@ -1,0 +1,308 @@
+"""Pictures in, mattes out: decode, normalise, run the network, restore the size."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.engines.base import Engine
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
+from birefnet.imaging.io import decode, decode_frames
+from birefnet.imaging.picture import Limits, Picture
+from birefnet.matte import Matte
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from birefnet.imaging.io import Source
+
+Input: TypeAlias = "Source | Picture"
+"""Whatever `birefnet.imaging.io.decode` reads, or a picture that is decoded already."""
+
+DECODERS = 2  # threads that read pictures ahead of the network
+
+
+class Predictor:
+    """A network, and how its weights want their pictures.
+
+    Args:
+        network: an `Engine`, or a `torch.nn.Module` that maps a normalised batch (B,3,H,W) to
+            logits (B,1,H,W) and will be run by `TorchEngine`.
+        preprocess: size, mean, deviation and resize that belong to the weights.
+        device, dtype: for a module only, see `TorchEngine`; an engine has its own.
+        limits: which pictures are refused as too large.
+        convert_to_srgb: apply the pictures' ICC profiles, as the networks expect; otherwise pixels
+            stay as stored, for those who write the profile along.
+        name: of the weights, for reports.
+        licence: of the weights, for reports.
+    """
+
+    def __init__(
+        self,
+        network: Engine | nn.Module,
+        preprocess: Preprocess | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        limits: Limits | None = None,
+        convert_to_srgb: bool = True,
+        name: str | None = None,
+        licence: str | None = None,
+    ) -> None:
+        self.engine = _as_engine(network, device, dtype)
+        self.preprocess = preprocess or Preprocess()
+        self.limits = limits or Limits()
+        self.convert_to_srgb = convert_to_srgb
+        self.name = name
+        self.licence = licence
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        source: Input,
+        *,
+        resolution: Resolution | None = None,
+        batch_size: int | None = None,
+    ) -> Matte: ...
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        source: list[Any] | tuple[Any, ...],
+        *,
+        resolution: Resolution | None = None,
+        batch_size: int | None = None,
+    ) -> list[Matte]: ...
+    @overload
+    def predict(
+        self,
+        source: Iterable[Any],
+        *,
+        resolution: Resolution | None = None,
+        batch_size: int | None = None,
+    ) -> Iterator[Matte]: ...
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        resolution: Resolution | None = None,
+        batch_size: int | None = None,
+    ) -> Matte | list[Matte] | Iterator[Matte]:
+        """The matte of one picture, or of many.
+
+        Args:
+            source: a path, bytes, open binary file, Pillow image, array or `Picture` → one `Matte`;
+                a list or tuple of them → a list; any other iterable → a lazy iterator.
+            resolution: size of the network's input; `None` as the weights were trained, N, (width,
+                height) or "native". Rounded to multiples of 32.
+            batch_size: pictures of equal network size that run together; `None` leaves it to the
+                engine. Mattes come in the order of their sources whatever it is. An iterator is
+                read ahead by at most twice the batch size and some.
+
+        Raises:
+            ImageError: a picture that cannot be read; from an iterator, when its turn comes.
+            DeviceError: not enough memory, or numbers beyond what the precision can hold.
+        """
+        if is_single(source):
+            prepared = self._prepare(source, resolution)
+            return self._run([prepared])[0]
+        mattes = self._stream(source, resolution, batch_size)
+        if isinstance(source, (list, tuple)):
+            return [_or_raise(matte) for matte in mattes]
+        return map(_or_raise, mattes)
+
+    def predict_each(
+        self,
+        sources: Iterable[Input],
+        *,
+        resolution: Resolution | None = None,
+        batch_size: int | None = None,
+    ) -> Iterator[Matte | BiRefNetError]:
+        """As `predict` of an iterator, but an error takes its picture's place; the rest go on."""
+        return self._stream(sources, resolution, batch_size)
+
+    def predict_frames(
+        self,
+        source: Source,
+        *,
+        resolution: Resolution | None = None,
+        batch_size: int | None = None,
+    ) -> Iterator[Matte]:
+        """The mattes of all frames of an animation, lazily; `matte.picture.duration_ms` times them.
+
+        A still picture gives one. Arguments and errors as for `predict`.
+        """
+        return self.predict(
+            decode_frames(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb),
+            resolution=resolution,
+            batch_size=batch_size,
+        )
+
+    def _prepare(self, source: Input, resolution: Resolution | None) -> _Prepared:
+        picture = source if isinstance(source, Picture) else self._decode(source)
+        geometry = self.preprocess.plan(picture.height, picture.width, resolution)
+        return _Prepared(picture, geometry, geometry.apply(picture.pixels))
+
+    def _decode(self, source: Source) -> Picture:
+        return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+
+    def _run(self, batch: list[_Prepared]) -> list[Matte]:
+        logits = self.engine.infer(np.stack([prepared.input for prepared in batch]))
+        return [_finish(prepared, plane[0]) for prepared, plane in zip(batch, logits, strict=True)]
+
+    def _stream(
+        self, sources: Iterable[Input], resolution: Resolution | None, batch_size: int | None
+    ) -> Iterator[Matte | BiRefNetError]:
+        size = self.engine.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise BiRefNetError(f"batch_size is {size}; give 1 or more")
+        return self._stream_slots(iter(sources), resolution, size)
+
+    def _stream_slots(
+        self, sources: Iterator[Input], resolution: Resolution | None, batch_size: int
+    ) -> Iterator[Matte | BiRefNetError]:
+        """A window slides over the sources: its pictures are decoded ahead, its first leaves."""
+        window = 2 * (batch_size - 1) + 1 + DECODERS
+        slots: deque[_Slot] = deque()
+        exhausted = False
+        pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="birefnet-decode")
+        try:
+            while True:
+                while not exhausted and len(slots) < window:
+                    slot = _Slot()
+                    try:
+                        source = next(sources)
+                    except StopIteration:
+                        exhausted = True
+                        break
+                    except Exception as error:
+                        # The caller's own iterator failed: say so once what came before is out.
+                        slot.result = error
+                        exhausted = True
+                    else:
+                        slot.future = pool.submit(self._prepare, source, resolution)
+                    slots.append(slot)
+                if not slots:
+                    return
+                if slots[0].result is None:
+                    self._fill(slots, batch_size)
+                result = slots.popleft().result
+                if isinstance(result, (Matte, BiRefNetError)):
+                    yield result
+                elif result is not None:
+                    raise result
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fill(self, slots: deque[_Slot], batch_size: int) -> None:
+        """Run the first slot, and with it the next ones in the window of its network size."""
+        batch: list[_Slot] = []
+        for slot in slots:
+            prepared = slot.wait()
+            if prepared is not None and (
+                not batch or prepared.input.shape == batch[0].prepared_shape
+            ):
+                batch.append(slot)
+            if slots[0].result is not None or len(batch) == batch_size:
+                break
+        if not batch:
+            return
+        try:
+            results: list[Any] = list(self._run([slot.take() for slot in batch]))
+        except BiRefNetError as error:
+            results = [error] * len(batch)
+        for slot, result in zip(batch, results, strict=True):
+            slot.result = result
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A picture on its way into the network."""
+
+    picture: Picture
+    geometry: Geometry
+    input: NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class _Slot:
+    """The place of one source in a stream: first its preparation, then its result."""
+
+    future: Future[_Prepared] | None = None
+    result: Matte | Exception | None = field(default=None)
+
+    def wait(self) -> _Prepared | None:
+        """The prepared picture; `None` if the slot has its result, which may be an error."""
+        if self.future is None:
+            return None
+        try:
+            return self.future.result()
+        except Exception as error:
+            self.future, self.result = None, error
+            return None
+
+    @property
+    def prepared_shape(self) -> tuple[int, ...]:
+        assert self.future is not None
+        return self.future.result().input.shape
+
+    def take(self) -> _Prepared:
+        """The prepared picture, which the slot lets go of."""
+        assert self.future is not None
+        prepared = self.future.result()
+        self.future = None
+        return prepared
+
+
+def is_single(source: object) -> bool:
+    """Whether `source` is one picture rather than many (strings, arrays and files iterate too)."""
+    if isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray, Picture)):
+        return True
+    if hasattr(source, "read") or hasattr(source, "__array__"):
+        return True
+    return not isinstance(source, Iterable)
+
+
+def _as_engine(network: Engine | nn.Module, device: str, dtype: str) -> Engine:
+    if isinstance(network, Engine):
+        if (device, dtype) != ("auto", "auto"):
+            raise BiRefNetError(
+                f"got device={device!r} and dtype={dtype!r} together with the engine "
+                f"{network.name!r}, which has its own; set them where the engine is made"
+            )
+        return network
+    from birefnet.engines.torch_engine import TorchEngine
+
+    return TorchEngine(network, device, dtype)
+
+
+def _finish(prepared: _Prepared, logits: NDArray[np.float32]) -> Matte:
+    """Logits [h,w] → matte at the picture's size.
+
+    The sigmoid comes before the resize, as in the official inference. Nothing is stretched to its
+    own minimum and maximum: a picture without an object keeps its small numbers.
+    """
+    alpha = prepared.geometry.restore(_sigmoid(logits))
+    np.clip(alpha, 0, 1, out=alpha)
+    if prepared.picture.alpha is not None:
+        alpha *= prepared.picture.alpha
+    return Matte(alpha, prepared.picture)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)) as tanh, which cannot overflow."""
+    return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits) + np.float32(1))
+
+
+def _or_raise(result: Matte | BiRefNetError) -> Matte:
+    if isinstance(result, BiRefNetError):
+        raise result
+    return result

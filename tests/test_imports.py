@@ -1,0 +1,163 @@
+"""Imports point one way, and stay light where they must."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import birefnet
+
+SOURCE = Path(birefnet.__file__).parent
+# What each part may import of this package, beside itself and the light modules at the root.
+MAY_IMPORT = {
+    "errors": set(),
+    "imaging": {"errors"},
+    "network": {"errors"},
+    "weights": {"errors", "imaging", "network"},
+    "engines": {"errors", "imaging", "network", "weights"},
+    "matte": {"errors", "imaging"},
+    "predictor": {"errors", "imaging", "network", "weights", "engines", "matte"},
+    "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
+    "evaluation": {"errors", "imaging"},
+}
+EDGES = {"cli", "serving", "video", "export", "integrations", "compat", "training", "evaluation"}
+HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba")
+
+
+def modules(part: str) -> list[Path]:
+    single = SOURCE / f"{part}.py"
+    return [single] if single.exists() else sorted((SOURCE / part).rglob("*.py"))
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Dotted names that a file imports; imports for the type checker alone do not count."""
+    names: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} uses a relative import"
+            module = node.module or ""
+            names.add(module)
+            if module == "birefnet":
+                names.update(f"birefnet.{alias.name}" for alias in node.names)
+        if top_level_only and isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            return
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return names
+
+
+def parts_of(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("birefnet.")}
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_point_one_way(part: str) -> None:
+    for path in modules(part):
+        wrong = parts_of(imported(path)) - MAY_IMPORT[part] - {part}
+        assert not wrong, f"{path.relative_to(SOURCE)} imports {wrong}"
+
+
+def test_training_and_evaluation_never_meet() -> None:
+    for part, other in (("training", "evaluation"), ("evaluation", "training")):
+        for path in modules(part):
+            assert other not in parts_of(imported(path)), path
+
+
+def test_only_edges_import_edges() -> None:
+    for path in SOURCE.rglob("*.py"):
+        part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if part not in EDGES | {"__main__"}:
+            assert not parts_of(imported(path)) & EDGES, path
+
+
+def test_imaging_and_evaluation_have_no_torch() -> None:
+    for path in [*modules("imaging"), *modules("evaluation")]:
+        if path.name != "foreground_torch.py":
+            assert not {n for n in imported(path) if n.split(".")[0] == "torch"}, path
+
+
+def test_command_modules_import_only_typer() -> None:
+    allowed = {"typer", "birefnet", *sys.stdlib_module_names}
+    from birefnet.cli.main import COMMANDS
+
+    for name in (*COMMANDS, "main", "common"):
+        path = SOURCE / "cli" / f"{name}.py"
+        roots = {n.split(".")[0] for n in imported(path, top_level_only=True)}
+        assert roots <= allowed, f"{path.name} imports {roots - allowed} at its top level"
+
+
+@pytest.mark.parametrize("module", ["birefnet", "birefnet.cli.main", "birefnet.weights"])
+def test_light_imports(module: str) -> None:
+    """A fresh interpreter that imports `module` has loaded nothing heavy."""
+    heavy = HEAVY if module != "birefnet.weights" else ("torch",)
+    code = f"import sys, {module}; print([n for n in {heavy!r} if n in sys.modules])"
+    assert python("-c", code) == "[]"
+
+
+def test_predictor_needs_no_torch() -> None:
+    """Other engines than torch can run without it."""
+    code = "import sys, birefnet.predictor, birefnet.matte; print('torch' in sys.modules)"
+    assert python("-c", code) == "False"
+
+
+def test_running_a_network_leaves_the_compiler_out() -> None:
+    """torch._dynamo and what it drags along would add seconds to every start."""
+    code = """if True:
+        import sys
+        import numpy as np
+        from birefnet.predictor import Predictor
+        from birefnet.api import load_network
+        from birefnet.imaging.geometry import Preprocess
+        predictor = Predictor(load_network("tiny"), Preprocess(64, 64), device="cpu")
+        predictor.predict(np.zeros((32, 32, 3), np.uint8)).cutout()
+        unwanted = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "huggingface_hub")
+        print([name for name in unwanted if name in sys.modules])"""
+    assert python("-c", code) == "[]"
+
+
+def test_help_is_quick() -> None:
+    """0.3 s on a quiet machine, as `benchmarks/cold_start.py` measures; here within three times a
+    bare interpreter that imports typer, and a second, so that a busy machine passes too."""
+    start = time.perf_counter()
+    python("-c", "import typer, rich.table, rich.markdown")
+    bare = time.perf_counter() - start
+    start = time.perf_counter()
+    assert "remove" in python("-m", "birefnet", "--help")
+    assert time.perf_counter() - start < 3 * bare + 1
+
+
+def test_version_is_the_package_s() -> None:
+    project = (SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{birefnet.__version__}"\n' in project
+    assert python("-m", "birefnet", "--version") == f"birefnet {birefnet.__version__}"
+
+
+def test_names_are_found_and_listed() -> None:
+    for name in birefnet.__all__:
+        assert getattr(birefnet, name) is not None
+    assert set(birefnet.__all__) <= set(dir(birefnet))
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = birefnet.nothing_of_the_kind
+
+
+def python(*arguments: str) -> str:
+    """Standard output of a fresh interpreter."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
