@@ -110,7 +110,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "segmentation": SEGMENTATION,
     "matting": MATTING,
     "all": SEGMENTATION + MATTING,
-    # The order of the columns in the paper's Tables 4, 5 and 6, and of the matting model cards.
+    # The order of the columns in the paper's Tables 4, 5 and 6, and of the portrait model's card.
     "dis": (
         "f_measure_max",
         "weighted_f_measure",
@@ -127,6 +127,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "e_measure_mean",
         "e_measure_max",
         "mae",
+    ),
+    "portrait": (
+        "s_measure",
+        "f_measure_max",
+        "e_measure_mean",
+        "mae",
+        "e_measure_max",
+        "f_measure_mean",
+        "weighted_f_measure",
+        *MATTING,
     ),
 }
 

@@ -1,0 +1,300 @@
+"""`birefnet evaluate`, `benchmark` and `select-best`: numbers for predictions, in any form."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from birefnet.cli.common import say, warn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from birefnet.evaluation.dataset import SetResult
+
+# A terminal has its own width; a file or pipe gets lines that are not broken.
+_WIDTH_OF_FILES = 200
+
+Metrics = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Names of metrics or groups, separated by commas: segmentation, matting, all, dis, "
+        "hrsod, cod, portrait.",
+    ),
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", metavar="N", help="Processes; 0 for one per core.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command(no_args_is_help=True)(evaluate)
+
+
+def evaluate(
+    prediction: Annotated[
+        list[str],
+        typer.Option(
+            "--prediction",
+            "-p",
+            metavar="[NAME=]DIR",
+            help="Folder of predicted masks; give it several times to compare methods.",
+        ),
+    ],
+    truth: Annotated[
+        Path, typer.Option("--truth", "-t", metavar="DIR", help="Folder of true masks.")
+    ],
+    metrics: Metrics = "segmentation",
+    threshold_set: Annotated[
+        str,
+        typer.Option(
+            metavar="SET",
+            help="Thresholds for the mean and best of curves: all (0..255), tenths, or numbers "
+            "such as 0.3,0.5,0.7.",
+        ),
+    ] = "all",
+    trimap: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Trimaps (128 = unknown) for the matting metrics."),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The pictures, for the contact sheet.")
+    ] = None,
+    missing: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW", help="A missing or unreadable prediction: error, or black to count it."
+        ),
+    ] = "error",
+    channel: Annotated[
+        str,
+        typer.Option(metavar="WHICH", help="Of masks with alpha: auto, alpha or luminance."),
+    ] = "auto",
+    jobs: Jobs = 0,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the table: .csv, .json, .md or .tex; may be given several times.",
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORM", help="Printed form: table, csv, json, markdown or latex."
+        ),
+    ] = "table",
+    per_image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write each picture's numbers as CSV.")
+    ] = None,
+    worst: Annotated[int, typer.Option(metavar="N", help="List the worst pictures by --sort.")] = 0,
+    curves: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Draw precision-recall and F-measure curves: .png, .svg or .pdf."
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a contact sheet as one HTML page.")
+    ] = None,
+    sheet_limit: Annotated[
+        int, typer.Option(metavar="N", help="Pictures on the sheet per method; 0 for all.")
+    ] = 100,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC", help="Order of --worst and --sheet.", show_default="the first"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+) -> None:
+    """Measure predicted masks against true ones: the paper's numbers, in minutes.
+
+    Pairs are matched by name across suffixes and subfolders; every truth counts. Predictions are
+    resized bilinearly to the truth. With two methods, the differences come with a 95 % interval.
+    """
+    from birefnet.evaluation.columns import Thresholds, resolve
+    from birefnet.evaluation.dataset import evaluate_folder
+    from birefnet.evaluation.plots import check_curve_path
+
+    names = resolve([name.strip() for name in metrics.split(",")])
+    order = resolve(sort)[0] if sort else names[0]
+    if order not in names:
+        raise typer.BadParameter(f"--sort is {order!r}, which --metrics leaves out")
+    thresholds = Thresholds.parse(threshold_set)
+    forms = {"table", "csv", "json", "markdown", "latex"}
+    if form not in forms:
+        raise typer.BadParameter(f"--format is {form!r}; choose one of {', '.join(sorted(forms))}")
+    for path in output or []:
+        if path.suffix not in (".csv", ".json", ".md", ".tex"):
+            raise typer.BadParameter(f"--output is {path}; end it in .csv, .json, .md or .tex")
+    for target in [*(output or []), per_image, curves, sheet]:
+        if target is not None and target.exists() and not overwrite:
+            raise typer.BadParameter(f"{target} exists; give --overwrite to replace it")
+    if curves is not None:
+        check_curve_path(curves)
+
+    results: list[SetResult] = []
+    for method, folder in _named_folders(prediction):
+        with _progress(method) as progress:
+            result = evaluate_folder(
+                folder,
+                truth,
+                metrics=names,
+                trimap=trimap,
+                image=image,
+                thresholds=thresholds,
+                missing=missing,  # type: ignore[arg-type]  # checked there
+                channel=channel,  # type: ignore[arg-type]  # checked there
+                jobs=jobs,
+                keep_curves=len(prediction) == 2,
+                method=method,
+                dataset=_dataset_name(truth),
+                progress=progress,
+            )
+        for warning in result.warnings:
+            warn(f"{method}: {warning}")
+        results.append(result)
+    _show(results, form, order, worst)
+    _write_files(results, output or [], per_image, curves)
+    if sheet is not None:
+        _write_sheet(results, sheet, order, sheet_limit, channel)
+
+
+def _named_folders(predictions: list[str]) -> list[tuple[str, Path]]:
+    """Split `NAME=DIR`; without a name, the folder's own, or its parent's too where two agree."""
+    named = []
+    for text in predictions:
+        name, separator, folder = text.partition("=")
+        is_named = bool(separator) and not Path(text).exists()
+        path = Path(folder if is_named else text)
+        named.append((name if is_named else path.resolve().name, path))
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        named = [(f"{path.resolve().parent.name}/{path.resolve().name}", path) for _, path in named]
+    if len({name for name, _ in named}) < len(named):
+        raise typer.BadParameter("two predictions have one name; give NAME=DIR for each")
+    return named
+
+
+def _dataset_name(truth: Path) -> str:
+    """A folder `gt` or `masks` is named by the data set that it lies in."""
+    path = truth.resolve()
+    return path.parent.name if path.name.lower() in _GENERIC else path.name
+
+
+_GENERIC = {"gt", "gts", "mask", "masks", "truth", "alpha", "matte"}
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, width=_WIDTH_OF_FILES)
+    return console
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    console = _console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
+    from birefnet.evaluation.contact_sheet import worst_first
+    from birefnet.evaluation.tables import format_value, render, rows_of, to_terminal
+
+    if form != "table":
+        sys.stdout.write(render(results, form))
+        return
+    console = _console()
+    count = len(results[0].images)
+    title = f"{count} pictures"
+    console.print(to_terminal(rows_of(results), results[0].columns, title=title))
+    if len(results) == 2:
+        _show_differences(results, console)
+    for result in results:
+        if worst:
+            console.print(f"Worst {min(worst, count)} of {result.method} by {order}:")
+        for image in worst_first(result.images, order)[:worst]:
+            console.print(f"  {format_value(order, image.values[order]):>9}  {image.files.name}")
+
+
+def _show_differences(results: list[SetResult], console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from birefnet.evaluation.columns import COLUMNS
+    from birefnet.evaluation.compare import bootstrap
+
+    first, second = results
+    if len(first.images) < 2:
+        say("One picture is too few for an interval.")
+        return
+    table = Table(
+        title=f"{first.method} minus {second.method}, 95 % interval (paired bootstrap)",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    for head in ("metric", "difference", "from", "to", "verdict"):
+        table.add_column(head, justify="left" if head in ("metric", "verdict") else "right")
+    for name in first.columns:
+        found = bootstrap(first, second, name)
+        better = (found.value > 0) == COLUMNS[name].higher_is_better
+        verdict = f"{(first if better else second).method} is better" if found.is_clear else "open"
+        digits = COLUMNS[name].digits + 1
+        numbers = (f"{value:+.{digits}f}" for value in (found.value, found.low, found.high))
+        table.add_row(name.replace("_", " "), *numbers, verdict)
+    console.print(table)
+
+
+def _write_files(
+    results: list[SetResult], output: list[Path], per_image: Path | None, curves: Path | None
+) -> None:
+    from birefnet.evaluation.plots import plot_curves
+    from birefnet.evaluation.tables import images_to_csv, render
+    from birefnet.imaging.io import write_atomic
+
+    for path in output:
+        write_atomic(path, render(results, path.suffix[1:]).encode())
+    if per_image is not None:
+        write_atomic(per_image, images_to_csv(results).encode())
+    if curves is not None:
+        plot_curves(results, curves)
+
+
+def _write_sheet(
+    results: list[SetResult], path: Path, order: str, limit: int, channel: str
+) -> None:
+    from birefnet.evaluation.contact_sheet import contact_sheet
+    from birefnet.imaging.io import write_atomic
+
+    with _progress("contact sheet") as progress:
+        page = contact_sheet(
+            results,
+            sort_by=order,
+            limit=limit,
+            channel=channel,  # type: ignore[arg-type]  # checked by evaluate_folder
+            progress=progress,
+        )
+    write_atomic(path, page.encode())
+    say(f"Wrote {path}")

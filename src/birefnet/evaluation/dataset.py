@@ -1,0 +1,226 @@
+"""Evaluate a folder of predictions against a folder of truths, on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from birefnet.errors import BiRefNetError, ImageError
+from birefnet.evaluation.accumulate import Accumulator
+from birefnet.evaluation.columns import MATTING, Curve, Measurement, Thresholds, measure, resolve
+from birefnet.evaluation.masks import CHANNELS, Channel, fit_to_truth, looks_inverted, read_mask
+from birefnet.evaluation.pair import Pair
+from birefnet.evaluation.pairing import Files, list_names, pair_files
+
+Missing = Literal["error", "black"]
+MISSING: tuple[str, ...] = get_args(Missing)
+Progress = Callable[[int, int], None]
+
+_CHUNK = 4  # pairs handed to a worker at a time
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """The numbers of one pair, by column name."""
+
+    files: Files
+    values: dict[str, float]
+
+
+@dataclass
+class SetResult:
+    """The numbers of one method on one data set.
+
+    Attributes:
+        method: the predictions' name.
+        dataset: the truths' name.
+        columns: names of the columns, in order.
+        values: the data set's number by column.
+        images: the numbers of each pair, in the order of the truths.
+        curves: mean curves of 256 thresholds, with ``precision`` and ``recall``.
+        image_curves: the curves of each pair (N x 256) by source, where they were asked for.
+        warnings: what to know about the files, in sentences.
+        thresholds: over which the mean and maximum of curves were taken.
+    """
+
+    method: str
+    dataset: str
+    columns: tuple[str, ...]
+    values: dict[str, float]
+    images: list[ImageResult] = field(default_factory=list)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    image_curves: dict[str, Curve] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a worker sends back: a measurement with notes, or what was wrong."""
+
+    measurement: Measurement | None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+def evaluate_folder(
+    prediction: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    metrics: str | Iterable[str] = "segmentation",
+    trimap: str | os.PathLike[str] | None = None,
+    image: str | os.PathLike[str] | None = None,
+    thresholds: Thresholds | None = None,
+    missing: Missing = "error",
+    channel: Channel = "auto",
+    jobs: int = 1,
+    keep_curves: bool = False,
+    method: str | None = None,
+    dataset: str | None = None,
+    progress: Progress | None = None,
+) -> SetResult:
+    """Evaluate all predictions of a folder; every truth counts.
+
+    Files are paired by path or stem across suffixes and subfolders, and predictions resized
+    bilinearly to the truth.
+
+    Args:
+        metrics: names of columns and groups, see ``columns.GROUPS``.
+        trimap: folder of trimaps (128 = unknown), which narrow the matting metrics.
+        image: folder of the pictures, for a contact sheet.
+        missing: ``black`` counts a missing or unreadable prediction as all black.
+        channel: what of a mask with alpha is the mask, see ``masks.read_mask``.
+        jobs: processes; 0 takes one per core. More than one starts this program's main module
+            anew in each, which scripts guard with ``if __name__ == "__main__"``.
+        keep_curves: keep each pair's curves, which ``compare.bootstrap`` needs for the maxima.
+        method, dataset: names for tables; the folders' own by default.
+        progress: called with the number of pairs done and of all.
+
+    Raises:
+        BiRefNetError: for missing or unreadable predictions, listed by name, unless they count as
+            black; for unreadable truths, another aspect, or folders that do not fit.
+    """
+    names = resolve(metrics)
+    if missing not in MISSING:
+        raise BiRefNetError(f"missing came as '{missing}'; give one of {', '.join(MISSING)}")
+    if channel not in CHANNELS:
+        raise BiRefNetError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
+    folders = {"image": image, "trimap": trimap}
+    pairs, extra = pair_files(
+        Path(prediction),
+        Path(truth),
+        **{key: Path(folder) if folder else None for key, folder in folders.items()},
+    )
+    lacking = [files.name for files in pairs if files.prediction is None]
+    if lacking and missing == "error":
+        raise BiRefNetError(
+            f"{prediction} lacks {len(lacking)} of {len(pairs)} predictions "
+            f"({list_names(lacking)}); add them, or count them as all black (--missing black)"
+        )
+    without_trimap = [files.name for files in pairs if files.trimap is None]
+    if trimap and without_trimap:
+        raise BiRefNetError(
+            f"{trimap} lacks {len(without_trimap)} of {len(pairs)} trimaps "
+            f"({list_names(without_trimap)}); add them"
+        )
+
+    result = SetResult(
+        method or Path(prediction).name,
+        dataset or Path(truth).name,
+        names,
+        {},
+        thresholds=thresholds or Thresholds(),
+    )
+    work = partial(_evaluate_files, names=names, missing=missing, channel=channel)
+    accumulator, notes = Accumulator(), Counter[str]()
+    errors: list[str] = []
+    curves: dict[str, list[Curve]] = {}
+    for done, (files, outcome) in enumerate(
+        zip(pairs, _run(work, pairs, jobs), strict=True), start=1
+    ):
+        if outcome.measurement is None:
+            errors.append(outcome.error)
+        else:
+            accumulator.add(outcome.measurement)
+            values = outcome.measurement.columns(names, result.thresholds)
+            result.images.append(ImageResult(files, values))
+            notes.update(outcome.notes)
+            if keep_curves:
+                for name, curve in outcome.measurement.curves.items():
+                    curves.setdefault(name, []).append(curve)
+        if progress:
+            progress(done, len(pairs))
+    if errors:
+        raise BiRefNetError(
+            f"{len(errors)} of {len(pairs)} pairs cannot be evaluated: " + "; ".join(errors[:10])
+        )
+    mean = accumulator.mean()
+    result.values, result.curves = mean.columns(names, result.thresholds), mean.curves
+    result.image_curves = {name: np.stack(rows) for name, rows in curves.items()}
+    result.warnings = [
+        *(f"{number} of the files {note}." for note, number in notes.items()),
+        *([f"{len(extra)} predictions have no truth: {list_names(extra)}."] if extra else []),
+    ]
+    return result
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(work: Callable[[Files], _Outcome], pairs: list[Files], jobs: int) -> Iterator[_Outcome]:
+    """Do the work in order, in this process or several."""
+    if jobs < 0:
+        raise BiRefNetError(f"jobs came as {jobs}; give 0 for all cores, or how many")
+    processes = min(jobs or available_cores(), len(pairs))
+    if processes == 1:
+        yield from map(work, pairs)
+        return
+    # Started afresh, for a forked copy of threads that hold locks may hang.
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as executor:
+        yield from executor.map(work, pairs, chunksize=_CHUNK if len(pairs) > 64 else 1)
+
+
+def _evaluate_files(
+    files: Files, *, names: tuple[str, ...], missing: Missing, channel: Channel
+) -> _Outcome:
+    """Read and measure one pair; trouble comes back as text, to be listed with the others'."""
+    try:
+        truth = read_mask(files.truth, channel=channel)
+        height, width = truth.levels.shape
+        levels, notes = np.zeros((height, width), np.uint8), list(truth.notes)
+        try:
+            if files.prediction is None:
+                raise ImageError(f"{files.name} has no prediction")
+            read = read_mask(files.prediction, channel=channel)
+            levels = read.levels
+            notes += read.notes
+        except ImageError:
+            if missing == "error":
+                raise
+            notes.append("are missing or unreadable predictions, counted as all black")
+        prediction = fit_to_truth(levels, height, width, str(files.prediction))
+        trimap = None
+        if files.trimap is not None and set(names) & set(MATTING):
+            trimap = read_mask(files.trimap, channel="luminance").levels
+        pair = Pair(prediction, truth.levels, trimap)
+        if looks_inverted(pair.confusion):
+            notes.append("look inverted: the object should be white")
+        return _Outcome(measure(pair, names, precision_recall=True), tuple(notes))
+    except ImageError as error:
+        return _Outcome(None, error=str(error))

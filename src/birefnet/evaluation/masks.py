@@ -1,0 +1,124 @@
+"""Read masks from files as 8-bit levels, and say plainly what is wrong with a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import BiRefNetError, ImageError
+from birefnet.imaging.io import decode
+from birefnet.imaging.picture import Picture, to_uint8
+
+Channel = Literal["auto", "alpha", "luminance"]
+CHANNELS: tuple[str, ...] = get_args(Channel)
+
+_GREY_TOLERANCE = 16  # levels by which the channels of a grey JPEG may differ
+_ASPECT_TOLERANCE = 0.02
+
+FROM_ALPHA = "have an alpha channel, which was taken as the mask"
+FROM_LUMINANCE = "have an alpha channel, which was ignored for their grey levels"
+FROM_16_BITS = "have 16 bits and were rounded to 8"
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Levels (uint8, H x W), and notes on how the file was read, each worded for several files."""
+
+    levels: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
+def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
+    """Read a mask of any readable format.
+
+    Args:
+        channel: where a file has an alpha channel, which is the mask. ``auto`` takes alpha if the
+            colours are constant or not grey (a cut-out), else the grey levels.
+
+    Raises:
+        ImageError: for a colour picture, a mask of levels 0 and 1, or an unreadable file.
+    """
+    if channel not in CHANNELS:
+        raise BiRefNetError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
+    picture = decode(path, convert_to_srgb=False)
+    notes = [FROM_16_BITS] if picture.pixels.dtype == np.uint16 else []
+    pixels = to_uint8(picture.pixels)
+    if picture.alpha is not None and _takes_alpha(picture, pixels, channel):
+        return Mask(to_uint8(picture.alpha), (*notes, FROM_ALPHA))
+    if picture.alpha is not None:
+        notes.append(FROM_LUMINANCE)
+    spread = _channel_spread(pixels)
+    if spread > _GREY_TOLERANCE:
+        raise ImageError(
+            f"{path} is a colour picture (its channels differ by up to {spread} levels); give a "
+            "grey mask, 0 for background and 255 for object"
+        )
+    levels = (
+        np.ascontiguousarray(pixels[..., 0])
+        if spread == 0
+        else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    )
+    if levels.max() == 1:
+        raise ImageError(
+            f"{path} has only the levels 0 and 1; save it with 0 for background and 255 for object"
+        )
+    return Mask(levels, tuple(notes))
+
+
+def _takes_alpha(picture: Picture, pixels: NDArray[np.uint8], channel: Channel) -> bool:
+    if channel != "auto":
+        return channel == "alpha"
+    assert picture.alpha is not None
+    visible = pixels[picture.alpha > 0]
+    if not len(visible):
+        return True
+    is_constant = bool((visible == visible[0]).all())
+    return is_constant or _channel_spread(visible) > _GREY_TOLERANCE
+
+
+def _channel_spread(pixels: NDArray[np.uint8]) -> int:
+    """The largest difference between two channels of a pixel."""
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return 0
+    return int((pixels.max(axis=-1) - pixels.min(axis=-1)).max())
+
+
+def fit_to_truth(
+    levels: NDArray[np.uint8], height: int, width: int, name: str
+) -> NDArray[np.uint8]:
+    """Resize levels bilinearly to the truth's size, as the paper does (section 4.3).
+
+    Raises:
+        ImageError: where the aspect differs, which no resize can put right.
+    """
+    own_height, own_width = levels.shape
+    if (own_height, own_width) == (height, width):
+        return levels
+    off = abs(own_width * height - own_height * width)
+    # A rounding of one pixel on the smaller picture is not another aspect.
+    slack = max(_ASPECT_TOLERANCE * own_height * width, max(height, width))
+    if off > slack:
+        raise ImageError(
+            f"{name} is {own_width} x {own_height} and its truth {width} x {height}, another "
+            "aspect; resize the prediction to the picture it was made from"
+        )
+    resized = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def looks_inverted(confusion: tuple[int, int, int, int]) -> bool:
+    """Whether the inverse of a prediction would fit the truth far better.
+
+    Args:
+        confusion: true positives, false positives, false negatives, true negatives.
+    """
+    hits, wrong, missed, quiet = confusion
+    as_is = hits / max(hits + wrong + missed, 1)
+    inverse = missed / max(missed + quiet + hits, 1)
+    return inverse > 0.5 and inverse > 2 * as_is and wrong > quiet
