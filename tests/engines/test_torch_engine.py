@@ -1,0 +1,145 @@
+"""The torch engine: right numbers, and one sentence when there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from birefnet.engines import Engine
+from birefnet.engines.torch_engine import TorchEngine
+from birefnet.errors import BiRefNetError, DeviceError
+from birefnet.network.birefnet import BiRefNet
+from birefnet.network.build import build_network
+
+
+@pytest.fixture(scope="module")
+def network() -> BiRefNet:
+    torch.manual_seed(0)
+    return build_network("tiny")
+
+
+@pytest.fixture
+def batch() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((2, 3, 64, 96), dtype=np.float32)
+
+
+class Failing(nn.Module):
+    """Raises, or gives one value everywhere."""
+
+    def __init__(self, *, error: Exception | None = None, value: float = 0.0) -> None:
+        super().__init__()
+        self.error, self.value = error, value
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.error:
+            raise self.error
+        return torch.full_like(image[:, :1], self.value)
+
+
+def test_it_is_an_engine(network: BiRefNet) -> None:
+    engine = TorchEngine(network, "cpu")
+    assert isinstance(engine, Engine)
+    assert engine.name == "torch cpu fp32"
+    assert engine.batch_size == 1
+
+
+@pytest.mark.parametrize("channels_last", [None, True, False])
+def test_logits_are_the_network_s(
+    network: BiRefNet, batch: np.ndarray, channels_last: bool | None
+) -> None:
+    logits = TorchEngine(network, "cpu", channels_last=channels_last).infer(batch)
+    assert logits.shape == (2, 1, 64, 96)
+    assert logits.dtype == np.float32
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_network_is_put_in_evaluation_mode(batch: np.ndarray) -> None:
+    network = build_network("tiny").train()
+    engine = TorchEngine(network, "cpu")
+    assert not network.training
+    np.testing.assert_array_equal(engine.infer(batch), engine.infer(batch))  # no dropout
+
+
+def test_network_can_be_trained_afterwards(batch: np.ndarray) -> None:
+    """Nothing that inference mode makes may stay inside: autograd would refuse it."""
+    network = build_network("tiny")
+    TorchEngine(network, "cpu").infer(batch)
+    network.train()(torch.from_numpy(batch)).mean().backward()
+    assert all(p.grad is not None for p in network.encoder.parameters())
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_precision_is_near(batch: np.ndarray, dtype: str) -> None:
+    torch.manual_seed(0)
+    network = build_network("tiny")
+    expected = TorchEngine(network, "cpu").infer(batch)
+    half = TorchEngine(network, "cpu", dtype)
+    logits = half.infer(batch)
+    assert half.name == f"torch cpu {dtype}"
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, atol=0.05 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("dtype", "cure"), [("fp16", "fp32 or bf16"), ("bf16", "use dtype fp32")])
+def test_numbers_beyond_half_precision(
+    batch: np.ndarray, value: float, dtype: str, cure: str
+) -> None:
+    with pytest.raises(DeviceError, match=cure):
+        TorchEngine(Failing(value=value), "cpu", dtype).infer(batch)
+
+
+def test_damaged_weights_are_told_apart_from_precision(batch: np.ndarray) -> None:
+    with pytest.raises(BiRefNetError, match="weights are damaged"):
+        TorchEngine(Failing(value=np.nan), "cpu", "fp32").infer(batch)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    ],
+)
+def test_out_of_memory_comes_with_a_cure(batch: np.ndarray, error: Exception) -> None:
+    with pytest.raises(DeviceError) as caught:
+        TorchEngine(Failing(error=error), "cpu").infer(batch)
+    assert str(caught.value) == (
+        "cpu ran out of memory on a batch of 2 at 96x64; use a smaller batch size or a smaller "
+        "resolution or a smaller model"
+    )
+
+
+def test_a_real_allocation_that_fails() -> None:
+    class Greedy(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.new_empty(2**55)
+
+    with pytest.raises(DeviceError, match="ran out of memory on a batch of 1 at 32x32"):
+        TorchEngine(Greedy(), "cpu").infer(np.zeros((1, 3, 32, 32), np.float32))
+
+
+def test_operation_that_half_precision_lacks(batch: np.ndarray) -> None:
+    error = RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
+    with pytest.raises(DeviceError, match="cannot run this network in fp16"):
+        TorchEngine(Failing(error=error), "cpu", "fp16").infer(batch)
+
+
+def test_other_failures_are_not_hidden(batch: np.ndarray) -> None:
+    with pytest.raises(RuntimeError, match="index out of range"):
+        TorchEngine(Failing(error=RuntimeError("index out of range")), "cpu").infer(batch)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_is_near_the_cpu(batch: np.ndarray) -> None:
+    torch.manual_seed(0)
+    expected = TorchEngine(build_network("tiny"), "cpu").infer(batch)
+    torch.manual_seed(0)
+    engine = TorchEngine(build_network("tiny"))
+    assert engine.name == f"torch cuda:{torch.cuda.current_device()} fp16"
+    np.testing.assert_allclose(engine.infer(batch), expected, atol=0.05)
