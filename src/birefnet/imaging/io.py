@@ -160,6 +160,7 @@ def _frame(
             width, height = image.size
             pixels, alpha = deep.decode_deep(data, height, width, name)
             image.load()  # its EXIF may follow the pixels
+            alpha = _cleared(pixels, image) if alpha is None else alpha
             profile = image.info.get("icc_profile")
             return _assemble(
                 pixels, alpha, profile, name, convert_to_srgb, orientation=_orientation(image)
@@ -185,8 +186,7 @@ def _finish(
             grey = deep.float_to_uint16(samples, name)
         else:
             grey = np.clip(samples, 0, 65535).astype(np.uint16)
-        clear = image.info.get("transparency")
-        alpha = None if clear is None else (samples != clear).astype(np.float32)
+        alpha = _cleared(samples, image)
         return _assemble(grey, alpha, profile, name, convert_to_srgb, orientation=orientation)
     image, transparency = _split_alpha(image)
     parsed = colour.read_profile(profile, name)
@@ -226,6 +226,15 @@ def _assemble(
         icc_profile=profile,
         name=name,
     )
+
+
+def _cleared(samples: NDArray, image: Image.Image) -> NDArray[np.float32] | None:
+    """Alpha of a picture that names one value or colour as transparent."""
+    clear = image.info.get("transparency")
+    if clear is None:
+        return None
+    differs = samples != np.asarray(clear)
+    return (differs if samples.ndim == 2 else differs.any(axis=2)).astype(np.float32)
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
