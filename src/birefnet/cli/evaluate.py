@@ -1,24 +1,20 @@
-"""`birefnet evaluate`, `benchmark` and `select-best`: numbers for predictions, in any form."""
+"""`birefnet evaluate`: numbers for folders of masks, in any form."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from birefnet.cli.common import say, warn
+from birefnet.cli.terminal import Jobs, console, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from birefnet.evaluation.dataset import SetResult
-
-# A terminal has its own width; a file or pipe gets lines that are not broken.
-_WIDTH_OF_FILES = 200
 
 Metrics = Annotated[
     str,
@@ -28,14 +24,14 @@ Metrics = Annotated[
         "hrsod, cod, portrait.",
     ),
 ]
-Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", metavar="N", help="Processes; 0 for one per core.")
-]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    app.command(no_args_is_help=True)(evaluate)
+    """Add this command, `benchmark` and `select-best` to `app`."""
+    from birefnet.cli.benchmark import benchmark, select_best
+
+    for command in (evaluate, benchmark, select_best):
+        app.command(no_args_is_help=True)(command)
 
 
 def evaluate(
@@ -145,7 +141,7 @@ def evaluate(
 
     results: list[SetResult] = []
     for method, folder in _named_folders(prediction):
-        with _progress(method) as progress:
+        with progress_bar(method) as progress:
             result = evaluate_folder(
                 folder,
                 truth,
@@ -195,30 +191,6 @@ def _dataset_name(truth: Path) -> str:
 _GENERIC = {"gt", "gts", "mask", "masks", "truth", "alpha", "matte"}
 
 
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console = Console(stderr=stderr, width=_WIDTH_OF_FILES)
-    return console
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, where that is a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    console = _console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
     from birefnet.evaluation.contact_sheet import worst_first
     from birefnet.evaluation.tables import format_value, render, rows_of, to_terminal
@@ -226,20 +198,20 @@ def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
     if form != "table":
         sys.stdout.write(render(results, form))
         return
-    console = _console()
+    out = console()
     count = len(results[0].images)
     title = f"{count} pictures"
-    console.print(to_terminal(rows_of(results), results[0].columns, title=title))
+    out.print(to_terminal(rows_of(results), results[0].columns, title=title))
     if len(results) == 2:
-        _show_differences(results, console)
+        _show_differences(results, out)
     for result in results:
         if worst:
-            console.print(f"Worst {min(worst, count)} of {result.method} by {order}:")
+            out.print(f"Worst {min(worst, count)} of {result.method} by {order}:")
         for image in worst_first(result.images, order)[:worst]:
-            console.print(f"  {format_value(order, image.values[order]):>9}  {image.files.name}")
+            out.print(f"  {format_value(order, image.values[order]):>9}  {image.files.name}")
 
 
-def _show_differences(results: list[SetResult], console: Console) -> None:
+def _show_differences(results: list[SetResult], out: Console) -> None:
     from rich import box
     from rich.table import Table
 
@@ -264,7 +236,7 @@ def _show_differences(results: list[SetResult], console: Console) -> None:
         digits = COLUMNS[name].digits + 1
         numbers = (f"{value:+.{digits}f}" for value in (found.value, found.low, found.high))
         table.add_row(name.replace("_", " "), *numbers, verdict)
-    console.print(table)
+    out.print(table)
 
 
 def _write_files(
@@ -288,7 +260,7 @@ def _write_sheet(
     from birefnet.evaluation.contact_sheet import contact_sheet
     from birefnet.imaging.io import write_atomic
 
-    with _progress("contact sheet") as progress:
+    with progress_bar("contact sheet") as progress:
         page = contact_sheet(
             results,
             sort_by=order,

@@ -1,0 +1,173 @@
+"""`birefnet benchmark` and `select-best`: the paper's tables for a model, and the best of many."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from birefnet.cli.common import (
+    Device,
+    Dtype,
+    Model,
+    ResolutionText,
+    parse_resolution,
+    say,
+    warn,
+)
+from birefnet.cli.terminal import Jobs, console, progress_bar
+from birefnet.errors import BiRefNetError
+
+if TYPE_CHECKING:
+    from birefnet.evaluation.dataset import SetResult
+
+
+def benchmark(
+    suite: Annotated[
+        str, typer.Option("--suite", metavar="NAME", help="dis5k, hrsod, cod or matting.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="ROOT", help="Folder of test sets, each with its pictures and masks."
+        ),
+    ],
+    model: Model = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where predictions and numbers go.")
+    ] = Path("benchmark"),
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME", help="Only this test set; may be repeated."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Metrics or groups, separated by commas.",
+            show_default="those of the paper's table",
+        ),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    resolution: ResolutionText = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Pictures at a time.")
+    ] = None,
+    jobs: Jobs = 0,
+) -> None:
+    """Predict and evaluate the standard test sets, with the published rows beside.
+
+    What was predicted before is not predicted again, so that a stopped run goes on where it was.
+    """
+    from birefnet.api import default_model, load
+    from birefnet.evaluation.benchmark import (
+        claim_folder,
+        evaluate_set,
+        mean_row,
+        predict_set,
+    )
+    from birefnet.evaluation.columns import resolve
+    from birefnet.evaluation.published import published_rows
+    from birefnet.evaluation.suites import get_suite, locate
+    from birefnet.evaluation.tables import rows_of, to_json, to_terminal
+    from birefnet.imaging.io import write_atomic
+
+    chosen = get_suite(suite)
+    known = [test_set.name for test_set in chosen.sets]
+    for name in sets or []:
+        if name not in known:
+            raise typer.BadParameter(f"--set is {name!r}; {suite} has {', '.join(known)}")
+    wanted = [one for one in chosen.sets if not sets or one.name in sets]
+    columns = resolve(metrics.split(",")) if metrics else chosen.columns
+    size = parse_resolution(resolution)
+    found = {one.name: locate(one, data) for one in wanted}
+    for one in wanted:
+        if found[one.name] is None:
+            warn(
+                f"{one.name} is not under {data}; its {one.pictures} pictures are published at "
+                f"{one.published_at}"
+            )
+    located = [place for place in found.values() if place is not None]
+    if not located:
+        raise BiRefNetError(f"{data} holds none of the test sets of {suite}")
+
+    name = model or default_model()
+    method = Path(name).stem if Path(name).exists() else name.replace("/", "--")
+    folder = out / method
+    claim_folder(folder, {"model": name, "resolution": resolution, "dtype": dtype})
+    predictor_of = lru_cache(lambda: load(name, device=device, dtype=dtype))
+    results: list[SetResult] = []
+    for place in located:
+        title = place.test_set.name
+        with progress_bar(f"{title}: predict") as progress:
+            predict_set(
+                predictor_of,
+                place,
+                folder / title,
+                resolution=size,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        with progress_bar(f"{title}: evaluate") as progress:
+            result = evaluate_set(
+                place, folder / title, method=method, metrics=columns, jobs=jobs, progress=progress
+            )
+        if len(result.images) != place.test_set.pictures:
+            warn(
+                f"{title} has {len(result.images)} of {place.test_set.pictures} pictures here, so "
+                "its numbers do not compare with the published ones"
+            )
+        for warning in result.warnings:
+            warn(f"{title}: {warning}")
+        results.append(result)
+    write_atomic(folder / f"{suite}.json", to_json(results).encode())
+
+    rows = []
+    mean = mean_row(chosen, results)
+    for row in [*rows_of(results), *([mean] if mean else [])]:
+        rows += [row, *published_rows(row.dataset)]
+    console().print(to_terminal(rows, columns, title=f"{suite}, {method}"))
+    say(f"Predictions and numbers are in {folder}")
+
+
+def select_best(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT.json...", help="What `evaluate --output` or `benchmark` wrote."
+        ),
+    ],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="METRIC", help="Such as s_measure, weighted_f_measure or hce (fewest)."
+        ),
+    ] = "weighted_f_measure",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME", help="Only this data set; may be repeated."),
+    ] = None,
+) -> None:
+    """Pick the best checkpoint: the best mean of one metric over all data sets.
+
+    The ranking goes to standard error, the name of the best to standard output.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from birefnet.evaluation.selection import rank
+    from birefnet.evaluation.tables import format_value, read_json
+
+    ranked = rank([row for path in files for row in read_json(path)], by, sets or [])
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("checkpoint", overflow="fold")
+    for head in (f"mean {by.replace('_', ' ')}", *ranked[0].by_set):
+        table.add_column(head, justify="right")
+    for one in ranked:
+        numbers = [one.mean, *one.by_set.values()]
+        table.add_row(one.method, *(format_value(by, number) for number in numbers))
+    console(stderr=True).print(table)
+    typer.echo(ranked[0].method)

@@ -1,0 +1,124 @@
+"""Predict and evaluate the standard test sets; what is done already is not done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from birefnet.errors import BiRefNetError
+from birefnet.evaluation.dataset import Progress, SetResult, evaluate_folder
+from birefnet.evaluation.pairing import list_names, pair_files
+from birefnet.evaluation.suites import Located, Suite
+from birefnet.evaluation.tables import Row
+from birefnet.imaging.io import encode, write_atomic
+from birefnet.imaging.picture import to_uint8
+
+if TYPE_CHECKING:
+    from birefnet.predictor import Predictor
+
+MANIFEST = "run.json"
+
+
+def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Mark a folder of predictions with the settings that they are made with.
+
+    Raises:
+        BiRefNetError: if it holds predictions made otherwise, which must not be mixed.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(manifest, json.dumps(settings, indent=1).encode())
+        return
+    try:
+        earlier = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BiRefNetError(f"{manifest} cannot be read ({error}); remove {folder}") from error
+    if earlier != settings:
+        raise BiRefNetError(
+            f"{folder} holds predictions made with {earlier}, and now {settings} were asked for; "
+            "give another --out, or remove it"
+        )
+
+
+def predict_set(
+    predictor_of: Callable[[], Predictor],
+    located: Located,
+    folder: Path,
+    *,
+    resolution: Any = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Write the mattes of a test set as 8-bit PNGs; those that are there are left.
+
+    Args:
+        predictor_of: gives the predictor; called only if something is left to predict.
+
+    Returns:
+        How many were predicted now.
+
+    Raises:
+        BiRefNetError: for truths without a picture, listed by name.
+    """
+    pairs, _ = pair_files(located.image, located.truth)
+    lacking = [files.name for files in pairs if files.prediction is None]
+    if lacking:
+        raise BiRefNetError(
+            f"{located.image} lacks {len(lacking)} of {len(pairs)} pictures "
+            f"({list_names(lacking)}); complete the data set"
+        )
+    todo = [
+        (files.prediction, folder / f"{files.name}.png")
+        for files in pairs
+        if not (folder / f"{files.name}.png").exists()
+    ]
+    if not todo:
+        return 0
+    sources = (source for source, _ in todo)
+    mattes = predictor_of().predict(sources, resolution=resolution, batch_size=batch_size)
+    done = len(pairs) - len(todo)
+    for (_, target), matte in zip(todo, mattes, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, encode(to_uint8(matte.alpha), format="png"))
+        done += 1
+        if progress:
+            progress(done, len(pairs))
+    return len(todo)
+
+
+def evaluate_set(
+    located: Located,
+    folder: Path,
+    *,
+    method: str,
+    metrics: str | Iterable[str],
+    jobs: int = 0,
+    progress: Progress | None = None,
+) -> SetResult:
+    """Evaluate the predictions of a test set, named as in the paper's tables."""
+    return evaluate_folder(
+        folder,
+        located.truth,
+        metrics=metrics,
+        trimap=located.trimap,
+        jobs=jobs,
+        method=method,
+        dataset=located.test_set.name,
+        progress=progress,
+    )
+
+
+def mean_row(suite: Suite, results: Sequence[SetResult]) -> Row | None:
+    """The mean over the suite's ``mean_of`` sets, each weighing alike; None if one is absent."""
+    found = {result.dataset: result for result in results}
+    if not suite.mean_of or any(name not in found for name in suite.mean_of):
+        return None
+    members = [found[name] for name in suite.mean_of]
+    values = {
+        column: fmean(member.values[column] for member in members) for column in members[0].columns
+    }
+    return Row(suite.mean_name, members[0].method, values)
