@@ -1,11 +1,11 @@
 """Time of deformable convolution, as a multiple of an ordinary convolution of the same shape.
 
-    PYTHONPATH=src python benchmarks/deform.py [--threads 2] [--rounds 7] [--clock wall|cpu] [--quick]
+    PYTHONPATH=src python benchmarks/deform.py [--threads 2] [--rounds 7] [--clock wall|cpu]
 
 Candidates take turns and each keeps its best round, so that other work on the machine disturbs
 them alike; on a busy machine measure one thread's processor time (--threads 1 --clock cpu), which
-waiting does not lengthen. torchvision takes part where it is installed. Offsets are drawn with a standard
-deviation of two pixels. Prints a Markdown table.
+waiting does not lengthen. torchvision takes part where it is installed. Offsets are drawn with a
+standard deviation of two pixels. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Time of deformable convolution.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7, help="each candidate keeps its best")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
@@ -136,10 +134,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     columns = ["birefnet", "birefnet without numba", "torchvision", "reference"]
-    print(
-        f"torch {torch.__version__}, {options.threads} threads, best of {options.rounds} rounds\n"
-    )
-    print("| shape | work | ordinary, ms | " + " | ".join(f"{name}, ×" for name in columns) + " |")
+    print(f"torch {torch.__version__}, {options.threads} threads, {options.clock} clock\n")
+    heads = " | ".join(f"{name}, ×" for name in columns)
+    print(f"| shape | work | ordinary, ms | {heads} |")
     print("|---|---|" + "--:|" * (len(columns) + 1))
     for case in QUICK if options.quick else CASES:
         best = measure(case, options.rounds, CLOCKS[options.clock])

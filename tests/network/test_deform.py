@@ -55,7 +55,7 @@ def gradients(function, tensors: tuple[Tensor | None, ...]) -> list[Tensor]:
 
 @pytest.fixture(params=["numba", "torch", "torch as on other devices"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way to compute a training step."""
+    """Each way to compute a derivative."""
     if request.param == "numba":
         pytest.importorskip("numba")
         assert deform._compiled() is not None
@@ -161,9 +161,14 @@ def test_large_enough_to_be_shared_by_threads(threads: int) -> None:
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.usefixtures("tiny_pieces")
 def test_derivatives_in_float64(size: int) -> None:
-    grid = (10, 8) if size == 1 else (3, 4)
     tensors = arguments(
-        size, grid=grid, channels=2, out_channels=2, spread=1.5, dtype=torch.float64
+        size,
+        batch=2 if size == 1 else 1,
+        grid=(6, 12) if size == 1 else (3, 2),
+        channels=2,
+        out_channels=1,
+        spread=1.5,
+        dtype=torch.float64,
     )
     leaves = [tensor.requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(deformable_conv2d, leaves)
@@ -210,15 +215,26 @@ def test_offsets_that_are_not_finite_stay_in_their_pixel() -> None:
     assert [grad.shape for grad in grads] == [t.shape for t in (x, offset, mask, weight)]
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_memory_formats_change_nothing(channels_last: bool) -> None:
-    x, *others = arguments(3)
-    expected = deformable_conv2d(x, *others)
-    if channels_last:
-        x = x.contiguous(memory_format=torch.channels_last)
-    else:
-        x = F.pad(x, (1, 2))[..., 1:-2]
-    torch.testing.assert_close(deformable_conv2d(x, *others), expected)
+@pytest.mark.usefixtures("backend")
+def test_memory_formats_change_nothing() -> None:
+    tensors = arguments(3)
+    expected = gradients(deformable_conv2d, tensors)
+
+    def channels_last(*leaves: Tensor) -> Tensor:
+        *maps, bias = (leaf.contiguous(memory_format=_format(leaf)) for leaf in leaves)
+        return deformable_conv2d(*maps, bias)
+
+    def strided(*leaves: Tensor) -> Tensor:
+        *maps, bias = leaves
+        return deformable_conv2d(*(F.pad(leaf, (1, 2))[..., 1:-2] for leaf in maps), bias)
+
+    for function in (channels_last, strided):
+        actual = gradients(function, tensors)
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+
+
+def _format(tensor: Tensor) -> torch.memory_format:
+    return torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
 
 
 def test_shape_alone_on_the_meta_device() -> None:
@@ -233,8 +249,15 @@ def test_shape_alone_on_the_meta_device() -> None:
 def test_an_operator_that_pytorch_can_trace() -> None:
     tensors = [tensor.requires_grad_() for tensor in arguments(3, grid=(4, 5))]
     torch.library.opcheck(
-        torch.ops.birefnet.deformable_conv2d.default, (*tensors[:4], 1, True), atol=1e-4, rtol=1e-4
+        torch.ops.birefnet.deformable_conv2d.default, (*tensors[:4], 1), atol=1e-4, rtol=1e-4
     )
+
+
+def test_compiles_without_a_break() -> None:
+    tensors = arguments(3)
+    compiled = torch.compile(deformable_conv2d, backend="aot_eager", fullgraph=True)
+    actual = gradients(compiled, tensors)
+    torch.testing.assert_close(actual, gradients(deformable_conv2d, tensors))
 
 
 def test_exports_as_one_node() -> None:

@@ -37,7 +37,7 @@ def deformable_conv2d_reference(
     batch, channels, height, width = x.shape
     out_channels, _, size, _ = weight.shape
     out_height, out_width = offset.shape[-2:]
-    exact = torch.promote_types(x.dtype, torch.float32)
+    dtype, exact = x.dtype, torch.promote_types(x.dtype, torch.float32)
     pixels = x.to(exact).flatten(2)
     offset = offset.to(exact)
     rows = torch.arange(out_height, dtype=exact, device=x.device).view(1, -1, 1)
@@ -46,11 +46,11 @@ def deformable_conv2d_reference(
     total = x.new_zeros(batch, out_channels, out_height, out_width, dtype=exact)
     for tap in range(size * size):
         y = rows - padding + tap // size + offset[:, 2 * tap]
-        z = columns - padding + tap % size + offset[:, 2 * tap + 1]
-        top, left = y.floor(), z.floor()
+        x = columns - padding + tap % size + offset[:, 2 * tap + 1]
+        top, left = y.floor(), x.floor()
         sample = total.new_zeros(batch, channels, out_height, out_width)
         for corner_y, part_y in ((top, 1 - (y - top)), (top + 1, y - top)):
-            for corner_x, part_x in ((left, 1 - (z - left)), (left + 1, z - left)):
+            for corner_x, part_x in ((left, 1 - (x - left)), (left + 1, x - left)):
                 inside = (corner_y >= 0) & (corner_y < height)
                 inside &= (corner_x >= 0) & (corner_x < width)
                 row = corner_y.clamp(0, height - 1).long()
@@ -64,7 +64,7 @@ def deformable_conv2d_reference(
         total = total + torch.einsum("oc,bchw->bohw", kernel, sample)
     if bias is not None:
         total = total + bias.to(exact).view(1, -1, 1, 1)
-    return total.to(x.dtype)
+    return total.to(dtype)
 
 
 def deformable_conv2d(
@@ -102,10 +102,7 @@ def deformable_conv2d(
         None if mask is None else mask.to(exact),
         weight.to(dtype),
     )
-    differentiable = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in inputs
-    )
-    out = torch.ops.birefnet.deformable_conv2d(*inputs, padding, differentiable)
+    out = torch.ops.birefnet.deformable_conv2d(*inputs, padding)
     return out if bias is None else out + bias.to(dtype).view(-1, 1, 1)
 
 
@@ -177,7 +174,7 @@ def _compiled() -> ModuleType | None:
 
 
 def _fastest(offset: Tensor) -> ModuleType:
-    """What computes a training step; inference keeps to PyTorch and never waits for numba."""
+    """The module whose `backward` computes the derivative."""
     fits = offset.device.type == "cpu" and offset.dtype == torch.float32
     return (_compiled() if fits else None) or deform_torch
 
@@ -186,8 +183,7 @@ def _fastest(offset: Tensor) -> ModuleType:
 # with a shape function and a derivative.
 _LIBRARY = torch.library.Library("birefnet", "DEF")
 _LIBRARY.define(
-    "deformable_conv2d(Tensor x, Tensor offset, Tensor? mask, Tensor weight, int padding, "
-    "bool differentiable) -> Tensor"
+    "deformable_conv2d(Tensor x, Tensor offset, Tensor? mask, Tensor weight, int padding) -> Tensor"
 )
 _LIBRARY.define(
     "deformable_conv2d_backward(Tensor grad, Tensor x, Tensor offset, Tensor? mask, "
@@ -202,11 +198,9 @@ def _forward(
     mask: Tensor | None,
     weight: Tensor,
     padding: int,
-    differentiable: bool,
 ) -> Tensor:
-    kernels = _fastest(offset) if differentiable else deform_torch
     with _no_autocast(x.device.type):
-        out = kernels.forward(x, offset, mask, weight, padding)
+        out = deform_torch.forward(x, offset, mask, weight, padding)
     return out.unflatten(1, offset.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -229,7 +223,6 @@ def _forward_shape(
     mask: Tensor | None,
     weight: Tensor,
     padding: int,
-    differentiable: bool,
 ) -> Tensor:
     shape = (x.shape[0], offset.shape[2], offset.shape[3], weight.shape[0])
     return x.new_empty(shape).permute(0, 3, 1, 2)
@@ -239,9 +232,9 @@ def _forward_shape(
 def _backward_shapes(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mask = None if mask is None else torch.empty_like(mask)
-    grad_weight = weight.new_empty(weight.shape)
-    return torch.empty_like(x), torch.empty_like(offset), _or_empty(mask, x), grad_weight
+    grad_offset, grad_weight = offset.new_empty(offset.shape), weight.new_empty(weight.shape)
+    grad_mask = None if mask is None else mask.new_empty(mask.shape)
+    return torch.empty_like(x), grad_offset, _or_empty(grad_mask, x), grad_weight
 
 
 def _or_empty(grad_mask: Tensor | None, x: Tensor) -> Tensor:
@@ -249,7 +242,7 @@ def _or_empty(grad_mask: Tensor | None, x: Tensor) -> Tensor:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.padding, _ = inputs
+    *tensors, ctx.padding = inputs
     ctx.save_for_backward(*tensors)
 
 
@@ -258,7 +251,7 @@ def _derivative(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_x, grad_offset, grad_mask, grad_weight = torch.ops.birefnet.deformable_conv2d_backward(
         grad, x, offset, mask, weight, ctx.padding
     )
-    return grad_x, grad_offset, None if mask is None else grad_mask, grad_weight, None, None
+    return grad_x, grad_offset, None if mask is None else grad_mask, grad_weight, None
 
 
 torch.library.register_autograd(

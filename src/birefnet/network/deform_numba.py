@@ -1,9 +1,9 @@
-"""Deformable convolution compiled by numba, for training on CPUs: float32, forward and backward.
+"""Derivative of deformable convolution, compiled by numba: training on CPUs in float32.
 
-The same tables, pieces and matrix products as `deform_torch`, but samples are located, gathered
-and differentiated in one sweep that keeps the four rows in registers. Python threads share the
-pixels of a piece: numba's own parallel loops would bring a second thread pool, and one that
-must not be forked.
+The same tables, pieces and matrix products as `deform_torch.backward`, but samples are located,
+gathered and differentiated in one sweep that keeps the four rows in registers. Forward passes
+gain nothing from it. Python threads share the pixels of a piece: numba's own parallel loops would
+bring a second thread pool, and one that must not be forked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,51 +49,15 @@ def _locate(y, x, height, width):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _gather(  # type: ignore[no-untyped-def]
-    thread, start, stop, table, offset, mask, height, width, size, padding, out_width, origin,
-    columns,
-):  # fmt: skip
-    """Fills `columns` [pixel - origin, tap, C] for the pixels from start to stop of all images."""
-    pixels, pitch = offset.shape[2], width + 2 * BORDER
-    for i in range(start, stop):
-        image = i // pixels
-        pixel = i - image * pixels
-        row = pixel // out_width
-        column = pixel - row * out_width
-        rows = table[image]
-        tap = 0
-        for tap_row in range(size):
-            for tap_column in range(size):
-                first, down, right = _locate(
-                    np.float32(row + tap_row - padding) + offset[image, 2 * tap, pixel],
-                    np.float32(column + tap_column - padding) + offset[image, 2 * tap + 1, pixel],
-                    height,
-                    width,
-                )
-                scale = mask[image, tap, pixel] if mask.size else np.float32(1)
-                below = scale * down
-                above = scale - below
-                factor_1, factor_3 = above * right, below * right
-                factor_0, factor_2 = above - factor_1, below - factor_3
-                row_0, row_1 = rows[first], rows[first + 1]
-                row_2, row_3 = rows[first + pitch], rows[first + pitch + 1]
-                sample = columns[i - origin, tap]
-                for c in range(sample.size):
-                    sample[c] = (
-                        factor_0 * row_0[c]
-                        + factor_1 * row_1[c]
-                        + factor_2 * row_2[c]
-                        + factor_3 * row_3[c]
-                    )
-                tap += 1
-
-
-@_compile
 def _differentiate(  # type: ignore[no-untyped-def]
     thread, start, stop, table, offset, mask, height, width, size, padding, out_width, origin,
     columns, grad_columns, grad_tables, grad_offset, grad_mask,
 ):  # fmt: skip
-    """As `_gather`, and turns `grad_columns` into the gradients of table, offset and mask."""
+    """Turns gradients of the sampled values into those of table, offset and mask, and refills the
+    sampled values `columns` themselves, for the pixels from start to stop of all images.
+
+    `columns` and `grad_columns` have shape [pixel - origin, tap, C]; `mask` of size 0 means None.
+    """
     pixels, pitch = offset.shape[2], width + 2 * BORDER
     for i in range(start, stop):
         image = i // pixels
@@ -148,23 +111,6 @@ def _differentiate(  # type: ignore[no-untyped-def]
                 tap += 1
 
 
-def forward(x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int) -> Tensor:
-    """As `deform_torch.forward`."""
-    grid = Grid.of(x, weight, padding)
-    kernel = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
-    table = pixel_table(x, offset.dtype)
-    out = x.new_empty(grid.batch, grid.pixels, len(weight))
-    for images, ranges in grid.pieces(x.device):
-        inputs = _inputs(table[images], offset[images], mask, images, grid)
-        columns = _columns(images, ranges, grid)
-        for pixels in ranges:
-            rows = out[images, pixels].view(-1, len(weight))
-            piece = columns[: len(rows)]
-            _share(_gather, len(rows), pixels, grid, *inputs, pixels.start, _array(piece))
-            torch.mm(piece.flatten(1).to(x.dtype), kernel, out=rows)
-    return out
-
-
 def backward(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
@@ -172,8 +118,8 @@ def backward(
     grid = Grid.of(x, weight, padding)
     kernel = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
     table = pixel_table(x, offset.dtype)
-    grad_x, grad_offset = torch.empty_like(x), torch.empty_like(offset).contiguous()
-    grad_mask = None if mask is None else torch.empty_like(mask).contiguous()
+    grad_x, grad_offset = torch.empty_like(x), offset.new_empty(offset.shape)
+    grad_mask = None if mask is None else mask.new_empty(mask.shape)
     grad_kernel = torch.zeros_like(kernel, dtype=offset.dtype)
     for images, ranges in grid.pieces(x.device):
         inputs = _inputs(table[images], offset[images], mask, images, grid)
@@ -185,7 +131,7 @@ def backward(
             piece = columns[: len(grad_out)]
             grad_columns = torch.mm(grad_out, kernel.t()).to(offset.dtype).view(piece.shape)
             _share(
-                _differentiate, len(piece), pixels, grid, *inputs, pixels.start, _array(piece),
+                len(piece), pixels, grid, *inputs, pixels.start, _array(piece),
                 _array(grad_columns), _array(grad_tables), *outputs,
             )  # fmt: skip
             grad_kernel += torch.mm(piece.flatten(1).to(x.dtype).t(), grad_out)
@@ -239,16 +185,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _share(
-    kernel: Callable[..., None], length: int, pixels: slice, grid: Grid, *arguments: Any
-) -> None:
-    """Runs the kernel over `length` pixels from the first of `pixels`, each thread on its share."""
+def _share(length: int, pixels: slice, grid: Grid, *arguments: Any) -> None:
+    """Runs `_differentiate` over `length` pixels from the first of `pixels`, split by threads."""
     threads = max(1, min(_threads(), length * grid.taps // _LEAST_SAMPLES))
     bounds = [pixels.start + length * thread // threads for thread in range(threads + 1)]
     others = [
-        _pool().submit(kernel, thread, bounds[thread], bounds[thread + 1], *arguments)
+        _pool().submit(_differentiate, thread, bounds[thread], bounds[thread + 1], *arguments)
         for thread in range(1, threads)
     ]
-    kernel(0, bounds[0], bounds[1], *arguments)
+    _differentiate(0, bounds[0], bounds[1], *arguments)
     for other in others:
         other.result()

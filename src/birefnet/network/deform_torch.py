@@ -133,9 +133,9 @@ def corners(samples: Samples, mask: Tensor | None, grid: Grid) -> tuple[Tensor, 
     factor = torch.stack(
         (above - above_right, above_right, below - below_right, below_right), dim=-1
     )
-    steps = torch.tensor((0, 1, grid.pitch, grid.pitch + 1), device=down.device, dtype=torch.int32)
-    index = samples.first.unsqueeze(-1) + steps
-    return index.reshape(-1, 4), factor.view(-1, 4)
+    first, pitch = samples.first, grid.pitch
+    index = torch.stack((first, first + 1, first + pitch, first + (pitch + 1)), dim=-1)
+    return index.view(-1, 4), factor.view(-1, 4)
 
 
 def gather(table: Tensor, index: Tensor, factor: Tensor) -> Tensor:
@@ -207,8 +207,8 @@ def backward(
     grid = Grid.of(x, weight, padding)
     kernel = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
     table = pixel_table(x, offset.dtype)
-    grad_x, grad_offset = torch.empty_like(x), torch.empty_like(offset)
-    grad_mask = None if mask is None else torch.empty_like(mask)
+    grad_x, grad_offset = torch.empty_like(x), offset.new_empty(offset.shape)
+    grad_mask = None if mask is None else mask.new_empty(mask.shape)
     grad_kernel = torch.zeros_like(kernel, dtype=offset.dtype)
     by_tap = grad_offset.flatten(2).unflatten(1, (grid.taps, 2))
     offset, mask = offset.flatten(2), None if mask is None else mask.flatten(2)
