@@ -108,14 +108,16 @@ def _search(folder: Path, skip: Path | None, recursive: bool) -> Iterator[Job]:
 
 def _without_results(pictures: list[Path]) -> list[Path]:
     """Drop `a.cutout.png` where `a.jpg` lies beside it: an earlier run has written it."""
-    stems = {picture.with_suffix("") for picture in pictures}
-    names = set(pictures)
+    beside: dict[Path, set[str]] = {}  # folder → names of its pictures, with and without suffix
 
     def is_result(picture: Path) -> bool:
-        base = picture.with_suffix("")
-        return base.suffix[1:] in TYPES and (
-            base.with_suffix("") in stems or base.with_suffix("") in names
-        )
+        source, _, kind = picture.stem.rpartition(".")
+        if kind not in TYPES:
+            return False
+        if picture.parent not in beside:
+            names = [name for name in os.listdir(picture.parent) if is_picture(name)]
+            beside[picture.parent] = {*names, *(Path(name).stem for name in names)}
+        return source in beside[picture.parent]
 
     return [picture for picture in pictures if not is_result(picture)]
 

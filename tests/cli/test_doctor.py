@@ -1,0 +1,96 @@
+"""`birefnet doctor`: says what is there, and fails when something is broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from birefnet.cli import diagnosis
+from birefnet.weights.source import bundled_names
+
+needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of its own."""
+    monkeypatch.setenv("BIREFNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("BIREFNET_MODEL", raising=False)
+    monkeypatch.delenv("BIREFNET_OFFLINE", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def some_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("birefnet.weights.source.bundled_names", lambda: ["nano"])
+
+
+@needs_bundled
+def test_all_is_well(command) -> None:
+    result = command("doctor")
+    assert result.status == 0, result.stdout
+    text = result.stdout.decode()
+    for expected in ("torch", "cpu", "fp32", "bundled", "nano", "cut-out", "All is well."):
+        assert expected in text
+
+
+def test_json(command, some_bundled: None) -> None:
+    result = command("doctor", "--json", "--no-self-test")
+    report = json.loads(result.stdout)
+    assert (result.status, report["healthy"]) == (0, True)
+    assert report["Versions"]["torch"]["detail"]
+    assert report["Devices"]["cpu"]["ok"] is True
+    assert "fp32" in report["Devices"]["cpu"]["detail"]
+    assert report["Engines"]["torch"]["detail"] != "not installed (optional)"
+    assert "Self-test" not in report
+
+
+def test_cached_weights_are_listed(command, cache: Path, some_bundled: None) -> None:
+    (cache / "general").mkdir(parents=True)
+    (cache / "general" / "model.safetensors").write_bytes(bytes(3 * 2**20))
+    (cache / "general" / "note.txt").touch()
+    weights = json.loads(command("doctor", "--json", "--no-self-test").stdout)["Weights"]
+    assert weights["general/model.safetensors"]["detail"] == "3.0 MiB"
+    assert not any("note" in name for name in weights)
+
+
+def test_looking_writes_nothing(command, cache: Path, some_bundled: None) -> None:
+    command("doctor", "--no-self-test")
+    assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_broken(command, cache: Path, some_bundled: None) -> None:
+    cache.write_text("a file where the folder should be")
+    result = command("doctor", "--no-self-test")
+    assert result.status == 1
+    assert "is no folder" in result.stdout.decode()
+    assert "Something is broken" in result.stdout.decode()
+
+
+def test_missing_package_is_broken(
+    command, some_bundled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "PACKAGES", ("torch", "no-such-package"))
+    result = command("doctor", "--json", "--no-self-test")
+    assert result.status == 1
+    assert json.loads(result.stdout)["Versions"]["no-such-package"]["ok"] is False
+
+
+def test_a_failing_self_test_is_one_sentence(
+    command, some_bundled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr("birefnet.api.load", load)
+    result = command("doctor")
+    assert result.status == 1
+    assert "the disk is gone" in result.stdout.decode()
+    assert "Traceback" not in result.stdout.decode() + result.stderr
+
+
+def test_offline_is_said(command, some_bundled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIREFNET_OFFLINE", "1")
+    assert "switched off" in command("doctor", "--no-self-test").stdout.decode()
