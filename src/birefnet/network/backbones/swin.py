@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from birefnet.network.backbones.base import Backbone, DropPath, drop_path_rates
-from birefnet.network.backbones.windows import (
-    WindowPlan,
-    relative_position_index,
-    seam_masks,
-    window_plan,
-)
+from birefnet.network.backbones.windows import WindowPlan, relative_position_index, window_plan
+
+# Tokens that a perceptron takes at once in inference on a CPU: its hidden values, four times the
+# input, then stay in the cache (1.2 to 1.8 times as fast on 16384 to 65536 tokens).
+_CHUNK = 2048
 
 
 class PatchEmbedding(nn.Module):
@@ -64,16 +63,14 @@ class WindowAttention(nn.Module):
     Args:
         channels: of the tokens.
         window: side of the windows, in tokens.
-        shift: how far the windows are shifted, 0 or more.
         heads: number of heads.
     """
 
     relative_position_index: Tensor
 
-    def __init__(self, channels: int, window: int, shift: int, heads: int) -> None:
+    def __init__(self, channels: int, window: int, heads: int) -> None:
         super().__init__()
         self.window = window
-        self.shift = shift
         self.heads = heads
         table = torch.zeros((2 * window - 1) ** 2, heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
@@ -85,20 +82,20 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, plan: WindowPlan) -> Tensor:
         """x: tokens (B, L, C) row by row → the same, attended inside the windows of `plan`."""
         batch, length, channels = x.shape
-        bias = self.bias(x)
         qkv = self.qkv(x.reshape(-1, channels).index_select(0, plan.order))
-        bias = bias.to(qkv.dtype)
+        bias = self.bias(x).to(qkv.dtype)
         attended = []
         if plan.inner:
-            attended.append(self._attend(qkv[: plan.inner], bias[:1]))
-        if len(plan.kinds):
+            attended.append(self._attend(qkv[: plan.inner], bias))
+        if len(plan.fill):
             edge = qkv[plan.inner :]
             if len(plan.empty):
                 edge = edge.index_select(0, plan.fill)
                 # The released networks project padding too: zeros become the bias, and are seen.
                 edge[plan.empty] = self.qkv.bias.to(edge.dtype)
-            seams = bias.index_select(0, plan.kinds) if self.shift else bias
-            attended.append(self._attend(edge, seams))
+            if plan.kinds is not None:
+                bias = bias + plan.masks.to(bias.dtype).index_select(0, plan.kinds)
+            attended.append(self._attend(edge, bias))
         slots = torch.cat(attended) if len(attended) > 1 else attended[0]
         return self.proj(slots.index_select(0, plan.home)).view(batch, length, channels)
 
@@ -111,18 +108,12 @@ class WindowAttention(nn.Module):
         return x.transpose(1, 2).reshape(x.shape[0] * slots, -1)
 
     def bias(self, x: Tensor) -> Tensor:
-        """What is added to the logits in each kind of window: (1 or 4, heads, N, N).
+        """What is added to the logits for the relative position: (1, heads, N, N).
 
         On a CPU in inference it is kept until the table changes.
         """
         table = self.relative_position_bias_table
-        keep = (
-            not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            and type(x) is Tensor
-            and table.device.type == "cpu"
-        )
-        if not keep:
+        if not _eager_inference_on_cpu(x):
             return self._bias(table)
         if self._kept_bias is None or not _same(self._kept_bias[0], table):
             with torch.inference_mode(False), torch.no_grad():
@@ -132,22 +123,16 @@ class WindowAttention(nn.Module):
     def _bias(self, table: Tensor) -> Tensor:
         slots = self.window**2
         bias = table.t().index_select(1, self.relative_position_index.view(-1))
-        bias = bias.view(1, self.heads, slots, slots)
-        if not self.shift:
-            return bias
-        masks = torch.as_tensor(seam_masks(self.window, self.shift)).to(bias)
-        return bias + masks[:, None]
+        return bias.view(1, self.heads, slots, slots)
 
 
 class SwinBlock(nn.Module):
     """Window attention and a perceptron, each behind a norm and beside a shortcut."""
 
-    def __init__(
-        self, channels: int, window: int, shift: int, heads: int, drop_path: float
-    ) -> None:
+    def __init__(self, channels: int, window: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = WindowAttention(channels, window, shift, heads)
+        self.attn = WindowAttention(channels, window, heads)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = Perceptron(channels, 4 * channels)
@@ -167,7 +152,13 @@ class Perceptron(nn.Module):
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., channels)."""
+        """x: (B, L, channels)."""
+        if x.shape[0] * x.shape[1] <= _CHUNK or not _eager_inference_on_cpu(x):
+            return self._through(x)
+        parts = [self._through(part) for part in x.flatten(0, 1).split(_CHUNK)]
+        return torch.cat(parts).view(x.shape)
+
+    def _through(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -180,10 +171,7 @@ class SwinStage(nn.Module):
         super().__init__()
         self.window = window
         self.shifts = [window // 2 if i % 2 else 0 for i in range(len(rates))]
-        self.blocks = nn.ModuleList(
-            SwinBlock(channels, window, shift, heads, rate)
-            for shift, rate in zip(self.shifts, rates, strict=True)
-        )
+        self.blocks = nn.ModuleList(SwinBlock(channels, window, heads, rate) for rate in rates)
         self.downsample = PatchMerging(channels) if merge else nn.Identity()
 
     def forward(self, x: Tensor, run: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
@@ -251,8 +239,15 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def _eager_inference_on_cpu(x: Tensor) -> bool:
+    """Whether `x` is an ordinary tensor on a CPU, and nothing records what is done with it."""
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return x.device.type == "cpu" and type(x) is Tensor and not recorded
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and torch.equal(a, b)
+    """Whether dtype, device and all values agree."""
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
 
 
 def swin_v1(size: str, *, drop_path: float | None = None) -> SwinTransformer:

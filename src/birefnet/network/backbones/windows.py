@@ -32,7 +32,8 @@ class WindowPlan(NamedTuple):
             edge windows; 0 in empty slots.
         empty: those of these slots that are empty.
         kinds: (edge windows,) which seams cross the window: 0 none, 1 a vertical, 2 a horizontal,
-            3 both.
+            3 both; `None` without a shift.
+        masks: (4, 1, N, N) what is added to the attention in a window of each kind.
         home: (T,) slot of each token, edge windows counted behind the inner ones.
     """
 
@@ -40,7 +41,8 @@ class WindowPlan(NamedTuple):
     inner: int
     fill: Tensor
     empty: Tensor
-    kinds: Tensor
+    kinds: Tensor | None
+    masks: Tensor
     home: Tensor
 
 
@@ -76,12 +78,13 @@ def _plan(
     tokens = np.where(inside, y[:, None] * width + x, -1)
     tokens = tokens.reshape(rows, window, columns, window).transpose(0, 2, 1, 3)
     slots = tokens.reshape(rows * columns, window * window)
-    kinds = np.zeros((rows, columns), dtype=np.int64)
+    grid = np.zeros((rows, columns), dtype=np.int64)
     if shift:
-        kinds[:, -1] += 1
-        kinds[-1] += 2
+        grid[:, -1] += 1
+        grid[-1] += 2
+    kinds = grid.ravel()
 
-    edge = (kinds.ravel() > 0) | (slots < 0).any(axis=1)
+    edge = (kinds > 0) | (slots < 0).any(axis=1)
     starts = (np.arange(batch) * height * width)[:, None, None]
     inner_tokens = (starts + slots[~edge]).ravel()
     edge_tokens = np.where(slots[edge] < 0, -1, starts + slots[edge]).ravel()
@@ -100,13 +103,14 @@ def _plan(
         inner=inner_tokens.size,
         fill=tensor(np.where(taken, np.cumsum(taken) - 1, 0)),
         empty=tensor(np.flatnonzero(~taken)),
-        kinds=tensor(np.tile(kinds.ravel()[edge], batch)),
+        kinds=tensor(np.tile(kinds[edge], batch)) if shift else None,
+        masks=torch.from_numpy(seam_masks(window, shift)).to(device)[:, None],
         home=tensor(home),
     )
 
 
 def seam_masks(window: int, shift: int) -> NDArray[np.float32]:
-    """What is added to attention in a window of each kind: (4, N, N) float32, 0 or `HIDDEN`.
+    """What is added to the attention in a window of each kind: (4, N, N), 0 or `HIDDEN`.
 
     Row: the slot that looks, column: the slot looked at. A seam leaves `shift` rows (columns) of
     the opposite side of the map at the bottom (right) of a window.
