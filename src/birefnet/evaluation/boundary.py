@@ -68,7 +68,8 @@ def boundary_iou_curve(pair: Pair) -> NDArray[np.float64]:
     """
     distance = max(1, round(DILATION_RATIO * math.hypot(pair.height, pair.width)))
     truth_band = _inner_band(pair.mask, distance)
-    prediction_band = _inner_band(pair.quantised[pair.prediction], distance)
+    stretched = np.asarray(cv2.LUT(pair.prediction, pair.quantised), dtype=np.uint8)
+    prediction_band = _inner_band(stretched, distance)
     outside, inside = counts_above(count_levels(prediction_band, truth_band))
     return inside / (max(cv2.countNonZero(truth_band), 1) + outside)
 

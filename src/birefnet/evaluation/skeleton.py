@@ -24,15 +24,16 @@ _REMOVED_IN_PASS = (
 )
 
 
-def _removal_tables() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    first, second = (
-        np.array([planes >> pattern & 1 for pattern in range(256)], dtype=bool)
-        for planes in _REMOVED_IN_PASS
+def _passes_that_remove() -> NDArray[np.uint8]:
+    """For each pattern, bit 0 if the first pass removes its pixel and bit 1 if the second does."""
+    first, second = _REMOVED_IN_PASS
+    return np.array(
+        [first >> pattern & 1 | (second >> pattern & 1) << 1 for pattern in range(256)],
+        dtype=np.uint8,
     )
-    return first, second
 
 
-_TABLES = _removal_tables()
+_REMOVERS = _passes_that_remove()
 
 
 def _patterns(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -62,21 +63,27 @@ def skeletonize(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> NDArray[np.bool_
     candidates = np.flatnonzero((patterns != 0) & (patterns != 255))
     idle, turn = 0, 0
     while idle < 2:
-        table, other = _TABLES[turn], _TABLES[1 - turn]
-        seen = patterns[candidates]
-        going = candidates[table[seen]]
+        removers = _REMOVERS.take(patterns[candidates])
+        chosen = np.flatnonzero(removers != 0)
+        candidates, removers = candidates[chosen], removers[chosen]
+        is_going = removers & (1 << turn) != 0
+        going = candidates[is_going]
         # Neighbours shared by several removed pixels come more than once: keep one of each.
         count = np.arange(len(going), dtype=np.int32)
         order[going] = count
         removed = going[order[going] == count]
         # What this pass keeps and the other would remove is looked at again there.
-        carried = candidates[other[seen] & ~table[seen]]
+        carried = candidates[~is_going]
         alive[removed] = 0
         patterns[removed] = 0
+        beside = np.empty(8 * len(removed) + len(carried), dtype=np.intp)
         for bit, offset in enumerate(offsets):
-            # From the neighbour's side, the removed pixel lies in the opposite direction.
-            patterns[removed - offset] &= np.uint8(255 ^ (1 << bit))
-        candidates = np.concatenate([(removed - offsets[:, None]).ravel(), carried])
+            # Seen from this neighbour, the removed pixel lies in the direction of the bit.
+            neighbours = beside[bit * len(removed) : (bit + 1) * len(removed)]
+            np.subtract(removed, offset, out=neighbours)
+            patterns[neighbours] &= np.uint8(255 ^ (1 << bit))
+        beside[8 * len(removed) :] = carried
+        candidates = beside
         idle = 0 if len(removed) else idle + 1
         turn = 1 - turn
     return alive.reshape(padded.shape)[1:-1, 1:-1].astype(bool)
