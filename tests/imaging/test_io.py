@@ -33,7 +33,9 @@ def opencv(pixels: np.ndarray, suffix: str) -> bytes:
     """RGB(A) or grey, encoded by OpenCV, whose order is BGR(A)."""
     if pixels.ndim == 3:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    return cv2.imencode(suffix, pixels)[1].tobytes()
+    # Uncompressed, for some versions choose a logarithmic colour space for floats otherwise.
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if suffix == ".tiff" else []
+    return cv2.imencode(suffix, pixels, options)[1].tobytes()
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_webp_canvas_is_refused_before_it_is_allocated() -> None:
 
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iCCP", b"iTXt"])
-def test_compressed_chunks_do_not_expand_without_end(name: bytes) -> None:
+def test_compressed_chunks_neither_expand_without_end_nor_cost_the_picture(name: bytes) -> None:
     zeros = zlib.compress(bytes(20 * 2**20), 1)
     data = {
         b"zTXt": b"key\0\0" + zeros,
@@ -176,7 +176,11 @@ def test_compressed_chunks_do_not_expand_without_end(name: bytes) -> None:
     }[name]
     rows = (b"\0" + bytes(30)) * 10
     start = time.process_time()
-    assert "\n" not in outcome(png(10, 10, rows, png_chunk(name, data)))
+    bomb = png(10, 10, rows, png_chunk(name, data))
+    assert decode(bomb).width == 10
+    late = bomb[:-12] + png_chunk(name, data) + bomb[-12:]
+    assert decode(late).width == 10
+    assert "\n" not in outcome(bomb[: len(bomb) - 100])
     assert time.process_time() - start < 2
 
 

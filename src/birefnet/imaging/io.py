@@ -29,9 +29,11 @@ from birefnet.imaging import colour, deep
 from birefnet.imaging.encoding import encode, encode_animation, write_atomic
 from birefnet.imaging.formats import READABLE, SUFFIXES, is_picture, sniff
 from birefnet.imaging.picture import Limits, Picture, to_float, to_uint8, to_uint16
+from birefnet.imaging.png import without_text
 from birefnet.imaging.source import (
     Source,
     check_pixels,
+    from_array,
     one_sentence,
     png_depth,
     read_source,
@@ -101,7 +103,7 @@ def _decode(
     source: Source, limits: Limits, convert_to_srgb: bool, *, first_only: bool
 ) -> Iterator[Picture]:
     if isinstance(source, np.ndarray):
-        yield _from_array(source, limits)
+        yield from_array(source, limits)
         return
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "") or "the image")
@@ -125,6 +127,8 @@ def _decode(
             check_pixels(header.width, header.height, limits, name)
             yield _decode_deep_tiff(data, header, name, convert_to_srgb)
             return
+    if kind == "png":
+        data = without_text(data)
     with one_sentence(name):
         image = _OPENERS[kind](io.BytesIO(data))
     check_pixels(*image.size, limits, name)
@@ -279,7 +283,7 @@ def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) 
         check_pixels(*image.size, limits, name)
         # libheif has applied rotations and mirrors; the EXIF's orientation repeats them.
         samples = np.asarray(image)
-        picture = _from_array(samples, limits, name)
+        picture = from_array(samples, limits, name)
         profile: bytes | None = image.info.get("icc_profile")  # type: ignore[assignment]
         if image.premultiplied_alpha and picture.alpha is not None:
             picture = _unmultiply(picture)
@@ -292,34 +296,6 @@ def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) 
             still.info["icc_profile"] = profile
         upright = _finish(still, name, convert_to_srgb)
         return Picture(upright.pixels, picture.alpha, upright.icc_profile, None, name)
-
-
-def _from_array(array: NDArray, limits: Limits, name: str = "the array") -> Picture:
-    """A picture of RGB(A) or grey values."""
-    if array.ndim not in (2, 3) or 0 in array.shape or array.shape[2:] not in _ARRAY_CHANNELS:
-        raise ImageError(
-            f"{name} has shape {array.shape}; expected H x W, or H x W x 1, 3 (RGB) or 4 (RGBA)."
-        )
-    check_pixels(array.shape[1], array.shape[0], limits, name)
-    if array.dtype.kind == "f":
-        # A NaN makes both comparisons false.
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise ImageError(f"{name} holds floats outside 0 ... 1; scale or clip them first.")
-        array = to_uint16(array)
-    elif array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{name} is of type {array.dtype}; expected uint8, uint16, bool or float.")
-    array = array if array.ndim == 3 else array[..., None]
-    alpha = to_float(array[..., 3]) if array.shape[2] == 4 else None
-    if alpha is not None and alpha.min() >= 1:
-        alpha = None
-    grey = array.shape[2] == 1
-    pixels = np.repeat(array, 3, axis=2) if grey else np.ascontiguousarray(array[..., :3])
-    return Picture(pixels=pixels, alpha=alpha, name=name)
-
-
-_ARRAY_CHANNELS = ((), (1,), (3,), (4,))
 
 
 def _unmultiply(picture: Picture) -> Picture:

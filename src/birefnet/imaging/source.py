@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from birefnet.errors import ImageError
-from birefnet.imaging.picture import Limits
+from birefnet.imaging.picture import Limits, Picture, to_float, to_uint16
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 """A path, an encoded file as bytes or open binary file, a Pillow image, or an array: H x W,
 H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
+
+_ARRAY_CHANNELS = ((), (1,), (3,), (4,))
 
 
 def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
@@ -40,6 +43,31 @@ def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
     if not data:
         raise ImageError(f"{name} is empty.")
     return data, name
+
+
+def from_array(array: NDArray, limits: Limits, name: str = "the array") -> Picture:
+    """A picture of RGB(A) or grey values, see `Source`."""
+    if array.ndim not in (2, 3) or 0 in array.shape or array.shape[2:] not in _ARRAY_CHANNELS:
+        raise ImageError(
+            f"{name} has shape {array.shape}; expected H x W, or H x W x 1, 3 (RGB) or 4 (RGBA)."
+        )
+    check_pixels(array.shape[1], array.shape[0], limits, name)
+    if array.dtype.kind == "f":
+        # A NaN makes both comparisons false.
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ImageError(f"{name} holds floats outside 0 ... 1; scale or clip them first.")
+        array = to_uint16(array)
+    elif array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{name} is of type {array.dtype}; expected uint8, uint16, bool or float.")
+    array = array if array.ndim == 3 else array[..., None]
+    alpha = to_float(array[..., 3]) if array.shape[2] == 4 else None
+    if alpha is not None and alpha.min() >= 1:
+        alpha = None
+    grey = array.shape[2] == 1
+    pixels = np.repeat(array, 3, axis=2) if grey else np.ascontiguousarray(array[..., :3])
+    return Picture(pixels=pixels, alpha=alpha, name=name)
 
 
 def _read_file(path: str, limits: Limits) -> bytes:
