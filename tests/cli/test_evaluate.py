@@ -50,6 +50,15 @@ def test_one_folder_prints_a_table(data: Path) -> None:
     assert all(word in text for word in ("good", "wF", "HCE", "set"))
 
 
+def test_a_narrow_terminal_gets_a_line_for_each_metric(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("birefnet.cli.terminal._WIDTH_OF_FILES", 80)
+    text = evaluate(data)
+    assert "mean boundary accuracy ↑" in text
+    assert "…" not in text
+
+
 def test_two_folders_come_with_intervals(data: Path) -> None:
     text = evaluate(data, "--metrics", "s_measure,mae", predictions=("good", "poor"))
     assert "good minus poor, 95 % interval" in text

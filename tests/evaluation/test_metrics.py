@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -239,3 +242,17 @@ def test_bad_arrays_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ImageError, match=message):
         evaluate_pair(prediction, truth)
+
+
+def test_evaluation_needs_no_torch_and_no_numba() -> None:
+    code = (
+        "import sys, birefnet.evaluation, birefnet.evaluation.benchmark\n"
+        "import birefnet.evaluation.contact_sheet, birefnet.evaluation.published\n"
+        "sys.exit(bool({'torch', 'numba', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_documentation_names_every_metric() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert [name for name in COLUMNS if f"`{name}`" not in text] == []

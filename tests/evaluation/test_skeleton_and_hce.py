@@ -8,7 +8,7 @@ import pytest
 
 from birefnet.evaluation import hce_parts, skeletonize
 from birefnet.evaluation.bits import dilate_cross, erode_cross, pack, unpack, valid
-from birefnet.evaluation.skeleton import _NEIGHBOURS, _TABLES
+from birefnet.evaluation.skeleton import _NEIGHBOURS, _REMOVERS
 
 
 def blobs(seed: int, height: int, width: int, sigma: float) -> np.ndarray:
@@ -21,11 +21,11 @@ def thin_pass_by_pass(mask: np.ndarray) -> np.ndarray:
     changed = True
     while changed:
         changed = False
-        for table in _TABLES:
+        for bit_of_pass in (1, 2):
             patterns = np.zeros_like(image)
             for bit, (row, column) in enumerate(_NEIGHBOURS):
                 patterns |= np.roll(image, (-row, -column), (0, 1)) << bit
-            goes = (image > 0) & table[patterns]
+            goes = (image > 0) & (_REMOVERS[patterns] & bit_of_pass > 0)
             image[goes] = 0
             changed |= bool(goes.any())
     return image[1:-1, 1:-1].astype(bool)

@@ -60,7 +60,7 @@ def benchmark(
 ) -> None:
     """Predict and evaluate the standard test sets, with the published rows beside.
 
-    What was predicted before is not predicted again, so that a stopped run goes on where it was.
+    What was predicted before is not predicted again: a stopped run goes on where it was.
     """
     from birefnet.api import default_model, load
     from birefnet.evaluation.benchmark import (

@@ -115,8 +115,9 @@ def evaluate(
 ) -> None:
     """Measure predicted masks against true ones: the paper's numbers, in minutes.
 
-    Pairs are matched by name across suffixes and subfolders; every truth counts. Predictions are
-    resized bilinearly to the truth. With two methods, the differences come with a 95 % interval.
+    Pairs are matched by name across suffixes and subfolders; every truth counts.
+    Predictions are resized bilinearly to the truth.
+    With two methods, the differences come with a 95 % interval.
     """
     from birefnet.evaluation.columns import Thresholds, resolve
     from birefnet.evaluation.dataset import evaluate_folder
@@ -188,20 +189,32 @@ def _dataset_name(truth: Path) -> str:
     return path.parent.name if path.name.lower() in _GENERIC else path.name
 
 
+_WIDER_THAN_ANY = 10_000
 _GENERIC = {"gt", "gts", "mask", "masks", "truth", "alpha", "matte"}
 
 
 def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
+    from rich.measure import Measurement
+
     from birefnet.evaluation.contact_sheet import worst_first
-    from birefnet.evaluation.tables import format_value, render, rows_of, to_terminal
+    from birefnet.evaluation.tables import (
+        format_value,
+        render,
+        rows_of,
+        to_tall_terminal,
+        to_terminal,
+    )
 
     if form != "table":
         sys.stdout.write(render(results, form))
         return
     out = console()
     count = len(results[0].images)
-    title = f"{count} pictures"
-    out.print(to_terminal(rows_of(results), results[0].columns, title=title))
+    rows, columns, title = rows_of(results), results[0].columns, f"{count} pictures"
+    wide = to_terminal(rows, columns, title=title)
+    unbounded = out.options.update(max_width=_WIDER_THAN_ANY)
+    fits = Measurement.get(out, unbounded, wide).minimum <= out.width
+    out.print(wide if fits else to_tall_terminal(rows, columns, title=title))
     if len(results) == 2:
         _show_differences(results, out)
     for result in results:

@@ -94,6 +94,25 @@ def to_terminal(rows: Sequence[Row], columns: Sequence[str], *, title: str | Non
     return table
 
 
+def to_tall_terminal(
+    rows: Sequence[Row], columns: Sequence[str], *, title: str | None = None
+) -> Table:
+    """A ``rich`` table of one line per metric, for narrow terminals and many metrics."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for row in rows:
+        table.add_column(f"{row.method}\n{row.dataset}", justify="right", overflow="fold")
+    cells = _cells(rows, columns, "[bold green]{}[/]".format)
+    for index, name in enumerate(columns):
+        arrow = "↑" if COLUMNS[name].higher_is_better else "↓"
+        head = f"{name.replace('_', ' ')} {arrow}"
+        table.add_row(head, *(line[index + 2] for line in cells))
+    return table
+
+
 def to_csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Comma-separated values with all digits."""
     text = io.StringIO()
