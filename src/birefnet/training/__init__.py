@@ -1,0 +1,1 @@
+"""Training: data, losses, objective, loop and recipes."""

@@ -1,0 +1,193 @@
+"""An endless, reproducible stream of training samples: photos, composites and empty scenes.
+
+Sample i is a function of (seed, i) alone, so a run that is resumed at step n continues with the
+very samples that an uninterrupted run would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from birefnet.training import augment, composite, scenery
+from birefnet.training.augment import Picture
+from birefnet.training.store import Entry, PictureStore
+from birefnet.training.strands import strands
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """What the stream consists of; weights are relative, kinds that a store lacks are skipped.
+
+    Attributes:
+        photo, composite, empty: of whole photos, pasted cut-outs, scenes without any object.
+        photos: of the kinds among whole photos.
+        cutouts: of the kinds among pasted objects; `strands` are procedural thin structures.
+        traced: photo kinds whose hand-drawn masks also serve as cut-outs.
+        filled: photo kinds whose subject can be painted over to give a scene.
+    """
+
+    photo: float = 0.48
+    composite: float = 0.44
+    empty: float = 0.08
+    photos: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "clothing": 14, "cats": 17, "coco": 10, "leaves": 3,
+            "trashnet": 4, "mandarin": 2, "road": 1.5,
+        }
+    )  # fmt: skip
+    cutouts: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "renders": 36, "emoji": 14, "clipart": 8, "strands": 9, "clothing": 11,
+            "cats": 10, "coco": 9, "leaves": 2, "trashnet": 3, "mandarin": 1, "road": 1,
+        }
+    )  # fmt: skip
+    traced: tuple[str, ...] = ("clothing", "cats", "coco", "leaves", "trashnet", "mandarin", "road")
+    filled: tuple[str, ...] = ("clothing", "cats")
+
+
+class Mix:
+    """Draws samples from a store.
+
+    Args:
+        store: the decoded pictures.
+        config: what to draw.
+        kept_out: draw from the held-out pictures, for validation composites.
+    """
+
+    def __init__(
+        self, store: PictureStore, config: MixConfig | None = None, *, kept_out: bool = False
+    ) -> None:
+        self.store = store
+        self.config = config or MixConfig()
+        self._entries = {kind: store.select(kind, kept_out=kept_out) for kind in store.kinds()}
+
+    def sample(self, rng: Generator, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One picture (size, size, 3) and its truth (size, size), uint8."""
+        config = self.config
+        shares = {
+            "photo": config.photo if self._known(config.photos) else 0.0,
+            "composite": config.composite,
+            "empty": config.empty,
+        }
+        what = _choose(shares, rng)
+        if what == "photo":
+            rgb, truth = self._photo(rng, size)
+        elif what == "composite":
+            rgb, truth = self._composite(rng, size)
+        else:
+            rgb, truth = self._scene(rng, size), np.zeros((size, size), np.float32)
+        rgb = augment.degrade(augment.colour(rgb, rng, 0.8), rng)
+        return _bytes(rgb), _bytes(truth)
+
+    def _known(self, weights: Mapping[str, float]) -> dict[str, float]:
+        return {kind: w for kind, w in weights.items() if w and self._entries.get(kind)}
+
+    def _draw(self, kind: str, rng: Generator) -> NDArray[np.uint8]:
+        entries: list[Entry] = self._entries[kind]
+        return self.store.pixels(entries[int(rng.integers(len(entries)))])
+
+    def _photo(self, rng: Generator, size: int) -> tuple[Picture, Picture]:
+        picture = self._draw(_choose(self._known(self.config.photos), rng), rng)
+        cut = augment.crop(picture, size, rng, least=0.45, upright=False)
+        return cut[..., :3], cut[..., 3]
+
+    def _scene(self, rng: Generator, size: int) -> Picture:
+        """A scene without a subject."""
+        known = self._entries
+        kinds = {
+            "backgrounds": 0.3 if known.get("backgrounds") else 0.0,
+            "panoramas": 0.17 if known.get("panoramas") else 0.0,
+            "filled": 0.33 if self._known(dict.fromkeys(self.config.filled, 1.0)) else 0.0,
+            "plain": 0.2,
+        }
+        kind = _choose(kinds, rng)
+        if kind == "panoramas":
+            return scenery.panorama_view(self._draw(kind, rng), size, rng)
+        if kind == "backgrounds":
+            picture = self._draw(kind, rng)
+            return augment.crop(picture, size, rng, least=0.3, upright=False)
+        if kind == "filled":
+            for _ in range(3):
+                which = _choose(self._known(dict.fromkeys(self.config.filled, 1.0)), rng)
+                scene = augment.fill_subject(self._draw(which, rng))
+                if scene is not None:
+                    return augment.crop(scene, size, rng, least=0.5, upright=False)
+        return scenery.plain(size, rng)
+
+    def _layer(self, rng: Generator, size: int, extent: float) -> Picture:
+        weights = self._known(self.config.cutouts)
+        if "strands" in self.config.cutouts:
+            weights["strands"] = self.config.cutouts["strands"]
+        kind = _choose(weights, rng)
+        if kind != "strands":
+            traced = kind in self.config.traced
+            return composite.place(self._draw(kind, rng), size, rng, traced=traced, extent=extent)
+        alpha = strands(size, rng)
+        paint = scenery.plain(size, rng) if rng.random() < 0.7 else self._scene(rng, size)
+        return np.dstack([paint * alpha[..., None], alpha])
+
+    def _composite(self, rng: Generator, size: int) -> tuple[Picture, Picture]:
+        extent = float(np.exp(rng.uniform(np.log(0.3), np.log(1.15))))
+        count = 1 + int(rng.random() < 0.25) + int(rng.random() < 0.1)
+        layers = [
+            self._layer(rng, size, extent * (1 if i == 0 else rng.uniform(0.5, 1)))
+            for i in range(count)
+        ]
+        if rng.random() < 0.07:  # on about its own colour
+            alpha = layers[0][..., 3]
+            mean = layers[0][..., :3].reshape(-1, 3).sum(axis=0) / max(1.0, float(alpha.sum()))
+            scene = scenery.plain(size, rng, near=mean)
+        else:
+            scene = augment.colour(self._scene(rng, size), rng, 0.7)
+        if rng.random() < 0.3:  # depth of field
+            scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.5, 4) * size / 256)
+        rgb, truth = scene, np.zeros((size, size), np.float32)
+        for layer in layers:
+            if rng.random() < 0.6:
+                layer = composite.match(layer, scene, rng.uniform(0, 0.6))
+            if rng.random() < 0.4:
+                rgb = composite.shadow(rgb, layer[..., 3], rng)
+            rgb, truth = composite.over(layer, rgb, truth)
+        return rgb, truth
+
+
+class MixDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Samples of a `Mix` by number, for a `DataLoader`.
+
+    Args:
+        folder: of the decoded pictures (opened in each worker).
+        size: of the samples [px].
+        seed: of the stream.
+    """
+
+    def __init__(self, folder: Path, size: int, seed: int, config: MixConfig | None = None) -> None:
+        self.folder, self.size, self.seed, self.config = folder, size, seed, config
+        self._mix: Mix | None = None
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Sample `index`: picture (3, size, size) and truth (1, size, size), uint8."""
+        if self._mix is None:
+            cv2.setNumThreads(1)
+            self._mix = Mix(PictureStore(self.folder), self.config)
+        rgb, truth = self._mix.sample(np.random.default_rng((self.seed, index)), self.size)
+        return torch.from_numpy(rgb).permute(2, 0, 1), torch.from_numpy(truth)[None]
+
+
+def _choose(weights: Mapping[str, float], rng: Generator) -> str:
+    names = list(weights)
+    shares = np.array([weights[name] for name in names])
+    return names[int(rng.choice(len(names), p=shares / shares.sum()))]
+
+
+def _bytes(picture: Picture) -> NDArray[np.uint8]:
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
