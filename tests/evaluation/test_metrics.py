@@ -198,6 +198,28 @@ def test_connectivity_counts_what_is_cut_off_from_the_main_part() -> None:
     assert connectivity_error(lost, truth) == pytest.approx(50 / 1000)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_connectivity_equals_its_definition(seed: int) -> None:
+    prediction, truth = noisy_pair(seed, 40 + seed, 50)
+    truth = cv2.GaussianBlur(truth, (0, 0), 1 + seed / 2)
+    trimap = np.where(np.arange(50) < 30, 128, 0).astype(np.uint8) + np.zeros_like(truth)
+    p, t = prediction / 255, truth / 255
+    level = np.full(p.shape, -1.0)
+    for step in range(1, 11):
+        # Thresholds are compared exactly: v / 255 >= step / 10.
+        both = (10 * prediction.astype(int) >= 255 * step) & (10 * truth.astype(int) >= 255 * step)
+        _, labels = cv2.connectedComponents(both.astype(np.uint8), connectivity=4)
+        sizes = np.bincount(labels[both], minlength=2)
+        source = both & (labels == sizes.argmax())
+        level[(level == -1) & ~source] = (step - 1) / 10
+    level[level == -1] = 1
+    degrees = [1 - np.where(a - level >= 0.15, a - level, 0) for a in (p, t)]
+    expected = np.abs(degrees[0] - degrees[1])
+    assert connectivity_error(prediction, truth) == pytest.approx(expected.sum() / 1000)
+    narrowed = expected[trimap == 128].sum() / 1000
+    assert connectivity_error(prediction, truth, trimap) == pytest.approx(narrowed)
+
+
 def test_chosen_metrics_equal_those_of_the_whole_set() -> None:
     prediction, truth = noisy_pair(6)
     by_group = evaluate_pair(prediction, truth, metrics=["hce", "f_measure_max"])

@@ -92,14 +92,14 @@ def evaluate_pair(
     prediction: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     *,
-    metrics: str | Iterable[str] = "segmentation",
+    metrics: str | Iterable[str] = "all",
     trimap: NDArray[np.uint8] | None = None,
     thresholds: Thresholds | None = None,
 ) -> dict[str, float | list[float]]:
     """Evaluate one prediction (uint8, H x W) against its truth (uint8, H x W).
 
     Args:
-        metrics: names of columns and groups: ``segmentation`` (all of them), ``matting``, ``all``.
+        metrics: names of columns and groups: ``all``, ``segmentation``, ``matting`` …
         trimap: uint8, 128 = unknown: narrows the matting metrics.
         thresholds: over which the mean and maximum of curves are taken; all 256 if None.
 

@@ -98,29 +98,47 @@ def connectivity_error(pair: Pair) -> float:
     below 0.15. Thresholds are compared exactly, in steps of 25.5 grey levels.
     """
     both = np.minimum(pair.prediction, pair.truth)
-    # The step at which each pixel leaves the source region; those that never do keep the last.
-    connected = np.full(both.shape, _CONNECTIVITY_STEPS, dtype=np.uint8)
-    inside = np.ones(both.shape, dtype=bool)
+    # How many steps in a row each pixel lies in the source region.
+    connected = np.zeros(both.shape, dtype=np.uint8)
+    source = np.ones(both.shape, dtype=bool)
+    inside = source.copy()
     for step in range(1, _CONNECTIVITY_STEPS + 1):
         level = math.ceil(step * 255 / _CONNECTIVITY_STEPS)
-        source = _largest_region((both >= level).view(np.uint8))
-        connected[inside & ~source] = step - 1
+        source = _largest_region((both >= level).view(np.uint8), _brightest(both, source))
         inside &= source
-    unknown = _unknown(pair)
+        connected += inside
+    differs = pair.prediction != pair.truth
+    if pair.trimap is not None:
+        differs &= pair.trimap == UNKNOWN
     # Both mattes have 256 levels and the map 11, so a table of degrees replaces the arithmetic.
-    opacity = np.arange(256)[:, None] / 255 - np.arange(_CONNECTIVITY_STEPS + 1)[None] / (
-        _CONNECTIVITY_STEPS
-    )
-    degrees = (1 - np.where(opacity >= _CONNECTIVITY_SLACK, opacity, 0)).astype(np.float32)
-    difference = np.abs(degrees[pair.prediction, connected] - degrees[pair.truth, connected])
-    if unknown is not None:
-        difference *= unknown
-    return float(difference.sum(dtype=np.float64)) / _THOUSAND
+    levels, steps = np.arange(256)[:, None] / 255, np.arange(_CONNECTIVITY_STEPS + 1)
+    opacity = levels - steps / _CONNECTIVITY_STEPS
+    degrees = 1 - np.where(opacity >= _CONNECTIVITY_SLACK, opacity, 0)
+    reached = connected[differs]
+    difference = degrees[pair.prediction[differs], reached] - degrees[pair.truth[differs], reached]
+    return float(np.abs(difference).sum()) / _THOUSAND
 
 
-def _largest_region(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The largest 4-connected region of a mask (0 and 1), empty if there is none."""
-    number, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    if number == 1:
-        return np.zeros(mask.shape, dtype=bool)
+def _brightest(image: NDArray[np.uint8], where: NDArray[np.bool_]) -> tuple[int, int]:
+    """Column and row of a brightest pixel within ``where``, or anywhere if that is empty."""
+    mask = where.view(np.uint8) if where.any() else None
+    column, row = cv2.minMaxLoc(image, mask)[3]
+    return int(column), int(row)
+
+
+def _largest_region(mask: NDArray[np.uint8], guess: tuple[int, int]) -> NDArray[np.bool_]:
+    """The largest 4-connected region of a mask (0 and 1), empty if there is none.
+
+    Args:
+        guess: column and row of a pixel that may lie in it; if its region has more than half of
+            the pixels, no other can be larger, and the labelling is spared.
+    """
+    total = cv2.countNonZero(mask)
+    if total == 0:
+        return mask.view(bool)
+    if mask[guess[1], guess[0]]:
+        filled = mask.copy()
+        if 2 * cv2.floodFill(filled, None, guess, 2, flags=4)[0] > total:
+            return filled == 2
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     return labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
