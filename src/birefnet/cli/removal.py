@@ -293,10 +293,15 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from birefnet.cli.terminal import progress_bar
 
-    columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
+    done = 0
+    with progress_bar("cut out") as update:
+        update(done, total)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            update(done, total)
+
+        yield advance

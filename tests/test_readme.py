@@ -1,0 +1,87 @@
+"""What the README promises: its commands exist with their options, and its Python runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import birefnet
+from birefnet.cli.main import app
+from birefnet.weights import bundled_names
+
+ROOT = Path(birefnet.__file__).parents[2]
+README = ROOT / "README.md"
+
+pytestmark = pytest.mark.skipif(not README.exists(), reason="installed without its repository")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Each `birefnet …` of the README as words, without comments and redirections."""
+    found = []
+    for line in "\n".join(blocks("sh")).splitlines():
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            if words and words[0].endswith("birefnet"):
+                cut = min((words.index(sign) for sign in "<>" if sign in words), default=len(words))
+                found.append(words[1:cut])
+    return found
+
+
+def test_readme_opens_with_two_commands() -> None:
+    remove, test = blocks("sh")[:2]
+    for line in (remove, test):
+        assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
+        assert line.count("\n") == 1
+    assert remove.endswith(".venv/bin/birefnet remove examples -o out\n")
+    assert test.endswith(".venv/bin/python -m pytest\n")
+    assert (ROOT / "constraints.txt").exists()
+
+
+@pytest.mark.parametrize("words", commands() if README.exists() else [], ids=" ".join)
+def test_commands_exist(words: list[str]) -> None:
+    """Each command is known, and takes the options that it is given."""
+    command = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    known = {name for option in command.params for name in option.opts + option.secondary_opts}
+    for word in rest:
+        if re.match(r"--?[a-z]", word):
+            assert word in known
+
+
+def test_python_tour(tmp_path: Path) -> None:
+    if "nano" not in bundled_names():
+        pytest.skip("no bundled model")
+    (tour,) = blocks("python")
+    assert len(tour.strip().splitlines()) <= 12
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BIREFNET_OFFLINE": "1"}
+    environment.pop("BIREFNET_MODEL", None)
+    done = subprocess.run(
+        [sys.executable, "-c", tour], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    coverage, confidence, is_empty = done.stdout.split()
+    assert 0 < float(coverage) < 1
+    assert 0 < float(confidence) < 1
+    assert is_empty == "False"
+    assert {path.name for path in tmp_path.glob("*.*")} == {"astronaut.jpg", "astronaut.png"}
+
+
+def test_linked_files_exist() -> None:
+    text = README.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text):
+        path = next(filter(None, target))
+        assert path.startswith("https://") or (ROOT / path).exists(), path
