@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7, help="each candidate keeps its best")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--only", default="", help="cases whose name has this, such as '3×3, 32'")
     parser.add_argument("--quick", action="store_true", help="two small cases, to try the script")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -139,6 +140,8 @@ def main() -> None:
     print(f"| shape | work | ordinary, ms | {heads} |")
     print("|---|---|" + "--:|" * (len(columns) + 1))
     for case in QUICK if options.quick else CASES:
+        if options.only not in str(case):
+            continue
         best = measure(case, options.rounds, CLOCKS[options.clock])
         unit = best["ordinary"]
         ratios = [f"{best[name] / unit:.1f}" if name in best else "–" for name in columns]

@@ -87,8 +87,9 @@ def deformable_conv2d(
         padding: k // 2 when None, which keeps the size; H' = H + 2·padding - k + 1.
 
     Returns:
-        shape [B, O, H', W'], in the type of `x`. Positions and interpolation are computed in
-        float32 at least, whatever the type of the arguments.
+        shape [B, O, H', W'], in the type of `x` (under autocast in its type) and in channels-last
+        memory. Positions and interpolation are computed in float32 at least, whatever the type
+        of the arguments.
 
     Raises:
         ValueError: shapes that do not belong together.
