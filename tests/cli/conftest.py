@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from fakes import PLAIN, BrightEngine
 
 from birefnet import Predictor
 from birefnet.cli.main import main
+from fakes import PLAIN, BrightEngine
 
 
 @dataclass

@@ -56,7 +56,7 @@ class BiRefNet(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.squeeze = squeeze
-        self.decoder = decoder
+        self.decoder: nn.Module = decoder
         self.classifier = classifier
         self.config = config
 

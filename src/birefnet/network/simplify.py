@@ -46,6 +46,7 @@ def simplify(network: BiRefNet, *, inplace: bool = False) -> BiRefNet:
             for name, child in list(parent.named_children()):
                 if isinstance(child, ASPP):
                     setattr(parent, name, _InferenceASPP(child))
+        assert isinstance(network.decoder, Decoder), "the network is simplified already"
         network.decoder = _InferenceDecoder(network.decoder)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
