@@ -154,7 +154,23 @@ def test_load_network_by_preset() -> None:
         assert not network.training
 
 
-@pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
+needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
+NOTHING = {
+    "grey": np.full((120, 160, 3), 128, np.uint8),
+    "gradient": np.tile(np.linspace(0, 255, 160).astype(np.uint8)[:, None], (120, 1, 3)),
+    "noise": np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8),
+}
+
+
+@needs_bundled
+@pytest.mark.parametrize("picture", NOTHING.values(), ids=NOTHING)
+def test_a_picture_of_nothing_is_empty(picture: np.ndarray) -> None:
+    matte = birefnet.load("nano", device="cpu").predict(picture)
+    assert matte.is_empty
+    assert matte.alpha.max() < 0.3
+
+
+@needs_bundled
 def test_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIREFNET_MODEL", raising=False)
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")

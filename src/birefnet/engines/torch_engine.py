@@ -25,7 +25,8 @@ class TorchEngine:
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps …
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16.
         channels_last: memory layout of the feature maps; `None` chooses by device: tensor cores
-            read channels last, and CPU convolutions of small networks gain from it too.
+            read channels last, and on a CPU `nano` is 1.3 (320 x 320) to 1.7 times (1024 x 1024) as
+            fast with it, while transformers do not mind.
 
     Raises:
         DeviceError: the device or precision is not there.
