@@ -67,7 +67,6 @@ def _kept_plan(
         return _plan(batch, height, width, window, shift, device)
 
 
-@torch.compiler.assume_constant_result
 def _plan(
     batch: int, height: int, width: int, window: int, shift: int, device: torch.device
 ) -> WindowPlan:
@@ -107,6 +106,11 @@ def _plan(
         masks=torch.from_numpy(seam_masks(window, shift)).to(device)[:, None],
         home=tensor(home),
     )
+
+
+# What torch.compiler.assume_constant_result would set; calling that imports the whole compiler, a
+# second at every start.
+_plan.__dict__["_dynamo_marked_constant"] = True
 
 
 def seam_masks(window: int, shift: int) -> NDArray[np.float32]:
