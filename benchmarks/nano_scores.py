@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 import birefnet
-from birefnet.evaluation import Pair, iou, mae, s_measure, weighted_f_measure
+from birefnet.evaluation import iou, mae, s_measure, weighted_f_measure
 from birefnet.training.store import is_held_out, pairs
 
 
@@ -62,8 +62,11 @@ def score(alpha: np.ndarray, truth: np.ndarray) -> tuple[float, float, float, fl
     """IoU at 0.5, weighted F, S and MAE of one matte."""
     if truth.shape != alpha.shape:
         truth = cv2.resize(truth, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
-    pair = Pair(np.round(alpha * 255).astype(np.uint8), truth)
-    return iou(pair), float(weighted_f_measure(pair)), float(s_measure(pair)), float(mae(pair))
+    levels = np.round(alpha * 255).astype(np.uint8)
+    overlap, weighted, structure, error = (
+        float(measure(levels, truth)) for measure in (iou, weighted_f_measure, s_measure, mae)
+    )
+    return overlap, weighted, structure, error
 
 
 if __name__ == "__main__":

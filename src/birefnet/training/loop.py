@@ -139,6 +139,8 @@ class Trainer:
             sampler=range(self.step * batch, end * batch),
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
+            # A fork of a process that has computed with OpenMP can hang in its first operation.
+            multiprocessing_context="spawn" if self.workers else None,
         )
         sums: dict[str, float] = defaultdict(float)
         count, started = 0, time.perf_counter()
