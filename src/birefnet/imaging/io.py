@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -279,12 +279,12 @@ def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) 
         raise MissingExtraError("reading HEIC", "heif") from None
     with one_sentence(name):
         container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
-        image = container[container.primary_index]
+        image: Any = container[container.primary_index]
         check_pixels(*image.size, limits, name)
         # libheif has applied rotations and mirrors; the EXIF's orientation repeats them.
         samples = np.asarray(image)
         picture = from_array(samples, limits, name)
-        profile: bytes | None = image.info.get("icc_profile")  # type: ignore[assignment]
+        profile: bytes | None = image.info.get("icc_profile")
         if image.premultiplied_alpha and picture.alpha is not None:
             picture = _unmultiply(picture)
         if samples.dtype == np.uint16:
