@@ -280,7 +280,8 @@ def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) 
     with one_sentence(name):
         container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
         image: Any = container[container.primary_index]
-        check_pixels(*image.size, limits, name)
+        width, height = image.size
+        check_pixels(width, height, limits, name)
         # libheif has applied rotations and mirrors; the EXIF's orientation repeats them.
         samples = np.asarray(image)
         picture = from_array(samples, limits, name)
