@@ -102,7 +102,9 @@ class Report:
             if outcome.facts["is_empty"]:
                 warn(f"no subject found: {outcome.job.name}")
         for outcome in failed:
-            fail(f"{outcome.job.name}: {outcome.error}" if self.total > 1 else str(outcome.error))
+            sentence = str(outcome.error)
+            names_it = self.total == 1 or sentence.startswith(outcome.job.name)
+            fail(sentence if names_it else f"{outcome.job.name}: {sentence}")
         if self.interrupted:
             warn(
                 f"interrupted: {len(done) + len(skipped)} of {self.total} done; the same command "

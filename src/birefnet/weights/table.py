@@ -56,6 +56,6 @@ def find(name: str, others: Sequence[str] = ()) -> Checkpoint:
     if found is None:
         near = difflib.get_close_matches(name.lower(), [*others, *_INDEX], n=3, cutoff=0.5)
         short = [*others, *(c.name for c in ENTRIES if c.kind == "network" and c.repo)]
-        hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(short)}"
-        raise WeightsError(f"no model is called {name!r}; {hint} (`birefnet models list`)")
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(short)}"
+        raise WeightsError(f"no model is called {name!r}; {hint} (all: `birefnet models list`)")
     return found
