@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,7 @@ from birefnet.weights.source import bundled_names
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("BIREFNET_", "HF_", "HUGGINGFACE_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BIREFNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+def environment(own_caches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")
 
 

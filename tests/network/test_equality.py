@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,9 +12,9 @@ from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig
 from birefnet.network.decoder import official_gradient_label
 from birefnet.weights.layouts import from_official, is_official, to_official
+from official import NETWORKS, official_shapes
 from reference.fill import fill, image
 
-FOLDER = Path(__file__).parent.parent / "reference" / "network"
 PVT = "pvt_v2_b0"
 CONFIGS = {
     **{
@@ -32,15 +30,6 @@ CONFIGS = {
     "variant_residual_decoder": NetworkConfig(PVT, decoder_block="residual"),
     "variant_auxiliary_classification": NetworkConfig(PVT, auxiliary_classes=219),
 }
-
-
-def official_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Key → shape of the official state dict."""
-    shapes = {}
-    for line in (FOLDER / f"{name}.keys.tsv").read_text().splitlines():
-        key, shape, _ = line.split("\t")
-        shapes[key] = () if shape == "scalar" else tuple(map(int, shape.split("x")))
-    return shapes
 
 
 def filled_network(name: str) -> BiRefNet:
@@ -79,7 +68,7 @@ def test_official_keys_are_covered_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_outputs_equal_the_reference(name: str) -> None:
-    expected = np.load(FOLDER / f"{name}.npz")
+    expected = np.load(NETWORKS / f"{name}.npz")
     network = filled_network(name)
     with torch.inference_mode():
         for case in sorted({key.split("/")[0] for key in expected} - {"train"}):
@@ -92,10 +81,10 @@ def test_outputs_equal_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in CONFIGS if "stage_3" in str(np.load(FOLDER / f"{n}.npz").files)]
+    "name", [n for n in CONFIGS if "stage_3" in str(np.load(NETWORKS / f"{n}.npz").files)]
 )
 def test_training_outputs_equal_the_reference(name: str) -> None:
-    expected = np.load(FOLDER / f"{name}.npz")
+    expected = np.load(NETWORKS / f"{name}.npz")
     network = filled_network(name).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.Dropout):

@@ -39,12 +39,7 @@ PREPROCESS = Preprocess(width=256, height=192)
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("BIREFNET_", "HF_", "HUGGINGFACE_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BIREFNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+def environment(own_caches: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from birefnet.weights import detect
 from birefnet.weights.detect import detect_config
 from birefnet.weights.layouts import to_official
 from birefnet.weights.skeleton import WithoutParameters, empty_network
+from official import NETWORKS, official_shapes
 
 B0 = NetworkConfig(backbone="pvt_v2_b0")
 OFFICIAL = {
@@ -33,27 +33,17 @@ OFFICIAL = {
     "variant_auxiliary_classification": replace(B0, auxiliary_classes=219),
 }
 
-Shapes = dict[str, tuple[int, ...]]
 
-
-def official_shapes(reference: Path, name: str) -> Shapes:
-    shapes = {}
-    for line in (reference / "network" / f"{name}.keys.tsv").read_text().splitlines():
-        key, shape, _ = line.split("\t")
-        shapes[key] = () if shape == "scalar" else tuple(map(int, shape.split("x")))
-    return shapes
-
-
-def test_every_official_key_list_is_tested(reference: Path) -> None:
-    names = {p.name.removesuffix(".keys.tsv") for p in (reference / "network").glob("*.tsv")}
+def test_every_official_key_list_is_tested() -> None:
+    names = {p.name.removesuffix(".keys.tsv") for p in NETWORKS.glob("*.tsv")}
     assert names == set(OFFICIAL)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_official_layouts(name: str, reference: Path) -> None:
+def test_official_layouts(name: str) -> None:
     if OFFICIAL[name].backbone not in BACKBONES:
         pytest.skip("this backbone is not there")
-    assert detect_config(official_shapes(reference, name)) == OFFICIAL[name]
+    assert detect_config(official_shapes(name)) == OFFICIAL[name]
 
 
 @pytest.mark.parametrize("name", [n for n in PRESETS if not n.startswith("dinov3")])
@@ -107,8 +97,8 @@ def test_every_backbone_has_one_signature() -> None:
         assert matching == [name]
 
 
-def test_dinov3_is_known_by_its_width(reference: Path) -> None:
-    shapes = official_shapes(reference, "swin_v1_l")  # its neck gives Swin-L's channels
+def test_dinov3_is_known_by_its_width() -> None:
+    shapes = official_shapes("swin_v1_l")  # its neck gives Swin-L's channels
     shapes = {k: s for k, s in shapes.items() if not k.startswith("bb.")}
     shapes["bb.model.cls_token"] = (1, 1, 1024)
     for i, channels in enumerate((192, 384, 768, 1536), start=1):
@@ -124,8 +114,8 @@ def test_other_backbones_behind_a_neck_have_to_be_named() -> None:
         detect_config(shapes)
 
 
-def test_networks_trained_without_batchnorm_are_refused(reference: Path) -> None:
-    shapes = official_shapes(reference, "swin_v1_t")
+def test_networks_trained_without_batchnorm_are_refused() -> None:
+    shapes = official_shapes("swin_v1_t")
     without = {k: s for k, s in shapes.items() if ".bn" not in k and "gdt_convs" not in k}
     without = {k: s for k, s in without.items() if not k.endswith(("running_mean", "running_var"))}
     with pytest.raises(WeightsError, match=r"no BatchNorm in the decoder.*batch size 1"):
@@ -147,10 +137,8 @@ def test_networks_trained_without_batchnorm_are_refused(reference: Path) -> None
         ),
     ],
 )
-def test_what_is_no_network_is_told_in_a_sentence(
-    change: object, told: str, reference: Path
-) -> None:
-    shapes = official_shapes(reference, "swin_v1_t")
+def test_what_is_no_network_is_told_in_a_sentence(change: object, told: str) -> None:
+    shapes = official_shapes("swin_v1_t")
     with pytest.raises(WeightsError, match=told) as caught:
         detect_config(change(shapes))  # type: ignore[operator]
     assert "\n" not in str(caught.value)

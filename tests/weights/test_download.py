@@ -109,13 +109,7 @@ def server() -> Iterator[tuple[str, Behaviour]]:
     running.server_close()
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("BIREFNET_", "HF_", "HUGGINGFACE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("BIREFNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+pytestmark = pytest.mark.usefixtures("own_caches")
 
 
 def entry(base: str, **fields: object) -> Checkpoint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +22,9 @@ from birefnet.weights.save import save_directory
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
+def hub(
+    own_caches: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[Path, list[str]]]:
     """Folder of repositories that the server shows, and the paths that were asked for."""
     folder, asked = tmp_path / "served", list[str]()
     folder.mkdir()
@@ -52,12 +53,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[Path,
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    for name in list(os.environ):
-        if name.startswith(("BIREFNET_", "HF_", "HUGGINGFACE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("BIREFNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     yield folder, asked
     server.shutdown()
     thread.join()
