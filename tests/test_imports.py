@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "weights": {"errors", "imaging", "network"},
     "engines": {"errors", "imaging", "network", "weights"},
     "matte": {"errors", "imaging"},
-    "predictor": {"errors", "imaging", "network", "weights", "engines", "matte"},
+    "profiling": set(),
+    "predictor": {"errors", "imaging", "network", "weights", "engines", "matte", "profiling"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
 }

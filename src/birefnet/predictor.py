@@ -18,6 +18,7 @@ from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
 from birefnet.imaging.io import decode, decode_frames
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
+from birefnet.profiling import Profile, timed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +44,9 @@ class Predictor:
             stay as stored, for those who write the profile along.
         name: of the weights, for reports.
         licence: of the weights, for reports.
+
+    Attributes:
+        profile: set it to a `Profile`, and the time of each stage is added up there.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Predictor:
         self.convert_to_srgb = convert_to_srgb
         self.name = name
         self.licence = licence
+        self.profile: Profile | None = None
 
     @overload
     def predict(  # type: ignore[overload-overlap]
@@ -148,15 +153,21 @@ class Predictor:
 
     def _prepare(self, source: Input, resolution: Resolution | None) -> _Prepared:
         picture = source if isinstance(source, Picture) else self._decode(source)
-        geometry = self.preprocess.plan(picture.height, picture.width, resolution)
-        return _Prepared(picture, geometry, geometry.apply(picture.pixels))
+        with timed(self.profile, "prepare"):
+            geometry = self.preprocess.plan(picture.height, picture.width, resolution)
+            return _Prepared(picture, geometry, geometry.apply(picture.pixels))
 
     def _decode(self, source: Source) -> Picture:
-        return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+        with timed(self.profile, "decode"):
+            return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
     def _run(self, batch: list[_Prepared]) -> list[Matte]:
-        logits = self.engine.infer(np.stack([prepared.input for prepared in batch]))
-        return [_finish(prepared, plane[0]) for prepared, plane in zip(batch, logits, strict=True)]
+        with timed(self.profile, "network", len(batch)):
+            logits = self.engine.infer(np.stack([prepared.input for prepared in batch]))
+        with timed(self.profile, "restore", len(batch)):
+            return [
+                _finish(prepared, plane[0]) for prepared, plane in zip(batch, logits, strict=True)
+            ]
 
     def _stream(
         self, sources: Iterable[Input], resolution: Resolution | None, batch_size: int | None

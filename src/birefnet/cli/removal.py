@@ -34,6 +34,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, write_atomic
 from birefnet.imaging.picture import Limits
 from birefnet.matte import Kind, Matte, check_kind, read_background
+from birefnet.profiling import Profile, timed
 
 if TYPE_CHECKING:
     from birefnet.predictor import Predictor
@@ -59,10 +60,13 @@ class Settings:
     keep_profile: bool = False
 
     def finish(self, matte: Matte) -> Matte:
-        """The matte with its edge corrected."""
-        return matte.adjusted(
+        """The matte with its edge corrected and, where they will be seen, its colours refined."""
+        matte = matte.adjusted(
             offset=self.mask_offset, blur=self.mask_blur, threshold=self.threshold
         )
+        if self.kind not in ("mask", "overlay"):
+            matte.foreground(refine=self.refine)  # the matte keeps it
+        return matte
 
     def render(self, matte: Matte) -> NDArray[Any]:
         return matte.render(cast(Kind, self.kind), background=self.background, refine=self.refine)
@@ -88,6 +92,7 @@ class Plan:
         settings: the same for all.
         data: what came on standard input, if a job reads it.
         as_json: report for programs.
+        profile: where to add up the time of each stage, or None.
     """
 
     jobs: list[Job]
@@ -95,6 +100,7 @@ class Plan:
     settings: Settings
     data: bytes | None = None
     as_json: bool = False
+    profile: Profile | None = None
 
 
 def plan(
@@ -105,6 +111,7 @@ def plan(
     overwrite: bool = True,
     recursive: bool = True,
     as_json: bool = False,
+    profile: bool = False,
 ) -> Plan:
     """Find the pictures and name the results.
 
@@ -141,21 +148,24 @@ def plan(
         replace(settings, format=format),
         data,
         as_json,
+        Profile() if profile else None,
     )
 
 
 def run(plan: Plan, model: str | None, device: str, dtype: str) -> int:
     """Do the jobs, report, and return the exit status."""
-    from birefnet.api import load
-
-    report = Report([*plan.skipped, *plan.jobs])
+    report = Report([*plan.skipped, *plan.jobs], profile=plan.profile)
     report.outcomes = [Outcome(job, "skipped") for job in plan.skipped]
     if report.total == 0:
         say("no pictures found")
     start = time.perf_counter()
     try:
         if plan.jobs:
-            predictor = load(model, device=device, dtype=dtype)
+            with timed(plan.profile, "load", pictures=0):
+                from birefnet.api import load
+
+                predictor = load(model, device=device, dtype=dtype)
+            predictor.profile = plan.profile
             predictor.convert_to_srgb = not plan.settings.keep_profile
             report.model, report.engine = predictor.name or "", predictor.engine.name
             with _progress(len(plan.jobs)) as advance:
@@ -171,6 +181,8 @@ def run(plan: Plan, model: str | None, device: str, dtype: str) -> int:
     if plan.as_json:
         report.print_json()
     report.print_summary()
+    if plan.profile is not None and plan.jobs:
+        report.print_profile()
     if report.interrupted:
         return INTERRUPTED
     return 1 if report.having("failed") else 0
@@ -195,9 +207,9 @@ def _cut_out(plan: Plan, predictor: Predictor, record: Callable[[Outcome], None]
                 if isinstance(matte, BiRefNetError):
                     record(_failed(job, matte))
                 elif job.target is None:
-                    record(_write(job, matte, plan.settings))
+                    record(_write(job, matte, plan))
                 else:
-                    pending.append(pool.submit(_write, job, matte, plan.settings))
+                    pending.append(pool.submit(_write, job, matte, plan))
                 if len(pending) > WRITERS:
                     record(pending[0].result())
                     pending.popleft()
@@ -224,10 +236,15 @@ def _wants_animation(job: Job, settings: Settings) -> bool:
     return job.animation is not None or settings.format == "gif"
 
 
-def _write(job: Job, matte: Matte, settings: Settings) -> Outcome:
+def _write(job: Job, matte: Matte, plan: Plan) -> Outcome:
+    settings = plan.settings
     try:
-        matte = settings.finish(matte)
-        _put(job, settings.encode(matte, result_format(job, settings.format)))
+        with timed(plan.profile, "refine"):
+            matte = settings.finish(matte)
+        with timed(plan.profile, "encode"):
+            data = settings.encode(matte, result_format(job, settings.format))
+        with timed(plan.profile, "write"):
+            _put(job, data)
     except Exception as error:  # whatever it is, the other pictures go on
         return _failed(job, error)
     return Outcome(job, "done", facts=facts_of(matte))
@@ -243,7 +260,8 @@ def _animate(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
         for matte in predictor.predict_frames(
             _source(job, plan), resolution=settings.resolution, batch_size=settings.batch_size
         ):
-            matte = settings.finish(matte)
+            with timed(plan.profile, "refine"):
+                matte = settings.finish(matte)
             facts.append(facts_of(matte))
             rendered = settings.render(matte)
             has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4

@@ -108,6 +108,9 @@ def remove(
         ),
     ] = True,
     recursive: Annotated[bool, typer.Option(help="Search folders inside folders.")] = True,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say at the end how long each stage took.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove the background of pictures.
@@ -137,6 +140,7 @@ def remove(
             overwrite=overwrite,
             recursive=recursive,
             as_json=as_json,
+            profile=profile,
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error

@@ -11,6 +11,7 @@ import typer
 from birefnet.cli.common import fail, say, warn
 from birefnet.cli.inputs import Job
 from birefnet.matte import Matte
+from birefnet.profiling import Profile
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -62,6 +63,7 @@ class Report:
         model, engine: what cut out; empty if nothing had to be.
         seconds: from the start of the work, the loading of the model included.
         interrupted: the user has stopped it.
+        profile: the time of each stage, if it was asked for.
     """
 
     jobs: list[Job]
@@ -69,6 +71,7 @@ class Report:
     engine: str = ""
     seconds: float = 0.0
     interrupted: bool = False
+    profile: Profile | None = None
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
@@ -88,6 +91,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
             **counts,
+            **({"profile": self.profile.to_dict()} if self.profile else {}),
             "results": [outcome.to_dict() for outcome in ordered],
         }
         typer.echo(json.dumps(report, indent=2))
@@ -118,6 +122,27 @@ class Report:
             say(", ".join(parts) + speed)
         elif skipped:
             say(f"{skipped[0].job.target} is there already; --overwrite writes it anew")
+
+    def print_profile(self) -> None:
+        """The time of each stage as a table on stderr."""
+        from rich.table import Table
+
+        from birefnet.cli.terminal import console
+
+        assert self.profile is not None
+        table = Table("stage", box=None, pad_edge=False)
+        for head in ("seconds", "pictures", "ms/picture"):
+            table.add_column(head, justify="right")
+        times, elapsed = self.profile.times, self.profile.elapsed
+        for name, spent in times.items():
+            each = (
+                (str(spent.pictures), f"{spent.milliseconds:.1f}") if spent.pictures else ("", "")
+            )
+            table.add_row(name, f"{spent.seconds:.3f}", *each)
+        table.add_section()
+        table.add_row("all stages", f"{sum(spent.seconds for spent in times.values()):.3f}")
+        table.add_row("on the clock", f"{elapsed:.3f}")
+        console(stderr=True).print(table)
 
     def _print_single(self, outcome: Outcome) -> None:
         facts, target = outcome.facts, outcome.job.target
