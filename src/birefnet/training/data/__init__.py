@@ -1,0 +1,1 @@
+"""Training data: sources, the order of samples, augmentation, compositing, caching and checks."""
