@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.io import decode
+from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
 from birefnet.imaging.picture import Picture, to_uint8
 
 Channel = Literal["auto", "alpha", "luminance"]
 CHANNELS: tuple[str, ...] = get_args(Channel)
 
-_GREY_TOLERANCE = 16  # levels by which the channels of a grey JPEG may differ
 _ASPECT_TOLERANCE = 0.02
 
 FROM_ALPHA = "have an alpha channel, which was taken as the mask"
@@ -48,21 +48,17 @@ def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
     picture = decode(path, convert_to_srgb=False)
     notes = [FROM_16_BITS] if picture.pixels.dtype == np.uint16 else []
     pixels = to_uint8(picture.pixels)
-    if picture.alpha is not None and _takes_alpha(picture, pixels, channel):
+    if picture.alpha is not None and _takes_alpha(picture, channel):
         return Mask(to_uint8(picture.alpha), (*notes, FROM_ALPHA))
     if picture.alpha is not None:
         notes.append(FROM_LUMINANCE)
-    spread = _channel_spread(pixels)
-    if spread > _GREY_TOLERANCE:
+    spread = channel_spread(pixels)
+    if spread > GREY_TOLERANCE:
         raise ImageError(
             f"{path} is a colour picture (its channels differ by up to {spread} levels); give a "
             "grey mask, 0 for background and 255 for object"
         )
-    levels = (
-        np.ascontiguousarray(pixels[..., 0])
-        if spread == 0
-        else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    )
+    levels = grey_levels(pixels)
     if levels.max() == 1:
         raise ImageError(
             f"{path} has only the levels 0 and 1; save it with 0 for background and 255 for object"
@@ -70,23 +66,8 @@ def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
     return Mask(levels, tuple(notes))
 
 
-def _takes_alpha(picture: Picture, pixels: NDArray[np.uint8], channel: Channel) -> bool:
-    if channel != "auto":
-        return channel == "alpha"
-    assert picture.alpha is not None
-    visible = pixels[picture.alpha > 0]
-    if not len(visible):
-        return True
-    is_constant = bool((visible == visible[0]).all())
-    return is_constant or _channel_spread(visible) > _GREY_TOLERANCE
-
-
-def _channel_spread(pixels: NDArray[np.uint8]) -> int:
-    """The largest difference between two channels of a pixel."""
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if np.array_equal(red, green) and np.array_equal(green, blue):
-        return 0
-    return int((pixels.max(axis=-1) - pixels.min(axis=-1)).max())
+def _takes_alpha(picture: Picture, channel: Channel) -> bool:
+    return alpha_is_mask(picture) if channel == "auto" else channel == "alpha"
 
 
 def fit_to_truth(

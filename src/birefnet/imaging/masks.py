@@ -1,4 +1,4 @@
-"""Corrections of a matte: softer, wider or narrower, all or nothing."""
+"""Masks as files hold them, and corrections of a matte: softer, wider or narrower, binary."""
 
 from __future__ import annotations
 
@@ -9,12 +9,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.picture import Picture, to_uint8
 
 Alpha: TypeAlias = NDArray[Any]
 """float32 H x W in [0, 1]."""
 
+GREY_TOLERANCE = 16
+"""Levels by which the channels of a grey picture may differ; JPEG makes them differ a little."""
+
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+
+
+def alpha_is_mask(picture: Picture) -> bool:
+    """Whether a mask's file holds the mask in its alpha channel rather than in its grey levels.
+
+    So it is if what can be seen has one colour, or has colours at all (then it is a cut-out).
+    """
+    if picture.alpha is None:
+        return False
+    visible = to_uint8(picture.pixels)[picture.alpha > 0]
+    if not len(visible):
+        return True
+    return bool((visible == visible[0]).all()) or channel_spread(visible) > GREY_TOLERANCE
+
+
+def channel_spread(pixels: NDArray[np.uint8]) -> int:
+    """The largest difference between two channels of a pixel; `pixels` are ... x 3, RGB."""
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return 0
+    return int((pixels.max(axis=-1) - pixels.min(axis=-1)).max())
+
+
+def grey_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """H x W levels of an H x W x 3 picture; of a grey one, the levels themselves."""
+    if channel_spread(pixels) == 0:
+        return np.ascontiguousarray(pixels[..., 0])
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def blur_mask(alpha: Alpha, radius: float) -> Alpha:

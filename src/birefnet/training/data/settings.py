@@ -126,8 +126,9 @@ class DataSettings:
         dynamic_width, dynamic_height: smallest and largest side of a batch [px]; each batch draws
             its own width and height, multiples of 32, instead of `width` and `height`.
         epoch_length: pictures per epoch; 0 for the sum of the sources by their weights.
-        classes: class labels: `none`, `dis5k` (the fourth field of names such as
-            `1#Accessories#1#Bag#23…_o.jpg`), or the class names themselves, in order.
+        classes: class labels: `none`; `dis5k`, the fourth field of file names such as
+            `1#Accessories#1#Bag#23…_o.jpg`, numbered in the order of the names that the sources
+            hold; or a text file with those names, one a line, which fixes their numbers.
         augment, composite: see there.
         on_device: composite and augment on the training device instead of in the workers.
         cache: memory for decoded pictures, shared by all workers: bytes, or `500M`, `8G`; 0 for
@@ -144,7 +145,7 @@ class DataSettings:
     dynamic_width: tuple[int, int] | None = None
     dynamic_height: tuple[int, int] | None = None
     epoch_length: int = 0
-    classes: tuple[str, ...] = ("none",)
+    classes: str = "none"
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     composite: CompositeSettings = field(default_factory=CompositeSettings)
     on_device: bool = False
