@@ -58,6 +58,24 @@ def place(
     return layer
 
 
+def to_border(layer: Picture, rng: Generator) -> Picture:
+    """Move a `layer` (H x W x 4) so that the nearest side of the picture cuts it."""
+    alpha = layer[..., 3]
+    size = alpha.shape[0]
+    rows, columns = (np.flatnonzero(alpha.max(axis=axis) > 0.03) for axis in (1, 0))
+    if not rows.size:
+        return layer
+    cut = rng.uniform(0.25, 0.7)  # share of the object that is lost
+    moves = {
+        (-1, 0): columns[0] + cut * np.ptp(columns),
+        (1, 0): size - 1 - columns[-1] + cut * np.ptp(columns),
+        (0, 1): size - 1 - rows[-1] + cut * np.ptp(rows),
+    }
+    (x, y), distance = min(moves.items(), key=lambda move: move[1])
+    shift = np.array([[1, 0, x * distance], [0, 1, y * distance]], np.float64)
+    return cv2.warpAffine(layer, shift, (size, size))
+
+
 def shadow(scene: Picture, alpha: Picture, rng: Generator) -> Picture:
     """A soft shadow of `alpha` (H x W) on `scene`, to a side and below."""
     size = alpha.shape[0]

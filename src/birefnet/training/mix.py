@@ -32,6 +32,7 @@ class MixConfig:
         photo, composite, empty: of whole photos, pasted cut-outs, scenes without any object.
         photos: of the kinds among whole photos.
         cutouts: of the kinds among pasted objects; `strands` are procedural thin structures.
+        distractor: share of composites with further, smaller things that are not the subject.
         traced: photo kinds whose hand-drawn masks also serve as cut-outs.
         filled: photo kinds whose subject can be painted over to give a scene.
     """
@@ -39,6 +40,7 @@ class MixConfig:
     photo: float = 0.48
     composite: float = 0.44
     empty: float = 0.08
+    distractor: float = 0.5
     photos: Mapping[str, float] = field(
         default_factory=lambda: {
             "clothing": 14, "cats": 17, "coco": 10, "leaves": 3,
@@ -149,6 +151,8 @@ class Mix:
             scene = scenery.plain(size, rng, near=mean)
         else:
             scene = augment.colour(self._scene(rng, size), rng, 0.7)
+        if extent > 0.4 and rng.random() < self.config.distractor:
+            scene = self._distract(scene, rng, extent)
         if rng.random() < 0.3:  # depth of field
             scene = cv2.GaussianBlur(scene, (0, 0), rng.uniform(0.5, 4) * size / 256)
         rgb, truth = scene, np.zeros((size, size), np.float32)
@@ -159,6 +163,29 @@ class Mix:
                 rgb = composite.shadow(rgb, layer[..., 3], rng)
             rgb, truth = composite.over(layer, rgb, truth)
         return rgb, truth
+
+    def _distract(self, scene: Picture, rng: Generator, extent: float) -> Picture:
+        """The scene with things that are not the subject: small, cut by the border, or flat.
+
+        They are pasted as the subject is, so that the trace of pasting says nothing, and only size,
+        place, focus and completeness tell what the picture is about.
+        """
+        size = scene.shape[0]
+        for _ in range(int(rng.integers(1, 5))):
+            what = rng.random()
+            if what < 0.25:  # a picture on a wall: a sign, a poster, graffiti
+                layer = scenery.flat(self._scene(rng, size), rng)
+            else:
+                smaller = extent * rng.uniform(0.12, 0.42)
+                at_border = what > 0.7
+                layer = self._layer(rng, size, smaller * (1.7 if at_border else 1))
+                if at_border:
+                    layer = composite.to_border(layer, rng)
+                if rng.random() < 0.5:
+                    layer = cv2.GaussianBlur(layer, (0, 0), rng.uniform(0.5, 2.5) * size / 256)
+            layer = composite.match(layer, scene, rng.uniform(0, 0.6))
+            scene, _ = composite.over(layer, scene, np.zeros((size, size), np.float32))
+        return scene
 
 
 class MixDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -34,7 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cache = options.cache or options.run / "pictures"
     store = PictureStore.build(options.data, cache)
     phases = tuple(Phase(int(s), int(p)) for s, p in (x.split("x") for x in options.phases))
-    schedule = Schedule(phases=phases, seed=options.seed)
+    decoder_rate, encoder_rate = options.rates
+    schedule = Schedule(
+        phases=phases,
+        seed=options.seed,
+        decoder_rate=decoder_rate,
+        encoder_rate=encoder_rate,
+        frozen_blocks=options.frozen_blocks,
+    )
 
     torch.manual_seed(schedule.seed)
     network = build_network(preset(options.preset))
@@ -100,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--phases", nargs="+", default=["1500x256", "400x320"], help="steps x picture size"
     )
+    parser.add_argument(
+        "--rates", type=float, nargs=2, default=[2e-3, 2e-4], help="peaks for decoder, encoder"
+    )
+    parser.add_argument("--frozen-blocks", type=int, default=5, help="of the encoder")
     parser.add_argument("--size", type=int, default=320, help="of validation [px]")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

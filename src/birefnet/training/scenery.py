@@ -56,3 +56,37 @@ def plain(size: int, rng: Generator, near: Picture | None = None) -> Picture:
         noise = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
         ground += noise * np.float32(rng.uniform(0.02, 0.2))
     return np.clip(ground, 0, 1)
+
+
+def flat(picture: Picture, rng: Generator) -> Picture:
+    """A part of `picture` as a flat patch in perspective: a sign, a poster, a painted wall.
+
+    Returns:
+        H x W x 4, colour premultiplied with alpha.
+    """
+    size = picture.shape[0]
+    extent = rng.uniform(0.08, 0.4, 2) * size
+    centre = rng.uniform(0, size, 2)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    target = centre + (corners - 0.5) * extent + rng.normal(0, 0.12, (4, 2)) * extent.min()
+    left, top = rng.uniform(0, 0.5, 2)
+    source = (np.array([left, top]) + corners * 0.5) * (size - 1)
+    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32))
+    colour = cv2.warpPerspective(picture, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+    alpha = np.zeros((size, size), np.uint8)
+    if rng.random() < 0.25:  # a round sign
+        cv2.ellipse(
+            alpha,
+            (int(centre[0]), int(centre[1])),
+            (int(extent[0] / 2), int(extent[1] / 2)),
+            0,
+            0,
+            360,
+            255,
+            -1,
+            cv2.LINE_AA,
+        )
+    else:
+        cv2.fillConvexPoly(alpha, np.round(target * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
+    share = alpha.astype(np.float32)[..., None] / 255
+    return np.concatenate([colour * share, share], axis=2)
