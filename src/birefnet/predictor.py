@@ -47,6 +47,7 @@ class Predictor:
 
     Attributes:
         profile: set it to a `Profile`, and the time of each stage is added up there.
+        readers: threads that read pictures ahead of the network.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Predictor:
         self.name = name
         self.licence = licence
         self.profile: Profile | None = None
+        self.readers = DECODERS
 
     @overload
     def predict(  # type: ignore[overload-overlap]
@@ -181,10 +183,10 @@ class Predictor:
         self, sources: Iterator[Input], resolution: Resolution | None, batch_size: int
     ) -> Iterator[Matte | BiRefNetError]:
         """A window slides over the sources: its pictures are decoded ahead, its first leaves."""
-        window = 2 * (batch_size - 1) + 1 + DECODERS
+        window = 2 * (batch_size - 1) + 1 + self.readers
         slots: deque[_Slot] = deque()
         exhausted = False
-        pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="birefnet-decode")
+        pool = ThreadPoolExecutor(self.readers, thread_name_prefix="birefnet-decode")
         try:
             while True:
                 while not exhausted and len(slots) < window:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from birefnet.cli.inputs import (
-    InputError,
-    Job,
-    asked_format,
-    assign_targets,
-    find_sources,
-    result_format,
-)
+from birefnet.cli.inputs import InputError, Job, Search, asked_format, result_format
 
 
 @pytest.fixture
@@ -36,39 +30,43 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def found(*inputs: str, **options: object) -> list[str]:
-    return [job.source.as_posix() if job.source else "-" for job in find_sources(inputs, **options)]
+def sources(*inputs: str, **options: Any) -> list[str]:
+    search = Search(inputs, **options)
+    jobs = list(search)
+    assert search.count() == len(jobs)
+    return [job.source.as_posix() if job.source else "-" for job in jobs]
 
 
 def targets(
     inputs: list[str], output: str | None, *, kind: str = "cutout", format: str | None = None
 ) -> dict[str, str]:
-    jobs = assign_targets(find_sources(inputs), inputs, output, kind=kind, format=format)
+    search = Search(tuple(inputs), output, kind, format)
+    search.check()
     return {
         str(job.source and job.source.as_posix()): str(job.target and job.target.as_posix())
-        for job in jobs
+        for job in search
     }
 
 
 def test_folders_are_searched_in_order(folder: Path) -> None:
-    assert found(".") == ["a.jpg", "a.png", "b.JPG", "deep/a.jpg", "deep/er/c.webp"]
-    assert found(".", recursive=False) == ["a.jpg", "a.png", "b.JPG"]
+    assert sources(".") == ["a.jpg", "a.png", "b.JPG", "deep/a.jpg", "deep/er/c.webp"]
+    assert sources(".", recursive=False) == ["a.jpg", "a.png", "b.JPG"]
 
 
 def test_patterns(folder: Path) -> None:
-    assert found("*.jpg") == ["a.jpg"]
-    assert found("**/*.jpg") == ["a.jpg", "deep/a.jpg"]
-    assert found("*") == ["a.jpg", "a.png", "b.JPG"]
+    assert sources("*.jpg") == ["a.jpg"]
+    assert sources("**/*.jpg") == ["a.jpg", "deep/a.jpg"]
+    assert sources("*") == ["a.jpg", "a.png", "b.JPG"]
 
 
 def test_each_picture_once(folder: Path) -> None:
-    assert found("a.jpg", "./a.jpg", "a.*", "deep/../a.jpg") == ["a.jpg", "a.png"]
+    assert sources("a.jpg", "./a.jpg", "a.*", "deep/../a.jpg") == ["a.jpg", "a.png"]
 
 
 def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
-    assert found("notes.txt", "-") == ["notes.txt", "-"]
+    assert sources("notes.txt", "-") == ["notes.txt", "-"]
     (folder / "odd[1].png").touch()
-    assert found("odd[1].png") == ["odd[1].png"]  # a name that looks like a pattern
+    assert sources("odd[1].png") == ["odd[1].png"]  # a name that looks like a pattern
 
 
 @pytest.mark.parametrize(
@@ -76,25 +74,25 @@ def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
 )
 def test_typing_errors_are_found_at_once(folder: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        find_sources([text])
+        Search((text,)).check()
 
 
 def test_results_of_earlier_runs_are_no_inputs(folder: Path) -> None:
     for name in ("a.cutout.png", "a.mask.webp", "a.jpg.cutout.png", "lone.mask.png"):
         (folder / name).touch()
-    assert found(".", recursive=False) == ["a.jpg", "a.png", "b.JPG", "lone.mask.png"]
-    assert found("*.png") == ["a.png", "lone.mask.png"]
-    assert found("a.cutout.png") == ["a.cutout.png"]  # named, so meant
+    assert sources(".", recursive=False) == ["a.jpg", "a.png", "b.JPG", "lone.mask.png"]
+    assert sources("*.png") == ["a.png", "lone.mask.png"]
+    assert sources("a.cutout.png") == ["a.cutout.png"]  # named, so meant
 
 
 def test_the_output_folder_is_no_input(folder: Path) -> None:
-    assert "deep/a.jpg" not in found(".", skip=Path("deep"))
-    assert "a.jpg" in found(".", skip=Path("."))
+    assert "deep/a.jpg" not in sources(".", output="deep")
+    assert "a.jpg" in sources(".", output=".")
 
 
 def test_links_to_folders_make_no_circles(folder: Path) -> None:
     (folder / "deep" / "round").symlink_to(folder)
-    assert found("deep") == ["deep/a.jpg", "deep/er/c.webp"]
+    assert sources("deep") == ["deep/a.jpg", "deep/er/c.webp"]
 
 
 def test_beside_the_source(folder: Path) -> None:

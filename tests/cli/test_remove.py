@@ -31,7 +31,9 @@ def photo(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    """All files below, but the manifest."""
+    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in found if name != "manifest.jsonl")
 
 
 def test_one_picture(command, photo: Path) -> None:

@@ -1,6 +1,6 @@
 """From what people type to jobs: which pictures, and where each result goes.
 
-Pure: nothing is read but folders, nothing written.
+Nothing is read but folders and the first bytes of files, nothing written.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from birefnet.cli.animation import animation_format
+from birefnet.cli.places import Place, identity, is_url, name_of, to_place, walk
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.formats import SUFFIXES, is_picture
 
@@ -32,8 +34,8 @@ class Job:
         animation: the source's own format if it is animated: gif, webp or apng.
     """
 
-    source: Path | None
-    target: Path | None
+    source: Place | None
+    target: Place | None
     inside: Path
     animation: str | None = None
 
@@ -47,79 +49,270 @@ class InputError(BiRefNetError):
     """Inputs or outputs that make no sense together: a usage error."""
 
 
-def find_sources(
-    inputs: Iterable[str], *, skip: Path | None = None, recursive: bool = True
-) -> list[Job]:
-    """The pictures behind files, folders, patterns and `-`, each once, without targets yet.
+@dataclass(frozen=True)
+class Search:
+    """The jobs behind what was typed: files, folders, patterns, URLs and `-`.
 
-    Folders are searched through, in order of names; hidden files, links to folders, `skip` and what
-    an earlier run left beside a picture are passed over.
+    Iterating looks through the folders one at a time, in order of names, and gives each picture
+    once, with its target. Little is remembered (two numbers per picture at most), so folders may
+    hold millions; a later iteration finds what came meanwhile. Hidden files, links to folders, the
+    output folder and what an earlier run left beside a picture are passed over.
 
-    Raises:
-        InputError: a file that is not there, or a pattern that matches nothing.
+    Without `output` a target is `NAME.KIND.EXT` beside its source, and standard output for standard
+    input; in a folder it is `NAME.EXT` at the same place below it. Where two pictures of one folder
+    would share a name they keep their suffix in it (`a.jpg.png`, `a.png.png`), and after that they
+    are numbered. No target is an input.
+
+    Args:
+        inputs, output: as typed.
+        kind: one of `TYPES`.
+        format: of the results, one of `FORMATS`; `None` for png (an animation keeps its own).
+        recursive: look into folders inside folders.
+        stream: what came on standard input.
+        on_error: told of folders that cannot be read.
     """
-    jobs: list[Job] = []
-    seen: set[Path] = set()
-    for text in inputs:
-        for job in _expand(text, skip, recursive):
-            if job.source is not None:
-                real = job.source.resolve()
-                if real in seen:
+
+    inputs: tuple[str, ...]
+    output: str | None = None
+    kind: str = "cutout"
+    format: str | None = None
+    recursive: bool = True
+    stream: bytes = b""
+    on_error: Callable[[Exception], None] = lambda error: None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the one result goes to standard output."""
+        return self.output == STREAM or (self.output is None and STREAM in self.inputs)
+
+    @property
+    def folder(self) -> Place | None:
+        """Where all results go, if that is a folder."""
+        if self.output is None or self.is_stream or not is_folder_output(self.output, self.inputs):
+            return None
+        return to_place(self.output)
+
+    def check(self) -> None:
+        """Find what is wrong with the command before anything is done.
+
+        Raises:
+            InputError: an input that is not there, a pattern that matches nothing, one output for
+                several inputs, or an output that is an input.
+        """
+        for text in self.inputs:
+            _check_input(text)
+        if self.is_stream:
+            count = sum(len(batch) for batch in self._batches())
+            if count != 1:
+                raise InputError(
+                    f"standard output holds one picture, got {count}; give -o FOLDER instead"
+                )
+        elif self.folder is not None:
+            if self.folder.is_file():
+                raise InputError(f"{self.output!r} is a file; several results need a folder")
+        elif self.output is not None:
+            target = identity(to_place(self.output))
+            for job in self:
+                if job.source is not None and identity(job.source) == target:
+                    raise InputError(f"{self.output!r} is the input; give another -o")
+
+    def count(self) -> int:
+        """How many pictures an iteration would give now."""
+        return sum(len(batch) for batch in self._batches())
+
+    def __iter__(self) -> Iterator[Job]:
+        taken: set[int] = set()
+        for batch in self._batches():
+            jobs = [self._probed(job) for job in batch]
+            if self.is_stream:
+                yield from jobs
+            elif self.output is not None and self.folder is None:
+                yield from (replace(job, target=to_place(self.output)) for job in jobs)
+            else:
+                yield from self._named(jobs, taken)
+
+    def _probed(self, job: Job) -> Job:
+        if job.source is None:
+            return replace(job, animation=animation_format(self.stream))
+        if isinstance(job.source, Path):
+            return replace(job, animation=animation_format(job.source))
+        # Behind a URL only the name is looked at: opening each file would take a request.
+        return replace(
+            job, animation="gif" if name_of(job.source).lower().endswith(".gif") else None
+        )
+
+    # Finding
+
+    def _batches(self) -> Iterator[list[Job]]:
+        """Jobs without target: those of one folder at a time, single files that follow each other
+        together."""
+        seen: set[int] | None = set() if len(self.inputs) > 1 else None
+        singles: list[Job] = []
+        for text in self.inputs:
+            if text == STREAM:
+                singles.append(Job(None, None, Path("stdin")))
+                continue
+            if _is_pattern(text):
+                singles += _unseen(_matches(text), seen)
+                continue
+            place = to_place(text)
+            if not place.is_dir():
+                singles += _unseen([Job(place, None, Path(name_of(place)))], seen)
+                continue
+            if singles:
+                yield singles
+                singles = []
+            for jobs in self._in_folder(place):
+                yield _unseen(jobs, seen)
+        if singles:
+            yield singles
+
+    def _in_folder(self, folder: Place) -> Iterator[list[Job]]:
+        skip = identity(self.folder) if self.folder is not None else None
+        top = str(folder)
+        for here, folders, files in walk(folder, self.on_error):
+            folders[:] = sorted(
+                name
+                for name in folders
+                if self.recursive and not name.startswith(".") and identity(here / name) != skip
+            )
+            inside = Path(os.path.relpath(str(here), top))
+            results = results_among(files)
+            yield [
+                Job(here / name, None, inside / name)
+                for name in sorted(files)
+                if is_picture(name) and not name.startswith(".") and name not in results
+            ]
+
+    def _finds(self, target: Place) -> bool:
+        """Whether iterating would give this file as a source."""
+        path = identity(target)
+        for text in self.inputs:
+            if text == STREAM or _is_pattern(text):
+                continue
+            top = identity(to_place(text))
+            if path == top:
+                return True
+            if _is_below(path, top) and target.exists():
+                inside = Path(os.path.relpath(path, top))
+                is_searched = self.recursive or len(inside.parts) == 1
+                is_hidden = any(part.startswith(".") for part in inside.parts)
+                is_skipped = self.folder is not None and _is_below(identity(self.folder), top)
+                if is_searched and not is_hidden and not is_skipped:
+                    return is_picture(inside.name) and _kind_in(inside.name) is None
+        return False
+
+    # Naming
+
+    def _named(self, jobs: list[Job], taken: set[int]) -> Iterator[Job]:
+        sources = {identity(job.source) for job in jobs if job.source is not None}
+        shared = Counter(_fold(next(self._candidates(job))) for job in jobs)
+        for job in jobs:
+            for index, target in enumerate(self._candidates(job)):
+                key = _fold(target)
+                if index == 0 and shared[key] > 1:
                     continue
-                seen.add(real)
-            jobs.append(job)
-    return jobs
+                if key in taken or identity(target) in sources or self._finds(target):
+                    continue
+                taken.add(key)
+                yield replace(job, target=target)
+                break
+
+    def _candidates(self, job: Job) -> Iterator[Place]:
+        """Names for a result, from the plainest on."""
+        folder, kind = self.folder, self.kind
+        if folder is not None:
+            parent, infix = folder / job.inside.parent.as_posix(), ""
+        else:
+            parent, infix = (job.source.parent if job.source else Path()), f".{kind}"
+        result = result_format(job, self.format)
+        suffix = _SUFFIX_OF.get(result, f".{result}")
+        yield parent / f"{job.inside.stem}{infix}{suffix}"
+        yield parent / f"{job.inside.name}{infix}{suffix}"
+        yield parent / f"{job.inside.name}.{kind}{suffix}"
+        number = 2
+        while True:
+            yield parent / f"{job.inside.name}.{kind}-{number}{suffix}"
+            number += 1
 
 
-def _expand(text: str, skip: Path | None, recursive: bool) -> Iterator[Job]:
+def _check_input(text: str) -> None:
     if text == STREAM:
-        yield Job(None, None, Path("stdin"))
         return
-    path = Path(text)
-    if path.is_dir():
-        yield from _search(path, skip, recursive)
-    elif path.exists():
-        yield Job(path, None, Path(path.name))
-    elif glob.has_magic(text):
-        matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-        pictures = [match for match in matches if match.is_file() and is_picture(match)]
-        if not pictures:
+    if _is_pattern(text):
+        if not _matches(text):
             raise InputError(f"no picture matches {text!r}; check the pattern")
-        yield from (Job(match, None, Path(match.name)) for match in _without_results(pictures))
-    else:
+    elif not to_place(text).exists():
         raise InputError(f"there is no file or folder {text!r}; check the path")
 
 
-def _search(folder: Path, skip: Path | None, recursive: bool) -> Iterator[Job]:
-    excluded = skip.resolve() if skip and skip.resolve() != folder.resolve() else None
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if recursive and not name.startswith(".") and (here / name).resolve() != excluded
-        )
-        pictures = [
-            here / name for name in sorted(files) if is_picture(name) and not name.startswith(".")
-        ]
-        for picture in _without_results(pictures):
-            yield Job(picture, None, picture.relative_to(folder))
+def _is_pattern(text: str) -> bool:
+    if not glob.has_magic(text):
+        return False
+    # A name may look like a pattern; in web addresses `?` starts the query.
+    return not text.startswith(("http://", "https://")) and not to_place(text).exists()
 
 
-def _without_results(pictures: list[Path]) -> list[Path]:
-    """Drop `a.cutout.png` where `a.jpg` lies beside it: an earlier run has written it."""
-    beside: dict[Path, set[str]] = {}  # folder → names of its pictures, with and without suffix
+def _matches(pattern: str) -> list[Job]:
+    if is_url(pattern):
+        parts = pattern.split("/")
+        first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+        found: Iterable[Place] = to_place("/".join(parts[:first])).glob("/".join(parts[first:]))
+        matches: list[Place] = sorted(found, key=str)
+    else:
+        matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    results: dict[str, set[str]] = {}
+    jobs = []
+    for match in matches:
+        if not is_picture(match.name) or not match.is_file():
+            continue
+        parent = str(match.parent)
+        if parent not in results:
+            results[parent] = results_among(place.name for place in match.parent.iterdir())
+        if match.name not in results[parent]:
+            jobs.append(Job(match, None, Path(match.name)))
+    return jobs
 
-    def is_result(picture: Path) -> bool:
-        source, _, kind = picture.stem.rpartition(".")
-        if kind not in TYPES:
-            return False
-        if picture.parent not in beside:
-            names = [name for name in os.listdir(picture.parent) if is_picture(name)]
-            beside[picture.parent] = {*names, *(Path(name).stem for name in names)}
-        return source in beside[picture.parent]
 
-    return [picture for picture in pictures if not is_result(picture)]
+def results_among(names: Iterable[str]) -> set[str]:
+    """Of the files of one folder, those like `a.cutout.png` where `a.jpg` lies beside: an earlier
+    run has written them."""
+    pictures = [name for name in names if is_picture(name)]
+    sources = {*pictures, *(Path(name).stem for name in pictures)}
+    return {
+        name
+        for name in pictures
+        if _kind_in(name) and Path(name).stem.rpartition(".")[0] in sources
+    }
+
+
+def _kind_in(name: str) -> str | None:
+    """`cutout` in `a.cutout.png`: the mark of a result that was written beside its source."""
+    kind = Path(name).stem.rpartition(".")[2]
+    return kind if kind in TYPES else None
+
+
+def _unseen(jobs: list[Job], seen: set[int] | None) -> list[Job]:
+    """Those whose file has not come before; `None` if none can come twice."""
+    if seen is None:
+        return jobs
+    kept = []
+    for job in jobs:
+        key = hash(identity(job.source)) if job.source is not None else None
+        if key is None or key not in seen:
+            kept.append(job)
+        if key is not None:
+            seen.add(key)
+    return kept
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/" + os.sep) + ("/" if is_url(folder) else os.sep))
+
+
+def _fold(place: Place) -> int:
+    """For comparison: some file systems do not tell `A.png` from `a.png`."""
+    return hash(str(place).casefold())
 
 
 def result_format(job: Job, asked: str | None) -> str:
@@ -133,7 +326,7 @@ def result_format(job: Job, asked: str | None) -> str:
     return asked or "png"
 
 
-def asked_format(format: str | None, output: str | None, inputs: list[str]) -> str | None:
+def asked_format(format: str | None, output: str | None, inputs: Sequence[str]) -> str | None:
     """The format that `--format` or the name of an output file asks for, if any.
 
     Raises:
@@ -151,91 +344,13 @@ def asked_format(format: str | None, output: str | None, inputs: list[str]) -> s
     return format or named
 
 
-def is_folder_output(output: str, inputs: list[str]) -> bool:
+def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
     """Whether `-o OUTPUT` means a folder: it is one, ends in a slash, or has no picture's suffix.
 
     For several inputs, a folder or a pattern it always does.
     """
-    if Path(output).is_dir() or output.endswith(("/", os.sep)):
+    if output.endswith(("/", os.sep)) or to_place(output).is_dir():
         return True
-    if len(inputs) == 1 and (inputs[0] == STREAM or Path(inputs[0]).is_file()):
+    if len(inputs) == 1 and (inputs[0] == STREAM or to_place(inputs[0]).is_file()):
         return Path(output).suffix.lower() not in SUFFIXES
     return True
-
-
-def assign_targets(
-    jobs: list[Job], inputs: list[str], output: str | None, *, kind: str, format: str | None
-) -> list[Job]:
-    """Give each job its target; no two share one, and none is an input.
-
-    Without `output`, `NAME.KIND.EXT` beside the source, and standard output for standard input.
-    In a folder, `NAME.EXT` at the same place below it. Where two sources would share a name, they
-    keep their suffix in it (`a.jpg.png`, `a.png.png`), and after that they are numbered.
-
-    Args:
-        jobs: from `find_sources`.
-        inputs: as they were typed.
-        output: as it was typed.
-        kind: one of `TYPES`.
-        format: of the results, one of `FORMATS`; `None` for png (an animation keeps its own).
-
-    Raises:
-        InputError: one output for several inputs, or an output that is an input.
-    """
-    if output == STREAM or (output is None and any(job.source is None for job in jobs)):
-        if len(jobs) != 1:
-            raise InputError(
-                f"standard output holds one picture, got {len(jobs)}; give -o FOLDER instead"
-            )
-        return [replace(jobs[0], target=None)]
-    if output is not None and not is_folder_output(output, inputs):
-        target = Path(output)
-        _refuse_input(target, jobs)
-        return [replace(job, target=target) for job in jobs]
-    if output is not None and Path(output).is_file():
-        raise InputError(f"{output!r} is a file; several results need a folder")
-    return _name_targets(jobs, Path(output) if output else None, kind, format)
-
-
-def _name_targets(jobs: list[Job], folder: Path | None, kind: str, format: str | None) -> list[Job]:
-    sources = {job.source.resolve() for job in jobs if job.source is not None}
-
-    def candidates(job: Job) -> Iterator[Path]:
-        base = job.source.parent if folder is None and job.source else None
-        parent = base if base is not None else (folder or Path()) / job.inside.parent
-        result = result_format(job, format)
-        suffix = _SUFFIX_OF.get(result, f".{result}")
-        infix = f".{kind}" if folder is None else ""
-        yield parent / f"{job.inside.stem}{infix}{suffix}"
-        yield parent / f"{job.inside.name}{infix}{suffix}"
-        yield parent / f"{job.inside.name}.{kind}{suffix}"
-        number = 2
-        while True:
-            yield parent / f"{job.inside.name}.{kind}-{number}{suffix}"
-            number += 1
-
-    shared = Counter(_fold(next(candidates(job))) for job in jobs)
-    taken: set[str] = set()
-    named = []
-    for job in jobs:
-        for index, target in enumerate(candidates(job)):
-            key = _fold(target)
-            if index == 0 and shared[key] > 1:
-                continue
-            if key not in taken and target.resolve() not in sources:
-                taken.add(key)
-                named.append(replace(job, target=target))
-                break
-    return named
-
-
-def _fold(path: Path) -> str:
-    """For comparison: some file systems do not tell `A.png` from `a.png`."""
-    return str(path).casefold()
-
-
-def _refuse_input(target: Path, jobs: list[Job]) -> None:
-    real = target.resolve()
-    for job in jobs:
-        if job.source is not None and job.source.resolve() == real:
-            raise InputError(f"{str(target)!r} is the input; give another -o")

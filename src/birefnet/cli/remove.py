@@ -26,8 +26,8 @@ def remove(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help="Pictures, folders, quoted patterns such as 'shots/**/*.jpg', or - for standard "
-            "input.",
+            help="Pictures, folders, quoted patterns such as 'shots/**/*.jpg', URLs, or - for "
+            "standard input.",
             show_default=False,
         ),
     ],
@@ -37,7 +37,7 @@ def remove(
             "--output",
             "-o",
             metavar="OUT",
-            help="A file, a folder, or - for standard output.",
+            help="A file, a folder, a URL, or - for standard output.",
             show_default="NAME.cutout.png beside each input",
         ),
     ] = None,
@@ -102,12 +102,43 @@ def remove(
         bool, typer.Option("--keep-profile", help="Keep ICC profiles instead of making sRGB.")
     ] = False,
     overwrite: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--overwrite/--skip-existing", help="What to do where the output is there already."
+            "--overwrite/--skip-existing",
+            help="Do all pictures, or none whose output exists.",
+            show_default="none that the manifest calls finished",
         ),
-    ] = True,
+    ] = None,
     recursive: Annotated[bool, typer.Option(help="Search folders inside folders.")] = True,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            "--manifest",
+            metavar="FILE",
+            help="What became of each picture, a line of JSON each; '' for none.",
+            show_default="manifest.jsonl in the output folder",
+        ),
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of pictures whose reading or writing failed in a way that may pass."
+        ),
+    ] = 2,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on with pictures that come later.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Threads that read, and as many that write, beside the network.",
+            show_default="2",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say at the end how long each stage took.")
     ] = False,
@@ -117,7 +148,7 @@ def remove(
 
     Exit status 0; 1 if a picture failed (the others are done); 2 if the command makes no sense.
     """
-    from birefnet.cli import removal
+    from birefnet.cli import pipeline, removal
     from birefnet.cli.inputs import InputError
 
     try:
@@ -137,11 +168,16 @@ def remove(
                 refine=refine,
                 keep_profile=keep_profile,
             ),
+            model=model,
             overwrite=overwrite,
             recursive=recursive,
+            manifest=manifest,
+            retries=retries,
+            watch=watch,
+            workers=jobs,
             as_json=as_json,
             profile=profile,
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
-    sys.exit(removal.run(plan, model, device, dtype))
+    sys.exit(pipeline.run(plan, device, dtype))

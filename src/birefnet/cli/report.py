@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import typer
@@ -15,6 +18,8 @@ from birefnet.profiling import Profile
 
 Status = Literal["done", "skipped", "failed"]
 
+LISTED = 100  # outcomes with a line of their own at the end
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -24,6 +29,8 @@ class Outcome:
         job: which.
         status: done, skipped (its output was there) or failed.
         error: why it failed.
+        may_pass: the system or the network failed, not the picture.
+        seconds: from its reading to its written file, other pictures beside it.
         facts: of the matte: width, height, frames, coverage, confidence, is_empty (for an
             animation: of its fullest frame).
     """
@@ -31,6 +38,8 @@ class Outcome:
     job: Job
     status: Status
     error: str | None = None
+    may_pass: bool = False
+    seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -38,6 +47,7 @@ class Outcome:
             "input": str(self.job.source or "-"),
             "output": str(self.job.target or "-") if self.status != "failed" else None,
             "status": self.status,
+            **({} if self.seconds is None else {"seconds": round(self.seconds, 3)}),
             **self.facts,
         }
         return result | ({"error": self.error} if self.error else {})
@@ -56,41 +66,74 @@ def facts_of(matte: Matte, frames: int = 1) -> dict[str, Any]:
 
 @dataclass
 class Report:
-    """All outcomes so far.
+    """What became of the pictures so far: numbers, and the outcomes that are worth a line.
 
     Attributes:
-        jobs: all of them, done or not.
+        keeps_all: remember every outcome, for `print_json`; otherwise only those to be listed.
+        says_at_once: a line for each picture as it is done.
+        total: how many pictures there are, where that is known.
+        manifest: where all outcomes are written, if anywhere.
+        profile: the time of each stage, if it was asked for.
+        advance: called after each outcome.
         model, engine: what cut out; empty if nothing had to be.
         seconds: from the start of the work, the loading of the model included.
         interrupted: the user has stopped it.
-        profile: the time of each stage, if it was asked for.
+        unreadable: folders that could not be searched, and why.
     """
 
-    jobs: list[Job]
+    keeps_all: bool = False
+    says_at_once: bool = False
+    total: int = 0
+    manifest: Path | None = None
+    profile: Profile | None = None
+    advance: Callable[[], None] = lambda: None
     model: str = ""
     engine: str = ""
     seconds: float = 0.0
     interrupted: bool = False
-    profile: Profile | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    counts: Counter[Status] = field(default_factory=Counter)
+    _all: list[Outcome] = field(default_factory=list)
+    _order: dict[Job, int] = field(default_factory=dict)
+    _listed: list[Outcome] = field(default_factory=list)
+    _last: Outcome | None = None
+
+    def expect(self, job: Job) -> None:
+        """Jobs come in this order, whatever is done first."""
+        if self.keeps_all:
+            self._order[job] = len(self._order)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome, and remember it if it will be listed."""
+        self.counts[outcome.status] += 1
+        self._last = outcome
+        if self.keeps_all:
+            self._all.append(outcome)
+        if self.says_at_once:
+            self._say(outcome)
+        elif outcome.status == "failed" or outcome.facts.get("is_empty"):
+            self._listed.append(outcome)
+        self.advance()
+
+    def add_unreadable(self, error: Exception) -> None:
+        """A folder that cannot be searched."""
+        place = str(getattr(error, "filename", None) or "a folder")
+        self.unreadable[place] = getattr(error, "strerror", None) or str(error)
 
     @property
-    def total(self) -> int:
-        return len(self.jobs)
-
-    def having(self, status: Status) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.status == status]
+    def failed(self) -> int:
+        """Pictures and folders."""
+        return self.counts["failed"] + len(self.unreadable)
 
     def print_json(self) -> None:
-        place = {job: index for index, job in enumerate(self.jobs)}
-        ordered = sorted(self.outcomes, key=lambda outcome: place[outcome.job])
-        counts = {status: len(self.having(status)) for status in ("done", "skipped", "failed")}
+        ordered = sorted(self._all, key=lambda outcome: self._order[outcome.job])
         report = {
             "model": self.model,
             "engine": self.engine,
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
-            **counts,
+            **{status: self.counts[status] for status in ("done", "skipped", "failed")},
+            **({"unreadable": self.unreadable} if self.unreadable else {}),
             **({"profile": self.profile.to_dict()} if self.profile else {}),
             "results": [outcome.to_dict() for outcome in ordered],
         }
@@ -98,30 +141,43 @@ class Report:
 
     def print_summary(self) -> None:
         """Lines on stderr: what was found, what was empty, what failed."""
-        done, skipped, failed = (self.having(s) for s in ("done", "skipped", "failed"))
-        if self.total == 1 and done:
-            self._print_single(done[0])
+        done, skipped, failed = (self.counts[s] for s in ("done", "skipped", "failed"))
+        if self.total == 1 and done and self._last is not None:
+            self._print_single(self._last)
             return
-        for outcome in done:
-            if outcome.facts["is_empty"]:
-                warn(f"no subject found: {outcome.job.name}")
-        for outcome in failed:
-            sentence = str(outcome.error)
-            names_it = self.total == 1 or sentence.startswith(outcome.job.name)
-            fail(sentence if names_it else f"{outcome.job.name}: {sentence}")
-        if self.interrupted:
-            warn(
-                f"interrupted: {len(done) + len(skipped)} of {self.total} done; the same command "
-                "with --skip-existing goes on from here"
-            )
-        elif self.total > 1:
-            parts = [f"{_count(len(done), 'picture')} cut out"]
-            parts += [f"{len(skipped)} skipped"] if skipped else []
-            parts += [f"{len(failed)} failed"] if failed else []
+        for outcome in self._listed[:LISTED]:
+            self._say(outcome)
+        if len(self._listed) > LISTED:
+            where = f"; all of them are in {self.manifest}" if self.manifest else ""
+            warn(f"... and {len(self._listed) - LISTED:,} more{where}")
+        for place, reason in self.unreadable.items():
+            fail(f"{place} cannot be searched: {reason}")
+        if self.interrupted and self.total:
+            how = "the same command" + ("" if self.manifest else " with --skip-existing")
+            warn(f"interrupted: {done + skipped:,} of {self.total:,} done; {how} goes on from here")
+        elif done + skipped + failed > 1 or (self.says_at_once and done):
+            parts = [f"{_count(done, 'picture')} cut out"]
+            parts += [f"{skipped:,} skipped"] if skipped else []
+            parts += [f"{failed:,} failed"] if failed else []
             speed = f" in {self.seconds:.1f} s with {self.model} on {self.engine}" if done else ""
             say(", ".join(parts) + speed)
-        elif skipped:
-            say(f"{skipped[0].job.target} is there already; --overwrite writes it anew")
+            if skipped and not done and not failed:
+                say("all are finished; --overwrite does them anew")
+        elif skipped and self._last is not None:
+            say(f"{self._last.job.target} is there already; --overwrite writes it anew")
+        elif not done + failed + len(self.unreadable):
+            say("no pictures found")
+
+    def _say(self, outcome: Outcome) -> None:
+        name = outcome.job.name
+        if outcome.status == "failed":
+            sentence = str(outcome.error)
+            names_it = self.total == 1 or sentence.startswith(name)
+            fail(sentence if names_it else f"{name}: {sentence}")
+        elif outcome.facts.get("is_empty"):
+            warn(f"no subject found: {name}")
+        elif outcome.status == "done":
+            say(str(outcome.job.target))
 
     def print_profile(self) -> None:
         """The time of each stage as a table on stderr."""
@@ -156,4 +212,4 @@ class Report:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

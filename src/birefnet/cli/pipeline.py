@@ -1,0 +1,271 @@
+"""The work of `birefnet remove`: reading, network and writing beside each other, in bounded memory.
+
+Reading runs ahead of the network (in the predictor) and writing behind it, neither by more than a
+few pictures, whatever the number of jobs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from birefnet.cli.common import INTERRUPTED, say
+from birefnet.cli.inputs import Job
+from birefnet.cli.making import failed, make_animation, make_picture, source_of
+from birefnet.cli.manifest import Manifest, key_of
+from birefnet.cli.places import identity, version_of
+from birefnet.cli.removal import Plan
+from birefnet.cli.report import Outcome, Report
+from birefnet.cli.watching import Watch
+from birefnet.errors import BiRefNetError
+from birefnet.profiling import timed
+
+if TYPE_CHECKING:
+    from birefnet.predictor import Predictor
+
+WORKERS = 2  # threads that refine, encode and write
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before failed pictures are tried again
+
+
+def run(plan: Plan, device: str, dtype: str) -> int:
+    """Do the work, report, and return the exit status."""
+    report = Report(
+        keeps_all=plan.as_json,
+        says_at_once=plan.watch,
+        manifest=plan.manifest,
+        profile=plan.profile,
+    )
+    plan = replace(plan, search=replace(plan.search, on_error=report.add_unreadable))
+    start = time.perf_counter()
+    with _manifest(plan) as manifest:
+        work = Work(plan, report, manifest, device, dtype)
+        try:
+            with _terminable():
+                if plan.watch:
+                    say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
+                    work.watch()
+                else:
+                    report.total = plan.search.count()
+                    with _progress(report.total) as report.advance:
+                        work.do(plan.search)
+        except KeyboardInterrupt:
+            report.interrupted = True
+    report.seconds = time.perf_counter() - start
+    if plan.as_json:
+        report.print_json()
+    report.print_summary()
+    if plan.profile is not None and report.engine:
+        report.print_profile()
+    if report.interrupted and not plan.watch:
+        return INTERRUPTED
+    return 1 if report.failed else 0
+
+
+@dataclass(eq=False)
+class Work:
+    """A network, loaded when the first picture needs it, and what became of the pictures so far."""
+
+    plan: Plan
+    report: Report
+    manifest: Manifest | None
+    device: str
+    dtype: str
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        plan = self.plan
+        with timed(plan.profile, "load", pictures=0):
+            from birefnet.api import load
+
+            predictor = load(plan.model, device=self.device, dtype=self.dtype)
+        predictor.profile = plan.profile
+        predictor.convert_to_srgb = not plan.settings.keep_profile
+        if plan.workers is not None:
+            predictor.readers = plan.workers
+        self.report.model, self.report.engine = predictor.name or "", predictor.engine.name
+        return predictor
+
+    def watch(self) -> None:
+        """Do what is there and what comes, until the user interrupts."""
+        watch = Watch(self.plan.search)
+        while True:
+            self.do(watch.ready())
+            time.sleep(watch.pause)
+
+    def do(self, jobs: Iterable[Job]) -> None:
+        """Do all jobs that are not finished; what failed and may pass is tried again at the end."""
+        again = self._once(self._unfinished(jobs), retries=self.plan.retries)
+        wait = FIRST_WAIT
+        for left in reversed(range(self.plan.retries)):
+            if not again:
+                return
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+            again = self._once(again, retries=left)
+
+    def _unfinished(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        for job in jobs:
+            self.report.expect(job)
+            if job.target is not None and self._is_finished(job):
+                self.report.add(Outcome(job, "skipped"))
+            else:
+                yield job
+
+    def _is_finished(self, job: Job) -> bool:
+        assert job.target is not None
+        if self.plan.skip == "existing":
+            return job.target.exists()
+        if self.plan.skip == "nothing" or not self.manifest:
+            return False
+        key = self._key(job)
+        return key is not None and self.manifest.has(key) and job.target.exists()
+
+    def _key(self, job: Job) -> str | None:
+        """Names this version of the picture, its place and the settings; `None` if it has gone."""
+        if job.source is None:
+            return None
+        try:
+            version = version_of(job.source)
+        except OSError:
+            return None
+        return key_of(identity(job.source), version, str(job.target), self.plan.fingerprint)
+
+    def _once(self, jobs: Iterable[Job], *, retries: int) -> list[Job]:
+        """Do the jobs; those to try again. The others are reported, in this thread.
+
+        When the user interrupts, files that are being written are finished and reported.
+        """
+        jobs = iter(jobs)
+        first = next(jobs, None)
+        if first is None:
+            return []
+        plan, workers = self.plan, self.plan.workers or WORKERS
+        again: list[Job] = []
+        animated: list[Job] = []
+        reading: deque[_Begun] = deque()
+        writing: deque[tuple[_Begun, Future[Outcome]]] = deque()
+
+        def sources() -> Iterator[Any]:
+            for job in chain([first], jobs):
+                if job.animation is not None or plan.settings.format == "gif":
+                    animated.append(job)
+                else:
+                    reading.append(self._begin(job))
+                    yield source_of(job, plan)
+
+        def take(begun: _Begun, outcome: Outcome) -> None:
+            if outcome.may_pass and retries:
+                again.append(outcome.job)
+            else:
+                self._end(begun, outcome)
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
+            try:
+                mattes = self.predictor.predict_each(
+                    sources(),
+                    resolution=plan.settings.resolution,
+                    batch_size=plan.settings.batch_size,
+                )
+                for matte in mattes:
+                    begun = reading.popleft()
+                    if isinstance(matte, BiRefNetError):
+                        take(begun, failed(begun.job, matte))
+                    elif begun.job.target is None:
+                        take(begun, make_picture(begun.job, matte, plan))
+                    else:
+                        future = pool.submit(make_picture, begun.job, matte, plan)
+                        writing.append((begun, future))
+                    if len(writing) > workers:
+                        take(writing[0][0], writing[0][1].result())
+                        writing.popleft()
+                while writing:
+                    take(writing[0][0], writing[0][1].result())
+                    writing.popleft()
+                for job in animated:
+                    begun = self._begin(job)
+                    take(begun, make_animation(job, plan, self.predictor))
+            except KeyboardInterrupt:
+                for _, future in writing:
+                    future.cancel()
+                for begun, future in writing:
+                    if not future.cancelled():
+                        take(begun, future.result())
+                raise
+        return again
+
+    def _begin(self, job: Job) -> _Begun:
+        return _Begun(job, time.perf_counter(), self._key(job) if self.manifest else None)
+
+    def _end(self, begun: _Begun, outcome: Outcome) -> None:
+        outcome = replace(outcome, seconds=time.perf_counter() - begun.since)
+        if self.manifest is not None and begun.key is not None:
+            self.manifest.add(begun.key, outcome.to_dict())
+        self.report.add(outcome)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A job on its way: since when, and its key from before it was read."""
+
+    job: Job
+    since: float
+    key: str | None
+
+
+@contextmanager
+def _manifest(plan: Plan) -> Iterator[Manifest | None]:
+    if plan.manifest is None:
+        yield None
+        return
+    try:
+        manifest = Manifest(plan.manifest, read=plan.skip != "nothing")
+    except OSError as error:
+        raise BiRefNetError(
+            f"the manifest {str(plan.manifest)!r} cannot be written: {error.strerror}; give "
+            "another --manifest, or '' for none"
+        ) from error
+    with closing(manifest):
+        yield manifest
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A polite kill (SIGTERM) ends the work as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr if that is a terminal; gives the function to call after each picture."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from birefnet.cli.terminal import progress_bar
+
+    done = 0
+    with progress_bar("cut out") as update:
+        update(done, total)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            update(done, total)
+
+        yield advance

@@ -1,0 +1,143 @@
+"""Files and folders on this machine or behind a URL (s3, gs, http, …), under one small interface.
+
+Local places are `pathlib.Path`; URLs are `upath.UPath` of the extra `urls`, which speaks the same
+language over every protocol of fsspec.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
+from birefnet.imaging.encoding import write_atomic
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+Place: TypeAlias = "Path | UPath"
+
+# Whose uploads appear whole or not at all; elsewhere a temporary name is renamed.
+_ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
+
+
+def is_url(text: str) -> bool:
+    """Whether what was typed names a protocol rather than a path (`C:\\a.jpg` is a path)."""
+    return "://" in text
+
+
+def to_place(text: str) -> Place:
+    """A path, or what is behind a URL.
+
+    Raises:
+        MissingExtraError: a URL without the extra `urls`.
+        BiRefNetError: a protocol that is not installed or does not exist.
+    """
+    if not is_url(text):
+        return Path(text)
+    try:
+        from upath import UPath
+    except ImportError:
+        raise MissingExtraError("reading and writing URLs", "urls") from None
+    try:
+        place = UPath(text)
+        _ = place.fs
+    except ImportError:
+        raise MissingExtraError(f"{urlsplit(text).scheme}:// addresses", "urls") from None
+    except ValueError as error:
+        raise BiRefNetError(f"{text!r} cannot be reached: {error}") from None
+    return place
+
+
+def is_remote(place: Place) -> bool:
+    return not isinstance(place, Path)
+
+
+def name_of(place: Place) -> str:
+    """The last part of the name, without the query of a web address."""
+    return Path(urlsplit(str(place)).path).name if is_remote(place) else place.name
+
+
+def identity(place: Place) -> str:
+    """Equal for two places that are one file."""
+    return str(place) if is_remote(place) else os.path.realpath(str(place))
+
+
+def version_of(place: Place) -> str:
+    """Changes when the file changes: size and time of change, or what a server says of it.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    if isinstance(place, Path):
+        stat = place.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+    facts: dict[str, Any] = place.fs.info(place.path)
+    stamps = ("ETag", "etag", "mtime", "LastModified", "created")
+    changed = next((facts[key] for key in stamps if key in facts), "")
+    return f"{facts.get('size')}-{changed}"
+
+
+def walk(
+    folder: Place, on_error: Callable[[Exception], None]
+) -> Iterator[tuple[Place, list[str], list[str]]]:
+    """As `os.walk`: each folder below, its folders (remove some to leave them out) and files."""
+    if isinstance(folder, Path):
+        for root, folders, files in os.walk(folder, onerror=on_error):
+            yield Path(root), folders, files
+    else:
+        for place, folders, files in folder.walk(on_error=on_error):
+            yield place, folders, files
+
+
+class Fetched:
+    """A file behind a URL as a binary file, fetched when it is read: in the thread that decodes."""
+
+    def __init__(self, place: UPath) -> None:
+        self._place = place
+        self.name = str(place)
+
+    def read(self, size: int) -> bytes:
+        """Its first `size` bytes.
+
+        Raises:
+            ImageError: it cannot be fetched; the cause is an `OSError`.
+        """
+        try:
+            with self._place.open("rb") as file:
+                return bytes(file.read(size))
+        except FileNotFoundError as error:
+            raise ImageError(f"{self.name} does not exist.") from error
+        except Exception as error:  # every protocol has errors of its own
+            cause = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+            raise ImageError(f"{self.name} cannot be fetched: {error}.") from cause
+
+
+def write(place: Place, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, with the folders it needs.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, data)
+        return
+    fs, path = place.fs, place.path
+    if place.protocol in _ATOMIC:
+        fs.pipe_file(path, data)
+        return
+    fs.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{secrets.token_hex(6)}.tmp"
+    try:
+        fs.pipe_file(temporary, data)
+        fs.mv(temporary, path)
+    except BaseException:
+        if fs.exists(temporary):
+            fs.rm_file(temporary)
+        raise
