@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.training.loop import Phase, Schedule, Trainer
+from birefnet.training.nano import LOSS
 from birefnet.training.objective import Objective
 from birefnet.training.publish import publish
 from birefnet.weights import load_checkpoint
@@ -39,7 +40,7 @@ def make_trainer(schedule: Schedule) -> Trainer:
     torch.manual_seed(0)
     network = build_network(preset("tiny"))
     mean = (0.5, 0.5, 0.5)
-    return Trainer(network, schedule, Objective(), Discs, mean, mean, workers=0)
+    return Trainer(network, schedule, Objective(LOSS), Discs, mean, mean, workers=0)
 
 
 def schedule(**changes) -> Schedule:

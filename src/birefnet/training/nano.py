@@ -21,9 +21,20 @@ from birefnet.network.config import preset
 from birefnet.network.simplify import simplify
 from birefnet.training.loop import Phase, Schedule, Trainer
 from birefnet.training.mix import MixDataset
-from birefnet.training.objective import Objective
+from birefnet.training.objective import LossSettings, Objective
 from birefnet.training.store import PictureStore
 from birefnet.training.validation import folder_samples, held_out_samples, score
+
+LOSS = LossSettings(
+    bce=1.0,
+    iou=0.7,
+    ssim=0.3,
+    mae=0.3,
+    coarse=0.4,
+    coarse_terms=("bce", "iou"),
+    gradient=0.05,
+    classification=0.0,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.init:
         network.load_state_dict(load_file(options.init))
     trainer = Trainer(
-        network, schedule, Objective(), partial(MixDataset, cache), PIXEL_MEAN, PIXEL_STD
+        network, schedule, Objective(LOSS), partial(MixDataset, cache), PIXEL_MEAN, PIXEL_STD
     )
     checkpoint = options.run / "last.pt"
     if options.resume:
