@@ -222,7 +222,7 @@ class Search:
         """Names for a result, from the plainest on."""
         folder, kind = self.folder, self.kind
         if folder is not None:
-            parent, infix = folder / job.inside.parent.as_posix(), ""
+            parent, infix = folder.joinpath(*job.inside.parent.parts), ""
         else:
             parent, infix = (job.source.parent if job.source else Path()), f".{kind}"
         result = result_format(job, self.format)

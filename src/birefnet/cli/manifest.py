@@ -39,9 +39,6 @@ class Manifest:
         if is_torn:
             self._file.write(b"\n")
 
-    def __len__(self) -> int:
-        return len(self._done)
-
     def _take(self, line: bytes) -> None:
         try:
             entry = json.loads(line)

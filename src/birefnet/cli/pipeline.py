@@ -125,7 +125,7 @@ class Work:
         assert job.target is not None
         if self.plan.skip == "existing":
             return job.target.exists()
-        if self.plan.skip == "nothing" or not self.manifest:
+        if self.plan.skip == "nothing" or self.manifest is None:
             return False
         key = self._key(job)
         return key is not None and self.manifest.has(key) and job.target.exists()
@@ -204,7 +204,9 @@ class Work:
         return again
 
     def _begin(self, job: Job) -> _Begun:
-        return _Begun(job, time.perf_counter(), self._key(job) if self.manifest else None)
+        return _Begun(
+            job, time.perf_counter(), self._key(job) if self.manifest is not None else None
+        )
 
     def _end(self, begun: _Begun, outcome: Outcome) -> None:
         outcome = replace(outcome, seconds=time.perf_counter() - begun.since)

@@ -15,8 +15,9 @@ with a soft edge need work; and the wide means are smooth enough to be interpola
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
@@ -95,8 +96,8 @@ def estimate_foreground(
         raise BiRefNetError(f"dtype is {dtype}; choose float32, uint8 or uint16.")
     out = np.zeros((height, width, 3), dtype)
     snap = 0.0 if exact else SNAP
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        means = _wide_means(image, alpha, wide, 1 if exact else grid_step(wide), snap, pool)
+    with _workers(height * width) as run:
+        means = _wide_means(image, alpha, wide, 1 if exact else grid_step(wide), snap, run)
 
         def work(corner: tuple[int, int]) -> None:
             top, left = corner
@@ -123,9 +124,19 @@ def estimate_foreground(
                 out[(*inner, channel)] = convert(plane[crop])
 
         corners = product(range(0, height, _TILE), range(0, width, _TILE))
-        for _ in pool.map(work, corners):
+        for _ in run(work, corners):
             pass
     return out
+
+
+@contextmanager
+def _workers(pixels: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map`, by several threads where the picture is large enough to gain from them."""
+    if pixels <= 4 * _TILE * _TILE:
+        yield map
+        return
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield pool.map
 
 
 def grid_step(radius: int) -> int:
@@ -173,7 +184,12 @@ class _WideMeans:
 
 
 def _wide_means(
-    image: NDArray, alpha: Float, radius: int, step: int, snap: float, pool: ThreadPoolExecutor
+    image: NDArray,
+    alpha: Float,
+    radius: int,
+    step: int,
+    snap: float,
+    run: Callable[..., Iterable[Any]],
 ) -> _WideMeans:
     """Means over cells of step x step pixels first, then box sums over whole cells: both exact."""
     height, width = alpha.shape
@@ -214,7 +230,7 @@ def _wide_means(
             cell[target] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
 
     corners = product(range(0, rows, per_tile), range(0, columns, per_tile))
-    for _ in pool.map(reduce, corners):
+    for _ in run(reduce, corners):
         pass
     span = radius // step
 
@@ -222,7 +238,7 @@ def _wide_means(
         # Entry i covers cells i ... i + span - 1; those that reach over the end are not used.
         return cv2.blur(cell, (span, span), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
 
-    return _WideMeans(tuple(pool.map(box, cells)), step, before - margin)
+    return _WideMeans(tuple(run(box, cells)), step, before - margin)
 
 
 def _fuse(

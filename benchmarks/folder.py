@@ -1,0 +1,104 @@
+"""A folder of many small files: throughput against the network alone, and memory.
+
+python benchmarks/folder.py --pictures 10000
+
+The folder is made of links to a few pictures, so that it takes no space; each is decoded, cut out,
+encoded and written. The network alone runs the same engine on one prepared input, in this process,
+before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+DIFFERENT = 50
+
+
+def make_folder(folder: Path, pictures: int, side: int) -> None:
+    """Noise over a gradient with a disc: JPEG files of about `side` pixels, 1,000 to a folder."""
+    draw = np.random.default_rng(0)
+    originals = folder.parent / "originals"
+    originals.mkdir()
+    y, x = np.mgrid[:side, :side]
+    for index in range(DIFFERENT):
+        picture = np.stack([x, y, x + y], axis=2) * (120 / side) + draw.normal(
+            60, 12, (side, side, 3)
+        )
+        inside = (x - side / 2) ** 2 + (y - side / 2) ** 2 < (
+            side * (0.2 + 0.2 * draw.random())
+        ) ** 2
+        picture[inside] = draw.integers(0, 256, 3)
+        cv2.imwrite(str(originals / f"{index}.jpg"), np.clip(picture, 0, 255).astype(np.uint8))
+    for index in range(pictures):
+        here = folder / f"{index // 1000:03}"
+        here.mkdir(parents=True, exist_ok=True)
+        os.link(originals / f"{index % DIFFERENT}.jpg", here / f"{index:06}.jpg")
+
+
+def network_alone(model: str, seconds: float) -> float:
+    """Pictures a second of `engine.infer` on one prepared input."""
+    import birefnet
+
+    predictor = birefnet.load(model)
+    network = (1, 3, predictor.preprocess.height, predictor.preprocess.width)
+    batch = np.random.default_rng(0).standard_normal(network).astype(np.float32)
+    for _ in range(3):
+        predictor.engine.infer(batch)
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        predictor.engine.infer(batch)
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def whole_folder(folder: Path, out: Path, model: str) -> tuple[float, list[int]]:
+    """Seconds of `birefnet remove`, and its resident memory [kB] at each tenth of the way."""
+    command = [sys.executable, "-m", "birefnet", "remove", str(folder), "-o", str(out), "-m", model]
+    process = subprocess.Popen(command)
+    total = sum(len(files) for _, _, files in os.walk(folder))
+    memory: list[int] = []
+    first: float | None = None
+    while process.poll() is None:
+        time.sleep(0.05)
+        manifest = out / "manifest.jsonl"
+        done = manifest.read_bytes().count(b"\n") if manifest.exists() else 0
+        if done and first is None:
+            first = time.perf_counter()
+        if done * 10 >= total * (len(memory) + 1):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            memory += [int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS")]
+    assert process.returncode == 0
+    assert first is not None
+    return time.perf_counter() - first, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--side", type=int, default=160, help="of each picture [px]")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--seconds", type=float, default=20, help="of the network alone, twice")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "in"
+        make_folder(folder, asked.pictures, asked.side)
+        before = network_alone(asked.model, asked.seconds)
+        seconds, memory = whole_folder(folder, Path(place) / "out", asked.model)
+        after = network_alone(asked.model, asked.seconds)
+    alone, speed = (before + after) / 2, asked.pictures / seconds
+    print(f"network alone      {alone:8.2f} pictures/s  ({before:.2f} before, {after:.2f} after)")
+    print(f"birefnet remove    {speed:8.2f} pictures/s  {speed / alone:.0%}")
+    print("memory [MB] at each tenth: " + " ".join(f"{kb / 1024:.0f}" for kb in memory))
+
+
+if __name__ == "__main__":
+    main()
