@@ -1,0 +1,99 @@
+"""What an exported file says of itself: how its pictures are prepared and what it gives.
+
+Every export carries these values as JSON: in an ONNX file's metadata under the key `birefnet`, in
+an OpenVINO file's runtime information under `birefnet`, in a .pt2 package as the extra file
+`birefnet`. Engines read them, exports write them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from birefnet.errors import WeightsError
+from birefnet.imaging.geometry import Preprocess
+
+KEY = "birefnet"
+VERSION = 1
+
+Input = Literal["normalised", "pixels"]
+Output = Literal["logits", "matte"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Of one exported network.
+
+    Attributes:
+        name: of the weights.
+        preprocess: how a picture becomes the network's input.
+        input: `normalised`: float32 [B, 3, H, W], prepared by `preprocess`; `pixels`: uint8
+            [B, H, W, 3], RGB of any size, which the graph prepares itself.
+        output: `logits`: float32 [B, 1, H, W], of which the sigmoid is the matte; `matte`: float32
+            [B, 1, H, W] in [0, 1], the sigmoid is in the graph.
+        precision: of the arithmetic inside; inputs and outputs are float32 (or pixels) always.
+        size: width and height of the network's input [px] that the file was made for; the only
+            one it takes unless `dynamic`.
+        dynamic: batch, height and width are free (multiples of 32); otherwise the batch alone
+            where the format can leave it free.
+        licence: of the weights, if known.
+        source: where the weights came from.
+        producer: the package and version that wrote the file.
+        version: of these fields.
+    """
+
+    name: str
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    input: Input = "normalised"
+    output: Output = "logits"
+    precision: Precision = "fp32"
+    size: tuple[int, int] = (1024, 1024)
+    dynamic: bool = False
+    licence: str | None = None
+    source: str | None = None
+    producer: str = ""
+    version: int = VERSION
+
+    def to_json(self) -> str:
+        """One line, the inverse of `from_json`."""
+        values = {**asdict(self), "preprocess": self.preprocess.to_dict(), "size": list(self.size)}
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Metadata:
+        """Read what `to_json` wrote; `where` names the file in messages.
+
+        Raises:
+            WeightsError: damaged, or written by a later version.
+        """
+        try:
+            values: Any = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            raise WeightsError(f"the birefnet metadata of {where} are not valid JSON") from None
+        if not isinstance(values, Mapping):
+            raise WeightsError(f"the birefnet metadata of {where} are not a JSON object")
+        version = values.get("version", 1)
+        if not isinstance(version, int) or version > VERSION:
+            raise WeightsError(
+                f"the metadata of {where} have version {version!r} and this birefnet understands "
+                f"up to {VERSION}: upgrade it (pip install -U birefnet)"
+            )
+        known = {one.name for one in fields(cls)}
+        given = {key: value for key, value in values.items() if key in known}
+        try:
+            for name, options in (
+                ("input", get_args(Input)),
+                ("output", get_args(Output)),
+                ("precision", get_args(Precision)),
+            ):
+                if given.get(name, options[0]) not in options:
+                    raise ValueError(f"{name} is {given[name]!r}; known are {', '.join(options)}")
+            given["preprocess"] = Preprocess.from_dict(given.get("preprocess", {}))
+            width, height = given.get("size", (1024, 1024))
+            given["size"] = (int(width), int(height))
+            return cls(**given)
+        except (ValueError, TypeError, KeyError) as failure:
+            raise WeightsError(f"the birefnet metadata of {where} are wrong: {failure}") from None

@@ -1,0 +1,128 @@
+"""What can be asked of an export, and what comes of one.
+
+Each format has one function of the same shape, `export_X(request, path) -> list[Path]`:
+`onnx.export_onnx`, `openvino.export_openvino`, `package.export_package`. They write the file and
+its metadata (`request.metadata()`); `run.export` compares the result with the network and reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.engines.metadata import Metadata, Precision
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.geometry import Preprocess
+
+if TYPE_CHECKING:
+    from birefnet.export.parity import Parity
+    from birefnet.network.birefnet import BiRefNet
+
+Format = Literal["onnx", "openvino", "torch"]
+SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One export.
+
+    Attributes:
+        network: simplified already (`birefnet.network.simplify`), on the CPU, in fp32. It is not
+            changed; `adapt.exportable(request)` makes of it what is traced.
+        preprocess: of the weights.
+        precision: fp32, fp16 (inputs and outputs stay fp32) or int8 (post-training quantisation,
+            needs `calibration`).
+        size: width and height of the network's input [px], multiples of 32; `None` for the
+            preprocessing's.
+        dynamic: leave batch, height and width free.
+        standard_ops: write deformable convolution with ordinary operators.
+        with_preprocessing: uint8 pixels [B, H, W, 3] of any size in, matte [B, 1, H, W] out.
+        calibration: normalised batches [1, 3, h, w], for int8.
+        opset: of ONNX; `None` for the exporter's choice.
+        name, licence, source: of the weights.
+    """
+
+    network: BiRefNet
+    preprocess: Preprocess
+    precision: Precision = "fp32"
+    size: tuple[int, int] | None = None
+    dynamic: bool = False
+    standard_ops: bool = False
+    with_preprocessing: bool = False
+    calibration: Sequence[NDArray[np.float32]] = ()
+    opset: int | None = None
+    name: str = "birefnet"
+    licence: str | None = None
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        for side in self.input_size:
+            if side < 32 or side % 32:
+                raise BiRefNetError(
+                    f"the export's size is {self.input_size[0]}x{self.input_size[1]}; both sides "
+                    "must be multiples of 32, such as 1024x1024"
+                )
+        if self.with_preprocessing and self.preprocess.fit != "stretch":
+            raise BiRefNetError(
+                f"preprocessing inside the graph can stretch pictures only, and these weights want "
+                f"fit {self.preprocess.fit!r}; export without --with-preprocessing"
+            )
+        if self.precision == "int8" and not len(self.calibration):
+            raise BiRefNetError(
+                "int8 needs pictures to calibrate with: give a folder of some dozens like those "
+                "the network will see (--calibrate FOLDER)"
+            )
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the network's input [px]."""
+        return self.size or (self.preprocess.width, self.preprocess.height)
+
+    def metadata(self) -> Metadata:
+        """What the file says of itself."""
+        import birefnet
+
+        return Metadata(
+            name=self.name,
+            preprocess=self.preprocess,
+            input="pixels" if self.with_preprocessing else "normalised",
+            output="matte" if self.with_preprocessing else "logits",
+            precision=self.precision,
+            size=self.input_size,
+            dynamic=self.dynamic,
+            licence=self.licence,
+            source=self.source,
+            producer=f"birefnet {birefnet.__version__}",
+        )
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote.
+
+    Attributes:
+        path: the file to load.
+        files: all files of it (weights beside the graph too), without the report.
+        metadata: what the file says of itself.
+        parity: how far its output is from the network's.
+        report: the JSON file beside it that holds all this.
+        seconds: what the export took, without the comparison.
+    """
+
+    path: Path
+    files: list[Path]
+    metadata: Metadata
+    parity: Parity
+    report: Path
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return sum(file.stat().st_size for file in self.files)
