@@ -1,0 +1,107 @@
+"""Samples, and the batches that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from birefnet.training.data.device import Numbers, join_numbers
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its truth.
+
+    Attributes:
+        image: 3 x H x W, uint8.
+        truth: 1 x H x W, uint8, 255 for the subject.
+        label: class number, or -1.
+        name: of the picture.
+        number: global number of the sample.
+        numbers: what is left to do on the device, if anything.
+    """
+
+    image: Tensor
+    truth: Tensor
+    label: int
+    name: str
+    number: int
+    numbers: Numbers | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """In place of a sample that cannot be read: why, in a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size, stacked; as `Sample`.
+
+    Attributes:
+        failure: why there is no such batch; then it is empty.
+    """
+
+    image: Tensor
+    truth: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    todo: Numbers | None = None
+    failure: str | None = None
+
+    def pin_memory(self) -> Batch:
+        """For a `DataLoader` with `pin_memory=True`."""
+        todo = self.todo.pin_memory() if self.todo is not None else None
+        return replace(
+            self, image=self.image.pin_memory(), truth=self.truth.pin_memory(), todo=todo
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        """On another device, without waiting for the copy where memory is pinned."""
+        return replace(
+            self,
+            image=self.image.to(device, non_blocking=True),
+            truth=self.truth.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            todo=self.todo.to(device) if self.todo is not None else None,
+        )
+
+
+class DeviceBatch(NamedTuple):
+    """What a step of training takes.
+
+    Attributes:
+        image: B x 3 x H x W, float32, normalised.
+        truth: B x 1 x H x W, float32 in [0, 1].
+        labels: B, int64, -1 for none.
+        weight: of each picture in the loss (B), or None where all count the same.
+    """
+
+    image: Tensor
+    truth: Tensor
+    labels: Tensor
+    weight: Tensor | None = None
+
+
+def collate(samples: Sequence[Sample | Failure]) -> Batch:
+    """Stack samples of one size; the `collate_fn` of a `DataLoader`."""
+    good = [sample for sample in samples if isinstance(sample, Sample)]
+    if len(good) < len(samples):
+        failure = next(sample for sample in samples if isinstance(sample, Failure))
+        nothing = torch.empty(0)
+        return Batch(nothing, nothing, nothing, (), (), failure=failure.reason)
+    return Batch(
+        image=torch.stack([sample.image for sample in good]),
+        truth=torch.stack([sample.truth for sample in good]),
+        labels=torch.tensor([sample.label for sample in good]),
+        names=tuple(sample.name for sample in good),
+        numbers=tuple(sample.number for sample in good),
+        todo=join_numbers([sample.numbers for sample in good]),
+    )

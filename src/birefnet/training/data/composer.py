@@ -1,0 +1,163 @@
+"""Draw the drafts of samples: photos, cut-outs on backgrounds, and scenes without a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+
+from birefnet.imaging.foreground import estimate_foreground
+from birefnet.training import scenery
+from birefnet.training.data import render
+from birefnet.training.data.draft import (
+    Draft,
+    Layer,
+    draw_colour,
+    draw_finish,
+    draw_layer,
+    draw_view,
+    whole,
+)
+from birefnet.training.data.settings import AugmentSettings, CompositeSettings
+from birefnet.training.data.sources import Pixels
+
+Read = Callable[[int, int], Pixels]
+"""A picture by the number of its source and its own."""
+
+_BACKGROUND = AugmentSettings(flip=0.5, crop=0.8, crop_least=0.4)
+_PLAIN_SIDE = 256  # plain grounds are drawn at this size: there is nothing finer in them [px]
+_ANOTHER = 0.25  # chance that one more object joins
+_OUT_OF_FOCUS = (0.5, 4.0)  # standard deviation of a background's blur [px at 256]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pictures of several sources to draw from, each as likely as any other.
+
+    Attributes:
+        sources: their numbers.
+        counts: how many pictures each has.
+    """
+
+    sources: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    def __bool__(self) -> bool:
+        return sum(self.counts) > 0
+
+    def locate(self, place: int) -> tuple[int, int]:
+        """Source and picture of the `place`-th of all."""
+        ends = np.cumsum(self.counts)
+        which = int(np.searchsorted(ends, place, side="right"))
+        return self.sources[which], place - int(ends[which] - self.counts[which])
+
+    def draw(self, rng: Generator) -> tuple[int, int]:
+        return self.locate(int(rng.integers(sum(self.counts))))
+
+
+class Composer:
+    """Draws drafts; all randomness comes from the generator passed in.
+
+    Args:
+        augment, composite: the settings.
+        read: of pictures.
+        cutouts, backgrounds: what there is to compose of.
+    """
+
+    def __init__(
+        self,
+        augment: AugmentSettings,
+        composite: CompositeSettings,
+        read: Read,
+        cutouts: Pool,
+        backgrounds: Pool,
+    ) -> None:
+        self.augment, self.composite, self.read = augment, composite, read
+        self.cutouts, self.backgrounds = cutouts, backgrounds
+
+    def photo(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+        """A picture with its truth (H x W x 4); now and then its subject on another background."""
+        view = draw_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
+        finish = draw_finish(self.augment, max(height, width), rng)
+        if rng.random() >= self.composite.photos:
+            return Draft(pixels, view, finish=finish)
+        # The subject stays where it was, for it may touch the border.
+        subject = render.look(pixels, view, height, width)
+        rgb, alpha = render.split(subject)
+        opaque = estimate_foreground(rgb, alpha, dtype=np.uint8)
+        layer = filling(render.join(opaque, alpha))
+        return replace(self._ground(height, width, rng, subject), layers=(layer,), finish=finish)
+
+    def cutout(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+        """A cut-out (h x w x 4), perhaps with others, on a background."""
+        settings = self.composite
+        extent = float(np.exp(rng.uniform(*np.log(settings.extent))))
+        ground = self._ground(height, width, rng, pixels)
+        layers: list[Layer | None] = []
+
+        def add(cutout: Pixels, extent: float, *, is_subject: bool) -> None:
+            canvas = (height, width)
+            layer = draw_layer(
+                cutout, canvas, settings, self.augment, rng, extent=extent, is_subject=is_subject
+            )
+            layers.append(layer)
+
+        if rng.random() < settings.distractors:
+            other = self.read(*self.cutouts.draw(rng))
+            add(other, extent * rng.uniform(0.15, 0.4), is_subject=False)
+        for _ in range(settings.objects - 1):
+            if rng.random() >= _ANOTHER:
+                break
+            other = self.read(*self.cutouts.draw(rng))
+            add(other, extent * rng.uniform(0.5, 1), is_subject=True)
+        add(pixels, extent, is_subject=True)
+        seen = tuple(layer for layer in layers if layer is not None)
+        finish = draw_finish(self.augment, max(height, width), rng)
+        return replace(ground, layers=seen, finish=finish)
+
+    def empty(self, place: int, height: int, width: int, rng: Generator) -> Draft:
+        """A scene without a subject: background number `place` of all, or a plain ground."""
+        finish = draw_finish(self.augment, max(height, width), rng)
+        if not self.backgrounds or rng.random() < self.composite.plain:
+            return replace(_plain(height, width, rng), finish=finish)
+        return replace(self._background(self.backgrounds.locate(place), rng), finish=finish)
+
+    def _ground(self, height: int, width: int, rng: Generator, subject: Pixels) -> Draft:
+        """What a subject (h x w x 4) is put on."""
+        settings = self.composite
+        kind = rng.random()
+        if kind < settings.same_colour:
+            rgb, alpha = render.split(subject)
+            return _plain(height, width, rng, near=render.mean(rgb, alpha))
+        if kind < settings.same_colour + settings.plain or not self.backgrounds:
+            return _plain(height, width, rng)
+        scene = self._background(self.backgrounds.draw(rng), rng)
+        blur = rng.uniform(*_OUT_OF_FOCUS) * min(height, width) / 256
+        is_blurred = rng.random() < settings.blur_background
+        colour = draw_colour(self.augment, rng)
+        return replace(scene, scene_blur=blur if is_blurred else 0.0, scene_colour=colour)
+
+    def _background(self, place: tuple[int, int], rng: Generator) -> Draft:
+        pixels = self.read(*place)[..., :3]
+        return Draft(pixels, draw_view(pixels.shape[0], pixels.shape[1], _BACKGROUND, rng))
+
+
+def filling(pixels: Pixels) -> Layer:
+    """A cut-out (h x w x 4) as a layer that fills the canvas, unchanged."""
+    return Layer(pixels, np.array([[1.0, 0, 0], [0, 1.0, 0]]), scale=1.0)
+
+
+def plainly(pixels: Pixels, *, is_cutout: bool) -> Draft:
+    """A picture with its truth as it is, without any randomness; a cut-out on black."""
+    view = whole(*pixels.shape[:2])
+    if not is_cutout:
+        return Draft(pixels, view)
+    return Draft(render.premultiplied(pixels), view)
+
+
+def _plain(height: int, width: int, rng: Generator, near: np.ndarray | None = None) -> Draft:
+    ground = scenery.plain(min(_PLAIN_SIDE, max(height, width)), rng, near)
+    pixels = np.asarray(np.clip(ground * 255 + 0.5, 0, 255), np.uint8)
+    return Draft(pixels, whole(*pixels.shape[:2]))

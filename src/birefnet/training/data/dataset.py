@@ -1,0 +1,232 @@
+"""The training data as one map from sample numbers to samples, without any state.
+
+Sample n of a run is a function of (settings, seed, n): its place in the order, what is drawn for
+it, and the size of its batch. So any number of workers or processes gives equal samples, and a run
+resumes by counting on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.geometry import Preprocess
+from birefnet.training.data import order, render
+from birefnet.training.data.batch import Batch, DeviceBatch, Failure, Sample, collate
+from birefnet.training.data.cache import PixelCache
+from birefnet.training.data.composer import Composer, Pool, plainly
+from birefnet.training.data.device import finish_batch, pack
+from birefnet.training.data.draft import Draft
+from birefnet.training.data.folders import DataError
+from birefnet.training.data.labels import NO_LABEL, Classes
+from birefnet.training.data.order import Key, Order, Part
+from birefnet.training.data.settings import DataSettings, parse_bytes
+from birefnet.training.data.sources import Pixels, Source, open_source, parse_source, shrink
+
+
+def build_dataset(
+    settings: DataSettings,
+    *,
+    train: bool = True,
+    seed: int = 0,
+    preprocess: Preprocess | None = None,
+) -> TrainingData:
+    """Open the sources of `settings`.
+
+    Args:
+        train: draw, augment and compose; otherwise every picture once, in order, only resized.
+        seed: of everything random, at least 0.
+        preprocess: of the weights, whose mean and standard deviation normalise the batches.
+
+    Raises:
+        DataError: a source that is missing or not complete.
+        MissingExtraError: a Hugging Face data set or shards without the extra `data`.
+    """
+    return TrainingData(settings, train=train, seed=seed, preprocess=preprocess or Preprocess())
+
+
+class TrainingData(Dataset[Sample]):
+    """See `build_dataset`.
+
+    Attributes:
+        settings, seed: what the samples are a function of.
+        epoch_length: samples per epoch.
+        classes: names of the classes, by number.
+        notes: what to know about the data before a run, in sentences.
+    """
+
+    def __init__(
+        self, settings: DataSettings, *, train: bool, seed: int, preprocess: Preprocess
+    ) -> None:
+        self.settings, self.seed, self.train, self.preprocess = settings, seed, train, preprocess
+        if not settings.sources:
+            raise DataError("there are no pictures to train on; give --data PATH")
+        asked = [parse_source(text) for text in settings.sources]
+        self.sources = [open_source(weighted.place) for weighted in asked]
+        for source in self.sources:
+            if source.kind == "pictures":
+                raise DataError(
+                    f"{source.name} has pictures without truth; expected folders im and gt in it, "
+                    "or cut-outs with alpha (pictures without a subject go to data.backgrounds)"
+                )
+        self.backgrounds = [open_source(text) for text in settings.backgrounds] if train else []
+        self._all: list[Source] = [*self.sources, *self.backgrounds]
+        self._first = np.cumsum([0, *(len(source) for source in self._all)])
+        self._composer = Composer(
+            settings.augment,
+            settings.composite,
+            self._read,
+            self._pool([i for i, s in enumerate(self.sources) if s.kind == "cutouts"]),
+            self._pool(list(range(len(self.sources), len(self._all)))),
+        )
+        parts = [
+            Part(len(source), weighted.times, weighted.share)
+            for source, weighted in zip(self.sources, asked, strict=True)
+        ]
+        if train and settings.composite.empty and (self._has_cutouts or self.backgrounds):
+            count = sum(self._composer.backgrounds.counts)
+            parts.append(Part(max(1, count), share=settings.composite.empty))
+        self.order = Order(parts, seed, settings.epoch_length if train else 0)
+        self.epoch_length = self.order.epoch_length if train else int(sum(map(len, self.sources)))
+        names = (s.name_of(i) for s in self.sources for i in range(len(s)))
+        self._classes = Classes(settings.classes, names)
+        self.classes = self._classes.names
+        limit = parse_bytes(settings.cache)
+        self._cache = PixelCache(int(self._first[-1]), limit) if limit else None
+        self.notes: list[str] = []
+        if train and self._has_cutouts and not self.backgrounds:
+            self.notes.append(
+                "no backgrounds were given, so cut-outs are put on plain grounds only; pictures "
+                "without a subject (data.backgrounds) teach far more"
+            )
+
+    @property
+    def _has_cutouts(self) -> bool:
+        return bool(self._composer.cutouts)
+
+    def _pool(self, sources: list[int]) -> Pool:
+        return Pool(tuple(sources), tuple(len(self._all[i]) for i in sources))
+
+    def __len__(self) -> int:
+        return self.epoch_length
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Height and width of batch `step` [px]."""
+        if not self.train:
+            return self.settings.height, self.settings.width
+        return order.size_at(self.settings, self.seed, step)
+
+    def __getitem__(self, key: int | Key) -> Sample:
+        """A sample by its global number, at the size that goes with it or else the settings'."""
+        if isinstance(key, tuple):
+            number, (height, width) = key
+        else:
+            number, height, width = key, self.settings.height, self.settings.width
+        if get_worker_info() is not None:
+            cv2.setNumThreads(1)  # the workers are the threads
+        part, index = self._locate(number)
+        is_empty = part == len(self.sources)
+        name = "empty" if is_empty else self.sources[part].name_of(index)
+        label = NO_LABEL if is_empty else self._classes.label(name)
+        draft = self._draft(part, index, height, width, order.sample_stream(self.seed, number))
+        if self.settings.on_device and self.train:
+            scene, truth, numbers = pack(draft, height, width)
+            return Sample(_planes(scene), _planes(truth), label, name, number, numbers)
+        binary = self.settings.truth == "binary"
+        rgb, levels = render.render(draft, height, width, binary=binary)
+        return Sample(_planes(rgb), _planes(levels), label, name, number)
+
+    def __getitems__(self, keys: Sequence[int | Key]) -> list[Sample | Failure]:
+        """As a `DataLoader` asks for a batch: what cannot be read is said where it is used."""
+        samples: list[Sample | Failure] = []
+        for key in keys:
+            try:
+                samples.append(self[key])
+            except BiRefNetError as error:
+                samples.append(Failure(str(error)))
+        return samples
+
+    def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Batch:
+        """The samples of these numbers at `size` (height, width) [px]."""
+        return collate([self[number, size] for number in numbers])
+
+    def to_device_batch(
+        self, samples: Batch | Sequence[Sample], device: torch.device | str, step: int
+    ) -> DeviceBatch:
+        """Move a batch to the device and finish it there: float32, normalised.
+
+        Args:
+            samples: a collated batch, or samples of one size.
+            step: of the run; noise that is drawn on the device is a function of the seed, the step
+                and the first sample's number.
+
+        Raises:
+            DataError: a sample could not be read.
+        """
+        batch = samples if isinstance(samples, Batch) else collate(samples)
+        if batch.failure is not None:
+            raise DataError(batch.failure)
+        batch = batch.to(torch.device(device))
+        image, truth = finish_batch(
+            batch.image,
+            batch.truth,
+            batch.todo,
+            seed=(self.seed, step, batch.numbers[0]),
+            binary=self.settings.truth == "binary",
+        )
+        mean, std = (
+            torch.tensor(values, device=image.device).view(1, 3, 1, 1)
+            for values in (self.preprocess.mean, self.preprocess.std)
+        )
+        return DeviceBatch((image - mean) / std, truth, batch.labels)
+
+    def originals(self) -> Iterator[tuple[str, Pixels]]:
+        """All pictures of the sources at their own size, H x W x 4, with their names, in order."""
+        for source in self.sources:
+            for index in range(len(source)):
+                yield source.name_of(index), source.read(index)
+
+    def _locate(self, number: int) -> tuple[int, int]:
+        """Source and picture of a sample; the source after the last means a scene alone."""
+        if self.train:
+            return self.order.locate(number)
+        number %= self.epoch_length
+        part = int(np.searchsorted(self._first, number, side="right")) - 1
+        return part, number - int(self._first[part])
+
+    def _draft(self, part: int, index: int, height: int, width: int, rng: Generator) -> Draft:
+        if part == len(self.sources):
+            return self._composer.empty(index, height, width, rng)
+        pixels = self._read(part, index)
+        is_cutout = self.sources[part].kind == "cutouts"
+        if not self.train:
+            return plainly(pixels, is_cutout=is_cutout)
+        compose = self._composer.cutout if is_cutout else self._composer.photo
+        return compose(pixels, height, width, rng)
+
+    def _read(self, source: int, index: int) -> Pixels:
+        """A picture of one of all sources, from the cache if it is there."""
+        place = int(self._first[source]) + index
+        if self._cache is not None:
+            kept = self._cache.get(place)
+            if kept is not None:
+                return kept
+        opened = self._all[source]
+        is_cutout = opened.kind == "cutouts"
+        pixels = shrink(opened.read(index), self.settings.longest, is_cutout=is_cutout)
+        if self._cache is not None:
+            self._cache.put(place, pixels)
+        return pixels
+
+
+def _planes(pixels: NDArray[np.uint8]) -> Tensor:
+    """H x W or H x W x C → C x H x W."""
+    return torch.from_numpy(np.stack(cv2.split(pixels)))

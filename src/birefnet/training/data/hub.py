@@ -1,0 +1,155 @@
+"""Hugging Face data sets with random access: from the Hub, its cache, or a folder saved to disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
+from birefnet.imaging.io import Source as Encoded
+from birefnet.training.data.folders import DataError
+from birefnet.training.data.sources import (
+    Pixels,
+    Source,
+    read_cutout,
+    read_pair,
+    read_picture,
+)
+
+_IMAGES = ("image", "img", "im", "picture", "original", "input", "jpg", "png")
+_TRUTHS = ("mask", "alpha", "matte", "gt", "label", "truth", "annotation", "groundtruth")
+_NAMES = ("name", "file_name", "filename", "id", "__key__")
+
+
+class HubSource(Source):
+    """`hf:NAME_OR_FOLDER[:SPLIT][?image=COLUMN&mask=COLUMN&cutout=COLUMN&name=COLUMN]`.
+
+    Rows are decoded by the same decoder as files. Without columns, the usual names are looked for;
+    `cutout` names a column of RGBA pictures, and without a mask the pictures serve as backgrounds.
+
+    Raises:
+        DataError: no such data set, split or column.
+        MissingExtraError: without the extra `data`.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.name = place
+        target, _, query = place.removeprefix("hf:").partition("?")
+        options = read_options(query, place, ("image", "mask", "cutout", "name", "config"))
+        name, split = _split(target)
+        rows = _load(name, split, options.get("config"), place)
+        columns = rows.column_names
+        chosen = {key: _column(options, key, columns, place) for key in ("image", "mask", "cutout")}
+        if chosen["cutout"] is not None:
+            chosen["image"], self.kind = chosen["cutout"], "cutouts"
+        else:
+            self.kind = "pairs" if chosen["mask"] else "pictures"
+        if chosen["image"] is None:
+            raise DataError(
+                f"{place} has the columns {', '.join(columns)}; name the pictures and masks as in "
+                f"{place.partition('?')[0]}?image={columns[0]}&mask={columns[-1]}"
+            )
+        self._image, self._truth = chosen["image"], chosen["mask"]
+        self._label = options.get("name") or next((c for c in _NAMES if c in columns), None)
+        self._rows = _undecoded(rows, [c for c in (self._image, self._truth) if c])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def name_of(self, index: int) -> str:
+        if self._label is None:
+            return f"row {index}"
+        return str(self._rows.select_columns([self._label])[index][self._label])
+
+    def read(self, index: int) -> Pixels:
+        row = self._rows[index]
+        name = f"row {index} of {self.name}"
+        image = _encoded(row[self._image], name)
+        if self.kind == "cutouts":
+            return read_cutout(image, name=name)
+        if self.kind == "pictures":
+            return read_picture(image, name=name)
+        return read_pair(image, _encoded(row[self._truth], name), name=name)
+
+
+def read_options(query: str, place: str, known: tuple[str, ...]) -> dict[str, str]:
+    """`image=a&mask=b` as a mapping; refuses keys that mean nothing."""
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise DataError(f"{place} asks for {unknown[0]!r}; known are {', '.join(known)}")
+    return options
+
+
+def _split(target: str) -> tuple[str, str | None]:
+    """`NAME:SPLIT`; the colon of a Windows drive is none."""
+    name, colon, split = target.rpartition(":")
+    if not colon or len(name) < 2 or "/" in split or "\\" in split:
+        return target, None
+    return name, split
+
+
+def _load(name: str, split: str | None, config: str | None, place: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtraError("reading Hugging Face data sets", "data") from None
+    folder = Path(name).expanduser()
+    is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+    try:
+        rows = datasets.load_from_disk(str(folder)) if is_saved else None
+        if rows is None:
+            rows = datasets.load_dataset(name, config)
+    except BiRefNetError:
+        raise
+    except Exception as failure:  # the library raises nearly every type there is
+        reason = str(failure).strip().splitlines() or [type(failure).__name__]
+        raise DataError(f"{place} cannot be opened: {reason[0]}") from failure
+    if isinstance(rows, datasets.DatasetDict):
+        splits = list(rows)
+        if split is None and len(splits) == 1:
+            split = splits[0]
+        if split not in rows:
+            raise DataError(
+                f"{place} has the splits {', '.join(splits)}; name one, as in hf:{name}:{splits[0]}"
+            )
+        return rows[split]
+    if split not in (None, "train"):
+        raise DataError(f"{place} is a single split; leave ':{split}' out")
+    return rows
+
+
+def _column(options: dict[str, str], key: str, columns: list[str], place: str) -> str | None:
+    asked = options.get(key)
+    if asked is not None:
+        if asked not in columns:
+            raise DataError(f"{place} has no column {asked!r}; it has {', '.join(columns)}")
+        return asked
+    if key == "cutout" or "cutout" in options:
+        return None
+    usual = _IMAGES if key == "image" else _TRUTHS
+    by_lower = {column.lower(): column for column in columns}
+    return next((by_lower[name] for name in usual if name in by_lower), None)
+
+
+def _undecoded(rows: Any, columns: list[str]) -> Any:
+    """Leave pictures as encoded bytes, so that our own decoder reads them (EXIF, alpha)."""
+    import datasets
+
+    for column in columns:
+        if isinstance(rows.features[column], datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
+
+
+def _encoded(value: Any, name: str) -> Encoded:
+    """A cell as the decoder takes it."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if value is None or isinstance(value, (int, float)):
+        raise ImageError(f"{name} holds no picture")
+    if isinstance(value, list):
+        raise ImageError(f"{name} holds a list of numbers; save it as a picture column")
+    result: Encoded = value
+    return result

@@ -1,0 +1,158 @@
+"""WebDataset shards on disk, indexed for random access, so that order and resume are exact."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from birefnet.errors import ImageError, MissingExtraError
+from birefnet.imaging.formats import SUFFIXES
+from birefnet.training.data.folders import DataError, Kind
+from birefnet.training.data.hub import read_options
+from birefnet.training.data.sources import (
+    Pixels,
+    Source,
+    read_cutout,
+    read_pair,
+    read_picture,
+)
+
+_TRUTHS = ("mask", "gt", "alpha", "matte", "truth", "label", "seg")
+_PICTURES = tuple(suffix[1:] for suffix in SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a file lies in a shard [bytes]."""
+
+    shard: int
+    offset: int
+    size: int
+
+
+class ShardSource(Source):
+    """`wds:shards/{000..009}.tar[?image=EXT&mask=EXT&cutout=EXT]`.
+
+    A sample is what shares a name up to its first dot, as in WebDataset: `a.jpg` with `a.png` or
+    `a.mask.png`. Only headers are read when it is opened; samples keep the order of the shards.
+
+    Raises:
+        DataError: no such shard, a compressed or remote one, or incomplete samples.
+        MissingExtraError: a pattern with braces without the extra `data`.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.name = place
+        pattern, _, query = place.removeprefix("wds:").partition("?")
+        options = read_options(query, place, ("image", "mask", "cutout"))
+        self._shards = _expand(pattern, place)
+        samples: dict[str, dict[str, Member]] = {}
+        for number, shard in enumerate(self._shards):
+            for key, extension, member in _index(shard, number):
+                samples.setdefault(f"{number}/{key}", {})[extension] = member
+        if not samples:
+            raise DataError(f"{place} holds no files; check the shards")
+        first = next(iter(samples.values()))
+        self._image, self._truth, kind = _choose(options, first, place)
+        self.kind: Kind = kind
+        wanted = [extension for extension in (self._image, self._truth) if extension]
+        self._samples = list(samples.items())
+        lacking = [(key, e) for key, files in self._samples for e in wanted if e not in files]
+        if lacking:
+            key, extension = lacking[0]
+            raise DataError(
+                f"{len(lacking)} of {len(samples)} samples of {place} are not complete, the first "
+                f"is {key.partition('/')[2]} in {self._shards[int(key.partition('/')[0])]}, which "
+                f"lacks .{extension}; write the shards again"
+            )
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def name_of(self, index: int) -> str:
+        return self._samples[index][0].partition("/")[2]
+
+    def read(self, index: int) -> Pixels:
+        _, files = self._samples[index]
+        name = f"{self.name_of(index)} in {self._shards[files[self._image].shard]}"
+        image = self._bytes(files[self._image], name)
+        if self._truth is not None:
+            return read_pair(image, self._bytes(files[self._truth], name), name=name)
+        read = read_cutout if self.kind == "cutouts" else read_picture
+        return read(image, name=name)
+
+    def _bytes(self, member: Member, name: str) -> bytes:
+        # Opened for each read: file handles do not survive the start of workers.
+        with open(self._shards[member.shard], "rb") as file:
+            file.seek(member.offset)
+            data = file.read(member.size)
+        if len(data) < member.size:
+            raise ImageError(f"{name} is cut short; copy the shard again")
+        return data
+
+
+def _expand(pattern: str, place: str) -> list[Path]:
+    if "://" in pattern or pattern.startswith("pipe:"):
+        raise DataError(f"{place} is not on this disk; download the shards first")
+    texts = [pattern]
+    if "{" in pattern:
+        try:
+            from braceexpand import braceexpand
+        except ImportError:
+            raise MissingExtraError("reading shards by a pattern with braces", "data") from None
+        texts = list(braceexpand(pattern))
+    shards = [Path(text).expanduser() for text in texts]
+    for shard in shards:
+        if not shard.is_file():
+            raise DataError(f"there is no shard {shard}; check {place}")
+    return shards
+
+
+def _index(shard: Path, number: int) -> list[tuple[str, str, Member]]:
+    """Key, extension and place of every file of a shard."""
+    found = []
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                folder, name = os.path.split(member.name)
+                stem, dot, extension = name.partition(".")
+                if not member.isfile() or not dot or not stem:
+                    continue
+                key = f"{folder}/{stem}" if folder else stem
+                place = Member(number, member.offset_data, member.size)
+                found.append((key, extension.lower(), place))
+    except (tarfile.TarError, OSError) as failure:
+        raise DataError(
+            f"{shard} cannot be read as an uncompressed tar ({failure}); unpack compressed shards, "
+            "which have no random access"
+        ) from failure
+    return found
+
+
+def _choose(
+    options: Mapping[str, str], files: Mapping[str, Member], place: str
+) -> tuple[str, str | None, Kind]:
+    """Extensions of picture and truth, judged by the first sample."""
+    there = ", ".join(f".{extension}" for extension in files)
+    for asked in options.values():
+        if asked not in files:
+            raise DataError(f"the samples of {place} have no .{asked}; they have {there}")
+    if "cutout" in options:
+        return options["cutout"], None, "cutouts"
+    pictures = [e for e in files if e.rsplit(".", 1)[-1] in _PICTURES]
+    truths = [e for e in pictures if e.split(".")[0] in _TRUTHS]
+    images = [e for e in pictures if e not in truths]
+    if not truths and len(images) == 2:  # a photo as JPEG and its mask as PNG
+        images.sort(key=lambda e: SUFFIXES["." + e.rsplit(".", 1)[-1]] != "jpeg")
+        truths = [images.pop()]
+    image = options.get("image") or (images[0] if len(images) == 1 else None)
+    truth = options.get("mask") or (truths[0] if len(truths) == 1 else None)
+    if image is None or (truth is None and truths):
+        raise DataError(
+            f"the samples of {place} have {there}; name the picture and its mask, as in "
+            "?image=jpg&mask=png"
+        )
+    return image, truth, "pairs" if truth else "pictures"
