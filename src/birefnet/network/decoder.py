@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from birefnet.network.backbones.base import checkpointed
 from birefnet.network.blocks import (
     BlockFactory,
     ImagePatchBlock,
@@ -60,7 +61,12 @@ class BilateralReferenceStage(nn.Module):
         outward: outward reference on the block's output, or `None`.
         coarse_head: 1x1 convolution to coarse logits, or `None`.
         inward: `split` feeds tiles, `whole` the resized image.
+
+    Attributes:
+        gradient_checkpointing: as in `birefnet.network.backbones.base.Backbone`.
     """
+
+    gradient_checkpointing: bool = False
 
     def __init__(
         self,
@@ -90,7 +96,10 @@ class BilateralReferenceStage(nn.Module):
             size = (features.shape[-2], features.shape[-1])
             source = image_tiles(image, size) if self.inward == "split" else resize(image, size)
             features = torch.cat([features, self.reference(source)], dim=1)
-        features = self.block(features)
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            features = checkpointed(self.block, features)
+        else:
+            features = self.block(features)
         coarse = gradient = None
         if supervised and self.coarse_head is not None:
             coarse = self.coarse_head(features)

@@ -1,262 +1,567 @@
-"""The training loop: schedule, frozen parts, weight averaging, checkpoints that resume exactly."""
+"""The training loop: one device or many, exact resuming, validation, the best weights kept.
+
+A run is a function of its recipe and data: samples, dropout and learning rate depend on the number
+of the step alone. So a state file holds tensors and a step, and resuming needs nothing else.
+"""
 
 from __future__ import annotations
 
 import copy
-import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
+from birefnet.errors import BiRefNetError
 from birefnet.network.birefnet import BiRefNet
+from birefnet.network.simplify import simplify
+from birefnet.training import distributed, freezing, optim
+from birefnet.training.adversary import Adversary
+from birefnet.training.average import Average
+from birefnet.training.batches import TrainingData, batches, fitting_workers
+from birefnet.training.interrupt import Interruptible
 from birefnet.training.objective import Objective
+from birefnet.training.progress import Display, Report, Silent
+from birefnet.training.recipe import Recipe
+from birefnet.training.run_folder import RunFolder
+from birefnet.training.schedule import Plan
+from birefnet.training.validation import Scored, Validator, write_previews
+from birefnet.weights.save import save_directory
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from birefnet.imaging.geometry import Preprocess
+
+_SEEDS_APART = 1_000_003  # a prime, so that seeds of different runs do not meet soon
+_SMALLEST_SCALE = 1.0  # of fp16 gradients; below it the numbers themselves overflow
+
+
+class TrainingError(BiRefNetError):
+    """A run that cannot go on: the message says why and what to change."""
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A part of a run at one picture size [px]."""
-
-    steps: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the weights move.
+class Origin:
+    """What is written beside the weights.
 
     Attributes:
-        phases: one after the other; the learning rate follows one cosine over all of them.
-        batch_size: pictures a step.
-        decoder_rate, encoder_rate: peak learning rates.
-        offset_factor: of the decoder's rate, for offsets and modulation of deformable convolutions.
-        frozen_blocks: the backbone's stem and so many blocks keep their weights.
-        warmup: steps until the peak.
-        last_factor: of the peak, at the end.
-        weight_decay: of AdamW, on matrices only.
-        clip: largest norm of the gradient.
-        ema_decay: of the averaged weights; less at the start.
-        seed: of the data, dropout and new weights.
+        name: of the model.
+        licence: of the weights that the run began with, if known.
+        source: what the weights are from.
     """
 
-    phases: tuple[Phase, ...] = (Phase(1500, 256), Phase(400, 320))
-    batch_size: int = 16
-    decoder_rate: float = 2e-3
-    encoder_rate: float = 2e-4
-    offset_factor: float = 0.2
-    frozen_blocks: int = 5
-    warmup: int = 60
-    last_factor: float = 0.02
-    weight_decay: float = 0.02
-    clip: float = 5.0
-    ema_decay: float = 0.997
-    seed: int = 1
-
-    @property
-    def steps(self) -> int:
-        """Of the whole run."""
-        return sum(phase.steps for phase in self.phases)
-
-    def factor(self, step: int) -> float:
-        """Of the peak learning rate at `step`: linear warm-up, then a cosine."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.last_factor + (1 - self.last_factor) * 0.5 * (1 + math.cos(math.pi * done))
+    name: str
+    licence: str | None = None
+    source: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: done.
+        baseline: score of the weights it began with, or `None` without validation.
+        best: best score, or `None` without validation.
+        best_step: after which it was reached; 0 is the start.
+        signal: of the interruption that ended it early, or `None`.
+    """
+
+    step: int
+    baseline: float | None
+    best: float | None
+    best_step: int
+    signal: int | None = None
+
+
 class Trainer:
-    """State of one run: network, its average, optimiser, step.
+    """One run: a network on its way from the first step to the last.
 
     Args:
+        recipe: what to do.
         network: trained in place.
-        schedule, objective: what to do.
-        make_dataset: (picture size, seed) → samples by number, picture and truth, uint8.
-        mean, std: normalisation of pictures in [0, 1].
-        workers: processes that prepare samples.
+        data: what it is trained on.
+        preprocess: how pictures are prepared, stored with the weights.
+        run: where to write, or `None` to write nothing.
+        validator: how to watch, or `None`.
+        accelerator: made from the recipe where none is given.
+        display: where to say how it goes.
+        origin: what is written beside the weights.
     """
 
-    network: BiRefNet
-    schedule: Schedule
-    objective: Objective
-    make_dataset: Callable[[int, int], Dataset[tuple[Tensor, Tensor]]]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    workers: int = 1
-    step: int = 0
-    average: BiRefNet = field(init=False)
-    optimiser: torch.optim.AdamW = field(init=False)
-
-    def __post_init__(self) -> None:
-        freeze(self.network, self.schedule.frozen_blocks)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimiser = torch.optim.AdamW(parameter_groups(self.network, self.schedule))
-        self._mean = torch.tensor(self.mean).view(1, 3, 1, 1)
-        self._std = torch.tensor(self.std).view(1, 3, 1, 1)
-
-    def run(
+    def __init__(
         self,
+        recipe: Recipe,
+        network: BiRefNet,
+        data: TrainingData,
+        preprocess: Preprocess,
         *,
-        until: int | None = None,
-        every: int = 20,
-        report: Callable[[Trainer, dict[str, float]], None] = lambda trainer, values: None,
-        after_step: Callable[[Trainer], None] = lambda trainer: None,
+        run: RunFolder | None = None,
+        validator: Validator | None = None,
+        accelerator: Accelerator | None = None,
+        display: Display | None = None,
+        origin: Origin | None = None,
     ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.preprocess = preprocess
+        self.run_folder = run
+        self.validator = validator
+        self.accelerator = accelerator or distributed.make_accelerator(recipe.loop)
+        self.display: Display = display if display and self.is_main else Silent()
+        self.origin = origin or Origin(recipe.name)
+        self.plan = Plan(recipe.schedule, data.epoch_length, self.accelerator.num_processes)
+        self.objective = Objective(recipe.loss, epochs=self.plan.epochs)
+        self.step = 0
+        self.baseline: float | None = None
+        self.best: float | None = None
+        self.best_step = 0
+        self._validated_step: int | None = None
+        self._saved: tuple[int, int] | None = None
+        self._interrupt = Interruptible()
+        self._prepare(network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is trained."""
+        return self.accelerator.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.accelerator.is_main_process
+
+    def _prepare(self, network: BiRefNet) -> None:
+        recipe, loop = self.recipe, self.recipe.loop
+        self.bare = network
+        """The network without wrappers; under FSDP its tensors are shards."""
+        self._copy = copy.deepcopy(network).requires_grad_(False)
+        freezing.freeze(network, loop)
+        freezing.synchronise_norms(network, loop, self.device.type)
+        freezing.checkpoint_activations(network, loop.checkpoint_activations)
+        if loop.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if loop.compile:
+            network.compile()
+        depths = freezing.block_depths(network.encoder.backbone)
+        rate = optim.scaled_rate(recipe.optimiser, self.plan.pictures_per_step)
+        self.rate = rate
+
+        def optimiser_of(prepared: nn.Module) -> torch.optim.Optimizer:
+            groups = optim.parameter_groups(
+                prepared.named_parameters(), recipe.optimiser, depths=depths, rate=rate
+            )
+            if not groups:
+                raise TrainingError("every weight is frozen; unfreeze something to train")
+            return optim.make_optimiser(groups, recipe.optimiser)
+
+        if self.accelerator.is_fsdp2:  # shards network and optimiser together
+            prepared = self.accelerator.prepare(network, optimiser_of(network))
+            self.network, self.optimiser = prepared
+        else:
+            self.network = self.accelerator.prepare(network)
+            self.optimiser = self.accelerator.prepare(optimiser_of(self.network))
+        decay = recipe.schedule.ema
+        self.average = Average(self.network, decay) if decay else None
+        self.adversary: Adversary | None = None
+        if recipe.loss.adversarial:
+            torch.manual_seed(loop.seed)
+            self.adversary = Adversary(recipe.loss, rate, self.device, self._mean)
+
+    # The run
+
+    def run(self, *, until: int | None = None) -> Outcome:
         """Train to the end of the schedule, or to step `until`.
 
-        `report` gets the averages of the loss terms and `pictures_per_second` every so many steps;
-        `after_step` is called after each step, e.g. to save or validate.
-        """
-        last = self.schedule.steps if until is None else min(until, self.schedule.steps)
-        first_of_phase = 0
-        for phase in self.schedule.phases:
-            end = min(first_of_phase + phase.steps, last)
-            if self.step < end:
-                self._run_phase(phase.size, end, every, report, after_step)
-            first_of_phase += phase.steps
-
-    def _run_phase(
-        self,
-        size: int,
-        end: int,
-        every: int,
-        report: Callable[[Trainer, dict[str, float]], None],
-        after_step: Callable[[Trainer], None],
-    ) -> None:
-        batch = self.schedule.batch_size
-        loader = DataLoader(
-            self.make_dataset(size, self.schedule.seed),
-            batch_size=batch,
-            sampler=range(self.step * batch, end * batch),
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
-            # A fork of a process that has computed with OpenMP can hang in its first operation.
-            multiprocessing_context="spawn" if self.workers else None,
-        )
-        sums: dict[str, float] = defaultdict(float)
-        count, started = 0, time.perf_counter()
-        for pixels, mask in loader:
-            for name, value in self.update(pixels, mask).items():
-                sums[name] += value
-            count += 1
-            if self.step % every == 0 or self.step == end:
-                means = {name: value / count for name, value in sums.items()}
-                elapsed = time.perf_counter() - started
-                report(self, {**means, "pictures_per_second": count * batch / elapsed})
-                sums.clear()
-                count = 0
-                after_step(self)
-                started = time.perf_counter()
-            else:
-                after_step(self)
-
-    def update(self, pixels: Tensor, mask: Tensor) -> dict[str, float]:
-        """One step on uint8 `pixels` (B,3,H,W) and `mask` (B,1,H,W); the parts of its loss."""
-        image = (pixels.float() / 255 - self._mean) / self._std
-        image = image.contiguous(memory_format=torch.channels_last)
-        truth = mask.float() / 255
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * self.schedule.factor(self.step)
-        train_mode(self.network)
-        # Dropout is a function of seed and step, so a resumed run draws the same.
-        torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
-        loss, parts = self.objective(self.network(image, supervised=True), image, truth)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"the gradient of step {self.step} is not finite; lower the learning rate"
-            )
-        self.optimiser.step()
-        self.step += 1
-        self._average()
-        return {"loss": float(loss.detach()), **parts}
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.schedule.ema_decay, self.step / (self.step + 10))
-        state = self.network.state_dict()
-        for name, kept in self.average.state_dict().items():
-            if kept.is_floating_point():
-                kept.lerp_(state[name], 1 - decay)
-            else:
-                kept.copy_(state[name])
-
-    def save(self, path: Path) -> None:
-        """Write everything that resuming needs; a crash leaves the file before it or after it."""
-        state = {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-    def resume(self, path: Path) -> None:
-        """Continue from a file of `save`.
+        SIGINT and SIGTERM end it after the step under way, with everything saved.
 
         Raises:
-            ValueError: there is no such file.
+            TrainingError: the gradient is no longer finite.
         """
-        if not path.is_file():
-            raise ValueError(f"no checkpoint at {path}; start the run without resuming it")
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        peaks = [group["peak"] for group in self.optimiser.param_groups]
-        self.optimiser.load_state_dict(state["optimiser"])
-        for group, peak in zip(self.optimiser.param_groups, peaks, strict=True):
-            group["peak"] = peak
+        last = self.plan.steps if until is None else min(until, self.plan.steps)
+        with self._interrupt:
+            self.display.start(self.step, self.plan.steps)
+            try:
+                self._run(last)
+            finally:
+                self.display.close()
+        return Outcome(self.step, self.baseline, self.best, self.best_step, self._interrupt.signal)
+
+    def _run(self, last: int) -> None:
+        if self._is_validation_due():
+            self.validate()
+        workers = self.recipe.loop.workers
+        if workers is None:
+            workers = fitting_workers(self.accelerator.num_processes)
+        stream = batches(
+            self.data,
+            self.plan,
+            rank=self.accelerator.process_index,
+            first=self.step,
+            last=last,
+            workers=workers,
+            pinned=self.device.type == "cuda",
+        )
+        window = _Window(self._mean)
+        # Asked before the first step too: validation of the start may have taken long.
+        while not self._is_interrupted() and self.step < last:
+            losses = self.update(next(stream))
+            window.add(losses, self.plan.pictures_per_step)
+            is_logged = self.step % self.recipe.loop.log_every == 0 or self.step == last
+            if is_logged:
+                report = self._report(window)
+                self._log({**report.losses, **self._vitals(report)})
+                self.display.report(report)
+                window.clear()
+            elif self.accelerator.num_processes == 1 and self.display.wants_report():
+                self.display.report(self._report(window))
+            window.pause()
+            if self._is_validation_due():
+                self.validate()
+            if self.step % self.recipe.loop.save_every == 0:
+                self.save()
+            window.go_on()
+        self.save()
+
+    def update(self, parts: list[tuple[int, Any]]) -> dict[str, Tensor]:
+        """One step of the optimiser on the parts of its batch; the mean of the losses.
+
+        Args:
+            parts: number of the part in the run, and its samples.
+        """
+        optim.set_rates(self.optimiser, self.plan.factor(self.step))
+        epoch = self.plan.epoch(self.step)
+        freezing.train_mode(self.bare, self.recipe.loop)
+        self.optimiser.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        for index, (part, samples) in enumerate(parts):
+            with self._synchronised(index == len(parts) - 1):
+                for name, value in self._part(part, samples, epoch, len(parts)).items():
+                    sums[name] += value / len(parts)
+        self._make_step()
+        self.step += 1
+        if self.average:
+            self.average.update(self.step)
+        return dict(sums)
+
+    def _part(self, part: int, samples: Any, epoch: int, parts: int) -> dict[str, Tensor]:
+        """Forward and backward pass of one part of a step; its losses."""
+        # Dropout is a function of seed, part and process, so a resumed run draws the same.
+        number = part * self.accelerator.num_processes + self.accelerator.process_index
+        torch.manual_seed(self.recipe.loop.seed * _SEEDS_APART + number)
+        batch = self.data.to_device_batch(samples, self.device, self.step)
+        image = batch.image
+        if self.recipe.loop.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        output = self.network(image, supervised=True)
+        loss, losses = self.objective(
+            output,
+            image,
+            batch.truth,
+            epoch=epoch,
+            classes=batch.labels,
+            weight=batch.weight,
+            discriminator=self.adversary.discriminator if self.adversary else None,
+        )
+        self.accelerator.backward(loss / parts)
+        if self.adversary:
+            self.adversary.update(part, image, output.logits, batch.truth)
+        return {"loss": loss.detach(), **losses}
+
+    def _synchronised(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Gradients are averaged over the processes once per step, in its last part."""
+        return nullcontext() if is_last else self.accelerator.no_sync(self.network)
+
+    def _make_step(self) -> None:
+        clip = self.recipe.loop.clip or float("inf")
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
+        assert norm is not None
+        scaler = self.accelerator.scaler
+        # With fp16 the scaler skips such a step and lowers its factor; that is its normal work.
+        is_final = scaler is None or scaler.get_scale() < _SMALLEST_SCALE
+        if is_final and not torch.isfinite(_whole(norm)):
+            raise TrainingError(
+                f"the gradient of step {self.step} is not finite; continue from the last save "
+                "with a lower rate, such as --resume --set optimiser.rate="
+                f"{self.recipe.optimiser.rate / 2:g}"
+            )
+        self.optimiser.step()
+
+    def _is_interrupted(self) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self._interrupt.signal is not None
+        if self._interrupt.signal is not None:
+            self.accelerator.set_trigger()
+        return self.accelerator.check_trigger()  # so that all processes stop after the same step
+
+    # Watching
+
+    def _is_validation_due(self) -> bool:
+        every = self.recipe.validation.every
+        return (
+            self.validator is not None
+            and self._validated_step != self.step
+            and self.plan.validates_after(self.step, every)
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Score the averaged weights, and keep them as `best` where they are the best so far.
+
+        Returns:
+            The means by name; empty if an interruption cut the validation short.
+        """
+        assert self.validator is not None
+        self.display.say(f"step {self.step}: validating on {len(self.validator)} pictures …")
+        network = self._network_of(self._averaged_state())
+        with self.accelerator.autocast():
+            scored, previews = self.validator.run(
+                _for_inference(network, self.device),
+                self.device,
+                rank=self.accelerator.process_index,
+                processes=self.accelerator.num_processes,
+                stop=lambda: self._interrupt.signal is not None,
+            )
+        scored = self._gathered(scored)
+        if len(scored) < len(self.validator):
+            return {}
+        scores = self.validator.summary(scored)
+        self._validated_step = self.step
+        score = scores[self.validator.best_by]
+        if self.baseline is None:
+            self.baseline = score
+        is_best = self.best is None or self.validator.is_better(score, self.best)
+        if is_best:
+            self.best, self.best_step = score, self.step
+            if self.run_folder and self.is_main:
+                self._write_model(self.run_folder.best, network, scores)
+        self._say_scores(scores, is_best)
+        self._log({f"validation/{name}": value for name, value in scores.items()})
+        self._show(previews)
+        if is_best:
+            self.save()  # best/ and the score that it was chosen by belong together
+        return scores
+
+    def _say_scores(self, scores: dict[str, float], is_best: bool) -> None:
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        note = " (the start)" if self.step == 0 else " (best so far)" if is_best else ""
+        self.display.say(f"step {self.step}: {shown}{note}")
+
+    def _gathered(self, scored: list[Scored]) -> list[Scored]:
+        if self.accelerator.num_processes == 1:
+            return scored
+        from accelerate.utils import gather_object
+
+        return gather_object(scored)
+
+    def _averaged_state(self) -> dict[str, Tensor]:
+        """The averaged weights (the weights as they are, without averaging), gathered."""
+        with self.average.applied() if self.average else nullcontext():
+            state = distributed.network_state(self.network, self.accelerator)
+            state = {name: tensor.detach().clone() for name, tensor in state.items()}
+        distributed.broadcast_statistics(state, self.accelerator)
+        return state
+
+    def _network_of(self, state: dict[str, Tensor]) -> BiRefNet:
+        """A network with these weights, on the CPU, for validation and saving."""
+        self._copy.load_state_dict(state)
+        return self._copy
+
+    # Writing
+
+    def _write_model(self, folder: Any, network: BiRefNet, scores: dict[str, float] | None) -> None:
+        training: dict[str, Any] = {
+            "recipe": self.recipe.name,
+            "variant": self.recipe.variant,
+            "step": self.step,
+            "steps": self.plan.steps,
+        }
+        save_directory(
+            folder,
+            network,
+            self.preprocess,
+            name=self.origin.name,
+            licence=self.origin.licence,
+            source=self.origin.source,
+            extra={"training": training if scores is None else {**training, "scores": scores}},
+        )
+
+    def save(self) -> None:
+        """Write all that resuming needs, and the averaged weights as a model in `last`."""
+        if self.run_folder is None or self._saved == (self.step, self.best_step):
+            return
+        state = self.state_dict()
+        if self.is_main:
+            self.run_folder.save_state(state)
+            network = self._network_of(state["average"] or state["network"])
+            self._write_model(self.run_folder.last, network, None)
+        self._saved = (self.step, self.best_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers and texts that `load_state_dict` continues from; gathered."""
+        scaler = self.accelerator.scaler
+        return {
+            "step": self.step,
+            "network": distributed.network_state(self.network, self.accelerator),
+            "average": self._averaged_state() if self.average else None,
+            "optimiser": distributed.optimiser_state(
+                self.network, self._inner_optimiser(), self.accelerator
+            ),
+            "scaler": scaler.state_dict() if scaler else None,
+            "adversary": self.adversary.state_dict() if self.adversary else None,
+            "baseline": self.baseline,
+            "best": self.best,
+            "best_step": self.best_step,
+            "validated_step": self._validated_step,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`; learning rates are those of this trainer's recipe."""
+        accelerator = self.accelerator
+        try:
+            if self.average:
+                first = state["average"] or state["network"]
+                distributed.load_network_state(self.network, first, accelerator)
+                self.average.reset()
+            distributed.load_network_state(self.network, state["network"], accelerator)
+            optimiser = self._inner_optimiser()
+            fresh = [dict(group) for group in optimiser.param_groups]
+            distributed.load_optimiser_state(
+                self.network, optimiser, state["optimiser"], accelerator
+            )
+        except (RuntimeError, ValueError, KeyError) as failure:
+            reason = str(failure).strip().splitlines()[-1].strip()
+            raise TrainingError(
+                f"the saved state does not fit this recipe ({reason}); resume with the network, "
+                "optimiser and frozen parts that the run was started with"
+            ) from None
+        for group, original in zip(optimiser.param_groups, fresh, strict=True):
+            group.update({k: v for k, v in original.items() if k != "params"})
+        if accelerator.scaler and state["scaler"]:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        if self.adversary and state["adversary"]:
+            self.adversary.load_state_dict(state["adversary"])
         self.step = state["step"]
+        self.baseline, self.best = state["baseline"], state["best"]
+        self.best_step = state["best_step"]
+        self._validated_step = state["validated_step"]
+
+    def resume(self) -> None:
+        """Continue from the run folder's state.
+
+        Raises:
+            RunError: there is none.
+            TrainingError: it does not fit the recipe.
+        """
+        assert self.run_folder is not None
+        self.load_state_dict(self.run_folder.load_state())
+        self._saved = (self.step, self.best_step)
+        if self.is_main:
+            self.run_folder.forget_metrics_after(self.step)
+
+    def _inner_optimiser(self) -> torch.optim.Optimizer:
+        return getattr(self.optimiser, "optimizer", self.optimiser)
+
+    # Reports
+
+    def _mean(self, value: Tensor) -> Tensor:
+        """Over all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return self.accelerator.reduce(value, "mean")
+
+    def _report(self, window: _Window) -> Report:
+        return Report(
+            step=self.step,
+            steps=self.plan.steps,
+            epoch=self.plan.epoch(self.step - 1) + 1,
+            epochs=self.plan.epochs,
+            losses=window.means(),
+            rate=self.rate * self.plan.factor(self.step - 1),
+            pictures_per_second=window.pictures_per_second(),
+            memory=memory_in_use(self.device),
+        )
+
+    def _vitals(self, report: Report) -> dict[str, float]:
+        return {
+            "epoch": report.epoch,
+            "rate": report.rate,
+            "pictures_per_second": report.pictures_per_second,
+            "memory": report.memory,
+        }
+
+    def _log(self, values: dict[str, float]) -> None:
+        """To metrics.jsonl and the trackers; all processes call it, one writes."""
+        if self.run_folder is None:
+            return
+        if self.is_main:
+            self.run_folder.append_metrics({"step": self.step, **values})
+        if self.accelerator.trackers:
+            self.accelerator.log(values, step=self.step)
+
+    def _show(self, previews: list[Any]) -> None:
+        if self.run_folder is None or not previews or not self.is_main:
+            return
+        write_previews(previews, self.run_folder.previews / f"step-{self.step:07d}.png")
+        for tracker in self.accelerator.trackers:
+            if hasattr(tracker, "log_images"):
+                images = {f"preview/{i}": one[None] for i, one in enumerate(previews)}
+                arguments = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images(images, step=self.step, **arguments)
 
 
-def freeze(network: BiRefNet, blocks: int) -> None:
-    """Keep the weights of the backbone's stem and first `blocks`, and of all its BatchNorms."""
-    backbone: Any = network.encoder.backbone
-    if blocks:
-        backbone.stem.requires_grad_(False)
-        for block in backbone.blocks[:blocks]:
-            block.requires_grad_(False)
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.requires_grad_(False)
+class _Window:
+    """Averages over the steps since the last report, and the time that they took."""
+
+    def __init__(self, mean_over_processes: Callable[[Tensor], Tensor]) -> None:
+        self._mean = mean_over_processes
+        self.clear()
+
+    def clear(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps = self._pictures = 0
+        self._seconds, self._since = 0.0, time.perf_counter()
+
+    def add(self, losses: dict[str, Tensor], pictures: int) -> None:
+        for name, value in losses.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._steps += 1
+        self._pictures += pictures
+
+    def pause(self) -> None:
+        """Stop the clock: validation and saving are no training."""
+        self._seconds += time.perf_counter() - self._since
+
+    def go_on(self) -> None:
+        self._since = time.perf_counter()
+
+    def means(self) -> dict[str, float]:
+        return {name: float(self._mean(total / self._steps)) for name, total in self._sums.items()}
+
+    def pictures_per_second(self) -> float:
+        seconds = self._seconds + time.perf_counter() - self._since
+        return self._pictures / max(seconds, 1e-9)
 
 
-def train_mode(network: BiRefNet) -> None:
-    """Training mode, but for the backbone, whose BatchNorms keep their ImageNet statistics."""
-    network.train()
-    network.encoder.backbone.eval()
+def memory_in_use(device: torch.device) -> int:
+    """Bytes at the peak on a GPU; what this process holds now, elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+
+    return int(psutil.Process().memory_info().rss)
 
 
-def parameter_groups(network: BiRefNet, schedule: Schedule) -> list[dict[str, Any]]:
-    """Groups for the optimiser: encoder, decoder, offsets; each with and without weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        rate = schedule.decoder_rate
-        if name.startswith("encoder."):
-            rate = schedule.encoder_rate
-        elif ".offset." in name or ".modulator." in name:
-            rate *= schedule.offset_factor
-        decay = schedule.weight_decay if parameter.ndim > 1 else 0.0
-        groups[rate, decay].append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]
+def _for_inference(network: BiRefNet, device: torch.device) -> nn.Module:
+    simplified: nn.Module = simplify(network).to(device)
+    return simplified.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """The value of a tensor that may be sharded."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -25,7 +25,7 @@ def publish(checkpoint: Path, directory: Path, *, preset_name: str, size: int, n
     """Write the averaged weights of `checkpoint`; returns the step they are from.
 
     Args:
-        checkpoint: written by `Trainer.save`.
+        checkpoint: state.pt of a run.
         directory: gets model.safetensors and config.json.
         preset_name: of the network.
         size: the model's default input [px].
@@ -49,14 +49,14 @@ def publish(checkpoint: Path, directory: Path, *, preset_name: str, size: int, n
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, publish, say what was written."""
     parser = argparse.ArgumentParser(prog="python -m birefnet.training.publish")
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", type=Path, help="folder of the run, or its state file")
     parser.add_argument("directory", type=Path, help="where the model goes")
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--size", type=int, default=320, help="default input [px]")
     parser.add_argument("--name", default="nano")
     options = parser.parse_args(arguments)
     step = publish(
-        options.run / "last.pt",
+        options.run if options.run.is_file() else options.run / "state.pt",
         options.directory,
         preset_name=options.preset,
         size=options.size,

@@ -15,7 +15,7 @@ from birefnet.errors import MissingExtraError
 from birefnet.imaging.encoding import write_atomic
 from birefnet.training import settings
 from birefnet.training.data.settings import DataSettings
-from birefnet.training.objective import LossSettings
+from birefnet.training.loss_settings import LossSettings
 from birefnet.training.settings import SettingsError
 
 Task = Literal["segmentation", "matting"]
@@ -141,7 +141,8 @@ class LoopSettings:
             them: less memory, about a third more time, the same gradients.
         batch_norm: of the decoder: `train`; `frozen` keeps statistics and weights; `synchronised`
             takes statistics over all processes (GPUs only).
-        frozen_encoder_norms: the backbone's BatchNorms keep their pretrained statistics.
+        frozen_encoder_norms: the backbone's BatchNorms keep their statistics and weights; `None`
+            does so where the backbone is pretrained.
         frozen_encoder: the backbone keeps its weights altogether.
         frozen_blocks: the backbone's stem and so many blocks keep their weights.
         clip: largest norm of the gradient; 0 does not clip.
@@ -159,7 +160,7 @@ class LoopSettings:
     channels_last: bool = True
     checkpoint_activations: bool = False
     batch_norm: BatchNormMode = "train"
-    frozen_encoder_norms: bool = True
+    frozen_encoder_norms: bool | None = None
     frozen_encoder: bool = False
     frozen_blocks: int = 0
     clip: float = 1.0

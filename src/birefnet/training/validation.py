@@ -1,10 +1,15 @@
-"""Watching a run: IoU per kind on pictures kept out of training."""
+"""Watching a run: metrics on pictures that are not trained on, and pictures to look at.
+
+The metrics themselves are handed in, so that training does not depend on the evaluation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -12,63 +17,171 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.encoding import write_atomic
 from birefnet.imaging.geometry import Preprocess
-from birefnet.training.mix import Mix, MixConfig
-from birefnet.training.store import PictureStore, pairs, read
+from birefnet.imaging.picture import to_uint8
+from birefnet.imaging.png import write_png
 
-Sample = tuple[NDArray[Any], NDArray[Any]]
+Levels = NDArray[np.uint8]
+Metrics = Callable[[Levels, Levels], Mapping[str, float]]
+"""Prediction and truth, both uint8 H x W → numbers by name."""
+
+PREVIEW_HEIGHT = 256  # px
 
 
-def intersection_over_union(matte: NDArray, truth: NDArray) -> float:
-    """IoU of two maps in [0, 1], both cut at 0.5; 1 where both are empty."""
-    p, t = matte > 0.5, truth > 0.5
-    union = np.logical_or(p, t).sum()
-    return float(np.logical_and(p, t).sum() / union) if union else 1.0
+class Pictures(Protocol):
+    """A set of pictures with truth: `Source` of `birefnet.training.data.sources` is one."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Levels:
+        """H x W x 4: RGB and truth."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One validated picture: its set, its number there, its metrics."""
+
+    set_name: str
+    index: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Scores a network on sets of pictures, at the pictures' own sizes.
+
+    Attributes:
+        sets: what is validated on, by name.
+        metrics: prediction, truth → numbers.
+        best_by: the number that decides which weights are best.
+        higher_is_better: its direction.
+        preprocess: how a picture becomes the network's input.
+        pictures: at most so many of each set, evenly spaced; 0 takes all.
+        previews: so many of the first set's pictures are kept to be looked at.
+    """
+
+    sets: Mapping[str, Pictures]
+    metrics: Metrics
+    best_by: str
+    higher_is_better: bool
+    preprocess: Preprocess
+    pictures: int = 0
+    previews: int = 0
+
+    def __post_init__(self) -> None:
+        for name, pictures in self.sets.items():
+            if len(pictures) == 0:
+                raise BiRefNetError(f"the validation set {name} holds no pictures")
+
+    def __len__(self) -> int:
+        return sum(len(indices) for _, indices in self._chosen())
+
+    def _chosen(self) -> Iterator[tuple[str, Sequence[int]]]:
+        for name, pictures in self.sets.items():
+            count = len(pictures)
+            wanted = min(count, self.pictures or count)
+            yield name, [i * count // wanted for i in range(wanted)]
+
+    def run(
+        self,
+        network: nn.Module,
+        device: torch.device,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[list[Scored], list[Levels]]:
+        """Score this process's share of the pictures.
+
+        Args:
+            network: in evaluation mode, on `device`.
+            rank, processes: every `processes`-th picture, beginning with the `rank`-th.
+            stop: asked before each picture; the rest is left out once it says yes.
+
+        Returns:
+            The scores, and previews (H x W x 3 each) of the first process.
+        """
+        scored: list[Scored] = []
+        previews: list[Levels] = []
+        everything = [(name, index) for name, indices in self._chosen() for index in indices]
+        for number, (name, index) in enumerate(everything):
+            if number % processes != rank:
+                continue
+            if stop():
+                break
+            pixels = self.sets[name].read(index)
+            rgb, truth = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
+            matte = to_uint8(predict_matte(network, rgb, self.preprocess, device))
+            scored.append(Scored(name, index, dict(self.metrics(matte, truth))))
+            if rank == 0 and len(previews) < self.previews:
+                previews.append(preview(rgb, truth, matte))
+        return scored, previews
+
+    def summary(self, scored: Sequence[Scored]) -> dict[str, float]:
+        """Means: `NAME` over all sets (each counts alike), and `SET/NAME` where there are several.
+
+        Pictures for which a metric is not defined (NaN) do not count in it.
+        """
+        by_set: dict[str, list[Scored]] = {name: [] for name in self.sets}
+        for one in sorted(scored, key=lambda one: (one.set_name, one.index)):
+            by_set[one.set_name].append(one)
+        means: dict[str, dict[str, float]] = {}
+        for name, members in by_set.items():
+            keys = list(members[0].values) if members else []
+            means[name] = {key: _mean([m.values[key] for m in members]) for key in keys}
+        keys = list(next(iter(means.values())))
+        result = {key: _mean([of_set[key] for of_set in means.values()]) for key in keys}
+        if len(means) > 1:
+            for name, of_set in means.items():
+                result |= {f"{name}/{key}": value for key, value in of_set.items()}
+        if self.best_by not in result:
+            raise BiRefNetError(
+                f"validation.best_by is {self.best_by!r}; the metrics are {', '.join(keys)}"
+            )
+        return result
+
+    def is_better(self, one: float, other: float) -> bool:
+        """Whether the score `one` is strictly better than `other`; NaN never is."""
+        if math.isnan(one):
+            return False
+        if math.isnan(other):
+            return True
+        return one > other if self.higher_is_better else one < other
 
 
 @torch.inference_mode()
-def score(network: nn.Module, samples: Iterable[Sample], preprocess: Preprocess) -> float:
-    """Mean IoU of `network` over pictures (H,W,3) and truths (H,W), at the pictures' own sizes."""
-    scores = []
-    for rgb, truth in samples:
-        geometry = preprocess.plan(*rgb.shape[:2])
-        batch = torch.from_numpy(geometry.apply(np.ascontiguousarray(rgb)))[None]
-        logits = network(batch.contiguous(memory_format=torch.channels_last))
-        matte = geometry.restore(logits.sigmoid()[0, 0].numpy())
-        scores.append(intersection_over_union(matte, truth / 255))
-    return float(np.mean(scores))
+def predict_matte(
+    network: nn.Module, rgb: Levels, preprocess: Preprocess, device: torch.device
+) -> NDArray[np.float32]:
+    """The matte, float32 H x W in [0, 1], of a picture uint8 H x W x 3."""
+    geometry = preprocess.plan(*rgb.shape[:2])
+    batch = torch.from_numpy(geometry.apply(rgb))[None].to(device)
+    logits = network(batch.contiguous(memory_format=torch.channels_last))
+    matte = logits.float().sigmoid()[0, 0].cpu().numpy()
+    return np.clip(geometry.restore(matte), 0, 1)
 
 
-def held_out_samples(
-    store: PictureStore, most: int = 50
-) -> Mapping[str, Callable[[], Iterator[Sample]]]:
-    """By kind: held-out photos, composites of held-out cut-outs, and empty scenes."""
-
-    def photos(kinds: tuple[str, ...]) -> Iterator[Sample]:
-        for kind in kinds:
-            for entry in store.select(kind, kept_out=True)[:most]:
-                pixels = store.pixels(entry)
-                yield pixels[..., :3], pixels[..., 3]
-
-    def mixed(config: MixConfig, seed: int) -> Iterator[Sample]:
-        mix = Mix(store, config, kept_out=True)
-        for index in range(min(most, 40)):
-            yield mix.sample(np.random.default_rng((seed, index)), 384)
-
-    renders = MixConfig(photo=0, composite=1, empty=0, cutouts={"renders": 1.0})
-    thin = MixConfig(photo=0, composite=1, empty=0, cutouts={"strands": 1.0})
-    empty = MixConfig(photo=0, composite=0, empty=1)
-    return {
-        "clothing": lambda: photos(("clothing",)),
-        "cats": lambda: photos(("cats",)),
-        "mixed": lambda: photos(("coco", "trashnet", "mandarin", "road")),
-        "renders": lambda: mixed(renders, 11),
-        "thin": lambda: mixed(thin, 12),
-        "empty": lambda: mixed(empty, 13),
-    }
+def preview(rgb: Levels, truth: Levels, matte: Levels) -> Levels:
+    """Picture, truth and matte beside each other, H x W x 3."""
+    height, width = rgb.shape[:2]
+    scale = PREVIEW_HEIGHT / height
+    size = (max(1, round(width * scale)), PREVIEW_HEIGHT)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    parts = [rgb, *(np.repeat(plane[..., None], 3, axis=2) for plane in (truth, matte))]
+    return np.hstack([cv2.resize(part, size, interpolation=how) for part in parts])
 
 
-def folder_samples(folder: Path) -> Iterator[Sample]:
-    """Pictures and truths of `folder/{im,gt}`."""
-    for image, truth in pairs(folder):
-        yield read(image, cv2.IMREAD_COLOR)[..., ::-1], read(truth, cv2.IMREAD_GRAYSCALE)
+def write_previews(previews: Sequence[Levels], path: Path) -> None:
+    """One picture of all previews, one below the other, as PNG."""
+    width = max(one.shape[1] for one in previews)
+    rows = [np.pad(one, ((0, 2), (0, width - one.shape[1]), (0, 0))) for one in previews]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, write_png(np.ascontiguousarray(np.vstack(rows))))
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

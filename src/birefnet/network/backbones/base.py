@@ -30,12 +30,17 @@ class Backbone(nn.Module):
     def run(self, block: nn.Module, x: Tensor, *args: object) -> Tensor:
         """`block(x, *args)`, checkpointed where that is asked for and of use."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-
-            def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-                return nullcontext(), frozen_running_statistics(block)
-
-            return checkpoint(block, x, *args, use_reentrant=False, context_fn=contexts)
+            return checkpointed(block, x, *args)
         return block(x, *args)
+
+
+def checkpointed(block: nn.Module, x: Tensor, *args: object) -> Tensor:
+    """`block(x, *args)` whose inner activations are computed again in the backward pass."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), frozen_running_statistics(block)
+
+    return checkpoint(block, x, *args, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager

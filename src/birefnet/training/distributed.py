@@ -1,0 +1,162 @@
+"""What the loop needs of accelerate: the device, several processes, and whole states of sharded
+networks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from birefnet.errors import DeviceError, MissingExtraError
+from birefnet.training.recipe import LoopSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(
+    settings: LoopSettings, device: str = "auto", *, folder: str | None = None
+) -> Accelerator:
+    """The one object that knows devices, processes, precision and trackers.
+
+    Started by `accelerate launch` or `torchrun`, it joins the other processes; the choices of
+    `accelerate config` hold where the recipe says `auto`.
+
+    Args:
+        settings: precision, trackers, determinism.
+        device: auto, cpu, cuda, cuda:1 or mps, for a single process.
+        folder: of the run, where trackers write.
+
+    Raises:
+        MissingExtraError: accelerate, or a tracker, is not installed.
+        DeviceError: no such device, or it lacks the precision.
+    """
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate.state import AcceleratorState
+    except ImportError:
+        raise MissingExtraError("training", "train") from None
+    from birefnet.engines.devices import resolve_device
+
+    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    place = resolve_device(device)
+    if is_alone:
+        # accelerate keeps the first choice of a process; here each run has its own.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if device != "auto":
+            os.environ["ACCELERATE_TORCH_DEVICE"] = str(place)
+    accelerator = Accelerator(
+        mixed_precision=_mixed_precision(settings, place),
+        cpu=place.type == "cpu",
+        log_with=_trackers(settings),
+        project_dir=folder,
+        # A loss that is switched off in some epochs leaves its head without a gradient there.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if accelerator.device.type == "cuda":
+        torch.backends.cudnn.benchmark = not settings.deterministic
+        if not settings.deterministic:
+            torch.set_float32_matmul_precision("high")
+    if settings.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return accelerator
+
+
+def _mixed_precision(settings: LoopSettings, device: torch.device) -> str | None:
+    if settings.precision != "auto":
+        if settings.precision == "fp16" and device.type == "cpu":
+            raise DeviceError(
+                "loop.precision is fp16, which CPUs do not train in; choose bf16, fp32 or auto"
+            )
+        return _MIXED[settings.precision]
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        return None  # as `accelerate launch` was told
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "no"
+
+
+def _trackers(settings: LoopSettings) -> list[str] | None:
+    from accelerate.tracking import get_available_trackers
+
+    available = {str(one) for one in get_available_trackers()}
+    for name in settings.trackers:
+        if name not in available:
+            raise MissingExtraError(f"the tracker {name} (loop.trackers)", "train")
+    return list(settings.trackers) or None
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether no process holds the whole network (FSDP)."""
+    return str(accelerator.distributed_type).endswith("FSDP")
+
+
+def plain_network(network: nn.Module) -> nn.Module:
+    """The network inside DistributedDataParallel."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def network_state(network: nn.Module, accelerator: Accelerator) -> dict[str, Tensor]:
+    """All weights and statistics, gathered, by their plain names; every process calls it."""
+    if not is_sharded(accelerator):
+        return plain_network(network).state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True)
+    return cast("dict[str, Tensor]", get_model_state_dict(network, options=options))
+
+
+def load_network_state(
+    network: nn.Module, state: Mapping[str, Tensor], accelerator: Accelerator
+) -> None:
+    """The inverse of `network_state`; every process passes the whole state."""
+    if not is_sharded(accelerator):
+        plain_network(network).load_state_dict(state)
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    set_model_state_dict(network, dict(state), options=StateDictOptions(full_state_dict=True))
+
+
+def optimiser_state(
+    network: nn.Module, optimiser: torch.optim.Optimizer, accelerator: Accelerator
+) -> dict[str, Any]:
+    """The optimiser's whole state; every process calls it."""
+    if not is_sharded(accelerator):
+        return optimiser.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+    return get_optimizer_state_dict(
+        network, optimiser, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
+
+
+def load_optimiser_state(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: dict[str, Any],
+    accelerator: Accelerator,
+) -> None:
+    """The inverse of `optimiser_state`; every process passes the whole state."""
+    if not is_sharded(accelerator):
+        optimiser.load_state_dict(state)
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
+
+    options = StateDictOptions(full_state_dict=True)
+    set_optimizer_state_dict(network, optimiser, state, options=options)
+
+
+def broadcast_statistics(state: Mapping[str, Tensor], accelerator: Accelerator) -> None:
+    """Give all processes the first one's BatchNorm statistics: each has seen other pictures."""
+    if accelerator.num_processes == 1:
+        return
+    from accelerate.utils import broadcast
+
+    for name, tensor in state.items():
+        if name.endswith((".running_mean", ".running_var", ".num_batches_tracked")):
+            tensor.copy_(broadcast(tensor.clone()))

@@ -1,0 +1,64 @@
+"""nano's own recipe: its stream follows the phases, a run resumes, its state can be published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from birefnet.network.backbones.efficientnet_lite import EfficientNetLite, to_package
+from birefnet.training import nano, publish
+from birefnet.training.nano_data import Phase, PhasedMix
+from birefnet.training.run_folder import RunError
+from birefnet.weights import load_checkpoint
+from discs import PLAIN, disc
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Photos of discs, backgrounds, and a file of encoder weights."""
+    root = tmp_path / "data"
+    for part in ("photos/cats/im", "photos/cats/gt", "backgrounds", "cutouts/renders"):
+        (root / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        pixels = disc(number)
+        cv2.imwrite(str(root / f"photos/cats/im/{number}.png"), pixels[..., 2::-1])
+        cv2.imwrite(str(root / f"photos/cats/gt/{number}.png"), pixels[..., 3])
+        cv2.imwrite(str(root / f"cutouts/renders/r{number}.png"), pixels[..., (2, 1, 0, 3)])
+        ground = rng.integers(0, 255, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(root / f"backgrounds/b{number}.png"), ground)
+    torch.manual_seed(0)
+    state = to_package(EfficientNetLite().state_dict())
+    torch.save(state, tmp_path / "encoder.pth")
+    return root
+
+
+def test_sizes_follow_the_phases(tmp_path: Path) -> None:
+    stream = PhasedMix(tmp_path, (Phase(2, 64), Phase(1, 96)), 1, PLAIN)
+    assert stream.steps == 3
+    assert [stream.size_at(step) for step in range(3)] == [(64, 64), (64, 64), (96, 96)]
+    with pytest.raises(IndexError):
+        stream.size_at(3)
+
+
+def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [
+        str(root), str(run), "--encoder", str(tmp_path / "encoder.pth"), "--preset", "tiny",
+        "--phases", "1x64", "1x96", "--size", "64", "--workers", "0", "--threads", "1",
+        "--validate-every", "2",
+    ]  # fmt: skip
+    nano.main(command)
+    with pytest.raises(RunError, match="continue it with --resume"):
+        nano.main(command)
+    nano.main([*command, "--resume"])
+    publish.main([str(run), str(tmp_path / "m"), "--preset", "tiny", "--size", "64"])
+    loaded = load_checkpoint(tmp_path / "m")
+    assert (loaded.name, loaded.preprocess.width) == ("nano", 64)
+    mean = load_checkpoint(run / "last").network.state_dict()
+    for name, tensor in loaded.network.state_dict().items():
+        torch.testing.assert_close(tensor, mean[name], rtol=1e-3, atol=1e-4)
