@@ -1,0 +1,46 @@
+"""Modulated deformable convolution, as OpenVINO's operation or as sampling and a product."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import openvino.opset15 as ops
+from openvino import Node
+
+from birefnet.engines.openvino_graph.emitter import (
+    Emitter,
+    Value,
+    array,
+    constant,
+    integers,
+    number,
+)
+
+if TYPE_CHECKING:
+    from birefnet.network.simplify import InferenceDeformableConv2d
+
+
+def deformable(emit: Emitter, module: InferenceDeformableConv2d, x: Value) -> Node:
+    """`DeformableConvolution-8`: its offsets are pairs (dy, dx), taps row by row, as ours are.
+
+    With `bilinear_interpolation_pad` the picture continues with zeros, between which and the first
+    row a sample mixes.
+    """
+    padding = 2 * [module.weight.shape[-1] // 2]
+    sampling = ops.variadic_split(
+        emit(module.sampling, x), integers(1), integers(2 * module.taps, module.taps)
+    )
+    mask = ops.multiply(ops.sigmoid(sampling.output(1)), number(2.0))
+    y = ops.deformable_convolution(
+        x,
+        sampling.output(0),
+        constant(module.weight),
+        [1, 1],
+        padding,
+        padding,
+        [1, 1],
+        mask=mask,
+        bilinear_interpolation_pad=True,
+    )
+    assert module.bias is not None
+    return ops.add(y, constant(array(module.bias).reshape(1, -1, 1, 1)))

@@ -1,0 +1,103 @@
+"""Turns modules into nodes: one function per class of module, looked up by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import openvino.opset15 as ops
+from numpy.typing import NDArray
+from openvino import Node, Output
+from torch import Tensor, nn
+
+from birefnet.errors import BiRefNetError
+
+Value: TypeAlias = "Node | Output"
+"""What an operation takes: a node with one output, or an output of one."""
+
+_EMIT: dict[type[nn.Module], Callable[..., Any]] = {}
+
+
+def emits(*kinds: type[nn.Module]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function `(emitter, module, *inputs) -> node` for classes of modules."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for kind in kinds:
+            _EMIT[kind] = function
+        return function
+
+    return register
+
+
+class Emitter:
+    """Emits the modules of one network.
+
+    Args:
+        network: the root; nodes are named by the paths of their modules in it.
+        sampled: write deformable convolutions as sampling and a matrix product, which integers can
+            compute, rather than as OpenVINO's operation for them.
+    """
+
+    def __init__(self, network: nn.Module, *, sampled: bool = False) -> None:
+        self.sampled = sampled
+        self._names = {id(module): name for name, module in network.named_modules()}
+
+    def __call__(self, module: nn.Module, *inputs: Any) -> Any:
+        """The nodes that compute `module` of `inputs`.
+
+        Raises:
+            BiRefNetError: no function knows the class.
+        """
+        function = _EMIT.get(type(module))
+        if function is None:
+            raise BiRefNetError(
+                f"OpenVINO's graph knows no {type(module).__name__} "
+                f"({self.name(module) or 'the network'}); run this network with engine torch"
+            )
+        return function(self, module, *inputs)
+
+    def name(self, module: nn.Module) -> str:
+        """Path of `module` in the network."""
+        return self._names.get(id(module), type(module).__name__)
+
+
+def array(tensor: Tensor) -> NDArray[Any]:
+    """The values of a tensor, without a copy where it is contiguous."""
+    values: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    return values
+
+
+def constant(values: Tensor | NDArray[Any]) -> Node:
+    """A constant that shares its memory with `values`."""
+    if isinstance(values, Tensor):
+        values = array(values)
+    return ops.constant(np.ascontiguousarray(values), shared_memory=True)
+
+
+def integers(*values: int) -> Node:
+    """A vector of int64, as shapes, axes and pads want it."""
+    return ops.constant(np.array(values, np.int64))
+
+
+def number(value: float) -> Node:
+    """A float32 scalar."""
+    return ops.constant(np.array(value, np.float32))
+
+
+def lengths(x: Value, *axes: int) -> list[Node]:
+    """Sizes of `x` along `axes`, each a vector of one int64."""
+    shape = ops.shape_of(x, "i64")
+    return [ops.gather(shape, integers(axis), integers(0)) for axis in axes]
+
+
+def reshape(x: Value, *sizes: int | Node) -> Node:
+    """`x` in another shape; sizes are numbers (one may be -1) or vectors of one int64."""
+    parts = [integers(size) if isinstance(size, int) else size for size in sizes]
+    if all(isinstance(size, int) for size in sizes):
+        return ops.reshape(x, integers(*sizes), False)
+    return ops.reshape(x, ops.concat(parts, 0), False)
+
+
+def transpose(x: Value, *order: int) -> Node:
+    return ops.transpose(x, integers(*order))
