@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "predictor": {"errors", "imaging", "network", "weights", "engines", "matte", "profiling"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
+    "video": {"errors", "imaging", "matte", "predictor", "api"},
 }
 EDGES = {"cli", "serving", "video", "export", "integrations", "compat", "training", "evaluation"}
 HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba")

@@ -1,0 +1,345 @@
+"""`birefnet video`: what can be asked for; `birefnet.video` does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from birefnet.cli.common import (
+    INTERRUPTED,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    ResolutionText,
+    fail,
+    parse_resolution,
+    say,
+)
+
+if TYPE_CHECKING:
+    from birefnet.video import Progress, VideoResult
+    from birefnet.video.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command(no_args_is_help=True)(video)
+
+
+def video(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A video or URL that FFmpeg reads, an animated GIF, WebP or PNG, a folder or "
+            "quoted pattern of pictures, or the number of a camera, such as 0.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help=".mp4, .webm, .mov, .gif, .webp, .apng; or for PNG pictures a folder ending in /, "
+            "or a pattern such as frames/%05d.png.",
+            show_default="NAME.cutout.webm beside the input",
+        ),
+    ] = None,
+    model: Model = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--type",
+            "-t",
+            metavar="TYPE",
+            help="cutout, mask, foreground, colour, green, white, blur or overlay.",
+        ),
+    ] = "cutout",
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "--background",
+            "-b",
+            metavar="COLOUR|FILE",
+            help="Behind the subject: white, '#rrggbb', 'r,g,b', a picture or a video.",
+        ),
+    ] = None,
+    mask_output: Annotated[
+        str | None, typer.Option(metavar="OUT", help="Write the mattes as a second video, too.")
+    ] = None,
+    quality: Annotated[
+        str, typer.Option(metavar="QUALITY", help="low, medium, high or maximum.")
+    ] = "high",
+    crf: Annotated[
+        int | None,
+        typer.Option(
+            help="Rate factor instead: 0 (best) to 51 for .mp4, to 63 for .webm.",
+            show_default="by the quality",
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="PRESET", help="Coding: fast, balanced or small.")
+    ] = "balanced",
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME|FRAME", help="Begin at 12.5, 1:02.5 (minutes) or 250f (frame)."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME|FRAME", help="Stop before this time or frame.")
+    ] = None,
+    stride: Annotated[
+        int, typer.Option(min=1, help="Use every so manyth frame, shown for longer.")
+    ] = 1,
+    stabilise: Annotated[
+        bool,
+        typer.Option("--stabilise", help="Against flicker: weigh each matte with its neighbours."),
+    ] = False,
+    audio: Annotated[bool, typer.Option(help="Take the sound along.")] = True,
+    resolution: ResolutionText = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            help="Frames that run together.",
+            show_default="4 on CUDA, else 1",
+        ),
+    ] = None,
+    refine: Annotated[
+        bool, typer.Option(help="Take the old background's colour out of the edges.")
+    ] = True,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1, help="Make each pixel all or nothing: all where alpha reaches this."
+        ),
+    ] = None,
+    mask_blur: Annotated[float, typer.Option(min=0, help="Soften the edge [px].")] = 0,
+    mask_offset: Annotated[
+        float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
+    ] = 0,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FPS",
+            help="Of a folder or pattern of pictures, such as 30 or 30000/1001.",
+            show_default="25",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--restart",
+            help="Go on where an earlier run stopped, or throw its parts away.",
+            show_default="ask for one of them if there are parts",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite/--skip-existing", help="What to do where the output is there already."
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Remove the background of a video.
+
+    The sound, the frame rate and each frame's time are kept. Exit status 0; 1 if something failed
+    (what was done before is kept); 2 if the command makes no sense; 130 if interrupted.
+    """
+    from fractions import Fraction
+
+    from birefnet.errors import BiRefNetError
+    from birefnet.video.clip import Clip
+    from birefnet.video.errors import UnfinishedRunError
+    from birefnet.video.settings import Settings, plan_targets
+
+    try:
+        target = output or _beside(source, kind, background)
+        _check_source(source)
+        settings = Settings(
+            kind=kind,
+            background=background,
+            quality=quality,
+            preset=preset,
+            crf=crf,
+            clip=Clip.of(start, end, stride),
+            resolution=parse_resolution(resolution),
+            batch_size=batch_size,
+            refine=refine,
+            stabilise=stabilise,
+            threshold=threshold,
+            mask_blur=mask_blur,
+            mask_offset=mask_offset,
+            audio=audio,
+            rate=Fraction(rate) if rate else None,
+        )
+        plan_targets(source, target, mask_output, settings)
+    except (BiRefNetError, ZeroDivisionError) as error:
+        raise typer.BadParameter(str(error)) from error
+    except ValueError:
+        raise typer.BadParameter(f"--rate is {rate!r}; give 25 or 30000/1001, say") from None
+    if not overwrite and Path(target).is_file():
+        say(f"{target} is there already; skipped")
+        return
+    try:
+        status = _run(
+            source, target, mask_output, settings, (model, device, dtype), resume, as_json
+        )
+    except UnfinishedRunError as error:
+        raise typer.BadParameter(f"{error} (--resume or --restart)") from error
+    sys.exit(status)
+
+
+def _run(
+    source: str,
+    target: str,
+    mask_output: str | None,
+    settings: Settings,
+    model: tuple[str | None, str, str],
+    resume: bool | None,
+    as_json: bool,
+) -> int:
+    """Do it, report, and return the exit status."""
+    from birefnet.api import load
+    from birefnet.cli.common import is_debugging
+    from birefnet.errors import BiRefNetError
+    from birefnet.video.errors import UnfinishedRunError, VideoCancelled
+    from birefnet.video.process import run
+
+    name, device, dtype = model
+    try:
+        predictor = load(name, device=device, dtype=dtype)
+        with _stopped_by_ctrl_c() as cancel, _progress() as update:
+            result = run(
+                source,
+                target,
+                predictor,
+                settings,
+                mask_output=mask_output,
+                resume=resume,
+                progress=update,
+                cancel=cancel,
+            )
+    except UnfinishedRunError:
+        raise
+    except BiRefNetError as error:
+        if is_debugging():
+            raise
+        if as_json:
+            print(json.dumps({"input": source, "outputs": [], "error": str(error)}, indent=2))
+        fail(str(error))
+        return INTERRUPTED if isinstance(error, VideoCancelled) else 1
+    if as_json:
+        print(json.dumps(_facts(source, result), indent=2))
+    _summarise(result)
+    return 0
+
+
+def _facts(source: str, result: VideoResult) -> dict[str, Any]:
+    return {
+        "input": source,
+        "outputs": [str(path) for path in result.outputs],
+        "frames": result.frames,
+        "duration": round(result.duration, 6),
+        "width": result.width,
+        "height": result.height,
+        "seconds": round(result.seconds, 3),
+        "resumed": result.resumed,
+        "notes": result.notes,
+        "error": None,
+    }
+
+
+def _summarise(result: VideoResult) -> None:
+    for note in result.notes:
+        say(note)
+    new = result.frames - result.resumed
+    before = f", {result.resumed} of them before" if result.resumed else ""
+    say(
+        f"{', '.join(map(str, result.outputs))}: {result.frames} frames{before}, "
+        f"{result.duration:.2f} s, done in {result.seconds:.1f} s "
+        f"({new / max(result.seconds, 1e-9):.1f} frames a second)"
+    )
+
+
+def _beside(source: str, kind: str, background: str | None) -> str:
+    """`NAME.KIND.webm` beside the input; mp4 where there is no transparency."""
+    from birefnet.video.errors import VideoError
+
+    path = Path(source)
+    if not path.exists():
+        raise VideoError(f"where should the result of {source!r} go? Give -o OUT")
+    is_see_through = kind == "cutout" and background is None
+    return str(path.with_name(f"{path.stem}.{kind}{'.webm' if is_see_through else '.mp4'}"))
+
+
+def _check_source(source: str) -> None:
+    """Refuse what is not there, before a network is loaded."""
+    import glob
+
+    from birefnet.video.errors import VideoError
+    from birefnet.video.source import camera_input
+
+    if "://" in source or os.path.exists(source) or camera_input(source) or glob.has_magic(source):
+        return
+    raise VideoError(f"there is no file or folder {source!r}; check the path")
+
+
+@contextmanager
+def _stopped_by_ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets: frames under way are kept; a second one kills."""
+    cancel = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield cancel
+        return
+
+    def stop(*_: object) -> None:
+        cancel.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar on standard error, where that is a terminal: frames, frames a second, time left."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from birefnet.cli.terminal import console
+
+    columns = (
+        TextColumn("frames"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} a second, left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate=0.0)
+
+        def update(progress: Progress) -> None:
+            bar.update(task, completed=progress.frames, total=progress.total, rate=progress.rate)
+
+        yield update

@@ -1,0 +1,153 @@
+"""Which frames of a video are wanted: from a time or frame to another, every so many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from birefnet.video.errors import VideoError
+
+if TYPE_CHECKING:
+    from birefnet.video.source import RawFrame, VideoSource
+
+_FRAME = re.compile(r"(\d+)f")
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)s?")
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a video: `seconds` from its beginning, or the `frame` counted from 0."""
+
+    seconds: Fraction | None = None
+    frame: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.frame}f" if self.seconds is None else f"{float(self.seconds):g} s"
+
+    @classmethod
+    def parse(cls, text: str | float | Position) -> Position:
+        """Read `12.5`, `1:02.5` or `1:00:02` (hours, minutes, seconds), or `250f` (a frame).
+
+        >>> Position.parse("1:02.5").seconds, Position.parse("250f").frame
+        (Fraction(125, 2), 250)
+        """
+        if isinstance(text, Position):
+            return text
+        if not isinstance(text, str):
+            text = f"{text:f}"
+        if match := _FRAME.fullmatch(text.strip()):
+            return cls(frame=int(match[1]))
+        if match := _CLOCK.fullmatch(text.strip()):
+            hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+            return cls(seconds=3600 * hours + 60 * minutes + seconds)
+        raise VideoError(
+            f"{text!r} is no place in a video; give seconds (12.5), minutes and seconds (1:02.5), "
+            "or a frame (250f)"
+        )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """From `start` (included) to `end` (excluded), every `stride`-th frame."""
+
+    start: Position | None = None
+    end: Position | None = None
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise VideoError(f"stride is {self.stride}; give 1 (every frame) or more")
+        for unit in ("seconds", "frame"):
+            first, last = getattr(self.start, unit, None), getattr(self.end, unit, None)
+            if last is not None and last <= (first or 0):
+                raise VideoError("the end does not lie after the start; nothing would be left")
+
+    @classmethod
+    def of(
+        cls,
+        start: str | float | Position | None = None,
+        end: str | float | Position | None = None,
+        stride: int = 1,
+    ) -> Clip:
+        return cls(
+            None if start is None else Position.parse(start),
+            None if end is None else Position.parse(end),
+            stride,
+        )
+
+    @property
+    def counts_frames(self) -> bool:
+        """Whether frames must be counted from the very beginning, so that nothing can be sought."""
+        return any(place and place.frame is not None for place in (self.start, self.end))
+
+    def expected(self, frames: int | None, rate: Fraction | None) -> int | None:
+        """About how many frames there will be, of a video of so many at this rate."""
+
+        def number(place: Position | None, otherwise: int | None) -> int | None:
+            if place is None:
+                return otherwise
+            if place.frame is not None:
+                return place.frame
+            assert place.seconds is not None
+            return None if rate is None else -int(-place.seconds * rate // 1)
+
+        first, last = number(self.start, 0), number(self.end, frames)
+        if last is None or first is None:
+            return None
+        last = last if frames is None else min(last, frames)
+        return max(0, -(-(last - first) // self.stride))
+
+
+def pick(source: VideoSource, clip: Clip, after: int | None = None) -> Iterator[RawFrame]:
+    """The wanted frames, not converted yet, each lasting until the next.
+
+    Args:
+        source: the video.
+        clip: what is wanted of it.
+        after: go on behind the wanted frame with this time stamp.
+    """
+    waiting: RawFrame | None = None
+    for frame in _wanted(source, clip, after):
+        if waiting is not None:
+            waiting.duration = frame.pts - waiting.pts
+            yield waiting
+        waiting = frame
+    if waiting is not None:
+        # The last frame was not followed by a wanted one: with a stride it stands for more.
+        waiting.duration = max(1, waiting.duration) * clip.stride
+        yield waiting
+
+
+def _wanted(source: VideoSource, clip: Clip, after: int | None) -> Iterator[RawFrame]:
+    start = _ticks(source, clip.start)
+    end = _ticks(source, clip.end)
+    target = start if after is None else after
+    phase = 0
+    for number, frame in enumerate(source.raw(None if clip.counts_frames else target)):
+        if clip.start and clip.start.frame is not None and number < clip.start.frame:
+            continue
+        if start is not None and frame.pts < start:
+            continue
+        if clip.end and clip.end.frame is not None and number >= clip.end.frame:
+            return
+        if end is not None and frame.pts >= end:
+            return
+        if after is not None and frame.pts < after:
+            continue
+        if after is not None and frame.pts == after:
+            phase = 1
+            continue
+        if phase % clip.stride == 0:
+            yield frame
+        phase += 1
+
+
+def _ticks(source: VideoSource, place: Position | None) -> int | None:
+    """The first time stamp at or behind a time."""
+    if place is None or place.seconds is None:
+        return None
+    info = source.info
+    return info.zero - int(-place.seconds / info.time_base // 1)

@@ -1,0 +1,178 @@
+"""Finished segments into one file: packets are copied, their time stamps made absolute again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from heapq import merge
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from birefnet.imaging.encoding import encode_animation, write_atomic
+from birefnet.imaging.io import decode
+from birefnet.video.audio import Sound
+from birefnet.video.encode import frame_path, muxer_options
+from birefnet.video.errors import VideoError, load_av, writing_failed
+from birefnet.video.formats import Format
+from birefnet.video.segments import Segment
+
+_WEBP_QUALITY: dict[str, dict[str, Any]] = {
+    "low": {"quality": 50},
+    "medium": {"quality": 75},
+    "high": {"quality": 90},
+    "maximum": {"lossless": True},
+}
+_SHORTEST_MS = {"gif": 20}  # browsers show shorter frames of a GIF for 100 ms
+
+
+def join_movie(
+    parts: list[Path],
+    segments: list[Segment],
+    target: Path,
+    temporary: Path,
+    format: Format,
+    time_base: Fraction,
+    stamps: list[int],
+    *,
+    reorder: int,
+    sound: Sound | None,
+    has_alpha: bool,
+) -> list[str]:
+    """Write `target` from its parts and the sound; returns notes on the sound.
+
+    Args:
+        parts: files of the segments, in order.
+        segments: their records.
+        target: the result.
+        temporary: written first, on the same file system, and renamed.
+        format: of all of them.
+        time_base: of the time stamps that are written.
+        stamps: of all frames, and the end.
+        reorder: the largest of the segments.
+        sound: to be taken along.
+        has_alpha: whether the frames are transparent.
+    """
+    av = load_av()
+    try:
+        options = muxer_options(format, time_base)
+        with av.open(str(temporary), "w", format=format.name, options=options) as container:
+            stream = None
+            notes: list[str] = []
+            video = _video_packets(parts, segments, stamps, reorder)
+            first = next(video)
+            stream = container.add_stream_from_template(first.stream)
+            if has_alpha and format.name == "webm":
+                stream.pix_fmt = "yuva420p"  # FFmpeg's own decoder takes it for opaque
+            stream.time_base = time_base
+            if sound is not None:
+                notes = sound.add_streams(container)
+            heard = sound.packets() if sound is not None else iter(())
+            for packet in merge(chain([first], video), heard, key=_time):
+                if packet.stream.type == "video":
+                    packet.stream = stream
+                container.mux(packet)
+        _settle(temporary, target)
+    except (av.FFmpegError, OSError) as error:
+        raise writing_failed(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return notes
+
+
+def join_animation(
+    frames: Path, target: Path, format: Format, quality: str, stamps: list[int]
+) -> list[str]:
+    """Write an animated picture from numbered PNGs; returns notes on frames left out.
+
+    Durations are differences of rounded times, so that nothing adds up.
+    """
+    ticks = format.ticks
+    assert ticks is not None
+    milliseconds = int(1000 * ticks)
+    shortest = _SHORTEST_MS.get(format.name, 1)
+    chosen: list[int] = []
+    for number, time in enumerate(stamps[:-1]):
+        if not chosen or (time - stamps[chosen[-1]]) * milliseconds >= shortest:
+            chosen.append(number)
+
+    def pictures() -> Iterator[tuple[Any, Any, int]]:
+        for place, number in enumerate(chosen):
+            until = stamps[chosen[place + 1]] if place + 1 < len(chosen) else stamps[-1]
+            picture = decode(frame_path(frames, number + 1))
+            yield picture.pixels, picture.alpha, (until - stamps[number]) * milliseconds
+
+    options = _WEBP_QUALITY[quality] if format.name == "webp" else {}
+    data = encode_animation(pictures(), format=format.name, **options)
+    try:
+        write_atomic(target, data)
+    except OSError as error:
+        raise writing_failed(error, target) from error
+    left_out = len(stamps) - 1 - len(chosen)
+    if not left_out:
+        return []
+    return [
+        f"{left_out} frames were left out: {format.name} shows at most {1000 // shortest} a second"
+    ]
+
+
+def _video_packets(
+    parts: list[Path], segments: list[Segment], shown: list[int], reorder: int
+) -> Iterator[Any]:
+    """Packets of all segments in order of coding, with absolute time stamps.
+
+    A frame is decoded before it is shown, by at most `reorder` frames: packet i gets the time at
+    which frame i - `reorder` is shown as its decoding time, which rises over the seams.
+    """
+    av = load_av()
+    step = shown[1] - shown[0]
+    begin = place = 0
+    for part, segment in zip(parts, segments, strict=True):
+        with av.open(str(part), "r") as container:
+            stream = container.streams.video[0]
+            places = {
+                shown[begin + number] - shown[begin]: begin + number
+                for number in range(len(segment.pts))
+            }
+            for packet in container.demux(stream):
+                if packet.dts is None:
+                    continue
+                shows = places.get(packet.pts) if reorder else place
+                if shows is None or shows + 1 >= len(shown):
+                    raise VideoError(f"{part} does not hold what its record says; restart")
+                packet.pts = shown[shows]
+                packet.duration = shown[shows + 1] - shown[shows]
+                decoded = place - reorder
+                packet.dts = shown[decoded] if decoded >= 0 else shown[0] + decoded * step
+                place += 1
+                if place == len(shown) - 1:
+                    # MP4 takes the length from decoding times: the last must reach to the end.
+                    packet.dts, packet.duration = packet.pts, shown[-1] - packet.pts
+                yield packet
+        begin += len(segment.pts)
+
+
+def _time(packet: Any) -> Fraction:
+    return packet.dts * packet.time_base
+
+
+def _settle(temporary: Path, target: Path) -> None:
+    """Onto the disk, then into place."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+
+
+def write_times(output: Path, stamps: list[int], time_base: Fraction) -> None:
+    """`timestamps.txt` beside numbered pictures: the times of the frames and of the end [ms].
+
+    The format is mkvmerge's "timestamp format v2", which most tools take.
+    """
+    lines = [f"{float(1000 * stamp * time_base):.6f}" for stamp in stamps]
+    text = "\n".join(["# timestamp format v2", *lines, ""])
+    path = frame_path(output, 1).with_name("timestamps.txt")
+    try:
+        write_atomic(path, text.encode())
+    except OSError as error:
+        raise writing_failed(error, path) from error

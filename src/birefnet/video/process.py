@@ -1,0 +1,427 @@
+"""From a video to a video: decode, run the network, render and encode, all at the same time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from numpy.typing import NDArray
+
+import birefnet
+from birefnet.video import join
+from birefnet.video.audio import Sound
+from birefnet.video.background import MovieBackground
+from birefnet.video.encode import FrameWriter, Look, MovieWriter, PictureWriter, written_time_base
+from birefnet.video.errors import VideoCancelled, VideoError, load_av
+from birefnet.video.frames import Frame, decoded, matted
+from birefnet.video.segments import Segment, Workplace
+from birefnet.video.settings import Settings, Target, plan_targets
+from birefnet.video.source import VideoSource, open_source
+from birefnet.video.stabilise import RADIUS
+
+if TYPE_CHECKING:
+    from birefnet.matte import Kind, Matte
+    from birefnet.predictor import Predictor
+
+SEGMENT_FRAMES = 240  # a crash costs that many at most,
+SEGMENT_SECONDS = 60  # or what was done in this time
+_RENDERERS = 2  # threads that refine and compose
+_WAITING = 6  # frames between the network and the encoder, at most
+_GUESSED_RATE = Fraction(25)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is.
+
+    Attributes:
+        frames: done, those of an earlier run included.
+        total: about how many there will be; None if unknown.
+        seconds: since the start.
+        resumed: frames of an earlier run.
+    """
+
+    frames: int
+    total: int | None
+    seconds: float
+    resumed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Frames per second so far."""
+        return (self.frames - self.resumed) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.total is None or self.rate == 0:
+            return None
+        return max(0, self.total - self.frames) / self.rate
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What was written.
+
+    Attributes:
+        outputs: the files (or folders of pictures).
+        frames: in the result.
+        duration: of the result [s].
+        width, height: of a frame of the source [px].
+        seconds: of work.
+        resumed: frames that an earlier run had finished.
+        notes: what the user may want to know, a sentence each.
+    """
+
+    outputs: list[Path]
+    frames: int
+    duration: float
+    width: int
+    height: int
+    seconds: float
+    resumed: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+Report = Callable[[Progress], object]
+
+
+def run(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    predictor: Predictor,
+    settings: Settings,
+    *,
+    mask_output: str | os.PathLike[str] | None = None,
+    resume: bool | None = None,
+    progress: Report | None = None,
+    cancel: threading.Event | None = None,
+) -> VideoResult:
+    """As `birefnet.video.process_video`, with the settings in one."""
+    start = time.perf_counter()
+    targets = plan_targets(source, output, mask_output, settings)
+    deep = any(target.bits == 16 for target in targets)
+    with closing(open_source(source, rate=settings.rate, deep=deep)) as video:
+        workplace = Workplace(
+            targets[0].path,
+            _job(source, targets, predictor, settings),
+            resume=False if video.info.is_live else resume,
+        )
+        try:
+            resumed = workplace.frames
+            work = _Work(video, targets, settings, workplace)
+            broken = work.do_frames(predictor, progress, cancel or threading.Event(), start)
+            notes = work.join(source)
+        except BaseException:
+            workplace.release()
+            raise
+        finished, info = workplace.finished, video.info
+        workplace.remove()
+        if broken is not None:
+            raise VideoError(
+                f"{broken}; the {workplace.frames} frames before that are in {targets[0].path}"
+            )
+        if video.damage:
+            notes.append(f"{info.name}: {video.damage}")
+        return VideoResult(
+            outputs=[target.path for target in targets],
+            frames=workplace.frames,
+            duration=float((finished[-1].end - finished[0].pts[0]) * info.time_base),
+            width=info.width,
+            height=info.height,
+            seconds=time.perf_counter() - start,
+            resumed=resumed,
+            notes=notes,
+        )
+
+
+class _Work:
+    """One video under way: the frames in segments, then the segments in one file."""
+
+    def __init__(
+        self,
+        video: VideoSource,
+        targets: list[Target],
+        settings: Settings,
+        workplace: Workplace,
+    ) -> None:
+        self.video, self.targets, self.settings = video, targets, settings
+        self.workplace = workplace
+        self.looks = [self._look(target) for target in targets]
+
+    def do_frames(
+        self, predictor: Predictor, progress: Report | None, cancel: threading.Event, start: float
+    ) -> VideoError | None:
+        """All frames that are not finished yet; gives the error with which the source broke off.
+
+        Raises:
+            VideoCancelled: `cancel` was set; the segment at hand is finished, too.
+            VideoError: nothing to do, or a result cannot be written.
+        """
+        broken: list[VideoError] = []
+        settings, info = self.settings, self.video.info
+        done = [pts for segment in self.workplace.finished for pts in segment.pts]
+        # A steady matte depends on its neighbours: those before the first new one come again.
+        lead = RADIUS if settings.stabilise else 0
+        after = done[-1 - lead] if len(done) > lead else None
+
+        def frames() -> Iterator[Frame]:
+            with closing(decoded(self.video, settings.clip, after)) as found:
+                try:
+                    for frame in found:
+                        if info.is_live and cancel.is_set():
+                            return
+                        yield frame
+                except VideoError as error:
+                    broken.append(error)
+
+        pairs = matted(
+            frames(),
+            predictor,
+            resolution=settings.resolution,
+            batch_size=settings.batch_size,
+            steady=settings.stabilise,
+        )
+        total = settings.clip.expected(info.frames, info.rate)
+        written = _Line(_Segments(self))
+        with written:
+            for number, (frame, matte) in enumerate(pairs, -min(lead, len(done))):
+                if cancel.is_set() and not info.is_live:
+                    written.finish()
+                    raise VideoCancelled(
+                        f"stopped after {self.workplace.frames} frames, which are kept in "
+                        f"{self.workplace.folder}; resume to go on"
+                    )
+                if number < 0:
+                    continue
+                written.put(frame, matte)
+                if progress is not None:
+                    frames_done = len(done) + number + 1
+                    seconds = time.perf_counter() - start
+                    progress(Progress(frames_done, total, seconds, len(done)))
+            written.finish()
+        if not self.workplace.finished:
+            raise (
+                broken[0]
+                if broken
+                else VideoError(f"{info.name} has no frames between start and end; check both")
+            )
+        return broken[0] if broken else None
+
+    def join(self, source: str | os.PathLike[str]) -> list[str]:
+        """All segments into the results; returns notes."""
+        notes: list[str] = []
+        segments, info = self.workplace.finished, self.video.info
+        pts = [value for segment in segments for value in segment.pts]
+        origin = info.zero if self.settings.clip.start is None else pts[0]
+        for number, (target, look) in enumerate(zip(self.targets, self.looks, strict=True)):
+            stamps = list(look.stamps([*pts, segments[-1].end], origin))
+            try:
+                target.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise VideoError(f"cannot make {target.path.parent}: {error.strerror}") from error
+            if target.codec is None:
+                if target.format.name != "png":
+                    frames = self.workplace.path(0, number, "") / "frames"
+                    notes += join.join_animation(
+                        frames, target.path, target.format, self.settings.quality, stamps
+                    )
+                else:
+                    join.write_times(target.path, stamps, look.time_base)
+                continue
+            with ExitStack() as stack:
+                sound = None
+                if number == 0 and self.settings.audio and _has_sound(self.video):
+                    sound = stack.enter_context(closing(self._sound(source, target, origin)))
+                notes += join.join_movie(
+                    [
+                        self.workplace.path(segment.number, number, target.suffix)
+                        for segment in segments
+                    ],
+                    segments,
+                    target.path,
+                    self.workplace.folder / f"joined{target.suffix}",
+                    target.format,
+                    look.time_base,
+                    stamps,
+                    reorder=max(segment.reorder[number] for segment in segments),
+                    sound=sound,
+                    has_alpha=target.has_alpha,
+                )
+        return notes + self._remarks()
+
+    def _sound(self, source: str | os.PathLike[str], target: Target, origin: int) -> Sound:
+        clip, info = self.settings.clip, self.video.info
+        begin = origin * info.time_base
+        end = self.workplace.finished[-1].end * info.time_base
+        return Sound(
+            os.fspath(source),
+            target.format,
+            begin=begin,
+            start=begin if clip.start is not None else None,
+            end=end if clip.end is not None else None,
+        )
+
+    def _remarks(self) -> list[str]:
+        info, notes = self.video.info, []
+        is_odd = info.width % 2 or info.height % 2
+        if is_odd and any(target.codec and target.codec.even for target in self.targets):
+            even = f"{info.width + info.width % 2} x {info.height + info.height % 2}"
+            notes.append(
+                f"H.264 needs even sides: {info.width} x {info.height} became {even} by repeating "
+                "the last row or column"
+            )
+        if self.settings.audio and _has_sound(self.video) and self.targets[0].codec is None:
+            notes.append(f"{self.targets[0].format.name} holds no sound; it is left out")
+        return notes
+
+    def _look(self, target: Target) -> Look:
+        info = self.video.info
+        colour = info.colour
+        if target.codec is not None and not target.codec.full_range:
+            colour = colour.limited()
+        return Look(
+            time_base=written_time_base(target.format, info.time_base),
+            source_time_base=info.time_base,
+            rate=(info.rate or _GUESSED_RATE) / self.settings.clip.stride,
+            colour=colour,
+            pixel_aspect=info.pixel_aspect,
+        )
+
+
+class _Segments:
+    """Writes frames into segment after segment."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+        self._writers: list[FrameWriter] = []
+        self._pts: list[int] = []
+        self._end = 0
+        self._since = 0.0
+
+    def write(self, frame: Frame, rendered: list[NDArray[Any]]) -> None:
+        if not self._writers:
+            self._writers = [
+                self._writer(number, target) for number, target in enumerate(self._work.targets)
+            ]
+            self._since = time.monotonic()
+        for writer, pixels in zip(self._writers, rendered, strict=True):
+            writer.write(pixels, frame.pts)
+        self._pts.append(frame.pts)
+        self._end = frame.pts + frame.duration
+        is_late = time.monotonic() - self._since > SEGMENT_SECONDS
+        if len(self._pts) >= SEGMENT_FRAMES or is_late:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the segment at hand, if one is begun."""
+        if not self._writers:
+            return
+        for writer in self._writers:
+            writer.close(self._end)
+        place = self._work.workplace
+        reorder = [writer.reorder for writer in self._writers]
+        place.add(Segment(len(place.finished), self._pts, self._end, reorder))
+        self._writers, self._pts = [], []
+
+    def discard(self) -> None:
+        for writer in self._writers:
+            writer.discard()
+        self._writers = []
+
+    def _writer(self, number: int, target: Target) -> FrameWriter:
+        place = self._work.workplace
+        if target.codec is not None:
+            path = place.path(len(place.finished), number, target.suffix)
+            return MovieWriter(
+                path, target.format, target.codec, target.options, self._work.looks[number]
+            )
+        folder = target.path
+        if target.format.name != "png":
+            folder = place.path(0, number, "") / "frames"
+        return PictureWriter(folder, place.frames + 1, target.bits)
+
+
+class _Line:
+    """From mattes to encoded frames: rendered by some threads, written in order by one."""
+
+    def __init__(self, segments: _Segments) -> None:
+        self._segments = segments
+        self._work = segments._work
+        self._movies = [
+            MovieBackground(target.movie) if target.movie else None for target in self._work.targets
+        ]
+        self._renderers = ThreadPoolExecutor(_RENDERERS, thread_name_prefix="birefnet-render")
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="birefnet-encode")
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """After an error the segment at hand is given up; `finish` has emptied it otherwise."""
+        self._renderers.shutdown(cancel_futures=True)
+        self._encoder.shutdown(cancel_futures=True)
+        self._segments.discard()
+        for movie in filter(None, self._movies):
+            movie.close()
+
+    def put(self, frame: Frame, matte: Matte) -> None:
+        backgrounds = [movie.at(frame.time) if movie else None for movie in self._movies]
+        rendered = self._renderers.submit(self._render, matte, backgrounds)
+        self._pending.append(
+            self._encoder.submit(lambda: self._segments.write(frame, rendered.result()))
+        )
+        if len(self._pending) > _WAITING:
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        """Write what is under way, and close the segment."""
+        while self._pending:
+            self._pending.popleft().result()
+        self._encoder.submit(self._segments.close).result()
+
+    def _render(self, matte: Matte, backgrounds: list[Any]) -> list[NDArray[Any]]:
+        settings = self._work.settings
+        matte = matte.adjusted(
+            offset=settings.mask_offset, blur=settings.mask_blur, threshold=settings.threshold
+        )
+        return [
+            matte.render(
+                cast("Kind", target.kind),
+                background=target.background if movie is None else movie,
+                refine=settings.refine,
+            )
+            for target, movie in zip(self._work.targets, backgrounds, strict=True)
+        ]
+
+
+def _has_sound(video: VideoSource) -> bool:
+    return video.info.has_audio and not video.info.is_live
+
+
+def _job(
+    source: str | os.PathLike[str],
+    targets: list[Target],
+    predictor: Predictor,
+    settings: Settings,
+) -> dict[str, Any]:
+    """All that the parts depend on."""
+    place = Path(source)
+    state = place.stat() if place.is_file() else None
+    return {
+        "input": str(place.resolve()) if place.exists() else os.fspath(source),
+        "input state": [state.st_size, state.st_mtime_ns] if state else None,
+        "outputs": [[target.path.name, target.kind, target.suffix] for target in targets],
+        "model": predictor.name,
+        "versions": [birefnet.__version__, load_av().__version__],
+        **settings.job(),
+    }

@@ -1,0 +1,151 @@
+"""Everything that can be asked of a video, checked before a network is loaded or a file written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from birefnet.imaging.compose import Colour
+from birefnet.imaging.geometry import Resolution
+from birefnet.imaging.picture import Picture
+from birefnet.matte import check_kind, read_background
+from birefnet.video.clip import Clip
+from birefnet.video.errors import VideoError, load_av
+from birefnet.video.formats import Codec, Format, check_encoder, encoder_options, format_of
+
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".gif", ".wmv"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to make of a video; see `process_video` for the meanings."""
+
+    kind: str = "cutout"
+    background: Any = None
+    quality: str = "high"
+    preset: str = "balanced"
+    crf: int | None = None
+    clip: Clip = field(default_factory=Clip)
+    resolution: Resolution | None = None
+    batch_size: int | None = None
+    refine: bool = True
+    stabilise: bool = False
+    threshold: float | None = None
+    mask_blur: float = 0
+    mask_offset: float = 0
+    audio: bool = True
+    rate: Fraction | None = None
+
+    def job(self) -> dict[str, Any]:
+        """Whatever the parts of a video depend on, as plain values."""
+        return {
+            "type": self.kind,
+            "background": None if self.background is None else str(self.background),
+            "quality": self.quality,
+            "preset": self.preset,
+            "crf": self.crf,
+            "start": str(self.clip.start),
+            "end": str(self.clip.end),
+            "stride": self.clip.stride,
+            "resolution": str(self.resolution),
+            "refine": self.refine,
+            "stabilise": self.stabilise,
+            "mask": [self.threshold, self.mask_blur, self.mask_offset],
+            "rate": str(self.rate),
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file to write.
+
+    Attributes:
+        path: of the result.
+        format: see `Format`.
+        kind: what to render, see `Matte.render`.
+        has_alpha: whether frames are transparent.
+        codec: of a movie; None for pictures.
+        options: for its encoder.
+        background: behind the subject, if anything still or one colour.
+        movie: a video behind the subject.
+    """
+
+    path: Path
+    format: Format
+    kind: str
+    has_alpha: bool
+    codec: Codec | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    background: Colour | Picture | None = None
+    movie: Path | None = None
+
+    @property
+    def suffix(self) -> str:
+        """Of its parts; pictures on the way to an animation lie in folders."""
+        return f".{self.format.name}" if self.codec else ""
+
+    @property
+    def bits(self) -> int:
+        return self.format.bits(alpha=self.has_alpha)
+
+
+def plan_targets(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    mask_output: str | os.PathLike[str] | None,
+    settings: Settings,
+) -> list[Target]:
+    """The files to write, the result first.
+
+    Raises:
+        VideoError: an unknown suffix, a format that cannot hold what is asked for, an output that
+            is the input, a missing encoder.
+        BiRefNetError: an unknown kind or background.
+    """
+    load_av()
+    targets = [_plan(source, output, settings.kind, settings.background, settings)]
+    if mask_output is not None:
+        if Path(mask_output).resolve() == Path(output).resolve():
+            raise VideoError(f"the result and its mask would both be {output}; name two files")
+        targets.append(_plan(source, mask_output, "mask", None, settings))
+    return targets
+
+
+def _plan(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    kind: str,
+    background: Any,
+    settings: Settings,
+) -> Target:
+    path = Path(output)
+    format = format_of(output)
+    check_kind(kind, has_background=background is not None)
+    if path.exists() and Path(source).exists() and path.resolve() == Path(source).resolve():
+        raise VideoError(f"{os.fspath(output)} is the input; give another output")
+    movie = None
+    if isinstance(background, (str, os.PathLike)) and _is_video(background):
+        movie, background = Path(background), None
+    found = None if background is None else read_background(background)
+    is_see_through = isinstance(found, tuple) and found[3] < 255
+    has_alpha = is_see_through or (kind == "cutout" and found is None and movie is None)
+    if has_alpha and not format.holds_alpha:
+        raise VideoError(
+            f"{format.name} holds no transparency: give a background (a colour, picture or video) "
+            "or type green, or write .webm, .mov, .gif, .webp, or a folder of PNGs"
+        )
+    codec = format.codec(alpha=has_alpha) if format.is_movie else None
+    options: dict[str, str] = {}
+    if codec is not None:
+        check_encoder(codec.encoder, codec.title)
+        options = encoder_options(codec, settings.quality, settings.preset, settings.crf)
+    elif settings.crf is not None:
+        raise VideoError(f"{format.name} has no rate factor (crf); give a quality instead")
+    return Target(path, format, kind, has_alpha, codec, options, found, movie)
+
+
+def _is_video(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES and Path(path).is_file()
