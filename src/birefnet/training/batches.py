@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from birefnet.errors import BiRefNetError
-from birefnet.training.data.batch import DeviceBatch, Failure
+from birefnet.training.data.batch import DeviceBatch
 from birefnet.training.data.folders import DataError
 from birefnet.training.interrupt import ignore_interrupts
 from birefnet.training.schedule import Plan
@@ -40,6 +41,13 @@ class TrainingData(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Unreadable:
+    """In place of samples that cannot be read: why, in a sentence."""
+
+    reason: str
+
+
 class _Parts(Dataset[tuple[int, Any]]):
     """The batches of one process by the number of the part (see `Plan`)."""
 
@@ -51,7 +59,7 @@ class _Parts(Dataset[tuple[int, Any]]):
         try:
             return part, self.data.batch(size, self.plan.numbers(part, self.rank))
         except BiRefNetError as error:  # said by the main process, without a worker's traceback
-            return part, Failure(str(error))
+            return part, _Unreadable(str(error))
 
 
 def batches(
@@ -89,7 +97,7 @@ def batches(
     )
     parts: list[tuple[int, Any]] = []
     for item in loader:
-        if isinstance(item[1], Failure):
+        if isinstance(item[1], _Unreadable):
             raise DataError(item[1].reason)
         parts.append(item)
         if len(parts) == accumulate:

@@ -40,6 +40,7 @@ def make_accelerator(
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.state import AcceleratorState
+        from accelerate.utils import ProjectConfiguration
     except ImportError:
         raise MissingExtraError("training", "train") from None
     from birefnet.engines.devices import resolve_device
@@ -55,7 +56,7 @@ def make_accelerator(
         mixed_precision=_mixed_precision(settings, place),
         cpu=place.type == "cpu",
         log_with=_trackers(settings),
-        project_dir=folder,
+        project_config=ProjectConfiguration(folder, f"{folder}/logs") if folder else None,
         # A loss that is switched off in some epochs leaves its head without a gradient there.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )

@@ -196,6 +196,8 @@ class Trainer:
     def _run(self, last: int) -> None:
         if self._is_validation_due():
             self.validate()
+        if self.step == 0:
+            self.save()  # from here on the run can be resumed, whatever happens
         workers = self.recipe.loop.workers
         if workers is None:
             workers = fitting_workers(self.accelerator.num_processes)

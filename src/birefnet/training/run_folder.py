@@ -5,7 +5,7 @@
     last/, best/    models for `birefnet.load`: model.safetensors and config.json
     metrics.jsonl   one line for each report: step, losses, rates, scores
     previews/       image | truth | matte of some validation pictures
-    tensorboard/    and other trackers
+    logs/           what TensorBoard and other trackers write
 
 Files are written under another name, flushed to disk and renamed.
 """

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from birefnet.errors import BiRefNetError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data import order, render
-from birefnet.training.data.batch import Batch, DeviceBatch, Failure, Sample, collate
+from birefnet.training.data.batch import Batch, DeviceBatch, Sample, collate
 from birefnet.training.data.cache import PixelCache
 from birefnet.training.data.composer import Composer, Pool, plainly
 from birefnet.training.data.device import finish_batch, pack
@@ -29,7 +28,14 @@ from birefnet.training.data.folders import DataError
 from birefnet.training.data.labels import NO_LABEL, Classes
 from birefnet.training.data.order import Key, Order, Part
 from birefnet.training.data.settings import DataSettings, parse_bytes
-from birefnet.training.data.sources import Pixels, Source, open_source, parse_source, shrink
+from birefnet.training.data.sources import (
+    Pixels,
+    Source,
+    hold_out,
+    open_source,
+    parse_source,
+    shrink,
+)
 
 
 def build_dataset(
@@ -59,6 +65,7 @@ class TrainingData(Dataset[Sample]):
     Attributes:
         settings, seed: what the samples are a function of.
         epoch_length: samples per epoch.
+        held_out: what is kept for validation of each source, see `DataSettings.held_out`.
         classes: names of the classes, by number.
         notes: what to know about the data before a run, in sentences.
     """
@@ -77,6 +84,10 @@ class TrainingData(Dataset[Sample]):
                     f"{source.name} has pictures without truth; expected folders im and gt in it, "
                     "or cut-outs with alpha (pictures without a subject go to data.backgrounds)"
                 )
+        self.held_out: list[Source] = []
+        if settings.held_out and train:
+            split = [hold_out(source, settings.held_out) for source in self.sources]
+            self.sources, self.held_out = ([pair[i] for pair in split] for i in range(2))
         self.backgrounds = [open_source(text) for text in settings.backgrounds] if train else []
         self._all: list[Source] = [*self.sources, *self.backgrounds]
         self._first = np.cumsum([0, *(len(source) for source in self._all)])
@@ -144,16 +155,6 @@ class TrainingData(Dataset[Sample]):
         rgb, levels = render.render(draft, height, width, binary=binary)
         return Sample(_planes(rgb), _planes(levels), label, name, number)
 
-    def __getitems__(self, keys: Sequence[int | Key]) -> list[Sample | Failure]:
-        """As a `DataLoader` asks for a batch: what cannot be read is said where it is used."""
-        samples: list[Sample | Failure] = []
-        for key in keys:
-            try:
-                samples.append(self[key])
-            except BiRefNetError as error:
-                samples.append(Failure(str(error)))
-        return samples
-
     def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Batch:
         """The samples of these numbers at `size` (height, width) [px]."""
         return collate([self[number, size] for number in numbers])
@@ -167,13 +168,8 @@ class TrainingData(Dataset[Sample]):
             samples: a collated batch, or samples of one size.
             step: of the run; noise that is drawn on the device is a function of the seed, the step
                 and the first sample's number.
-
-        Raises:
-            DataError: a sample could not be read.
         """
         batch = samples if isinstance(samples, Batch) else collate(samples)
-        if batch.failure is not None:
-            raise DataError(batch.failure)
         batch = batch.to(torch.device(device))
         image, truth = finish_batch(
             batch.image,

@@ -126,6 +126,8 @@ class DataSettings:
         dynamic_width, dynamic_height: smallest and largest side of a batch [px]; each batch draws
             its own width and height, multiples of 32, instead of `width` and `height`.
         epoch_length: pictures per epoch; 0 for the sum of the sources by their weights.
+        held_out: share of each source's pictures that is never trained on but kept for validation;
+            a picture's name decides, so that pictures which come later do not move the others.
         classes: class labels: `none`; `dis5k`, the fourth field of file names such as
             `1#Accessories#1#Bag#23…_o.jpg`, numbered in the order of the names that the sources
             hold; or a text file with those names, one a line, which fixes their numbers.
@@ -145,6 +147,7 @@ class DataSettings:
     dynamic_width: tuple[int, int] | None = None
     dynamic_height: tuple[int, int] | None = None
     epoch_length: int = 0
+    held_out: float = 0.0
     classes: str = "none"
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     composite: CompositeSettings = field(default_factory=CompositeSettings)
@@ -162,6 +165,7 @@ class DataSettings:
                 for side in sides:
                     _check_side(name, side)
         _check_range(self, 0, 2**40, "epoch_length", "longest")
+        _check_range(self, 0, 0.9, "held_out")
         parse_bytes(self.cache)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,47 @@ class Weighted:
     place: str
     times: float = 1.0
     share: float | None = None
+
+
+class Subset(Source):
+    """Some pictures of a source."""
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self.name, self.kind = source.name, source.kind
+        self._source, self._indices = source, list(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name_of(self, index: int) -> str:
+        return self._source.name_of(self._indices[index])
+
+    def read(self, index: int) -> Pixels:
+        return self._source.read(self._indices[index])
+
+
+def hold_out(source: Source, share: float) -> tuple[Source, Source]:
+    """Split a source into what is trained on and what is held out, by the pictures' names.
+
+    Those with the smallest hashes are held out, at least one of them; copies of a picture under
+    the same name in another folder fall on the same side more often than not.
+
+    Raises:
+        DataError: there are fewer than two pictures.
+    """
+    if len(source) < 2:
+        raise DataError(
+            f"{source.name} has {len(source)} picture, of which none can be held out for "
+            "validation; add pictures, or give --validate"
+        )
+
+    def digest(index: int) -> str:
+        stem = source.name_of(index).rsplit("/", 1)[-1]
+        return hashlib.sha1(stem.encode(), usedforsecurity=False).hexdigest()
+
+    order = sorted(range(len(source)), key=lambda index: (digest(index), index))
+    count = min(len(source) - 1, max(1, round(share * len(source))))
+    return Subset(source, sorted(order[count:])), Subset(source, sorted(order[:count]))
 
 
 def parse_source(text: str) -> Weighted:

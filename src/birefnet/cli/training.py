@@ -1,0 +1,351 @@
+"""The work of `birefnet train`: from what was asked to a recipe, from the recipe to a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from birefnet.cli.common import say, warn
+from birefnet.errors import BiRefNetError
+
+if TYPE_CHECKING:
+    from birefnet.training.assemble import Start
+    from birefnet.training.data.dataset import TrainingData
+    from birefnet.training.loop import Outcome, Trainer
+    from birefnet.training.memory import Estimate
+    from birefnet.training.recipe import Recipe
+    from birefnet.training.run_folder import RunFolder
+    from birefnet.training.validation import Levels, Validator
+
+HELD_OUT = 0.1
+"""Share of the pictures that is kept for validation where none are given."""
+REPLAYED = 20
+"""Share [%] of replayed pictures where none is given."""
+_NOTHING = "none"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line."""
+
+    recipe: str | None = None
+    variant: str | None = None
+    data: tuple[str, ...] = ()
+    validate: tuple[str, ...] = ()
+    output: Path | None = None
+    init: str | None = None
+    replay: tuple[str, ...] = ()
+    freeze_encoder: bool = False
+    assignments: tuple[str, ...] = ()
+    config: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    dry_run: bool = False
+    check_memory: bool = True
+
+
+def show_recipes() -> None:
+    """A table of all recipes."""
+    from rich import box
+    from rich.table import Table
+
+    from birefnet.cli.terminal import console
+    from birefnet.training.recipes import RECIPES, recipe_names, variants
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for head in ("recipe", "variants", "for", "expected time", "expected score"):
+        table.add_column(head, overflow="fold")
+    for name in recipe_names():
+        known = variants(name)
+        about = RECIPES[name, "recommended" if "recommended" in known else known[0]].about
+        table.add_row(name, ", ".join(known), about.purpose, about.time, about.score)
+    console().print(table)
+
+
+def resolve_recipe(request: Request) -> Recipe:
+    """The recipe that a command line asks for; later ones win: recipe, file, --set, options."""
+    from birefnet.training.recipe import Recipe, load_yaml
+    from birefnet.training.run_folder import RunFolder
+
+    from_file = load_yaml(request.config) if request.config else {}
+    if request.resume:
+        assert request.output is not None
+        folder = RunFolder(request.output)
+        folder.check(resume=True)
+        recipe = Recipe.from_dict(load_yaml(folder.recipe))
+        if request.recipe not in (None, recipe.name):
+            raise BiRefNetError(
+                f"{request.output} is a run of the recipe {recipe.name}, not {request.recipe}; "
+                "resume it without --recipe"
+            )
+    else:
+        recipe = _named_recipe(request, from_file)
+        recipe = _fitted_to_weights(recipe, request, from_file)
+    recipe = recipe.override(from_file).override(request.assignments)
+    return recipe.override(_changes(request, recipe))
+
+
+def _named_recipe(request: Request, from_file: Mapping[str, Any]) -> Recipe:
+    from birefnet.training.recipe import Recipe
+    from birefnet.training.recipes import get_recipe
+
+    if request.recipe:
+        return get_recipe(request.recipe, request.variant or "recommended")
+    if request.variant:
+        raise typer.BadParameter("--variant needs --recipe NAME")
+    if not from_file:
+        raise typer.BadParameter(
+            "--recipe NAME is missing; `birefnet train --list` shows what there is, and "
+            "--recipe finetune is for your own pictures"
+        )
+    return Recipe()
+
+
+def _fitted_to_weights(recipe: Recipe, request: Request, from_file: Mapping[str, Any]) -> Recipe:
+    """Take the size of the pictures from the weights, where the recipe names no network."""
+    from birefnet.training.assemble import fitted_to_weights
+
+    chosen = recipe.override(from_file).override(request.assignments)
+    if chosen.network is not None:
+        return recipe
+    if request.init:
+        chosen = chosen.override({"init": request.init})
+    return recipe.override(fitted_to_weights(chosen))
+
+
+def _changes(request: Request, recipe: Recipe) -> dict[str, Any]:
+    """What the options of the command change, by dotted name."""
+    changes: dict[str, Any] = {}
+    if request.init and not request.resume:
+        changes["init"] = request.init
+    if request.data or request.replay:
+        sources = request.data or recipe.data.sources
+        changes["data.sources"] = [*sources, *_replayed(request.replay)]
+    if request.freeze_encoder:
+        changes["loop.frozen_encoder"] = True
+    if request.validate:
+        given = [path for path in request.validate if path != _NOTHING]
+        changes["validation.data"] = given
+        changes["data.held_out"] = 0.0
+    elif not request.resume and not recipe.validation.data and not recipe.data.held_out:
+        changes["data.held_out"] = HELD_OUT
+    return changes
+
+
+def _replayed(replay: tuple[str, ...]) -> list[str]:
+    default = f"={REPLAYED / max(1, len(replay)):g}%"
+    return [text if text.endswith("%") else text + default for text in replay]
+
+
+def run(request: Request) -> int:
+    """Train; the exit status."""
+    from birefnet.training import distributed, memory
+    from birefnet.training.assemble import begin
+    from birefnet.training.data.dataset import build_dataset
+    from birefnet.training.run_folder import RunFolder, make_folder
+
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    recipe = resolve_recipe(request)
+    run_folder = None if request.dry_run or request.output is None else RunFolder(request.output)
+    if run_folder and is_main and not request.resume:
+        run_folder.check(resume=False)
+    accelerator = distributed.make_accelerator(
+        recipe.loop, request.device, folder=str(run_folder.path) if run_folder else None
+    )
+    name = request.output.resolve().name if request.output else recipe.name
+    start = begin(recipe, name=name, weights=not request.resume)
+    recipe = start.recipe
+    data = build_dataset(recipe.data, seed=recipe.loop.seed, preprocess=start.preprocess)
+    validator = make_validator(recipe, start, data)
+    if is_main:
+        for line in opening(recipe, start, data, validator, accelerator.num_processes):
+            say(line)
+        for note in data.notes:
+            warn(note)
+    estimate = memory.estimate(
+        recipe, start.network, accelerator.device, accelerator.mixed_precision
+    )
+    _judge(estimate, request.check_memory, is_main)
+    if request.dry_run:
+        typer.echo(recipe.to_yaml(), nl=False)
+        return 0
+    assert run_folder is not None
+    if is_main:
+        make_folder(run_folder.path)
+        run_folder.remove_leftovers()
+        recipe.save(run_folder.recipe)
+    accelerator.wait_for_everyone()
+    if recipe.loop.trackers:
+        accelerator.init_trackers(name)
+    trainer = _trainer(recipe, start, data, run_folder, validator, accelerator)
+    if request.resume:
+        trainer.resume()
+        say_once(is_main, f"continuing after step {trainer.step} of {trainer.plan.steps}")
+    try:
+        outcome = trainer.run()
+    except RuntimeError as failure:
+        if not memory.is_out_of_memory(failure):
+            raise
+        raise BiRefNetError(memory.out_of_memory(recipe, accelerator.device)) from None
+    finally:
+        accelerator.end_training()
+    if is_main:
+        for line in closing(outcome, trainer, run_folder):
+            say(line)
+    return 0 if outcome.signal is None else 128 + outcome.signal
+
+
+def _trainer(
+    recipe: Recipe,
+    start: Start,
+    data: TrainingData,
+    run_folder: RunFolder,
+    validator: Validator | None,
+    accelerator: Any,
+) -> Trainer:
+    from birefnet.cli.terminal import console
+    from birefnet.training.loop import Trainer
+    from birefnet.training.progress import Terminal
+
+    return Trainer(
+        recipe,
+        start.network,
+        data,
+        start.preprocess,
+        run=run_folder,
+        validator=validator,
+        accelerator=accelerator,
+        display=Terminal(console(stderr=True)),
+        origin=start.origin,
+    )
+
+
+def make_validator(recipe: Recipe, start: Start, data: TrainingData) -> Validator | None:
+    """Validation with the metrics of `birefnet evaluate`; `None` where nothing is kept for it."""
+    from birefnet.evaluation import COLUMNS, evaluate_pair, resolve
+    from birefnet.training.data.sources import open_source
+    from birefnet.training.validation import Validator
+
+    settings = recipe.validation
+    sets = {path: open_source(path) for path in settings.data}
+    sets |= {f"held out of {source.name}": source for source in data.held_out}
+    for path, source in sets.items():
+        if source.kind == "pictures":
+            raise BiRefNetError(
+                f"{path} has pictures without truth; validate on a folder with im and gt"
+            )
+    if not sets:
+        return None
+    names = resolve(settings.metrics)
+    if settings.best_by not in names:
+        raise BiRefNetError(
+            f"validation.best_by is {settings.best_by!r}; choose one of the metrics "
+            f"{', '.join(names)}"
+        )
+
+    def metrics(matte: Levels, truth: Levels) -> dict[str, float]:
+        values = evaluate_pair(matte, truth, metrics=names)
+        return {name: value for name, value in values.items() if isinstance(value, float)}
+
+    return Validator(
+        _shortly_named(sets),
+        metrics,
+        settings.best_by,
+        higher_is_better=COLUMNS[settings.best_by].higher_is_better,
+        preprocess=start.preprocess,
+        pictures=settings.pictures,
+        previews=settings.previews,
+    )
+
+
+def _shortly_named(sets: Mapping[str, Any]) -> dict[str, Any]:
+    """Sets by the last part of their paths, or by the whole path where two would be called so."""
+    short = [Path(path.partition("::")[0]).name or path for path in sets]
+    is_unique = len(set(short)) == len(short)
+    return dict(zip(short if is_unique else sets, sets.values(), strict=True))
+
+
+def opening(
+    recipe: Recipe,
+    start: Start,
+    data: TrainingData,
+    validator: Validator | None,
+    processes: int,
+) -> list[str]:
+    """What a run says before it starts: what to expect, and what it will do."""
+    from birefnet.training.schedule import Plan
+
+    about = recipe.about
+    parameters = sum(p.numel() for p in start.network.parameters()) / 1e6
+    plan = Plan(recipe.schedule, data.epoch_length, processes)
+    lines = [f"recipe {recipe.name} ({recipe.variant}), {recipe.task}: {about.purpose}"]
+    expected = {
+        "command": about.command,
+        "expected time": about.time,
+        "expected memory": about.memory,
+        "expected score": about.score,
+        "source": about.source,
+    }
+    lines += [f"  {name}: {text}" for name, text in expected.items() if text]
+    weights = recipe.init or recipe.encoder_weights or "random weights"
+    lines.append(
+        f"network {start.network.config.backbone}, {parameters:.1f} M parameters, from {weights}, "
+        f"pictures of {start.preprocess.width} x {start.preprocess.height}"
+    )
+    lines.append(
+        f"{data.epoch_length} pictures an epoch, {plan.epochs} epochs, {plan.steps} steps of "
+        f"{plan.pictures_per_step} pictures"
+    )
+    if validator is None:
+        lines.append("no validation: `best` is not chosen; give --validate PATH to have it")
+    else:
+        sets = ", ".join(validator.sets)
+        lines.append(
+            f"validation on {len(validator)} pictures ({sets}), best by {validator.best_by}"
+        )
+    return lines
+
+
+def _judge(estimate: Estimate, is_strict: bool, is_main: bool) -> None:
+    if estimate.fits:
+        say_once(is_main, estimate.text())
+    elif is_strict:
+        raise BiRefNetError(f"{estimate.text()}; or try it anyway with --no-check-memory")
+    elif is_main:
+        warn(estimate.text())
+
+
+def closing(outcome: Outcome, trainer: Trainer, run_folder: RunFolder) -> list[str]:
+    """What a run says at its end."""
+    lines = []
+    if outcome.best is not None and trainer.validator is not None:
+        what = trainer.validator.best_by
+        if outcome.best_step == 0:
+            lines.append(
+                f"nothing beat the start ({what} {outcome.best:.4f}), so best is the start itself"
+            )
+        else:
+            lines.append(
+                f"best {what} {outcome.best:.4f} after step {outcome.best_step}, "
+                f"at the start {outcome.baseline:.4f}"
+            )
+    if outcome.signal is not None:
+        lines.append(
+            f"interrupted and saved after step {outcome.step}; continue with "
+            f"birefnet train --resume --output {run_folder.path}"
+        )
+        return lines
+    model = run_folder.best if outcome.best is not None else run_folder.last
+    lines.append(f"use it: birefnet remove PICTURE --model {model}")
+    return lines
+
+
+def say_once(is_main: bool, text: str) -> None:
+    """Say a line in one of several processes."""
+    if is_main:
+        say(text)
