@@ -52,6 +52,14 @@ def test_a_tenth_is_held_out_by_the_stem_of_the_name_alone() -> None:
     assert all(is_held_out(name) == is_held_out(name[:-4] + ".png") for name in names[:100])
 
 
+def test_recoloured_copies_of_one_photo_are_held_out_together() -> None:
+    for i in range(200):
+        twins = {
+            is_held_out(f"group{i}_png.rf.{digest}.jpg") for digest in ("11f8", "c6f4", "f9d0")
+        }
+        assert twins == {is_held_out(f"group{i}_png.jpg")}
+
+
 def test_store_holds_the_pictures_shrunk_with_their_truth(store: PictureStore) -> None:
     assert set(store.kinds()) == {
         "clothing", "cats", "renders", "emoji", "backgrounds", "panoramas",
@@ -169,3 +177,31 @@ def test_panorama_view_wraps_around_and_stays_in_range() -> None:
         view = scenery.panorama_view(panorama, 24, np.random.default_rng(i))
         assert view.shape == (24, 24, 3)
         assert 0 <= view.min() <= view.max() <= 1
+
+
+def test_flat_patch_stays_in_range_and_is_premultiplied() -> None:
+    picture = np.random.default_rng(0).random((48, 48, 3), dtype=np.float32)
+    for i in range(12):
+        patch = scenery.flat(picture, np.random.default_rng(i))
+        assert patch.shape == (48, 48, 4)
+        assert (patch[..., :3] <= patch[..., 3:] + 1e-5).all()
+
+
+def test_an_object_is_moved_so_that_the_nearest_side_cuts_it() -> None:
+    layer = np.zeros((60, 60, 4), np.float32)
+    layer[20:40, 4:24] = 1
+    for i in range(8):
+        moved = composite.to_border(layer, np.random.default_rng(i))[..., 3]
+        assert moved[:, 0].max() > 0.5
+        assert 0.2 < moved.sum() / layer[..., 3].sum() < 0.8
+
+
+def test_distractors_are_in_the_picture_and_not_in_the_truth(store: PictureStore) -> None:
+    shares = {"photo": 0.0, "composite": 1.0, "empty": 0.0}
+    clean = Mix(store, MixConfig(**shares, distractor=0))
+    scene = np.full((64, 64, 3), 0.5, np.float32)
+    changed = [
+        (clean._distract(scene, np.random.default_rng(i), 0.9) != scene).any(axis=2).mean()
+        for i in range(12)
+    ]
+    assert all(0 < share < 1 for share in changed)

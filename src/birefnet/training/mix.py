@@ -43,8 +43,8 @@ class MixConfig:
     distractor: float = 0.5
     photos: Mapping[str, float] = field(
         default_factory=lambda: {
-            "clothing": 14, "cats": 17, "coco": 10, "leaves": 3,
-            "trashnet": 4, "mandarin": 2, "road": 1.5,
+            "clothing": 13, "cats": 15, "portraits": 7, "coco": 10, "leaves": 3,
+            "trashnet": 3, "mandarin": 2, "road": 3,
         }
     )  # fmt: skip
     cutouts: Mapping[str, float] = field(

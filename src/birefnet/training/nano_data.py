@@ -129,14 +129,19 @@ def held_out_sets(store: PictureStore, most: int = 50) -> dict[str, Pictures]:
         if entries:
             sets[name] = _Photos(store, entries)
     mixes = {
-        "renders": (MixConfig(photo=0, composite=1, empty=0, cutouts={"renders": 1.0}), 11),
-        "thin": (MixConfig(photo=0, composite=1, empty=0, cutouts={"strands": 1.0}), 12),
+        "renders": (_composites({"renders": 1.0}), 11),
+        "thin": (_composites({"strands": 1.0}), 12),
+        "crowded": (_composites({"renders": 1.0, "emoji": 0.5}, distractor=1), 14),
         "empty": (MixConfig(photo=0, composite=0, empty=1), 13),
     }
     length = min(most, _MOST_COMPOSITES)
     for name, (config, seed) in mixes.items():
         sets[name] = _Composites(Mix(store, config, kept_out=True), seed, length)
     return sets
+
+
+def _composites(cutouts: dict[str, float], distractor: float = 0) -> MixConfig:
+    return MixConfig(photo=0, composite=1, empty=0, distractor=distractor, cutouts=cutouts)
 
 
 def intersection_over_union(matte: NDArray, truth: NDArray) -> dict[str, float]:

