@@ -35,18 +35,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Failure:
-    """In place of a sample that cannot be read: why, in a sentence."""
+    """In place of a batch that cannot be read: why, in a sentence."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size, stacked; as `Sample`.
-
-    Attributes:
-        failure: why there is no such batch; then it is empty.
-    """
+    """Samples of one size, stacked; as `Sample`. `todo` is what is left to do on the device."""
 
     image: Tensor
     truth: Tensor
@@ -54,7 +50,6 @@ class Batch:
     names: tuple[str, ...]
     numbers: tuple[int, ...]
     todo: Numbers | None = None
-    failure: str | None = None
 
     def pin_memory(self) -> Batch:
         """For a `DataLoader` with `pin_memory=True`."""
@@ -90,18 +85,13 @@ class DeviceBatch(NamedTuple):
     weight: Tensor | None = None
 
 
-def collate(samples: Sequence[Sample | Failure]) -> Batch:
+def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size; the `collate_fn` of a `DataLoader`."""
-    good = [sample for sample in samples if isinstance(sample, Sample)]
-    if len(good) < len(samples):
-        failure = next(sample for sample in samples if isinstance(sample, Failure))
-        nothing = torch.empty(0)
-        return Batch(nothing, nothing, nothing, (), (), failure=failure.reason)
     return Batch(
-        image=torch.stack([sample.image for sample in good]),
-        truth=torch.stack([sample.truth for sample in good]),
-        labels=torch.tensor([sample.label for sample in good]),
-        names=tuple(sample.name for sample in good),
-        numbers=tuple(sample.number for sample in good),
-        todo=join_numbers([sample.numbers for sample in good]),
+        image=torch.stack([sample.image for sample in samples]),
+        truth=torch.stack([sample.truth for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        names=tuple(sample.name for sample in samples),
+        numbers=tuple(sample.number for sample in samples),
+        todo=join_numbers([sample.numbers for sample in samples]),
     )

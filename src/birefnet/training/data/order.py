@@ -7,7 +7,7 @@ before all have been seen once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -126,40 +126,3 @@ def size_at(settings: DataSettings, seed: int, step: int) -> tuple[int, int]:
 
     width = side(settings.width, settings.dynamic_width)
     return side(settings.height, settings.dynamic_height), width
-
-
-class StepSampler:
-    """Batches of keys for a `DataLoader`'s `batch_sampler`, from any step on, for one process.
-
-    Process `rank` of `processes` takes samples `(step * processes + rank) * batch_size` and the
-    following of every step, so that all together see each sample once.
-
-    Args:
-        settings, seed: of the data.
-        batch_size: pictures of one process.
-        first, last: steps, `last` not included.
-        rank, processes: of a distributed run.
-    """
-
-    def __init__(
-        self,
-        settings: DataSettings,
-        seed: int,
-        *,
-        batch_size: int,
-        first: int,
-        last: int,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.settings, self.seed, self.batch_size = settings, seed, batch_size
-        self.first, self.last, self.rank, self.processes = first, last, rank, processes
-
-    def __len__(self) -> int:
-        return max(0, self.last - self.first)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        for step in range(self.first, self.last):
-            size = size_at(self.settings, self.seed, step)
-            start = (step * self.processes + self.rank) * self.batch_size
-            yield [(number, size) for number in range(start, start + self.batch_size)]

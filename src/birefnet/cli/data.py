@@ -1,0 +1,174 @@
+"""`birefnet data`: look at training data before a run does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from birefnet.cli.common import Json, say
+from birefnet.cli.terminal import Jobs, console, progress_bar
+
+if TYPE_CHECKING:
+    from birefnet.training.data.findings import CheckReport, SetReport
+
+_LISTED = 5  # files named per finding
+
+data_app = typer.Typer(no_args_is_help=True, help="Check training data, and see what a run sees.")
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Folders with im/ and gt/, IMAGES::MASKS, or folders of cut-outs or backgrounds.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `data` to `app`."""
+    app.add_typer(data_app, name="data")
+
+
+@data_app.command(no_args_is_help=True)
+def check(
+    paths: Paths,
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="segmentation, or matting: truth must be soft.")
+    ] = "segmentation",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A test set, which must share no picture with these."),
+    ] = None,
+    smallest: Annotated[
+        int, typer.Option(metavar="N", help="Shorter side below which a picture is small.")
+    ] = 256,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FINDING", help="A finding that is none, such as empty; repeatable."),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write examples of each finding: .html or .png."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Name every file, not the first five.")] = (
+        False
+    ),
+    jobs: Jobs = 0,
+    as_json: Json = False,
+) -> None:
+    """Find what would spoil a training run: unmatched, unreadable, inverted, leaking pictures.
+
+    Exit status 0 if nothing was found, 1 for findings, 2 for a wrong command.
+    """
+    from birefnet.imaging.encoding import write_atomic
+    from birefnet.training.data import findings
+
+    if task not in ("segmentation", "matting"):
+        raise typer.BadParameter(f"--task is {task!r}; choose segmentation or matting")
+    if sheet is not None and sheet.suffix.lower() not in (".html", ".png"):
+        raise typer.BadParameter(f"--sheet is {sheet}; end it in .html or .png")
+    unknown = sorted(set(ignore or []) - set(findings.KINDS))
+    if unknown:
+        raise typer.BadParameter(
+            f"--ignore is {unknown[0]!r}; findings are {', '.join(findings.KINDS)}"
+        )
+    from birefnet.training.data.folders import DataError
+
+    try:
+        with progress_bar("check") as progress:
+            report = findings.check(
+                paths,
+                task=task,  # type: ignore[arg-type]  # checked above
+                against=against or (),
+                smallest=smallest,
+                ignore=ignore or (),
+                jobs=jobs,
+                progress=progress,
+            )
+    except DataError as error:  # a path that is no set is a wrong command, not a finding
+        raise typer.BadParameter(str(error)) from None
+    if sheet is not None:
+        from birefnet.training.data.sheet import write_html, write_png
+
+        write = write_png if sheet.suffix.lower() == ".png" else write_html
+        write_atomic(sheet, write(report))
+    if as_json:
+        sys.stdout.write(json.dumps(_as_dict(report), indent=2) + "\n")
+    else:
+        _show(report, every=every)
+    if sheet is not None:
+        say(f"Wrote {sheet}")
+    if not report.is_clean:
+        raise typer.Exit(1)
+
+
+def _show(report: CheckReport, *, every: bool) -> None:
+    from rich.text import Text
+
+    out = console()
+
+    def line(text: str, style: str = "") -> None:
+        out.print(Text(text, style), soft_wrap=True)
+
+    for one in report.sets:
+        line(_summary(one))
+    for finding in report.findings:
+        line(f"\n{finding.title}  [{finding.kind.key}]", "yellow")
+        line(f"  {finding.advice}")
+        shown = finding.items if every else finding.items[:_LISTED]
+        for item in shown:
+            line(f"  {item.path}{f' ({item.detail})' if item.detail else ''}", "dim")
+        if len(finding.items) > len(shown):
+            line(f"  and {len(finding.items) - len(shown):,} more (--all)", "dim")
+    if report.is_clean:
+        line("Nothing was found.", "green")
+
+
+def _summary(one: SetReport) -> str:
+    low, middle, high = one.sizes
+    text = f"{one.name}: {one.count:,} {one.kind}, shorter side {low} to {high} px"
+    text += f" (median {middle})"
+    if one.kind != "pictures":
+        text += f", subject {one.share:.0%} of a picture, {one.soft:.0%} with soft edges"
+    return text
+
+
+def _as_dict(report: CheckReport) -> dict[str, object]:
+    return {
+        "task": report.task,
+        "sets": [
+            {
+                "path": one.name,
+                "kind": one.kind,
+                "count": one.count,
+                "shorter_side": dict(
+                    zip(("smallest", "median", "largest"), one.sizes, strict=True)
+                ),
+                "subject_share": one.share,
+                "soft_share": one.soft,
+            }
+            for one in report.sets
+        ],
+        "findings": [
+            {
+                "kind": finding.kind.key,
+                "count": len(finding.items),
+                "sentence": finding.title,
+                "cure": finding.kind.cure,
+                "files": [
+                    {
+                        "set": item.set_name,
+                        "path": str(item.path),
+                        **({"detail": item.detail} if item.detail else {}),
+                        **({"other": str(item.other)} if item.other else {}),
+                    }
+                    for item in finding.items
+                ],
+            }
+            for finding in report.findings
+        ],
+    }

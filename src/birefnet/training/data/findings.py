@@ -1,0 +1,343 @@
+"""Judge the facts of a data set: what is wrong, in one sentence each, and its cure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from birefnet.training.data.folders import DataError, FileSet, find_set
+from birefnet.training.data.inspection import Facts, TruthFacts, inspect
+from birefnet.training.data.sources import same_aspect
+from birefnet.training.data.twins import Twins, twins_between, twins_within
+
+Task = Literal["segmentation", "matting"]
+Progress = Callable[[int, int], None]
+
+SMALLEST = 256  # shorter side that is worth training on [px]
+
+_EMPTY, _FULL = 0.0005, 0.9995  # mean levels
+_MOSTLY = 0.5  # border that belongs to the subject, of an inverted mask
+_INVERTED_SET = 0.6  # share of such masks that makes a whole set inverted
+_FEW = 5  # pairs below which a set as a whole is not judged
+_STRAY_LEVEL = 0.005  # share of the pixels
+_SMEARED = 0.005
+_HARD_EDGE = 0.0002  # share of the pixels between, of a matte without soft edges
+
+_WORDS = ("picture", "truth", "file", "cutout")
+_ONE = {word: word for word in _WORDS} | {"copy": "copy", "is": "is", "cutout": "cut-out"}
+_MANY = {word: f"{word}s" for word in _WORDS} | {"copy": "copies", "is": "are"}
+_MANY["cutout"] = "cut-outs"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file with a problem.
+
+    Attributes:
+        set_name: of its set, as given.
+        path: of the file that has it.
+        detail: what exactly, if the sentence does not say.
+        image, truth: what a contact sheet shows.
+        other: the twin of a duplicate.
+    """
+
+    set_name: str
+    path: Path
+    detail: str = ""
+    image: Path | None = None
+    truth: Path | None = None
+    other: Path | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem: its key, what is wrong with `{n}` files, and what to do about it."""
+
+    key: str
+    sentence: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A kind of problem, and the files that have it."""
+
+    kind: Kind
+    items: list[Item]
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.kind.cure}."
+
+    @property
+    def advice(self) -> str:
+        """The cure as a sentence of its own."""
+        return f"{self.kind.cure[0].upper()}{self.kind.cure[1:]}."
+
+    @property
+    def title(self) -> str:
+        """What is wrong with how many files."""
+        count = len(self.items)
+        forms = _ONE if count == 1 else _MANY
+        return self.kind.sentence.format(n=f"{count:,}", **forms)
+
+
+@dataclass
+class SetReport:
+    """What a set holds: how many of what, how large, how much of it is subject.
+
+    Attributes:
+        sizes: smallest, median and largest shorter side [px].
+        share: median share of a picture that is subject.
+        soft: share of the truths with soft edges.
+    """
+
+    name: str
+    kind: str
+    count: int
+    sizes: tuple[int, int, int] = (0, 0, 0)
+    share: float = 0.0
+    soft: float = 0.0
+
+
+@dataclass
+class CheckReport:
+    """All findings, the gravest first, and what was looked at."""
+
+    task: Task
+    sets: list[SetReport] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.findings
+
+
+KINDS = {
+    kind.key: kind
+    for kind in (
+        Kind("no-truth", "{n} {picture} without truth",
+             "add a mask of the same name, or remove what has none"),
+        Kind("no-picture", "{n} {truth} without a picture",
+             "add the picture of the same name, or remove the truth"),
+        Kind("name-clash", "{n} {file} with the name of another",
+             "keep one of them, for a truth belongs to one picture"),
+        Kind("unreadable", "{n} {file} that cannot be read", "copy or export again"),
+        Kind("colour-truth", "{n} {truth} in colour",
+             "export grey masks, 0 for background and 255 for the subject"),
+        Kind("turned", "{n} {truth} lying across the picture, whose EXIF rotation was ignored",
+             "turn the truth as the picture is shown, or save the picture upright"),
+        Kind("wrong-size", "{n} {truth} of another shape than the picture",
+             "export at the picture's size; the truth may belong to another picture"),
+        Kind("inverted", "{n} {truth} that may be inverted: the border is subject, the inside not",
+             "invert (255 minus the level), unless a subject really frames the picture"),
+        Kind("leak", "{n} {picture} also in the test set",
+             "remove from one of the two, else scores mean nothing"),
+        Kind("near-leak", "{n} {picture} nearly equal to one of the test set",
+             "look, and remove copies from one of the two"),
+        Kind("duplicate", "{n} exact {copy} of another picture",
+             "keep one of each; where the truths differ, the right one"),
+        Kind("near-duplicate", "{n} {picture} nearly equal to another",
+             "keep one of each, and never split them between training and validation"),
+        Kind("levels-0-1", "{n} {truth} with the levels 0 and 1 only", "multiply by 255"),
+        Kind("odd-levels", "{n} {truth} with areas of a few grey levels, as trimaps and class maps "
+             "have them", "export the subject as 255 and everything else as 0"),
+        Kind("binary-matte", "{n} {truth} with hard edges, where mattes are asked for",
+             "use soft alpha mattes, or train for segmentation"),
+        Kind("jpeg-truth", "{n} {truth} compressed as JPEG, which smears the edges",
+             "export PNG from the original"),
+        Kind("empty", "{n} empty {truth}", "fine where there is no subject; else draw the mask"),
+        Kind("full", "{n} {truth} that {is} subject all over",
+             "remove or redraw, for there is nothing to learn from a mask without an edge"),
+        Kind("no-alpha", "{n} {cutout} without a transparent pixel",
+             "cut out ('birefnet remove'), or put among the backgrounds"),
+        Kind("alpha-picture", "{n} {picture} with an alpha channel, which training ignores",
+             "flatten as users will see it, or use as a cut-out"),
+        Kind("small", "{n} small {picture}", "find larger originals; enlarged ones teach blur"),
+    )
+}  # fmt: skip
+"""All kinds of findings by key, the gravest first."""
+
+
+def check(
+    paths: Sequence[str],
+    *,
+    task: Task = "segmentation",
+    against: Sequence[str] = (),
+    smallest: int = SMALLEST,
+    ignore: Iterable[str] = (),
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Look at every picture of some sets once.
+
+    Memory does not grow with the size of the pictures: of each, about 2 kB are kept.
+
+    Args:
+        paths: folders as for training, see `folders.find_set`.
+        task: `matting` expects soft truth.
+        against: sets for testing, which must share no picture with `paths`.
+        smallest: shorter side below which a picture is small [px]; of cut-outs, half of it.
+        ignore: keys of findings that are no problem.
+        jobs: processes; 0 takes one per core.
+        progress: called with the number of pictures done and of all.
+
+    Raises:
+        DataError: a path that holds no pictures, or an unknown key to ignore.
+    """
+    ignored = set(ignore)
+    unknown = sorted(ignored - set(KINDS))
+    if unknown:
+        raise DataError(f"there is no finding {unknown[0]!r}; there are {', '.join(KINDS)}")
+    sets, tests = [find_set(path) for path in paths], [find_set(path) for path in against]
+    total = sum(len(files.entries) for files in (*sets, *tests))
+    done = 0
+
+    def facts_of(files: FileSet) -> list[Facts]:
+        nonlocal done
+        found = []
+        for facts in inspect(files.entries, files.kind, jobs=jobs):
+            found.append(facts)
+            done += 1
+            if progress:
+                progress(done, total)
+        return found
+
+    report = CheckReport(task)
+    problems: dict[str, list[Item]] = {key: [] for key in KINDS}
+    seen: list[tuple[FileSet, Facts]] = []
+    for files in sets:
+        facts = facts_of(files)
+        report.sets.append(_describe(files, facts))
+        for key, item in _judge_set(files, facts, task, smallest):
+            problems[key].append(item)
+        seen += [(files, one) for one in facts]
+    held_out = [(files, one) for files in tests for one in facts_of(files)]
+    looks = [facts.look for _, facts in seen]
+    for twins in twins_within(looks):
+        key = "duplicate" if twins.is_exact else "near-duplicate"
+        problems[key].append(_pair_item(seen[twins.second], seen[twins.first]))
+    for twins in twins_between(looks, [facts.look for _, facts in held_out]):
+        problems["leak" if twins.is_exact else "near-leak"].append(_leak(twins, seen, held_out))
+    report.findings = [
+        Finding(kind, problems[key])
+        for key, kind in KINDS.items()
+        if problems[key] and key not in ignored
+    ]
+    return report
+
+
+def _leak(
+    twins: Twins, seen: list[tuple[FileSet, Facts]], held_out: list[tuple[FileSet, Facts]]
+) -> Item:
+    return _pair_item(seen[twins.first], held_out[twins.second])
+
+
+def _pair_item(one: tuple[FileSet, Facts], other: tuple[FileSet, Facts]) -> Item:
+    (files, facts), (_, twin) = one, other
+    path = twin.entry.image
+    return Item(files.path, facts.entry.image, f"like {path}", facts.entry.image, None, path)
+
+
+def _describe(files: FileSet, facts: Sequence[Facts]) -> SetReport:
+    report = SetReport(files.path, files.kind, len(files.entries))
+    sides = sorted(min(one.height, one.width) for one in facts if not one.error)
+    if sides:
+        report.sizes = (sides[0], sides[len(sides) // 2], sides[-1])
+    truths = [one.truth for one in facts if one.truth is not None]
+    if truths:
+        report.share = statistics.median(truth.share for truth in truths)
+        report.soft = sum(not _has_hard_edges(truth) for truth in truths) / len(truths)
+    return report
+
+
+def _judge_set(
+    files: FileSet, facts: Sequence[Facts], task: Task, smallest: int
+) -> Iterable[tuple[str, Item]]:
+    """Key and item of every problem of a set, but for twins."""
+    for path in files.without_truth:
+        yield "no-truth", Item(files.path, path, "", path)
+    for path in files.without_picture:
+        yield "no-picture", Item(files.path, path, "", None, path)
+    for one, other in files.clashes:
+        yield "name-clash", Item(files.path, other, f"like {one.name}", other, None, one)
+    framed = [f.truth.border > _MOSTLY for f in facts if f.truth and not _is_uniform(f.truth)]
+    whole_set = len(framed) >= _FEW and sum(framed) > _INVERTED_SET * len(framed)
+    for fact in facts:
+        for key, path, detail in _judge(fact, task, smallest, is_inverted_set=whole_set):
+            entry = fact.entry
+            yield key, Item(files.path, path, detail, entry.image, entry.truth)
+
+
+def _judge(
+    facts: Facts, task: Task, smallest: int, *, is_inverted_set: bool
+) -> Iterable[tuple[str, Path, str]]:
+    """Key, file and detail of every problem of one picture."""
+    entry, truth = facts.entry, facts.truth
+    if facts.error:
+        yield "unreadable", entry.image, facts.error
+        return
+    if facts.kind == "cutouts" and not facts.has_alpha:
+        yield "no-alpha", entry.image, ""
+    if facts.kind == "pairs" and facts.has_alpha:
+        yield "alpha-picture", entry.image, ""
+    # Cut-outs fill a part of a picture only.
+    if min(facts.height, facts.width) < (smallest / 2 if facts.kind == "cutouts" else smallest):
+        yield "small", entry.image, f"{facts.width} x {facts.height}"
+    where = entry.truth or entry.image
+    if facts.truth_error:
+        yield "unreadable", where, facts.truth_error
+    if truth is None:
+        return
+    for key, detail in _judge_truth(truth, task, is_inverted_set):
+        # Glass in a cut-out may well have one grey level.
+        if not (key == "odd-levels" and facts.kind == "cutouts"):
+            yield key, where, detail
+    shape = (facts.height, facts.width)
+    if not same_aspect(shape, (truth.height, truth.width)):
+        is_turned = same_aspect(shape, (truth.width, truth.height))
+        sizes = f"{truth.width} x {truth.height}, not {facts.width} x {facts.height}"
+        yield "turned" if is_turned else "wrong-size", where, sizes
+
+
+def _judge_truth(truth: TruthFacts, task: Task, is_inverted_set: bool) -> Iterable[tuple[str, str]]:
+    if truth.is_colour:
+        yield "colour-truth", ""
+        return
+    if truth.high == 1:
+        yield "levels-0-1", ""
+        return
+    if truth.share <= _EMPTY:
+        yield "empty", ""
+        return
+    if truth.share >= _FULL:
+        yield "full", ""
+        return
+    if _is_framed(truth) or (is_inverted_set and truth.border > _MOSTLY):
+        yield "inverted", f"{truth.border:.0%} of the border is subject"
+    if truth.is_jpeg and truth.smeared + truth.between > _STRAY_LEVEL:
+        yield "jpeg-truth", ""
+    elif truth.levels and truth.areas > _STRAY_LEVEL:
+        yield "odd-levels", "levels " + ", ".join(map(str, truth.levels))
+    elif task == "segmentation" and truth.smeared > max(_SMEARED, 4 * truth.between):
+        yield "jpeg-truth", "saved again since, but the smear is there"
+    if task == "matting" and _has_hard_edges(truth):
+        yield "binary-matte", ""
+
+
+def _is_uniform(truth: TruthFacts) -> bool:
+    return truth.share <= _EMPTY or truth.share >= _FULL or truth.high <= 1
+
+
+def _is_framed(truth: TruthFacts) -> bool:
+    """Nearly all of the border is subject, and what is not subject lies inside."""
+    return truth.border > 0.9 and truth.share < truth.border - 0.05
+
+
+def _has_hard_edges(truth: TruthFacts) -> bool:
+    return not _is_uniform(truth) and truth.between < _HARD_EDGE
+
+
+__all__ = ["KINDS", "CheckReport", "Finding", "Item", "Kind", "SetReport", "Task", "check"]

@@ -1,0 +1,230 @@
+"""What a check needs to know of one picture and its truth: a few numbers, not the pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import ImageError
+from birefnet.imaging.formats import sniff
+from birefnet.imaging.io import decode
+from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
+from birefnet.imaging.picture import to_uint8
+from birefnet.training.data.folders import Entry, Kind
+
+LOW, HIGH = 16, 239  # levels between which a mask is neither background nor subject
+
+_HASHED_SIDE = 32  # of the picture whose cosine transform is hashed [px]
+_HASH_SIDE = 8  # of the block of lowest frequencies that is kept
+_THUMB_SIDE = 24
+_FEW_LEVELS = 16  # soft edges of whole pictures have more, unless drawn by few samples per pixel
+_CHUNK = 8  # entries handed to a worker at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a picture looks like, to find it again.
+
+    Attributes:
+        digest: of the decoded pixels.
+        bits: 64 bits, alike for pictures that look alike: signs of the lowest frequencies.
+        thumb: 24 x 24 grey levels with mean 0 and norm 1; all 0 for a plain picture.
+    """
+
+    digest: bytes
+    bits: np.uint64
+    thumb: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class TruthFacts:
+    """Numbers of a mask.
+
+    Attributes:
+        height, width: [px].
+        is_jpeg: by its first bytes.
+        is_colour: its channels differ too much for a grey picture.
+        low, high: smallest and largest level.
+        share: mean level, 0 to 1.
+        border: mean level of the pixels along the frame, 0 to 1.
+        between: share of the pixels of a level from 16 to 239.
+        areas: share of the pixels whose whole neighbourhood, 5 x 5, has such levels.
+        smeared: share of the pixels of a level from 1 to 15 or 240 to 254.
+        levels: the commonest levels between (at most 4), if there are no more than 16 of them;
+            `areas` is 0 otherwise.
+    """
+
+    height: int
+    width: int
+    is_jpeg: bool
+    is_colour: bool
+    low: int
+    high: int
+    share: float
+    border: float
+    between: float
+    areas: float
+    smeared: float
+    levels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was seen of one entry; `error` and `truth_error` say why something was not.
+
+    Attributes:
+        height, width: of the picture [px].
+        has_alpha: some pixel of the picture is not opaque.
+    """
+
+    entry: Entry
+    kind: Kind
+    height: int = 0
+    width: int = 0
+    has_alpha: bool = False
+    look: Look | None = field(default=None, compare=False)
+    truth: TruthFacts | None = None
+    error: str = ""
+    truth_error: str = ""
+
+
+def inspect(entries: Sequence[Entry], kind: Kind, *, jobs: int = 1) -> Iterator[Facts]:
+    """The facts of entries, in order.
+
+    Args:
+        jobs: processes; 0 takes one per core.
+    """
+    work = partial(inspect_entry, kind=kind)
+    processes = min(jobs or _cores(), -(-len(entries) // _CHUNK))
+    if processes <= 1:
+        yield from map(work, entries)
+        return
+    # Started afresh, for a forked copy of threads that hold locks may hang.
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as executor:
+        # In portions, for all results that nobody has taken yet wait in memory.
+        for start in range(0, len(entries), 64 * _CHUNK):
+            portion = entries[start : start + 64 * _CHUNK]
+            yield from executor.map(work, portion, chunksize=_CHUNK)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def inspect_entry(entry: Entry, kind: Kind) -> Facts:
+    """Decode a picture and its truth once and keep numbers."""
+    try:
+        data = _read(entry.image)
+        picture = decode(data)
+    except ImageError as error:
+        return Facts(entry, kind, error=_reason(error))
+    rgb = picture.rgb8()
+    truth, truth_error = None, ""
+    if kind == "cutouts" and picture.alpha is not None:
+        truth = truth_facts(to_uint8(picture.alpha))
+    elif entry.truth is not None:
+        try:
+            truth = _read_truth(entry.truth)
+        except ImageError as error:
+            truth_error = _reason(error)
+    return Facts(
+        entry,
+        kind,
+        height=picture.height,
+        width=picture.width,
+        has_alpha=picture.alpha is not None,
+        look=look_of(rgb, None if kind != "cutouts" else picture.alpha),
+        truth=truth,
+        truth_error=truth_error,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as failure:
+        raise ImageError(f"it cannot be opened: {failure.strerror}") from None
+
+
+def _reason(error: ImageError) -> str:
+    return str(error).removeprefix("the picture ").rstrip(".")
+
+
+def _read_truth(path: Path) -> TruthFacts:
+    data = _read(path)
+    picture = decode(data, convert_to_srgb=False)
+    pixels = picture.rgb8()
+    is_jpeg = sniff(data) == "jpeg"
+    if alpha_is_mask(picture):
+        assert picture.alpha is not None
+        return truth_facts(to_uint8(picture.alpha), is_jpeg=is_jpeg)
+    is_colour = channel_spread(pixels) > GREY_TOLERANCE
+    return truth_facts(grey_levels(pixels), is_jpeg=is_jpeg, is_colour=is_colour)
+
+
+def truth_facts(
+    levels: NDArray[np.uint8], *, is_jpeg: bool = False, is_colour: bool = False
+) -> TruthFacts:
+    """Numbers of a mask, H x W."""
+    counts = np.bincount(levels.ravel(), minlength=256)
+    used = np.flatnonzero(counts)
+    between = used[(used >= LOW) & (used <= HIGH)]
+    commonest = sorted(between, key=lambda level: -counts[level])[:4]
+    frame = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    total = levels.size
+    return TruthFacts(
+        height=levels.shape[0],
+        width=levels.shape[1],
+        is_jpeg=is_jpeg,
+        is_colour=is_colour,
+        low=int(used[0]),
+        high=int(used[-1]),
+        share=float(np.arange(256) @ counts / (255 * total)),
+        border=float(frame.mean() / 255),
+        between=float(counts[LOW : HIGH + 1].sum() / total),
+        areas=_areas_between(levels) if len(between) <= _FEW_LEVELS else 0.0,
+        smeared=float((counts[1:LOW].sum() + counts[HIGH + 1 : 255].sum()) / total),
+        levels=tuple(int(v) for v in sorted(commonest)) if len(between) <= _FEW_LEVELS else (),
+    )
+
+
+def _areas_between(levels: NDArray[np.uint8]) -> float:
+    """Share of the pixels that lie within areas of levels between, not on mere edges."""
+    between = cv2.inRange(levels, LOW, HIGH)
+    inner = cv2.erode(between, np.ones((5, 5), np.uint8), borderValue=0)
+    return float(np.count_nonzero(inner) / levels.size)
+
+
+def look_of(rgb: NDArray[np.uint8], alpha: NDArray[np.float32] | None = None) -> Look:
+    """What a picture (H x W x 3) looks like; a cut-out is seen on grey."""
+    digest = hashlib.blake2b(str(rgb.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(rgb).data)
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    if alpha is not None:
+        digest.update(np.ascontiguousarray(alpha).data)
+        grey = (grey * alpha + 127 * (1 - alpha)).astype(np.uint8)
+    sides = (_HASHED_SIDE, _HASHED_SIDE)
+    small = cv2.resize(grey, sides, interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = np.asarray(cv2.dct(small))[:_HASH_SIDE, :_HASH_SIDE].ravel().copy()
+    low[0] = 0  # brightness says nothing
+    bits = np.packbits(low > np.median(low)).view(np.uint64)[0]
+    sides = (_THUMB_SIDE, _THUMB_SIDE)
+    thumb = cv2.resize(grey, sides, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    thumb -= thumb.mean()
+    norm = float(np.linalg.norm(thumb))
+    thumb = thumb / norm if norm > _THUMB_SIDE else np.zeros_like(thumb)
+    return Look(digest.digest(), bits, thumb.astype(np.float16))

@@ -1,0 +1,151 @@
+"""A contact sheet of findings: examples of each problem, as one HTML page or one PNG."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from birefnet.errors import ImageError
+from birefnet.imaging.encoding import encode
+from birefnet.imaging.io import decode
+from birefnet.training.data.findings import CheckReport, Finding, Item
+from birefnet.training.data.sources import Pixels, shrink
+
+_EXAMPLES = 12  # of each finding
+_SIDE = 200  # of a thumbnail [px]
+_QUALITY = 82
+_COLUMNS = 4  # examples in a row of the PNG
+_GAP, _LINE = 14, 20  # px
+_PAPER, _INK, _GREY = (250, 250, 248), (28, 28, 30), (120, 120, 126)
+_CHECKER = ((208, 208, 208), (240, 240, 240))  # behind transparent pixels
+
+
+@dataclass(frozen=True)
+class _Example:
+    """An item with its thumbnails; those that cannot be shown are left out."""
+
+    item: Item
+    pictures: list[tuple[str, Pixels]]
+
+
+def write_html(report: CheckReport) -> bytes:
+    """The sheet as a self-contained page."""
+    sections = "\n".join(_section(finding) for finding in report.findings)
+    page = Template((Path(__file__).parent / "sheet.html").read_text(encoding="utf-8"))
+    count = sum(one.count for one in report.sets)
+    sets = ", ".join(one.name for one in report.sets)
+    text = page.substitute(
+        title=html.escape(sets),
+        count=f"{count:,}",
+        sections=sections or "<p>Nothing was found.</p>",
+    )
+    return text.encode()
+
+
+def _section(finding: Finding) -> str:
+    cards = []
+    for example in _examples(finding):
+        figures = "".join(
+            f'<figure><img loading="lazy" src="{_uri(pixels)}" alt="{caption}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+            for caption, pixels in example.pictures
+        )
+        detail = f"<br>{html.escape(example.item.detail)}" if example.item.detail else ""
+        path = html.escape(str(example.item.path))
+        cards.append(f"<article><div>{figures}</div><p>{path}{detail}</p></article>")
+    more = len(finding.items) - len(cards)
+    rest = f"<p>… and {more:,} more.</p>" if more > 0 else ""
+    return (
+        f'<section id="{finding.kind.key}"><h2>{html.escape(finding.title)}</h2>'
+        f"<p>{html.escape(finding.advice)}</p>"
+        f'<div class="cards">{"".join(cards)}</div>{rest}</section>'
+    )
+
+
+def write_png(report: CheckReport) -> bytes:
+    """The sheet as one picture, with fewer examples in as many rows as there are findings."""
+    width = _GAP + _COLUMNS * (2 * _SIDE + 2 * _GAP)
+    bands = [_band(finding, width) for finding in report.findings]
+    if not bands:
+        bands = [np.full((4 * _LINE, width, 3), _PAPER, np.uint8)]
+        bands = [_write(bands[0], [(_GAP, _GAP, "Nothing was found.", _INK, 18)])]
+    return encode(np.vstack(bands), format="png")
+
+
+def _band(finding: Finding, width: int) -> Pixels:
+    height = 2 * _GAP + 2 * _LINE + _SIDE + 2 * _LINE
+    band: Pixels = np.full((height, width, 3), _PAPER, np.uint8)
+    texts = [(_GAP, _GAP, finding.title, _INK, 18), (_GAP, _GAP + 24, finding.advice, _GREY, 14)]
+    top = _GAP + 2 * _LINE + _GAP // 2
+    for column, example in enumerate(_examples(finding, most=_COLUMNS)):
+        left = _GAP + column * (2 * _SIDE + 2 * _GAP)
+        for number, (_, pixels) in enumerate(example.pictures[:2]):
+            x = left + number * (_SIDE + 4)
+            band[top : top + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+        name = example.item.path.name
+        texts.append((left, top + _SIDE + 2, _shorten(name, 52), _INK, 13))
+        texts.append((left, top + _SIDE + 19, _shorten(example.item.detail, 52), _GREY, 13))
+    return _write(band, texts)
+
+
+def _write(pixels: Pixels, texts: list[tuple[int, int, str, tuple[int, int, int], int]]) -> Pixels:
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    for x, y, text, colour, size in texts:
+        draw.text((x, y), text, fill=colour, font=ImageFont.load_default(size))
+    return np.asarray(picture)
+
+
+def _shorten(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 + 1 :]}"
+
+
+def _examples(finding: Finding, most: int = _EXAMPLES) -> Iterator[_Example]:
+    """The first files of a finding, spread over its sets, with what can be shown of them."""
+    by_set: dict[str, list[Item]] = {}
+    for item in finding.items:
+        by_set.setdefault(item.set_name, []).append(item)
+    rounds = max(len(items) for items in by_set.values())
+    spread = [items[i] for i in range(rounds) for items in by_set.values() if i < len(items)]
+    for item in spread[:most]:
+        asked = {"picture": item.image, "truth": item.truth, "the other": item.other}
+        shown = [(word, _thumbnail(path)) for word, path in asked.items() if path is not None]
+        yield _Example(item, [(word, pixels) for word, pixels in shown if pixels is not None])
+
+
+def _thumbnail(path: Path) -> Pixels | None:
+    """At most 200 pixels a side, on a chequered ground where it is transparent."""
+    try:
+        picture = decode(path)
+    except ImageError:
+        return None
+    rgb = picture.rgb8()
+    if picture.alpha is not None:
+        rgb = _on_checker(rgb, picture.alpha)
+    small = shrink(rgb, _SIDE)
+    if small.max() == 1:  # a mask of levels 0 and 1 would look empty
+        small = small * np.uint8(255)
+    return small
+
+
+def _on_checker(rgb: Pixels, alpha: NDArray[np.float32]) -> Pixels:
+    rows, columns = np.indices(alpha.shape)
+    side = max(4, max(alpha.shape) // 24)
+    tiles = np.array(_CHECKER, np.float32)[(rows // side + columns // side) % 2]
+    out = tiles + alpha[..., None] * (rgb - tiles)
+    return np.asarray(np.rint(out), np.uint8)
+
+
+def _uri(pixels: Pixels) -> str:
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
