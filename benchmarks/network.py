@@ -26,6 +26,7 @@ from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.network.deform import deformable_conv2d_reference
+from birefnet.network.lean import lean
 from birefnet.network.simplify import simplify
 
 
@@ -70,7 +71,7 @@ def run_ours(network: BiRefNet, batch: Tensor) -> Tensor:
 def measure(name: str, size: int, rounds: int) -> None:
     """Print time and largest difference of both."""
     official = network_of(name)
-    ours = simplify(official).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours = lean(simplify(official)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = torch.randn(1, 3, size, size)
     best = {"official": float("inf"), "birefnet": float("inf")}
     outputs = {}
@@ -97,7 +98,7 @@ def peak(name: str, size: int, label: str) -> None:
     """Run one of the two once and print this process's peak memory [MB]."""
     network = network_of(name)
     if label == "birefnet":
-        network = simplify(network, inplace=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = lean(simplify(network, inplace=True)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = torch.randn(1, 3, size, size)
     (run_ours if label == "birefnet" else run_official)(network, batch)
     # Not getrusage: its maximum is inherited from the process that started this one.

@@ -11,6 +11,7 @@ from torch import nn
 
 from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
 from birefnet.errors import BiRefNetError, DeviceError
+from birefnet.network.lean import is_simplified, lean
 
 # What torch says when an allocation fails; on CUDA and MPS newer versions have a class for it.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -21,7 +22,8 @@ class TorchEngine:
 
     Args:
         network: maps a normalised float batch (B,3,H,W) to logits (B,1,H,W). It is put in
-            evaluation mode, moved and converted in place, as `nn.Module.to` does.
+            evaluation mode, moved and converted in place, as `nn.Module.to` does. A simplified
+            `BiRefNet` is run in the form of `birefnet.network.lean`.
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps …
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16.
         channels_last: memory layout of the feature maps; `None` chooses by device: tensor cores
@@ -47,6 +49,8 @@ class TorchEngine:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         try:
             network.eval().to(self.device, self.dtype)
+            if is_simplified(network):
+                network = lean(network)
             self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         except RuntimeError as error:
             self._explain(error)
@@ -62,7 +66,7 @@ class TorchEngine:
         images = torch.from_numpy(np.ascontiguousarray(batch))
         try:
             with torch.inference_mode():
-                images = images.to(self.device, self.dtype, memory_format=self.memory_format)
+                images = images.to(self.device, self.dtype)
                 logits = self.network(images).float()
                 finite = bool(logits.isfinite().all())
                 result: NDArray[np.float32] = logits.cpu().numpy()

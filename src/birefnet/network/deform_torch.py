@@ -65,10 +65,15 @@ class Grid:
         """Rows of the table of one image."""
         return (self.height + 2 * BORDER) * self.pitch
 
-    def pieces(self, device: torch.device) -> Iterator[tuple[slice, list[slice]]]:
-        """Groups of images, and the ranges of pixels to go through: all at once in small images."""
+    def pieces(
+        self, device: torch.device, out_channels: int = 0
+    ) -> Iterator[tuple[slice, list[slice]]]:
+        """Groups of images, and the ranges of pixels to go through: all at once in small images.
+
+        `out_channels` counts where a piece of the output is to stay in the cache too.
+        """
         columns = _CPU_COLUMNS if device.type == "cpu" else _ACCELERATOR_COLUMNS
-        step = max(64, columns // (self.taps * self.channels))
+        step = max(64, columns // max(self.taps * self.channels, out_channels))
         images = max(1, step // max(1, self.pixels))
         ranges = [
             slice(first, min(first + step, self.pixels)) for first in range(0, self.pixels, step)
@@ -97,15 +102,18 @@ def from_pixel_table(table: Tensor, grid: Grid) -> Tensor:
     return pixels[:, BORDER:-BORDER, BORDER:-BORDER].permute(0, 3, 1, 2)
 
 
-def locate(offset: Tensor, pixels: slice, grid: Grid) -> Samples:
-    """Corners of the samples of one piece; `offset`: [images, 2·taps, pixels of the image]."""
+def locate(offset: Tensor, pixels: slice, grid: Grid, *, first_row: int = 0) -> Samples:
+    """Corners of the samples of one piece; `offset`: [images, 2·taps, pixels of the image].
+
+    `first_row` is the row of the output that the first pixels of `offset` belong to.
+    """
     device, dtype = offset.device, offset.dtype
     pixel = torch.arange(pixels.start, pixels.stop, device=device)
     tap = torch.arange(grid.taps, device=device).unsqueeze(1)
     row = torch.div(pixel, grid.out_width, rounding_mode="floor")
     tap_row = torch.div(tap, grid.size, rounding_mode="floor")
     column, tap_column = pixel - row * grid.out_width, tap - tap_row * grid.size
-    home_y = (row - grid.padding).to(dtype) + tap_row.to(dtype)
+    home_y = (row + first_row - grid.padding).to(dtype) + tap_row.to(dtype)
     home_x = (column - grid.padding).to(dtype) + tap_column.to(dtype)
 
     shift = offset.unflatten(1, (grid.taps, 2))[..., pixels]

@@ -76,15 +76,16 @@ class Encoder(nn.Module):
         self.out_channels = tuple(scales * c for c in channels)
         self.context_channels = sum(self.out_channels) if context_fusion else self.out_channels[-1]
 
-    def _features(self, image: Tensor) -> list[Tensor]:
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The maps x1..x4 of one scale, behind the neck if there is one."""
         maps = list(self.backbone(image))
         return maps if self.neck is None else self.neck(maps, (image.shape[-2], image.shape[-1]))
 
     def forward(self, image: Tensor) -> EncoderOutput:
         """Normalised `image` (B,3,H,W), H and W multiples of 32."""
-        maps = self._features(image)
+        maps = self.features(image)
         if self.image_pyramid != "none":
-            half = self._features(resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)))
+            half = self.features(resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)))
             enlarged = [resize_like(small, large) for small, large in zip(half, maps, strict=True)]
             if self.image_pyramid == "cat":
                 maps = [torch.cat(pair, dim=1) for pair in zip(maps, enlarged, strict=True)]

@@ -45,9 +45,9 @@ def simplify(network: BiRefNet, *, inplace: bool = False) -> BiRefNet:
         for parent in list(network.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, ASPP):
-                    setattr(parent, name, _InferenceASPP(child))
+                    setattr(parent, name, InferenceASPP(child))
         assert isinstance(network.decoder, Decoder), "the network is simplified already"
-        network.decoder = _InferenceDecoder(network.decoder)
+        network.decoder = InferenceDecoder(network.decoder)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
@@ -84,7 +84,7 @@ def _fold_batch_norms(parent: nn.Module) -> None:
         if not isinstance(norm, nn.BatchNorm2d):
             continue
         if isinstance(conv, DeformableConv2d):
-            setattr(parent, conv_name, _InferenceDeformableConv2d(conv, norm))
+            setattr(parent, conv_name, InferenceDeformableConv2d(conv, norm))
         elif isinstance(conv, nn.Conv2d) and conv.out_channels == norm.num_features:
             setattr(parent, conv_name, _fold(conv, norm))
         else:
@@ -92,7 +92,7 @@ def _fold_batch_norms(parent: nn.Module) -> None:
         setattr(parent, norm_name, nn.Identity())
 
 
-class _InferenceDeformableConv2d(nn.Module):
+class InferenceDeformableConv2d(nn.Module):
     """Deformable convolution with BatchNorm folded; offsets and modulation from one convolution."""
 
     def __init__(self, source: DeformableConv2d, norm: nn.BatchNorm2d) -> None:
@@ -120,7 +120,7 @@ class _InferenceDeformableConv2d(nn.Module):
         return deformable_conv2d(x, offset, 2.0 * torch.sigmoid(modulation), self.weight, self.bias)
 
 
-class _InferenceASPP(nn.Module):
+class InferenceASPP(nn.Module):
     """ASPP whose pooled branch enters as a bias of the joining convolution."""
 
     def __init__(self, source: ASPP) -> None:
@@ -181,7 +181,7 @@ class _ImageHead(nn.Module):
         return torch.cat([top, middle, bottom], dim=2)
 
 
-class _InferenceDecoder(nn.Module):
+class InferenceDecoder(nn.Module):
     """`Decoder` whose head projects before it enlarges."""
 
     def __init__(self, source: Decoder) -> None:

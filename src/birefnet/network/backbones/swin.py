@@ -14,11 +14,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from birefnet.network.backbones.base import Backbone, DropPath, drop_path_rates
-from birefnet.network.backbones.windows import WindowPlan, relative_position_index, window_plan
+from birefnet.network.backbones.windows import (
+    WindowChunk,
+    WindowPlan,
+    relative_position_index,
+    seam_masks,
+    window_chunks,
+    window_plan,
+)
+from birefnet.network.eager import on_cpu
 
-# Tokens that a perceptron takes at once in inference on a CPU: its hidden values, four times the
-# input, then stay in the cache (1.2 to 1.8 times as fast on 16384 to 65536 tokens).
+# Tokens that a block takes at once in inference on a CPU: what it makes of them, the hidden values
+# of its perceptron above all, then stays in the cache.
 _CHUNK = 2048
+# Logits that an attention has in memory at once on a CPU: 4 MB. With windows of 12 this is 1.5
+# times as fast as the fused function, with those of 7 it is not.
+_LOGITS = 2**20
+_FUSED_BELOW = 100  # slots of a window
 
 
 class PatchEmbedding(nn.Module):
@@ -32,6 +44,11 @@ class PatchEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, H, W) → (B, ceil(H / 4), ceil(W / 4), channels)."""
         x = F.pad(x, (0, -x.shape[-1] % 4, 0, -x.shape[-2] % 4))
+        rows = x.shape[-2] // 4
+        parts = _parts(x, rows, tokens=x.shape[0] * rows * x.shape[-1] // 4)
+        return _in_parts(lambda p: self._embed(x[:, :, 4 * p.start : 4 * p.stop]), parts)
+
+    def _embed(self, x: Tensor) -> Tensor:
         # With channels last the convolution writes tokens; no transpose of the large map.
         x = self.proj(x.contiguous(memory_format=torch.channels_last))
         return self.norm(x.permute(0, 2, 3, 1))
@@ -47,11 +64,17 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, H, W, C) → (B, ceil(H / 2), ceil(W / 2), 2 C)."""
-        batch, height, width, channels = x.shape
+        height, width = x.shape[1:3]
         if height % 2 or width % 2:
             x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
-        height, width = x.shape[1] // 2, x.shape[2] // 2
-        x = x.view(batch, height, 2, width, 2, channels)
+        rows = x.shape[1] // 2
+        parts = _parts(x, rows, tokens=x.shape[0] * rows * x.shape[2])
+        return _in_parts(lambda p: self._merge(x[:, 2 * p.start : 2 * p.stop]), parts)
+
+    def _merge(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        height, width = height // 2, width // 2
+        x = x.reshape(batch, height, 2, width, 2, channels)
         # The four neighbours are ordered (row, column) = (0, 0), (1, 0), (0, 1), (1, 1).
         x = x.permute(0, 1, 3, 4, 2, 5).reshape(batch, height, width, 4 * channels)
         return self.reduction(self.norm(x))
@@ -107,13 +130,39 @@ class WindowAttention(nn.Module):
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return x.transpose(1, 2).reshape(x.shape[0] * slots, -1)
 
+    def in_chunk(self, x: Tensor, chunk: WindowChunk, bias: Tensor) -> Tensor:
+        """x: the tokens of `chunk`, (t, C) → the same, attended; `bias`: (1, heads, N, N)."""
+        qkv = self.qkv(x)
+        if chunk.fill is None or chunk.taken is None:
+            return self.proj(self._attend_on_cpu(qkv, bias))
+        qkv = qkv.index_select(0, chunk.fill)
+        # The released networks project padding too: zeros become the bias, and are seen.
+        qkv[chunk.empty] = self.qkv.bias.to(qkv.dtype)
+        return self.proj(self._attend_on_cpu(qkv, bias).index_select(0, chunk.taken))
+
+    def _attend_on_cpu(self, qkv: Tensor, bias: Tensor) -> Tensor:
+        """As `_attend`, a few windows at a time; `bias` fits every window."""
+        slots = self.window**2
+        if slots < _FUSED_BELOW:
+            return self._attend(qkv, bias)
+        qkv = qkv.view(-1, slots, 3, self.heads, qkv.shape[-1] // (3 * self.heads))
+        windows, width = qkv.shape[0], qkv.shape[-1]
+        out = qkv.new_empty(windows, slots, self.heads, width)
+        step = max(1, _LOGITS // (self.heads * slots * slots))
+        for first in range(0, windows, step):
+            part = slice(first, first + step)
+            q, k, v = qkv[part].permute(2, 0, 3, 1, 4)
+            logits = torch.matmul(q * width**-0.5, k.transpose(2, 3)).add_(bias)
+            out[part] = torch.matmul(logits.softmax(-1), v).transpose(1, 2)
+        return out.view(windows * slots, -1)
+
     def bias(self, x: Tensor) -> Tensor:
         """What is added to the logits for the relative position: (1, heads, N, N).
 
         On a CPU in inference it is kept until the table changes.
         """
         table = self.relative_position_bias_table
-        if not _eager_inference_on_cpu(x):
+        if not on_cpu(x):
             return self._bias(table)
         if self._kept_bias is None or not _same(self._kept_bias[0], table):
             with torch.inference_mode(False), torch.no_grad():
@@ -142,6 +191,20 @@ class SwinBlock(nn.Module):
         x = x + self.drop_path(self.attn(self.norm1(x), plan))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
+    def update_(self, x: Tensor, chunks: list[WindowChunk], masks: Tensor) -> None:
+        """As `forward` without gradients, in place, on tokens (B * L, C) of a CPU.
+
+        Windows share no token, and all that follows the attention is token by token: a chunk of
+        windows goes through the whole block, and only its own tokens change.
+        """
+        bias = self.attn.bias(x).to(x.dtype)
+        kinds = [bias, *(bias + mask.to(bias.dtype) for mask in masks[1:])]
+        for chunk in chunks:
+            part = x.index_select(0, chunk.tokens)
+            part += self.attn.in_chunk(self.norm1(part), chunk, kinds[chunk.kind])
+            part += self.mlp.in_place(self.norm2(part))
+            x.index_copy_(0, chunk.tokens, part)
+
 
 class Perceptron(nn.Module):
     """Linear, GELU, linear."""
@@ -153,13 +216,11 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, L, channels)."""
-        if x.shape[0] * x.shape[1] <= _CHUNK or not _eager_inference_on_cpu(x):
-            return self._through(x)
-        parts = [self._through(part) for part in x.flatten(0, 1).split(_CHUNK)]
-        return torch.cat(parts).view(x.shape)
-
-    def _through(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
+
+    def in_place(self, x: Tensor) -> Tensor:
+        """The same for tokens (t, channels) without gradients, with less memory."""
+        return self.fc2(torch.ops.aten.gelu_(self.fc1(x)))
 
 
 class SwinStage(nn.Module):
@@ -177,14 +238,27 @@ class SwinStage(nn.Module):
     def forward(self, x: Tensor, run: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
         """x: (B, H, W, C) → the attended tokens, and the same merged for the next stage.
 
-        `run` calls the blocks, see `Backbone.run`.
+        `run` calls the blocks, see `Backbone.run`. In inference on a CPU the attended tokens may
+        lie in the memory of `x`.
         """
         size = (x.shape[1], x.shape[2])
         tokens = x.flatten(1, 2)
+        if not self.training and on_cpu(x):
+            self._update_(tokens, size)
+            x = tokens.view(x.shape)
+            return x, self.downsample(x)
         for shift, block in zip(self.shifts, self.blocks, strict=True):
             tokens = run(block, tokens, window_plan(tokens, size, self.window, shift))
         x = tokens.view(x.shape)
         return x, self.downsample(x)
+
+    def _update_(self, tokens: Tensor, size: tuple[int, int]) -> None:
+        """The blocks on tokens (B, H * W, C), in place."""
+        batch, _, channels = tokens.shape
+        for shift, block in zip(self.shifts, self.blocks, strict=True):
+            chunks = window_chunks(batch, *size, self.window, shift, _CHUNK)
+            masks = torch.from_numpy(seam_masks(self.window, shift))[:, None]
+            block.update_(tokens.view(-1, channels), chunks, masks)  # type: ignore[operator]
 
 
 class SwinTransformer(Backbone):
@@ -228,7 +302,7 @@ class SwinTransformer(Backbone):
         norms = (self.norm0, self.norm1, self.norm2, self.norm3)
         for stage, norm in zip(self.layers, norms, strict=True):
             here, x = stage(x, self.run)
-            maps.append(norm(here).permute(0, 3, 1, 2))
+            maps.append(_normalised(norm, here).permute(0, 3, 1, 2))
         return maps
 
 
@@ -239,10 +313,34 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _eager_inference_on_cpu(x: Tensor) -> bool:
-    """Whether `x` is an ordinary tensor on a CPU, and nothing records what is done with it."""
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return x.device.type == "cpu" and type(x) is Tensor and not recorded
+def _parts(x: Tensor, rows: int, tokens: int) -> list[slice]:
+    """How to take `rows` rows of `x`: at once, or in inference on a CPU so many that what is made
+    of a part stays in the cache; `tokens` is that of all rows."""
+    count = -(-tokens // _CHUNK) if on_cpu(x) else 1
+    step = max(1, rows // count)
+    return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
+
+
+def _in_parts(make: Callable[[slice], Tensor], parts: list[slice]) -> Tensor:
+    """What `make` gives for each part, (B, rows, W, C), below each other."""
+    first = make(parts[0])
+    if len(parts) == 1:
+        return first
+    batch, _, width, channels = first.shape
+    out = first.new_empty(batch, parts[-1].stop, width, channels)
+    out[:, parts[0]] = first
+    for part in parts[1:]:
+        out[:, part] = make(part)
+    return out
+
+
+def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
+    """`norm(x)`; in inference on a CPU in the memory of `x` (B, H, W, C), which is spent."""
+    if not on_cpu(x):
+        return norm(x)
+    for part in x.flatten(0, 2).split(_CHUNK):
+        part.copy_(norm(part))
+    return x
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -7,6 +7,7 @@ them) are kept behind the others, so that only they pay for empty slots and for 
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -59,6 +60,23 @@ def window_plan(x: Tensor, size: tuple[int, int], window: int, shift: int) -> Wi
     return _kept_plan(*arguments)
 
 
+def _slots(
+    height: int, width: int, window: int, shift: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token in each slot of each window, -1 in empty ones, (windows, N); the windows' kinds."""
+    rows, columns = -(-height // window), -(-width // window)
+    y = (np.arange(rows * window) + shift) % (rows * window)
+    x = (np.arange(columns * window) + shift) % (columns * window)
+    inside = (y < height)[:, None] & (x < width)
+    tokens = np.where(inside, y[:, None] * width + x, -1)
+    tokens = tokens.reshape(rows, window, columns, window).transpose(0, 2, 1, 3)
+    kinds = np.zeros((rows, columns), dtype=np.int64)
+    if shift:
+        kinds[:, -1] += 1
+        kinds[-1] += 2
+    return tokens.reshape(rows * columns, window * window), kinds.ravel()
+
+
 @lru_cache(maxsize=64)
 def _kept_plan(
     batch: int, height: int, width: int, window: int, shift: int, device: torch.device
@@ -70,19 +88,7 @@ def _kept_plan(
 def _plan(
     batch: int, height: int, width: int, window: int, shift: int, device: torch.device
 ) -> WindowPlan:
-    rows, columns = -(-height // window), -(-width // window)
-    y = (np.arange(rows * window) + shift) % (rows * window)
-    x = (np.arange(columns * window) + shift) % (columns * window)
-    inside = (y < height)[:, None] & (x < width)
-    tokens = np.where(inside, y[:, None] * width + x, -1)
-    tokens = tokens.reshape(rows, window, columns, window).transpose(0, 2, 1, 3)
-    slots = tokens.reshape(rows * columns, window * window)
-    grid = np.zeros((rows, columns), dtype=np.int64)
-    if shift:
-        grid[:, -1] += 1
-        grid[-1] += 2
-    kinds = grid.ravel()
-
+    slots, kinds = _slots(height, width, window, shift)
     edge = (kinds > 0) | (slots < 0).any(axis=1)
     starts = (np.arange(batch) * height * width)[:, None, None]
     inner_tokens = (starts + slots[~edge]).ravel()
@@ -106,6 +112,60 @@ def _plan(
         masks=torch.from_numpy(seam_masks(window, shift)).to(device)[:, None],
         home=tensor(home),
     )
+
+
+class WindowChunk(NamedTuple):
+    """Some windows that one seam mask fits, small enough to stay in a processor's cache.
+
+    Attributes:
+        kind: which seams cross these windows: 0 none, 1 a vertical, 2 a horizontal, 3 both.
+        tokens: (t,) tokens of the batch that they hold, slot by slot, without empty slots.
+        fill: (windows * N,) place in `tokens` of the token in each slot, 0 in empty ones; `None`
+            if no slot is empty.
+        empty: those of the slots that are empty.
+        taken: those that are not.
+    """
+
+    kind: int
+    tokens: Tensor
+    fill: Tensor | None
+    empty: Tensor | None
+    taken: Tensor | None
+
+
+@lru_cache(maxsize=64)
+def window_chunks(
+    batch: int, height: int, width: int, window: int, shift: int, most: int
+) -> list[WindowChunk]:
+    """All windows of a batch of maps, on the CPU, in chunks of at most `most` tokens or one window.
+
+    Maps are padded and rolled as in `window_plan`.
+    """
+    slots, kinds = _slots(height, width, window, shift)
+    starts = (np.arange(batch) * height * width)[:, None, None]
+    slots = np.where(slots < 0, -1, starts + slots).reshape(-1, window**2)
+    kinds = np.tile(kinds, batch)
+    has_empty = (slots < 0).any(axis=1)
+    step = max(1, most // window**2)
+    chunks: list[WindowChunk] = []
+    for kind, padded in itertools.product(range(4), (False, True)):
+        alike = slots[(kinds == kind) & (has_empty == padded)]
+        chunks += [
+            _chunk(kind, alike[first : first + step].ravel(), padded)
+            for first in range(0, len(alike), step)
+        ]
+    return chunks
+
+
+def _chunk(kind: int, slots: NDArray[np.int64], padded: bool) -> WindowChunk:
+    taken = slots >= 0
+    with torch.inference_mode(False):
+        tokens = torch.from_numpy(slots[taken])
+        if not padded:
+            return WindowChunk(kind, tokens, None, None, None)
+        fill = np.where(taken, np.cumsum(taken) - 1, 0)
+        parts = (fill, np.flatnonzero(~taken), np.flatnonzero(taken))
+        return WindowChunk(kind, tokens, *map(torch.from_numpy, parts))
 
 
 # What torch.compiler.assume_constant_result would set; calling that imports the whole compiler, a
