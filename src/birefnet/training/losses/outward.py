@@ -35,7 +35,8 @@ def gradient_label(image: Tensor, coarse: Tensor, *, radius: int = 1) -> Tensor:
         magnitude = F.conv2d(grey, kernels).square().sum(dim=1, keepdim=True).sqrt()
         magnitude = F.adaptive_max_pool2d(magnitude, coarse.shape[-2:])
         mean = magnitude.mean(dim=(2, 3), keepdim=True)
-        scale = mean + 2 * magnitude.std(dim=(2, 3), keepdim=True, correction=0)
+        spread = (magnitude - mean).square().mean(dim=(2, 3), keepdim=True).sqrt()
+        scale = mean + 2 * spread
         near = F.max_pool2d(coarse.sigmoid(), 2 * radius + 1, 1, radius)
         return (magnitude / scale.clamp_min(1e-4)).clamp(0, 1) * near
 
