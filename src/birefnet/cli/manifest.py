@@ -54,6 +54,11 @@ class Manifest:
         """Whether the picture of this key is finished."""
         return int(key, 16) in self._done
 
+    @property
+    def done(self) -> frozenset[int]:
+        """The keys of all finished pictures, as numbers."""
+        return frozenset(self._done)
+
     def add(self, key: str, entry: dict[str, Any]) -> None:
         """Append what became of a picture: `input`, `output`, `status`, facts or `error`."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -17,13 +17,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from birefnet.cli.common import INTERRUPTED, say
 from birefnet.cli.inputs import Job
+from birefnet.cli.ledger import Begun, Ledger
 from birefnet.cli.making import failed, make_animation, make_picture, source_of
-from birefnet.cli.manifest import Manifest, key_of
-from birefnet.cli.places import identity, version_of
+from birefnet.cli.manifest import Manifest
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, Report
 from birefnet.cli.watching import Watch
@@ -37,7 +37,7 @@ WORKERS = 2  # threads that refine, encode and write
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before failed pictures are tried again
 
 
-def run(plan: Plan, device: str, dtype: str) -> int:
+def run(plan: Plan) -> int:
     """Do the work, report, and return the exit status."""
     report = Report(
         keeps_all=plan.as_json,
@@ -48,14 +48,14 @@ def run(plan: Plan, device: str, dtype: str) -> int:
     plan = replace(plan, search=replace(plan.search, on_error=report.add_unreadable))
     start = time.perf_counter()
     with _manifest(plan) as manifest:
-        work = Work(plan, report, manifest, device, dtype)
+        work = _worker(plan, Ledger(plan, report, manifest))
         try:
             with _terminable():
                 if plan.watch:
                     say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
-                    work.watch()
+                    _watch(plan, work)
                 else:
-                    report.total = plan.search.count()
+                    report.total = 0 if plan.is_table else plan.search.count()
                     with _progress(report.total) as report.advance:
                         work.do(plan.search)
         except KeyboardInterrupt:
@@ -71,15 +71,38 @@ def run(plan: Plan, device: str, dtype: str) -> int:
     return 1 if report.failed else 0
 
 
+class Worker(Protocol):
+    """Does jobs, and tells a ledger what became of them."""
+
+    def do(self, jobs: Iterable[Job]) -> None: ...
+
+
+def _worker(plan: Plan, ledger: Ledger) -> Worker:
+    if plan.is_table:
+        from birefnet.cli.table import TableWork
+
+        return TableWork(plan, ledger)
+    if plan.engine == "ray":
+        from birefnet.cli.cluster import ClusterWork
+
+        return ClusterWork(plan, ledger)
+    return Work(plan, ledger)
+
+
+def _watch(plan: Plan, work: Worker) -> None:
+    """Do what is there and what comes, until the user interrupts."""
+    watch = Watch(plan.search)
+    while True:
+        work.do(watch.ready())
+        time.sleep(watch.pause)
+
+
 @dataclass(eq=False)
 class Work:
-    """A network, loaded when the first picture needs it, and what became of the pictures so far."""
+    """Does jobs on this machine, with a network that is loaded when the first picture needs it."""
 
     plan: Plan
-    report: Report
-    manifest: Manifest | None
-    device: str
-    dtype: str
+    ledger: Ledger
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -87,24 +110,18 @@ class Work:
         with timed(plan.profile, "load", pictures=0):
             from birefnet.api import load
 
-            predictor = load(plan.model, device=self.device, dtype=self.dtype)
+            predictor = load(plan.model, device=plan.device, dtype=plan.dtype)
         predictor.profile = plan.profile
         predictor.convert_to_srgb = not plan.settings.keep_profile
         if plan.workers is not None:
             predictor.readers = plan.workers
-        self.report.model, self.report.engine = predictor.name or "", predictor.engine.name
+        report = self.ledger.report
+        report.model, report.engine = predictor.name or "", predictor.engine.name
         return predictor
-
-    def watch(self) -> None:
-        """Do what is there and what comes, until the user interrupts."""
-        watch = Watch(self.plan.search)
-        while True:
-            self.do(watch.ready())
-            time.sleep(watch.pause)
 
     def do(self, jobs: Iterable[Job]) -> None:
         """Do all jobs that are not finished; what failed and may pass is tried again at the end."""
-        again = self._once(self._unfinished(jobs), retries=self.plan.retries)
+        again = self._once(self.ledger.unfinished(jobs), retries=self.plan.retries)
         wait = FIRST_WAIT
         for left in reversed(range(self.plan.retries)):
             if not again:
@@ -112,33 +129,6 @@ class Work:
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
             again = self._once(again, retries=left)
-
-    def _unfinished(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        for job in jobs:
-            self.report.expect(job)
-            if job.target is not None and self._is_finished(job):
-                self.report.add(Outcome(job, "skipped"))
-            else:
-                yield job
-
-    def _is_finished(self, job: Job) -> bool:
-        assert job.target is not None
-        if self.plan.skip == "existing":
-            return job.target.exists()
-        if self.plan.skip == "nothing" or self.manifest is None:
-            return False
-        key = self._key(job)
-        return key is not None and self.manifest.has(key) and job.target.exists()
-
-    def _key(self, job: Job) -> str | None:
-        """Names this version of the picture, its place and the settings; `None` if it has gone."""
-        if job.source is None:
-            return None
-        try:
-            version = version_of(job.source)
-        except OSError:
-            return None
-        return key_of(identity(job.source), version, str(job.target), self.plan.fingerprint)
 
     def _once(self, jobs: Iterable[Job], *, retries: int) -> list[Job]:
         """Do the jobs; those to try again. The others are reported, in this thread.
@@ -152,22 +142,22 @@ class Work:
         plan, workers = self.plan, self.plan.workers or WORKERS
         again: list[Job] = []
         animated: list[Job] = []
-        reading: deque[_Begun] = deque()
-        writing: deque[tuple[_Begun, Future[Outcome]]] = deque()
+        reading: deque[Begun] = deque()
+        writing: deque[tuple[Begun, Future[Outcome]]] = deque()
 
         def sources() -> Iterator[Any]:
             for job in chain([first], jobs):
                 if job.animation is not None or plan.settings.format == "gif":
                     animated.append(job)
                 else:
-                    reading.append(self._begin(job))
+                    reading.append(self.ledger.begin(job))
                     yield source_of(job, plan)
 
-        def take(begun: _Begun, outcome: Outcome) -> None:
+        def take(begun: Begun, outcome: Outcome) -> None:
             if outcome.may_pass and retries:
                 again.append(outcome.job)
             else:
-                self._end(begun, outcome)
+                self.ledger.end(begun, outcome)
 
         with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
             try:
@@ -192,7 +182,7 @@ class Work:
                     take(writing[0][0], writing[0][1].result())
                     writing.popleft()
                 for job in animated:
-                    begun = self._begin(job)
+                    begun = self.ledger.begin(job)
                     take(begun, make_animation(job, plan, self.predictor))
             except KeyboardInterrupt:
                 for _, future in writing:
@@ -202,26 +192,6 @@ class Work:
                         take(begun, future.result())
                 raise
         return again
-
-    def _begin(self, job: Job) -> _Begun:
-        return _Begun(
-            job, time.perf_counter(), self._key(job) if self.manifest is not None else None
-        )
-
-    def _end(self, begun: _Begun, outcome: Outcome) -> None:
-        outcome = replace(outcome, seconds=time.perf_counter() - begun.since)
-        if self.manifest is not None and begun.key is not None:
-            self.manifest.add(begun.key, outcome.to_dict())
-        self.report.add(outcome)
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """A job on its way: since when, and its key from before it was read."""
-
-    job: Job
-    since: float
-    key: str | None
 
 
 @contextmanager

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = "Path | UPath"
 
+TABLE, SHARD = ".parquet", ".tar"
+
 # Whose uploads appear whole or not at all; elsewhere a temporary name is renamed.
 _ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
 
@@ -52,6 +54,19 @@ def to_place(text: str) -> Place:
     except ValueError as error:
         raise BiRefNetError(f"{text!r} cannot be reached: {error}") from None
     return place
+
+
+def everywhere(place: Place) -> str:
+    """A name that means the same on each machine that shares it."""
+    return str(place.absolute()) if isinstance(place, Path) else str(place)
+
+
+def is_table(text: str) -> bool:
+    """Whether an input is a table: a Parquet file, a folder of them, or WebDataset shards."""
+    if Path(text).suffix.lower() in (TABLE, SHARD):
+        return True
+    place = to_place(text)
+    return place.is_dir() and next(iter(place.glob(f"*{TABLE}")), None) is not None
 
 
 def is_remote(place: Place) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from birefnet.api import default_model
 from birefnet.cli.inputs import STREAM, InputError, Search, asked_format
 from birefnet.cli.manifest import NAME
-from birefnet.cli.places import is_url, to_place, version_of
+from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.picture import Limits
 from birefnet.matte import Kind, Matte, check_kind, read_background
@@ -68,13 +68,17 @@ class Plan:
     Attributes:
         search: finds the jobs.
         settings: the same for all.
-        model: as `birefnet.load` takes it.
+        model, device, dtype: as `birefnet.load` takes them.
+        engine: `ray` for a cluster; otherwise this machine.
+        is_table: the input is a table of a cluster; `column` holds its pictures and `name_column`
+            names their files.
         skip: pictures that the manifest calls finished, those whose output exists too, or none.
         manifest: the file that says what became of each picture, or `None`.
         fingerprint: of settings and model; another one makes finished pictures unfinished.
         retries: of a picture whose reading or writing failed in a way that may pass.
         watch: go on with pictures that come later.
-        workers: threads that read, and as many that write; `None` for the usual number.
+        workers: threads that read, and as many that write (on a cluster: networks); `None` for
+            the usual number.
         as_json: report for programs.
         profile: where to add up the time of each stage, or `None`.
     """
@@ -82,6 +86,12 @@ class Plan:
     search: Search
     settings: Settings
     model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    engine: str = "auto"
+    is_table: bool = False
+    column: str | None = None
+    name_column: str | None = None
     skip: Skip = "nothing"
     manifest: Path | None = None
     fingerprint: str = ""
@@ -98,6 +108,11 @@ def plan(
     settings: Settings,
     *,
     model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine: str = "auto",
+    column: str | None = None,
+    name_column: str | None = None,
     overwrite: bool | None = None,
     recursive: bool = True,
     manifest: str | None = None,
@@ -144,6 +159,13 @@ def plan(
             raise InputError("--json and a picture both want standard output; give -o FILE")
         if sys.stdout.isatty():
             raise InputError("standard output is a terminal; give -o FILE, or redirect it")
+    table = engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
+    if table:
+        _check_table(search, settings)
+    elif column or name_column:
+        raise InputError("--column and --name-column are for one table and --engine ray")
+    elif engine == "ray" and search.is_stream:
+        raise InputError("--engine ray reads and writes files; give -o FOLDER")
     if watch and not any(text != STREAM and to_place(text).is_dir() for text in inputs):
         raise InputError("--watch waits for pictures in folders; give one as input")
     skips: dict[bool | None, Skip] = {None: "finished", False: "existing", True: "nothing"}
@@ -151,8 +173,14 @@ def plan(
         search,
         settings,
         model,
+        device,
+        dtype,
+        engine,
+        table,
+        column,
+        name_column,
         skip=skips[overwrite],
-        manifest=_manifest(manifest, search),
+        manifest=_manifest(manifest, search, table),
         fingerprint=_fingerprint(typed, model),
         retries=retries,
         watch=watch,
@@ -169,14 +197,28 @@ def _standard_input(inputs: list[str]) -> bytes:
     return sys.stdin.buffer.read(Limits().max_bytes + 1)
 
 
-def _manifest(asked: str | None, search: Search) -> Path | None:
+def _check_table(search: Search, settings: Settings) -> None:
+    if search.output is None:
+        raise InputError("give -o FOLDER for files, or -o NAME.parquet for another table")
+    if settings.threshold or settings.mask_blur or settings.mask_offset or settings.keep_profile:
+        raise InputError(
+            "--threshold, --mask-blur, --mask-offset and --keep-profile are for files, not for "
+            "tables; leave them out"
+        )
+
+
+def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
     if asked is not None:
         if is_url(asked):
             raise InputError(f"--manifest is {asked!r}; give a file on this machine")
         return Path(asked) if asked else None
     folder = search.folder
-    is_single = len(search.inputs) == 1 and (
-        search.inputs[0] == STREAM or to_place(search.inputs[0]).is_file()
+    if is_table and str(search.output).endswith(TABLE):
+        return None
+    is_single = (
+        not is_table
+        and len(search.inputs) == 1
+        and (search.inputs[0] == STREAM or to_place(search.inputs[0]).is_file())
     )
     return folder / NAME if isinstance(folder, Path) and not is_single else None
 

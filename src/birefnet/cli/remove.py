@@ -63,6 +63,27 @@ def remove(
     resolution: ResolutionText = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="ENGINE", help="auto, or ray for a cluster.")
+    ] = "auto",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--column",
+            metavar="NAME",
+            help="Of a table (Parquet or WebDataset, with ray): what holds the pictures.",
+            show_default="image; jpg in shards",
+        ),
+    ] = None,
+    name_column: Annotated[
+        str | None,
+        typer.Option(
+            "--name-column",
+            metavar="NAME",
+            help="Of a table: what names the files.",
+            show_default="the picture's contents; the key in shards",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -135,8 +156,9 @@ def remove(
             "-j",
             min=1,
             metavar="N",
-            help="Threads that read, and as many that write, beside the network.",
-            show_default="2",
+            help="Threads that read, and as many that write, beside the network; with ray: "
+            "networks.",
+            show_default="2; with ray as many as fit",
         ),
     ] = None,
     profile: Annotated[
@@ -169,6 +191,11 @@ def remove(
                 keep_profile=keep_profile,
             ),
             model=model,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            column=column,
+            name_column=name_column,
             overwrite=overwrite,
             recursive=recursive,
             manifest=manifest,
@@ -180,4 +207,4 @@ def remove(
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
-    sys.exit(pipeline.run(plan, device, dtype))
+    sys.exit(pipeline.run(plan))

@@ -52,6 +52,11 @@ class Outcome:
         }
         return result | ({"error": self.error} if self.error else {})
 
+    def facts_as_json(self) -> str:
+        """All but the job, to be sent to another machine: `Outcome(job, **json.loads(…))`."""
+        names = ("status", "error", "may_pass", "seconds", "facts")
+        return json.dumps({name: getattr(self, name) for name in names})
+
 
 def facts_of(matte: Matte, frames: int = 1) -> dict[str, Any]:
     return {
@@ -79,6 +84,7 @@ class Report:
         seconds: from the start of the work, the loading of the model included.
         interrupted: the user has stopped it.
         unreadable: folders that could not be searched, and why.
+        outcomes: all of them, if it keeps all.
     """
 
     keeps_all: bool = False
@@ -93,7 +99,7 @@ class Report:
     interrupted: bool = False
     unreadable: dict[str, str] = field(default_factory=dict)
     counts: Counter[Status] = field(default_factory=Counter)
-    _all: list[Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     _order: dict[Job, int] = field(default_factory=dict)
     _listed: list[Outcome] = field(default_factory=list)
     _last: Outcome | None = None
@@ -108,7 +114,7 @@ class Report:
         self.counts[outcome.status] += 1
         self._last = outcome
         if self.keeps_all:
-            self._all.append(outcome)
+            self.outcomes.append(outcome)
         if self.says_at_once:
             self._say(outcome)
         elif outcome.status == "failed" or outcome.facts.get("is_empty"):
@@ -126,7 +132,7 @@ class Report:
         return self.counts["failed"] + len(self.unreadable)
 
     def print_json(self) -> None:
-        ordered = sorted(self._all, key=lambda outcome: self._order[outcome.job])
+        ordered = sorted(self.outcomes, key=lambda outcome: self._order[outcome.job])
         report = {
             "model": self.model,
             "engine": self.engine,

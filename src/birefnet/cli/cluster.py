@@ -1,0 +1,101 @@
+"""`birefnet remove --engine ray`: the same work on many machines, by Ray Data.
+
+Each actor loads the network once and does blocks of jobs as `birefnet remove` does on one machine:
+it reads, cuts out and writes by itself, so sources and targets must be reachable from every node (a
+shared folder, or URLs). When a node is lost, Ray restarts its actors elsewhere and repeats the
+blocks they had in hand; files are written whole or not at all, so doing one twice does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from birefnet.cli.inputs import InputError, Job
+from birefnet.cli.ledger import Ledger
+from birefnet.cli.pipeline import Work
+from birefnet.cli.places import everywhere, name_of, to_place
+from birefnet.cli.removal import Plan
+from birefnet.cli.report import Outcome, Report
+from birefnet.integrations.ray_data import connect, explained, resources
+
+ROUND = 50_000  # jobs that are handed over together, so that their number may be unlimited
+BLOCK = 32  # jobs that an actor does at a time: what a lost node does again, at most
+
+
+@dataclass(eq=False)
+class ClusterWork:
+    """Does jobs on the cluster that RAY_ADDRESS names, or on one started on this machine."""
+
+    plan: Plan
+    ledger: Ledger
+
+    def do(self, jobs: Iterable[Job]) -> None:
+        """Do all jobs that are not finished; outcomes are told as blocks come back."""
+        unfinished = self.ledger.unfinished(jobs)
+        while part := list(islice(unfinished, ROUND)):
+            ray = connect()
+            with explained():
+                self._round(ray, part)
+
+    def _round(self, ray: Any, jobs: list[Job]) -> None:
+        begun = [self.ledger.begin(job) for job in jobs]
+        rows = [{"index": index, **_to_row(job)} for index, job in enumerate(jobs)]
+        blocks = -(-len(rows) // BLOCK)
+        # What all jobs share goes to each actor once.
+        search = replace(self.plan.search, inputs=(), on_error=print)
+        plan = replace(self.plan, search=search, skip="nothing", workers=None, profile=None)
+        data = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
+            Actor,
+            fn_constructor_args=[plan],
+            batch_size=None,
+            **resources(plan.device, self.plan.workers, blocks),
+        )
+        report = self.ledger.report
+        for row in data.iter_rows():
+            report.model, report.engine = row["model"], f"ray, {row['engine']}"
+            index = int(row["index"])
+            self.ledger.end(begun[index], Outcome(jobs[index], **json.loads(row["outcome"])))
+
+
+class Actor:
+    """One network of the cluster, with what it needs to do jobs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._work = Work(plan, Ledger(plan, Report()))
+        _ = self._work.predictor
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Do one block of jobs; a row for each outcome."""
+        columns = (batch[name] for name in ("source", "target", "animation"))
+        jobs = [_from_row(*map(str, row)) for row in zip(*columns, strict=True)]
+        place = dict(zip(jobs, batch["index"], strict=True))
+        report = Report(keeps_all=True)
+        self._work.ledger = Ledger(self._work.plan, report)
+        self._work.do(jobs)
+        predictor = self._work.predictor
+        return {
+            "index": [int(place[outcome.job]) for outcome in report.outcomes],
+            "outcome": [outcome.facts_as_json() for outcome in report.outcomes],
+            "model": [predictor.name or ""] * len(report.outcomes),
+            "engine": [predictor.engine.name] * len(report.outcomes),
+        }
+
+
+def _to_row(job: Job) -> dict[str, str]:
+    if job.source is None or job.target is None:
+        raise InputError("--engine ray reads and writes files; give files or folders, and -o")
+    return {
+        "source": everywhere(job.source),
+        "target": everywhere(job.target),
+        "animation": job.animation or "",
+    }
+
+
+def _from_row(source: str, target: str, animation: str) -> Job:
+    place = to_place(source)
+    return Job(place, to_place(target), Path(name_of(place)), animation or None)

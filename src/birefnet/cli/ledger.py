@@ -1,0 +1,78 @@
+"""Which pictures are still to do, and what became of the others: manifest and report together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from birefnet.cli.inputs import Job
+from birefnet.cli.manifest import Manifest, key_of
+from birefnet.cli.places import identity, version_of
+from birefnet.cli.removal import Plan
+from birefnet.cli.report import Outcome, Report
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A job on its way: since when, and its key from before it was read."""
+
+    job: Job
+    since: float
+    key: str | None
+
+
+@dataclass(eq=False)
+class Ledger:
+    """Keeps the account of one run.
+
+    Attributes:
+        plan: what is asked for.
+        report: for the end of the run.
+        manifest: for later runs, if there is one.
+    """
+
+    plan: Plan
+    report: Report
+    manifest: Manifest | None = None
+
+    def unfinished(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """The jobs that are to be done; the others are reported as skipped."""
+        for job in jobs:
+            self.report.expect(job)
+            if job.target is not None and self._is_finished(job):
+                self.report.add(Outcome(job, "skipped"))
+            else:
+                yield job
+
+    def begin(self, job: Job) -> Begun:
+        """To be called before the job's source is read."""
+        key = self._key(job) if self.manifest is not None else None
+        return Begun(job, time.perf_counter(), key)
+
+    def end(self, begun: Begun, outcome: Outcome) -> None:
+        """To be called when the job's target is in place, or has failed."""
+        if outcome.seconds is None:
+            outcome = replace(outcome, seconds=time.perf_counter() - begun.since)
+        if self.manifest is not None and begun.key is not None:
+            self.manifest.add(begun.key, outcome.to_dict())
+        self.report.add(outcome)
+
+    def _is_finished(self, job: Job) -> bool:
+        assert job.target is not None
+        if self.plan.skip == "existing":
+            return job.target.exists()
+        if self.plan.skip == "nothing" or self.manifest is None:
+            return False
+        key = self._key(job)
+        return key is not None and self.manifest.has(key) and job.target.exists()
+
+    def _key(self, job: Job) -> str | None:
+        """Names this version of the picture, its place and the settings; `None` if it has gone."""
+        if job.source is None:
+            return None
+        try:
+            version = version_of(job.source)
+        except OSError:
+            return None
+        return key_of(identity(job.source), version, str(job.target), self.plan.fingerprint)

@@ -1,0 +1,211 @@
+"""`birefnet remove --engine ray` of a table: Parquet files or WebDataset shards with pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from birefnet.cli.inputs import InputError, Job
+from birefnet.cli.ledger import Begun, Ledger
+from birefnet.cli.making import failed
+from birefnet.cli.manifest import key_of
+from birefnet.cli.places import SHARD, TABLE, everywhere, to_place, write
+from birefnet.cli.removal import Plan
+from birefnet.cli.report import Outcome
+from birefnet.integrations.ray_data import CutOut, connect, explained, resources
+
+BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most
+_SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
+_FACTS = ("width", "height", "coverage", "confidence", "is_empty")
+
+
+@dataclass(eq=False)
+class TableWork:
+    """Cuts out the pictures of one column, and writes files or another table.
+
+    Without `plan.column` it is `image`, in shards `jpg`. Files are named by `plan.name_column`, in
+    shards by their key, and otherwise after their pictures' contents. An output that ends in
+    .parquet is a folder with the rows of the source and what `CutOut` adds to them.
+    """
+
+    plan: Plan
+    ledger: Ledger
+
+    def do(self, jobs: Iterable[Job]) -> None:
+        """Cut out the whole table; `jobs` are not used."""
+        ray = connect()
+        with explained():
+            self._cut_out(ray)
+
+    def _cut_out(self, ray: Any) -> None:
+        plan, report = self.plan, self.ledger.report
+        source, output = plan.search.inputs[0], str(plan.search.output)
+        column, name = plan.column or "image", plan.name_column
+        if Path(source).suffix.lower() == SHARD:
+            data = ray.data.read_webdataset(source, decoder=None)
+            column, name = plan.column or "jpg", name or "__key__"
+        else:
+            data = ray.data.read_parquet(source)
+        known = data.schema().names
+        for wanted in filter(None, (column, name)):
+            if wanted not in known:
+                raise InputError(f"{source} has no column {wanted!r}; it has {', '.join(known)}")
+        settings = plan.settings
+        options = {
+            "kind": settings.kind,
+            "background": settings.background,
+            "refine": settings.refine,
+            "format": settings.format or "png",
+            "quality": settings.quality,
+            "resolution": settings.resolution,
+            "batch_size": settings.batch_size,
+            "device": plan.device,
+            "dtype": plan.dtype,
+        }
+        report.model, report.engine = plan.model, "ray"
+        if not output.endswith(TABLE):
+            self._to_files(data, source, output, name, column, options)
+            return
+        data = data.map_batches(
+            CutOut,
+            fn_constructor_args=[column, plan.model],
+            fn_constructor_kwargs=options,
+            batch_size=BATCH,
+            **resources(plan.device, plan.workers),
+        )
+        _write_table(data, output)
+        made = ray.data.read_parquet(output).select_columns(["status"])
+        for row in made.groupby("status").count().take_all():
+            report.counts[row["status"]] += row["count()"]
+
+    def _to_files(
+        self,
+        data: Any,
+        source: str,
+        output: str,
+        name: str | None,
+        column: str,
+        options: dict[str, Any],
+    ) -> None:
+        plan, manifest, folder = self.plan, self.ledger.manifest, to_place(output)
+        is_rerun = manifest is not None and plan.skip == "finished"
+        files = data.map_batches(
+            CutOutToFiles,
+            fn_constructor_args=[column, plan.model],
+            fn_constructor_kwargs={
+                **options,
+                "name_column": name,
+                "folder": everywhere(folder),
+                "source": source,
+                "fingerprint": plan.fingerprint,
+                "finished": manifest.done if manifest is not None and is_rerun else frozenset(),
+            },
+            batch_size=BATCH,
+            **resources(plan.device, plan.workers),
+        )
+        for row in files.iter_rows():
+            job = Job(Path(row["input"]), to_place(row["output"]), Path(row["input"]))
+            outcome = Outcome(job, **json.loads(row["outcome"]))
+            self.ledger.report.expect(job)
+            if outcome.status == "skipped":
+                self.ledger.report.add(outcome)
+            else:
+                self.ledger.end(Begun(job, time.perf_counter(), row["key"]), outcome)
+
+
+class CutOutToFiles(CutOut):
+    """`CutOut` that writes what it makes, and gives rows that say what became of each picture.
+
+    Args:
+        column, model, options: see `CutOut`.
+        name_column: names the files; `None` for names made of the pictures' contents.
+        folder: for the files.
+        source, fingerprint: part of the keys of the manifest.
+        finished: keys that are done already.
+    """
+
+    def __init__(
+        self,
+        column: str,
+        model: str,
+        *,
+        name_column: str | None,
+        folder: str,
+        source: str,
+        fingerprint: str,
+        finished: frozenset[int],
+        **options: Any,
+    ) -> None:
+        super().__init__(column, model, **options)
+        self._name_column, self._folder = name_column, to_place(folder)
+        self._source, self._fingerprint, self._finished = source, fingerprint, finished
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        suffix = _SUFFIXES.get(self._format, self._format)
+        rows = []
+        for index, picture in enumerate(batch[self._column]):
+            name = self._name(batch, index, picture)
+            target = self._folder.joinpath(f"{name}.{suffix}")
+            key = key_of(self._source, name, str(target), self._fingerprint)
+            job = Job(Path(f"{self._source}#{name}"), target, Path(name))
+            is_finished = int(key, 16) in self._finished and target.exists()
+            rows.append((index, job, key, is_finished))
+        left = [index for index, *_, is_finished in rows if not is_finished]
+        start = time.perf_counter()
+        made = super().__call__({self._column: batch[self._column][left]}) if left else {}
+        each = (time.perf_counter() - start) / max(1, len(left))
+        outcomes = []
+        for index, job, _, is_finished in rows:
+            if is_finished:
+                outcomes.append(Outcome(job, "skipped"))
+                continue
+            row = {column: values[left.index(index)] for column, values in made.items()}
+            outcomes.append(self._write(job, row, each))
+        return {
+            "input": [str(job.source) for _, job, *_ in rows],
+            "output": [str(job.target) for _, job, *_ in rows],
+            "key": [key for _, _, key, _ in rows],
+            "outcome": [outcome.facts_as_json() for outcome in outcomes],
+        }
+
+    def _name(self, batch: Mapping[str, Any], index: int, picture: Any) -> str:
+        if self._name_column is not None:
+            # A name, not a way out of the folder.
+            parts = Path(str(batch[self._name_column][index])).with_suffix("").parts
+            return "/".join(part for part in parts if part not in ("..", "/")) or "picture"
+        content = picture.get("bytes") if isinstance(picture, Mapping) else picture
+        if not isinstance(content, bytes):
+            content = content.encode() if isinstance(content, str) else np.array(content).tobytes()
+        return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+    def _write(self, job: Job, row: Mapping[str, Any], seconds: float) -> Outcome:
+        if row["status"] != "done":
+            return Outcome(job, "failed", str(row["error"]), seconds=seconds)
+        assert job.target is not None
+        try:
+            write(job.target, row[self._kind])
+        except OSError as error:
+            return failed(job, error)
+        facts = {name: np.asarray(row[name]).item() for name in _FACTS}
+        return Outcome(job, "done", seconds=seconds, facts=facts)
+
+
+def _write_table(data: Any, output: str) -> None:
+    place = to_place(output)
+    if not isinstance(place, Path):
+        data.write_parquet(output)
+        return
+    temporary = place.with_name(f".{place.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    data.write_parquet(str(temporary.absolute()))
+    if place.is_dir():
+        shutil.rmtree(place)
+    temporary.replace(place)
