@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from birefnet.matte import Background, Kind, Matte
     from birefnet.network.birefnet import BiRefNet
     from birefnet.network.config import NetworkConfig
+    from birefnet.weights.records import Checkpoint
 
 BUNDLED_MODEL = "nano"
 KEPT = 2  # predictors that `remove_background` keeps in memory
@@ -118,7 +120,9 @@ def load(
     Args:
         name: a bundled model (`nano`), a released one (`general`, `lite` …; see `birefnet models
             list`), a file (.safetensors, .pth) or directory, or a Hugging Face id; `None` for
-            BIREFNET_MODEL or `nano`. Only names that need it are downloaded, once.
+            BIREFNET_MODEL or `nano`. Only names that need it are downloaded, once. A file that
+            holds a whole network (.onnx, .xml of OpenVINO, .pt2 of torch.export) runs in its own
+            engine.
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps.
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
         cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
@@ -127,14 +131,21 @@ def load(
         WeightsError: no such model, or its file cannot be fetched, read or fitted.
         DeviceError: no such device or precision; nothing falls back silently.
     """
+    name = name or default_model()
+    exported, checkpoint = _exported_file(name, cache_dir, offline, progress)
+    if exported is not None:
+        from birefnet.engines.exported import open_exported
+
+        engine = open_exported(exported, device=device, dtype=dtype)
+        about = checkpoint or engine.metadata
+        return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
+
     from birefnet.engines.devices import resolve_device, resolve_dtype
     from birefnet.network.simplify import simplify
     from birefnet.weights.checkpoint import load_checkpoint
 
     resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
-    loaded = load_checkpoint(
-        name or default_model(), cache_dir=cache_dir, offline=offline, progress=progress
-    )
+    loaded = load_checkpoint(name, cache_dir=cache_dir, offline=offline, progress=progress)
     return Predictor(
         simplify(loaded.network, inplace=True),
         loaded.preprocess,
@@ -143,6 +154,26 @@ def load(
         name=loaded.name,
         licence=loaded.licence,
     )
+
+
+def _exported_file(
+    name: str | os.PathLike[str], cache_dir: Any, offline: bool | None, progress: Any
+) -> tuple[Path | None, Checkpoint | None]:
+    """The file that an engine runs as it is, if `name` means one, and the table's entry for it."""
+    from birefnet.engines.exported import is_exported
+    from birefnet.weights.download import fetch
+    from birefnet.weights.table import lookup
+
+    path = Path(name).expanduser()
+    if is_exported(path) and path.exists():
+        return path, None
+    checkpoint = lookup(name) if isinstance(name, str) else None
+    if checkpoint is not None and checkpoint.kind == "onnx":
+        there = fetch(checkpoint, cache_dir=cache_dir, offline=offline, progress=progress)
+        return there, checkpoint
+    if not is_exported(path) or not isinstance(name, str) or "://" not in name:
+        return (path if is_exported(path) else None), None
+    return fetch(name, cache_dir=cache_dir, offline=offline, progress=progress), None
 
 
 def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> BiRefNet:

@@ -12,11 +12,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from birefnet.errors import WeightsError
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import DeviceError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 
 KEY = "birefnet"
 VERSION = 1
+# A probability of 0 or 1 has no logit; float32 tells this from 1.
+_NEAREST = np.float32(1e-7)
 
 Input = Literal["normalised", "pixels"]
 Output = Literal["logits", "matte"]
@@ -61,6 +66,36 @@ class Metadata:
         """One line, the inverse of `from_json`."""
         values = {**asdict(self), "preprocess": self.preprocess.to_dict(), "size": list(self.size)}
         return json.dumps(values, sort_keys=True)
+
+    def encode(self, batch: NDArray[np.float32]) -> NDArray:
+        """What the graph takes, of a batch that `preprocess` normalised, float32 [B, 3, H, W].
+
+        For `pixels`, the normalisation is undone: uint8 [B, H, W, 3].
+        """
+        if self.input == "normalised":
+            return batch
+        mean, std = (np.asarray(v, np.float32) for v in (self.preprocess.mean, self.preprocess.std))
+        pixels = (batch.transpose(0, 2, 3, 1) * std + mean) * np.float32(255)
+        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+    def decode(self, result: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits, of what the graph gives."""
+        if self.output == "logits":
+            return result
+        matte = np.clip(result, _NEAREST, 1 - _NEAREST)
+        return np.log(matte / (1 - matte))
+
+    def require(self, dtype: str, name: str) -> None:
+        """Refuse a `dtype` that the file, called `name`, was not exported in.
+
+        Raises:
+            DeviceError: it is neither `auto` nor the file's precision.
+        """
+        if dtype not in ("auto", self.precision):
+            raise DeviceError(
+                f"{name} was exported in {self.precision}, and {dtype} was asked for; export it in "
+                f"{dtype}, or ask for auto"
+            )
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Metadata:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from birefnet.export.deformable import StandardDeformableConv2d
 from birefnet.export.windows import TraceableSwinStage
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones.pvt_v2 import ReducedAttention
@@ -21,15 +22,19 @@ from birefnet.network.backbones.swin import SwinStage
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import resize, resize_like
 from birefnet.network.decoder import BilateralReferenceStage, StageOutput
+from birefnet.network.simplify import InferenceDeformableConv2d
 
 
-def traceable(network: BiRefNet, *, fused_attention: bool = False) -> BiRefNet:
+def traceable(
+    network: BiRefNet, *, fused_attention: bool = False, standard_ops: bool = False
+) -> BiRefNet:
     """A network equal to the simplified `network`, for `torch.export` with free sizes.
 
     Args:
         network: simplified, in evaluation mode. It is not changed; weights are shared.
         fused_attention: attend by `scaled_dot_product_attention`, which a torch package runs
             faster, rather than by the two products and the softmax that other runtimes know.
+        standard_ops: write deformable convolution with ordinary operators.
     """
     # The copy has modules of its own and the same tensors.
     memo = {id(t): t for t in (*network.parameters(), *network.buffers())}
@@ -42,6 +47,8 @@ def traceable(network: BiRefNet, *, fused_attention: bool = False) -> BiRefNet:
                 setattr(parent, name, _ReducedAttention(child, fused=fused_attention))
             elif isinstance(child, BilateralReferenceStage):
                 setattr(parent, name, _Stage(child))
+            elif standard_ops and isinstance(child, InferenceDeformableConv2d):
+                setattr(parent, name, StandardDeformableConv2d(child))
     return network
 
 
@@ -135,8 +142,6 @@ class PixelsToMatte(nn.Module):
         super().__init__()
         self.network = network
         self.size = (size[1], size[0])
-        self.antialias = preprocess.interpolation != "bicubic"
-        self.mode = "bicubic" if preprocess.interpolation == "bicubic" else "bilinear"
         mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))

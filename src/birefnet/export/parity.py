@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ class Parity:
 def compare(
     reference: Run,
     engine: Engine,
-    batches: Sequence[NDArray[np.float32]],
+    batches: Iterable[NDArray[np.float32]],
     precision: Precision,
     *,
     gives_logits: bool = True,
@@ -144,7 +144,8 @@ def synthetic_batch(
         colour = random.uniform(0.1, 0.9, (3, 1, 1)) + 0.1 * np.sin(40 * (x + y))
         picture = ground * (1 - inside) + colour * inside
         picture += random.normal(0, 0.02, picture.shape)
-        pictures.append(np.clip(picture, 0, 1))
+        # In steps of 1/255, as in files.
+        pictures.append(np.clip(picture * 255, 0, 255).round() / 255)
     values = (np.stack(pictures) - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     return values.astype(np.float32)
 

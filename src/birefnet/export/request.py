@@ -67,10 +67,13 @@ class Request:
                     f"the export's size is {self.input_size[0]}x{self.input_size[1]}; both sides "
                     "must be multiples of 32, such as 1024x1024"
                 )
-        if self.with_preprocessing and self.preprocess.fit != "stretch":
+        if self.with_preprocessing and (
+            self.preprocess.fit != "stretch" or self.preprocess.interpolation != "bilinear"
+        ):
             raise BiRefNetError(
-                f"preprocessing inside the graph can stretch pictures only, and these weights want "
-                f"fit {self.preprocess.fit!r}; export without --with-preprocessing"
+                "preprocessing inside the graph stretches pictures bilinearly, and these weights "
+                f"want fit {self.preprocess.fit!r}, {self.preprocess.interpolation}; export "
+                "without --with-preprocessing"
             )
         if self.precision == "int8" and not len(self.calibration):
             raise BiRefNetError(

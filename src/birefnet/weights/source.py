@@ -96,8 +96,8 @@ def resolve(
 def _require_network(checkpoint: Checkpoint) -> None:
     if checkpoint.kind == "onnx":
         raise WeightsError(
-            f"{checkpoint.name} is an ONNX file and holds no weights to load here: fetch it with "
-            f"`birefnet models download {checkpoint.name}` and run it in ONNX Runtime"
+            f"{checkpoint.name} is an ONNX file, which runs as it is (`birefnet.load`, `--model "
+            f"{checkpoint.name}`) and holds no weights to train or convert"
         )
     if checkpoint.kind == "backbone":
         raise WeightsError(

@@ -1,0 +1,201 @@
+"""`birefnet export`: a network as a file for ONNX Runtime, OpenVINO, TensorRT or torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from birefnet.cli.common import Json, say, warn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from birefnet.export.request import ExportResult
+
+
+def register(app: typer.Typer) -> None:
+    app.command(no_args_is_help=True)(export)
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Bundled or released weights, a file or a folder; see `birefnet models list`.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Ends with .onnx, .xml (OpenVINO) or .pt2 (torch).",
+            show_default="MODEL with the format's suffix",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help="onnx, openvino or torch.",
+            show_default="by FILE's suffix, else onnx",
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", "-p", metavar="P", help="fp32, fp16 or int8.")
+    ] = "fp32",
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Leave batch, height and width free (multiples of 32)."),
+    ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="N|WxH",
+            help="Size of the network's input, multiples of 32.",
+            show_default="as trained",
+        ),
+    ] = None,
+    standard_ops: Annotated[
+        bool,
+        typer.Option(
+            "--standard-ops", help="Write deformable convolution with ordinary operators."
+        ),
+    ] = False,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="Pixels of any size in (uint8, NHWC), matte out: all in the graph.",
+        ),
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            metavar="FOLDER",
+            help="Pictures for int8, some dozens like those to come.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", metavar="N", help="Of ONNX.", show_default="20")
+    ] = None,
+    tensorrt: Annotated[
+        bool,
+        typer.Option("--tensorrt", help="List what TensorRT would not take of an ONNX file."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Keep a file that differs too much from the network.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a network, and compare the file with it.
+
+    The comparison is printed and saved as FILE.json. Exit status 1 if the file gives other mattes
+    than the network.
+    """
+    from typing import cast, get_args
+
+    from birefnet.engines.metadata import Precision
+    from birefnet.export.request import SUFFIXES, Format, Request
+    from birefnet.export.run import export as run
+    from birefnet.export.run import format_of, to_dict
+    from birefnet.network.simplify import simplify
+    from birefnet.weights.checkpoint import load_checkpoint
+
+    for option, value, known in (
+        ("--format", format, tuple(SUFFIXES)),
+        ("--precision", precision, get_args(Precision)),
+    ):
+        if value is not None and value not in known:
+            raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
+    sides = _parse_size(size)
+    loaded = load_checkpoint(model)
+    chosen = format or (format_of(output) if output else "onnx")
+    path = output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
+    pictures: Sequence[NDArray] = ()
+    if calibrate is not None:
+        from birefnet.export.calibration import CalibrationPictures
+
+        pictures = CalibrationPictures(calibrate, loaded.preprocess, sides)
+    request = Request(
+        simplify(loaded.network, inplace=True),
+        loaded.preprocess,
+        precision=cast(Precision, precision),
+        size=sides,
+        dynamic=dynamic,
+        standard_ops=standard_ops,
+        with_preprocessing=with_preprocessing,
+        calibration=pictures,
+        opset=opset,
+        name=loaded.name,
+        licence=loaded.licence,
+        source=loaded.source,
+    )
+    result = run(request, path, cast(Format, chosen), force=force)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(to_dict(result), indent=2))
+    else:
+        _show(result)
+    if tensorrt:
+        _show_tensorrt(result)
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    from birefnet.cli.common import parse_resolution
+
+    size = parse_resolution(text)
+    if size == "native":
+        raise typer.BadParameter("--size is 'native'; give N or WxH")
+    return (size, size) if isinstance(size, int) else size
+
+
+def _show(result: ExportResult) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from birefnet.cli.terminal import console
+
+    parity = result.parity
+    table = Table(box=box.SIMPLE_HEAD, title=f"{result.path.name} beside the network, in fp32")
+    for head in ("size", "batch", "logits: largest", "mean", "matte: largest", "mean", ""):
+        table.add_column(head, justify="right")
+    for case in parity.cases:
+        numbers = (case.logits, case.logits_mean, case.matte, case.matte_mean)
+        table.add_row(
+            f"{case.width}x{case.height}",
+            str(case.batch),
+            *("" if number is None else f"{number:.1e}" for number in numbers),
+            "passed" if case.passes(parity.limits) else "failed",
+        )
+    console().print(table)
+    files = ", ".join(f"{file} ({file.stat().st_size / 1e6:.1f} MB)" for file in result.files)
+    say(f"Wrote {files} in {result.seconds:.0f} s; the comparison is in {result.report}")
+
+
+def _show_tensorrt(result: ExportResult) -> None:
+    from birefnet.export.onnx import INPUT
+    from birefnet.export.tensorrt import obstacles, trtexec
+
+    if result.path.suffix != ".onnx":
+        raise typer.BadParameter("--tensorrt reads ONNX files; give --format onnx")
+    found = obstacles(result.path)
+    for sentence in found:
+        warn(sentence)
+    if not found:
+        say("TensorRT knows every operator of it. To build an engine, where TensorRT is installed:")
+        metadata = result.metadata
+        typer.echo(trtexec(result.path, dynamic=metadata.dynamic, size=metadata.size, name=INPUT))

@@ -1,0 +1,103 @@
+"""Runs packages of torch.export (.pt2)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+# The package calls it by name.
+import birefnet.network.deform  # noqa: F401
+from birefnet.engines.devices import resolve_device
+from birefnet.engines.metadata import KEY, Metadata
+from birefnet.errors import BiRefNetError, DeviceError, WeightsError
+
+
+class PackageEngine:
+    """A package of `birefnet export --format torch` on one device.
+
+    Args:
+        path: the .pt2 file.
+        device: auto, cpu, cuda, cuda:1, mps.
+        dtype: auto, or the precision that the file has.
+        threads: of the CPU, for the whole process; `None` leaves PyTorch's.
+
+    Raises:
+        WeightsError: not a package of this project's.
+        DeviceError: the device is not there, or the file has another precision.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.device = resolve_device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        extra = {KEY: ""}
+        try:
+            program = torch.export.load(self.path, extra_files=extra)
+        except Exception as failure:
+            raise WeightsError(f"{self.path} is not a package of torch.export: {failure}") from None
+        if not extra[KEY]:
+            raise WeightsError(
+                f"{self.path} does not say how its pictures are prepared; write it with "
+                "`birefnet export --format torch`"
+            )
+        self.metadata = Metadata.from_json(extra[KEY], str(self.path))
+        self.metadata.require(dtype, self.path.name)
+        if self.device.type != "cpu":
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, str(self.device))
+        self.network: nn.Module = program.module()
+        self.name = f"torch package {self.device} {self.metadata.precision}"
+        self.batch_size = 4 if self.device.type == "cuda" else 1
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W].
+
+        Raises:
+            BiRefNetError: a size that the package does not take.
+            DeviceError: not enough memory, or numbers beyond what the precision can hold.
+        """
+        width, height = batch.shape[3], batch.shape[2]
+        images = torch.from_numpy(np.ascontiguousarray(self.metadata.encode(batch)))
+        fixed = self.metadata.input == "pixels" or not self.metadata.dynamic
+        if fixed and (width, height) != self.metadata.size:
+            self._refuse_size(width, height)
+        try:
+            with torch.inference_mode():
+                result = self.network(images.to(self.device)).float()
+        except (RuntimeError, AssertionError) as failure:
+            if "uard" in str(failure):  # what torch.export could not prove for this size
+                self._refuse_size(width, height)
+            if "memory" in str(failure).lower():
+                raise DeviceError(
+                    f"{self.device} ran out of memory on a batch of {len(batch)} at "
+                    f"{width}x{height}; use a smaller batch size or resolution"
+                ) from None
+            raise
+        if not bool(result.isfinite().all()):
+            raise DeviceError(
+                f"{self.path.name} gave NaN or infinity in {self.metadata.precision}; export it in "
+                "fp32, or its weights are damaged"
+            )
+        return self.metadata.decode(result.cpu().numpy())
+
+    def _refuse_size(self, width: int, height: int) -> None:
+        takes = "x".join(map(str, self.metadata.size))
+        if self.metadata.dynamic and self.metadata.input != "pixels":
+            takes = "multiples of 64 from 128 on"
+        raise BiRefNetError(
+            f"{self.path.name} takes {takes} pixels and got {width}x{height}; choose another "
+            "resolution, or export to ONNX with --dynamic"
+        ) from None

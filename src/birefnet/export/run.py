@@ -1,0 +1,132 @@
+"""Export, compare, report: what `birefnet export` does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from birefnet.engines.exported import open_exported
+from birefnet.errors import BiRefNetError
+from birefnet.export.parity import Parity, compare, synthetic_batch
+from birefnet.export.request import SUFFIXES, ExportResult, Format, Request
+from birefnet.imaging.io import write_atomic
+
+# Format → module and function, called with (request, path), which gives the files it wrote.
+WRITERS = {
+    "onnx": ("birefnet.export.onnx", "export_onnx"),
+    "openvino": ("birefnet.export.openvino", "export_openvino"),
+    "torch": ("birefnet.export.package", "export_package"),
+}
+_LARGE = 512 * 512  # pixels above which a dynamic export is compared with one picture only
+_BATCHES = (1, 3)
+
+
+def export(
+    request: Request, path: Path, format: Format | None = None, *, force: bool = False
+) -> ExportResult:
+    """Write the file, run it beside the network, and save the report `PATH.json`.
+
+    Args:
+        request: what to export.
+        path: where to; its suffix is the format's.
+        format: `None` takes it from the suffix.
+        force: keep the file though it differs from the network by more than its precision allows.
+
+    Raises:
+        BiRefNetError: no such format, or the file differs; it is removed then, the report stays.
+        MissingExtraError: the format's packages are not installed.
+    """
+    format = format or format_of(path)
+    if path.suffix.lower() != SUFFIXES[format]:
+        raise BiRefNetError(
+            f"a file of format {format} ends with {SUFFIXES[format]}, and {path.name} does not"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module, name = WRITERS[format]
+    write: Callable[[Request, Path], list[Path]] = getattr(import_module(module), name)
+    started = time.perf_counter()
+    files = write(request, path)
+    seconds = time.perf_counter() - started
+    parity = check(request, path)
+    report = path.with_name(path.name + ".json")
+    result = ExportResult(path, files, request.metadata(), parity, report, seconds)
+    write_atomic(report, json.dumps(to_dict(result), indent=2).encode())
+    if not parity.passed and not force:
+        for file in files:
+            file.unlink()
+        raise BiRefNetError(
+            f"the exported file gives other mattes than the network (see {report}) and was "
+            "removed; take a higher precision, or keep it with --force"
+        )
+    return result
+
+
+def format_of(path: Path) -> Format:
+    """The format that a suffix means."""
+    for format, suffix in SUFFIXES.items():
+        if path.suffix.lower() == suffix:
+            return format  # type: ignore[return-value]
+    raise BiRefNetError(
+        f"the format of {path.name} is not clear from its suffix; give --format, or one of "
+        f"{', '.join(SUFFIXES.values())}"
+    )
+
+
+def check(request: Request, path: Path) -> Parity:
+    """Run the exported file on the CPU beside the network: two sizes, one and three pictures.
+
+    A file of one size is compared at that one.
+    """
+    engine = open_exported(path, device="cpu")
+
+    def reference(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = request.network(torch.from_numpy(batch)).numpy()
+        return logits
+
+    batches = (_batch(request, count, width, height) for width, height, count in _cases(request))
+    gives_logits = engine.metadata.output == "logits"
+    return compare(reference, engine, batches, request.precision, gives_logits=gives_logits)
+
+
+def _cases(request: Request) -> list[tuple[int, int, int]]:
+    """Width, height and batch of each comparison."""
+    width, height = request.input_size
+    if not request.dynamic or request.with_preprocessing:
+        return [(width, height, count) for count in _BATCHES]
+    cases = []
+    if width * height > _LARGE:
+        cases.append((width, height, 1))
+        width, height = min(width, 512), min(height, 512)
+    # Another size and shape. Multiples of 64, for the packages of torch.
+    other = (max(128, width * 5 // 8 // 64 * 64), max(128, height * 3 // 8 // 64 * 64))
+    sizes = [(width, height), other]
+    return cases + [(*size, count) for size in sizes for count in _BATCHES]
+
+
+def _batch(request: Request, count: int, width: int, height: int) -> NDArray[np.float32]:
+    """Calibration pictures where there are enough of this size, else drawn ones."""
+    if len(request.calibration) >= count:
+        first = [request.calibration[number] for number in range(count)]
+        if all(picture.shape[2:] == (height, width) for picture in first):
+            return np.concatenate(first)
+    preprocess = request.preprocess
+    return synthetic_batch(count, height, width, preprocess.mean, preprocess.std)
+
+
+def to_dict(result: ExportResult) -> dict[str, object]:
+    """The report, as plain values for JSON."""
+    return {
+        "file": result.path.name,
+        "files": {file.name: file.stat().st_size for file in result.files},
+        "seconds": round(result.seconds, 1),
+        "metadata": json.loads(result.metadata.to_json()),
+        "parity": result.parity.to_dict(),
+    }
