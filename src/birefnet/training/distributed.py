@@ -55,10 +55,9 @@ def make_accelerator(
     accelerator = Accelerator(
         mixed_precision=_mixed_precision(settings, place),
         cpu=place.type == "cpu",
-        log_with=_trackers(settings),
+        log_with=_trackers(settings) if folder else None,
         project_config=ProjectConfiguration(folder, f"{folder}/logs") if folder else None,
-        # A loss that is switched off in some epochs leaves its head without a gradient there.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[DistributedDataParallelKwargs()],  # see `expect_unused`
     )
     if accelerator.device.type == "cuda":
         torch.backends.cudnn.benchmark = not settings.deterministic
@@ -96,6 +95,23 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return str(accelerator.distributed_type).endswith("FSDP")
 
 
+def prepare_for_sharding() -> None:
+    """Let FSDP find the tensors in a network's output, to whose gradients it attaches itself."""
+    from torch.utils import _pytree
+
+    from birefnet.network.birefnet import SupervisedOutput
+
+    if SupervisedOutput not in _pytree.SUPPORTED_NODES:
+        torch.export.register_dataclass(SupervisedOutput)
+
+
+def expect_unused(accelerator: Accelerator, is_expected: bool) -> None:
+    """Let DistributedDataParallel look for weights without a gradient in every step, or not."""
+    handler = accelerator.ddp_handler
+    if handler is not None:
+        handler.find_unused_parameters = is_expected
+
+
 def plain_network(network: nn.Module) -> nn.Module:
     """The network inside DistributedDataParallel."""
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
@@ -107,8 +123,8 @@ def network_state(network: nn.Module, accelerator: Accelerator) -> dict[str, Ten
         return plain_network(network).state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True)
-    return cast("dict[str, Tensor]", get_model_state_dict(network, options=options))
+    state = get_model_state_dict(network, options=StateDictOptions(full_state_dict=True))
+    return {name: whole(cast(Tensor, tensor)) for name, tensor in state.items()}
 
 
 def load_network_state(
@@ -150,6 +166,11 @@ def load_optimiser_state(
 
     options = StateDictOptions(full_state_dict=True)
     set_optimizer_state_dict(network, optimiser, state, options=options)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor's value, gathered if it is sharded; every process calls it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def broadcast_statistics(state: Mapping[str, Tensor], accelerator: Accelerator) -> None:
