@@ -7,7 +7,6 @@ import math
 import openvino.opset15 as ops
 from openvino import Node
 
-from birefnet.engines.openvino_graph.deformable import deformable
 from birefnet.engines.openvino_graph.emitter import (
     Emitter,
     Value,
@@ -114,15 +113,6 @@ def pooled_branch(emit: Emitter, module: PooledBranch, x: Value) -> Node:
 @emits(Branch)
 def one_branch(emit: Emitter, module: Branch, x: Value) -> Node:
     return ops.relu(emit(module.norm, emit(module.conv, x)))
-
-
-@emits(simplify.InferenceDeformableConv2d)
-def deformable_convolution(
-    emit: Emitter, module: simplify.InferenceDeformableConv2d, x: Value
-) -> Node:
-    y = deformable(emit, module, x)
-    y.set_friendly_name(emit.name(module))
-    return y
 
 
 @emits(ImagePatchBlock)

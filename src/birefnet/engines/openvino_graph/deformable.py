@@ -1,8 +1,6 @@
-"""Modulated deformable convolution, as OpenVINO's operation or as sampling and a product."""
+"""Modulated deformable convolution as OpenVINO's operation."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import openvino.opset15 as ops
 from openvino import Node
@@ -12,16 +10,16 @@ from birefnet.engines.openvino_graph.emitter import (
     Value,
     array,
     constant,
+    emits,
     integers,
     number,
 )
-
-if TYPE_CHECKING:
-    from birefnet.network.simplify import InferenceDeformableConv2d
+from birefnet.network.simplify import InferenceDeformableConv2d
 
 
-def deformable(emit: Emitter, module: InferenceDeformableConv2d, x: Value) -> Node:
-    """`DeformableConvolution-8`: its offsets are pairs (dy, dx), taps row by row, as ours are.
+@emits(InferenceDeformableConv2d)
+def deformable_convolution(emit: Emitter, module: InferenceDeformableConv2d, x: Value) -> Node:
+    """OpenVINO takes offsets as pairs (dy, dx), taps row by row, as ours are.
 
     With `bilinear_interpolation_pad` the picture continues with zeros, between which and the first
     row a sample mixes.
@@ -30,7 +28,6 @@ def deformable(emit: Emitter, module: InferenceDeformableConv2d, x: Value) -> No
     sampling = ops.variadic_split(
         emit(module.sampling, x), integers(1), integers(2 * module.taps, module.taps)
     )
-    mask = ops.multiply(ops.sigmoid(sampling.output(1)), number(2.0))
     y = ops.deformable_convolution(
         x,
         sampling.output(0),
@@ -39,8 +36,9 @@ def deformable(emit: Emitter, module: InferenceDeformableConv2d, x: Value) -> No
         padding,
         padding,
         [1, 1],
-        mask=mask,
+        mask=ops.multiply(ops.sigmoid(sampling.output(1)), number(2.0)),
         bilinear_interpolation_pad=True,
     )
+    emit.label(y, module)
     assert module.bias is not None
     return ops.add(y, constant(array(module.bias).reshape(1, -1, 1, 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -35,13 +36,11 @@ class Emitter:
 
     Args:
         network: the root; nodes are named by the paths of their modules in it.
-        sampled: write deformable convolutions as sampling and a matrix product, which integers can
-            compute, rather than as OpenVINO's operation for them.
     """
 
-    def __init__(self, network: nn.Module, *, sampled: bool = False) -> None:
-        self.sampled = sampled
+    def __init__(self, network: nn.Module) -> None:
         self._names = {id(module): name for name, module in network.named_modules()}
+        self._used: Counter[str] = Counter()
 
     def __call__(self, module: nn.Module, *inputs: Any) -> Any:
         """The nodes that compute `module` of `inputs`.
@@ -60,6 +59,12 @@ class Emitter:
     def name(self, module: nn.Module) -> str:
         """Path of `module` in the network."""
         return self._names.get(id(module), type(module).__name__)
+
+    def label(self, node: Node, module: nn.Module) -> None:
+        """Name a node by its module; the backbone runs twice, and names must differ."""
+        name = self.name(module)
+        self._used[name] += 1
+        node.set_friendly_name(name if self._used[name] == 1 else f"{name}:{self._used[name]}")
 
 
 def array(tensor: Tensor) -> NDArray[Any]:

@@ -60,7 +60,7 @@ def convolution(emit: Emitter, module: nn.Conv2d, x: Value) -> Node:
         dilation=_pair(module.dilation),
         groups=module.groups,
     )
-    y.set_friendly_name(emit.name(module))
+    emit.label(y, module)
     return y
 
 
@@ -87,7 +87,7 @@ def convolve(
 @emits(nn.Linear)
 def linear(emit: Emitter, module: nn.Linear, x: Value) -> Node:
     y = product(x, module.weight, module.bias)
-    y.set_friendly_name(emit.name(module))
+    emit.label(y, module)
     return y
 
 

@@ -1,0 +1,85 @@
+"""Post-training quantisation for OpenVINO: NNCF, and integers inside deformable convolution.
+
+NNCF quantises products and convolutions; it knows no deformable convolution. Those are written as
+sampling and a product of integers (`birefnet.engines.openvino_graph.sampling`), whose ranges are
+measured on the same pictures.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import openvino.opset15 as ops
+from openvino import Core, Model, Node
+
+from birefnet.engines.openvino_graph import convert
+from birefnet.engines.openvino_graph.emitter import Value, integers
+from birefnet.engines.openvino_graph.sampling import (
+    Ranges,
+    deformable_nodes,
+    replace_deformables,
+    sample,
+)
+from birefnet.errors import MissingExtraError
+from birefnet.export.request import Request
+
+RANGE_PICTURES = 16  # of the calibration pictures, to measure the ranges of samples with
+HEADROOM = 1.05  # above the largest value measured
+
+
+def quantised(request: Request) -> Model:
+    """The graph of `request.network` with integers of eight bits, calibrated by its pictures.
+
+    Raises:
+        MissingExtraError: nncf is not installed.
+    """
+    try:
+        import nncf
+    except ImportError:
+        raise MissingExtraError("quantising for OpenVINO", "openvino") from None
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    ranges = _ranges(request)
+    graph = nncf.quantize(
+        convert(request.network),
+        nncf.Dataset(request.calibration),
+        subset_size=len(request.calibration),
+        preset=nncf.QuantizationPreset.MIXED,
+        model_type=nncf.ModelType.TRANSFORMER,
+    )
+    replace_deformables(graph, ranges)
+    return graph
+
+
+def _ranges(request: Request) -> dict[str, Ranges]:
+    """Largest input and largest modulated sample of each deformable convolution."""
+    graph = convert(request.network)
+    observed: list[str] = []
+    for node in deformable_nodes(graph):
+        _, columns = sample(node)
+        peaks = [_peak(piece) for piece in columns]
+        joined = peaks[0] if len(peaks) == 1 else _peak(ops.concat(peaks, 0))
+        graph.add_results([ops.result(_peak(node.input_value(0))), ops.result(joined)])
+        observed.append(node.get_friendly_name())
+    if not observed:
+        return {}
+    width, height = request.input_size
+    graph.reshape([1, 3, height, width])
+    compiled = Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    step = -(-len(request.calibration) // RANGE_PICTURES)
+    largest = np.zeros(2 * len(observed), np.float32)
+    for number in range(0, len(request.calibration), step):
+        outputs = compiled([request.calibration[number]])
+        peaks_found = [outputs[i].item() for i in range(1, len(largest) + 1)]
+        largest = np.maximum(largest, np.array(peaks_found, np.float32))
+    largest = np.maximum(HEADROOM * largest, np.float32(1e-6))
+    return {
+        name: Ranges(float(largest[2 * i]), float(largest[2 * i + 1]))
+        for i, name in enumerate(observed)
+    }
+
+
+def _peak(values: Value) -> Node:
+    """The largest of all values, as a vector of one."""
+    flat = ops.reshape(values, integers(-1), False)
+    return ops.reduce_max(flat, integers(0), True)

@@ -1,0 +1,66 @@
+"""OpenVINO: an .xml graph with its .bin of weights, for `birefnet.load` and for any OpenVINO."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from birefnet.engines.metadata import KEY
+from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.export.request import Request
+
+if TYPE_CHECKING:
+    from openvino import Model
+
+
+def export_openvino(request: Request, path: Path) -> list[Path]:
+    """Write `path` (.xml) and the .bin beside it; both appear whole or not at all.
+
+    Input `image`: float32 [B, 3, H, W], normalised; output `logits`: float32 [B, 1, H, W], of
+    which the sigmoid is the matte. The metadata lie in the runtime information under `birefnet`.
+
+    Raises:
+        MissingExtraError: openvino, or for int8 nncf, is not installed.
+        BiRefNetError: something was asked for that this format does not have.
+    """
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError("exporting to OpenVINO", "openvino") from None
+    if request.with_preprocessing:
+        raise BiRefNetError(
+            "an OpenVINO file holds the network alone, with its preprocessing as metadata; export "
+            "to ONNX with --with-preprocessing to have it inside the graph"
+        )
+    graph = _graph(request)
+    graph.set_rt_info(request.metadata().to_json(), [KEY])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path, path.with_suffix(".bin")]
+    with tempfile.TemporaryDirectory(prefix=".birefnet-", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        openvino.save_model(graph, str(made), compress_to_fp16=request.precision == "fp16")
+        for file in reversed(files):  # the weights first: a graph is never without them
+            os.replace(made.with_suffix(file.suffix), file)
+    return files
+
+
+def _graph(request: Request) -> Model:
+    from birefnet.engines.openvino_graph import convert
+
+    if request.precision == "int8":
+        from birefnet.export.int8_openvino import quantised
+
+        graph = quantised(request)
+    else:
+        graph = convert(request.network)
+    if not request.dynamic:
+        width, height = request.input_size
+        graph.reshape([-1, 3, height, width])
+        from openvino.passes import ConstantFolding, Manager
+
+        manager = Manager()
+        manager.register_pass(ConstantFolding())
+        manager.run_passes(graph)
+    return graph
