@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from birefnet.network import deform, deform_torch
+from birefnet.network import deform_choice
 from birefnet.network.deform import deformable_conv2d, deformable_conv2d_reference
 
 try:
@@ -101,7 +101,8 @@ def run(name: str, forward: Callable[[], Tensor], case: Case, clock: Callable[[]
     """Seconds of one round."""
     with ExitStack() as stack:
         if name.endswith("without numba"):
-            stack.enter_context(mock.patch.object(deform, "_fastest", return_value=deform_torch))
+            without = mock.patch.object(deform_choice, "numba_kernels", return_value=None)
+            stack.enter_context(without)
         start = clock()
         if not case.training:
             with torch.inference_mode():

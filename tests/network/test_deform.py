@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from birefnet.network import deform, deform_torch
+from birefnet.network import deform_choice, deform_torch
 from birefnet.network.deform import deformable_conv2d, deformable_conv2d_reference
 
 SIZES = (1, 3, 7)
@@ -58,9 +58,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Each way to compute a derivative."""
     if request.param == "numba":
         pytest.importorskip("numba")
-        assert deform._compiled() is not None
+        assert deform_choice.numba_kernels() is not None
         return
-    monkeypatch.setattr(deform, "_compiled", lambda: None)
+    monkeypatch.setattr(deform_choice, "numba_kernels", lambda: None)
     if request.param == "torch as on other devices":
         monkeypatch.setattr(deform_torch, "_BAG_DEVICES", frozenset())
         monkeypatch.setattr(deform_torch, "_SORTING_DEVICES", frozenset())

@@ -8,16 +8,13 @@ equation 1. Samples are bilinear and the image continues with zeros, so a positi
 
 from __future__ import annotations
 
-import functools
-import importlib
 from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from birefnet.network import deform_torch
+from birefnet.network import deform_choice
 
 
 def deformable_conv2d_reference(
@@ -165,21 +162,6 @@ def _no_autocast(device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if _autocast_dtype(device) else nullcontext()
 
 
-@functools.cache
-def _compiled() -> ModuleType | None:
-    """The kernels that numba compiles, or None where numba is missing or cannot work."""
-    try:
-        return importlib.import_module("birefnet.network.deform_numba")
-    except (ImportError, RuntimeError):
-        return None
-
-
-def _fastest(offset: Tensor) -> ModuleType:
-    """The module whose `backward` computes the derivative."""
-    fits = offset.device.type == "cpu" and offset.dtype == torch.float32
-    return (_compiled() if fits else None) or deform_torch
-
-
 # The operators below are opaque to autograd, torch.compile and torch.export, which see one node
 # with a shape function and a derivative.
 _LIBRARY = torch.library.Library("birefnet", "DEF")
@@ -201,7 +183,7 @@ def _forward(
     padding: int,
 ) -> Tensor:
     with _no_autocast(x.device.type):
-        out = deform_torch.forward(x, offset, mask, weight, padding)
+        out = deform_choice.for_forward(x, offset).forward(x, offset, mask, weight, padding)
     return out.unflatten(1, offset.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -211,7 +193,8 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows = grad.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
     with _no_autocast(x.device.type):
-        grad_x, grad_offset, grad_mask, grad_weight = _fastest(offset).backward(
+        kernels = deform_choice.for_backward(x, offset)
+        grad_x, grad_offset, grad_mask, grad_weight = kernels.backward(
             rows, x, offset, mask, weight, padding
         )
     return grad_x, grad_offset, _or_empty(grad_mask, x), grad_weight

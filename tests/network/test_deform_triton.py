@@ -1,0 +1,121 @@
+"""Triton's kernels give PyTorch's numbers; where they cannot, PyTorch computes and says so once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import birefnet
+from birefnet.network import deform_choice, deform_torch
+
+WORKER = Path(__file__).with_name("triton_worker.py")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[float]]:
+    pytest.importorskip("triton")
+    path = os.pathsep.join([str(Path(birefnet.__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, WORKER], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["fills no tile", "1x1 without mask", "several tiles", "7x7"])
+def test_equals_pytorch_in_float32(found: dict[str, list[float]], name: str) -> None:
+    assert len(found[name]) == 5
+    assert max(found[name]) < 1e-5
+
+
+def test_float16_differs_by_rounding(found: dict[str, list[float]]) -> None:
+    assert max(found["float16"]) < 2e-3
+
+
+def test_positions_that_are_no_numbers_stay_where_they_are(found: dict[str, list[float]]) -> None:
+    assert found["damaged"] == [True, True]
+
+
+def test_the_check_before_use_passes(found: dict[str, float]) -> None:
+    assert found["self-check"] < 1e-5
+
+
+@pytest.fixture
+def fresh() -> None:
+    deform_choice._trusted_triton.cache_clear()
+    yield
+    deform_choice._trusted_triton.cache_clear()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
+    monkeypatch.setattr(deform_choice.importlib, "import_module", lambda name: module)
+
+
+def trusted() -> object:
+    return deform_choice._trusted_triton(torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_kernels_that_agree_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, deform_torch)
+    assert trusted() is deform_torch
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("wrong", [1.01, float("nan")])
+def test_wrong_numbers_are_never_used(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
+    module = SimpleNamespace(
+        forward=lambda *a: wrong * deform_torch.forward(*a), backward=deform_torch.backward
+    )
+    use(monkeypatch, module)
+    with pytest.warns(RuntimeWarning, match="of the largest value"):
+        assert trusted() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trusted() is None  # said once
+
+
+@pytest.mark.usefixtures("fresh")
+def test_kernels_that_fail_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no compiler")
+
+    use(monkeypatch, SimpleNamespace(forward=fail, backward=fail))
+    with pytest.warns(RuntimeWarning, match="could not be used.*no compiler"):
+        assert trusted() is None
+
+
+def test_choice_by_device_type_and_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda device, dtype: "triton")
+
+    def on_cuda(dtype: torch.dtype, offset: torch.dtype = torch.float32) -> object:
+        x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=dtype)
+        offset_map = SimpleNamespace(device=x.device, dtype=offset)
+        return deform_choice.for_forward(x, offset_map)  # type: ignore[arg-type]
+
+    assert on_cuda(torch.float16) == "triton"
+    assert on_cuda(torch.float64, torch.float64) is deform_torch
+    monkeypatch.setenv("BIREFNET_DEFORM", "torch")
+    assert on_cuda(torch.float16) is deform_torch
+    on_cpu = torch.zeros(1)
+    assert deform_choice.for_forward(on_cpu, on_cpu) is deform_torch
+
+
+def test_deterministic_training_adds_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda device, dtype: "triton")
+    x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
+    assert deform_choice.for_backward(x, x) == "triton"  # type: ignore[arg-type]
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert deform_choice.for_backward(x, x) is deform_torch  # type: ignore[arg-type]
+    finally:
+        torch.use_deterministic_algorithms(False)
