@@ -23,7 +23,7 @@ _MOSTLY = 0.5  # border that belongs to the subject, of an inverted mask
 _INVERTED_SET = 0.6  # share of such masks that makes a whole set inverted
 _FEW = 5  # pairs below which a set as a whole is not judged
 _STRAY_LEVEL = 0.005  # share of the pixels
-_SMEARED = 0.005
+_SMEARED = 0.0003  # share of the pixels
 _HARD_EDGE = 0.0002  # share of the pixels between, of a matte without soft edges
 
 _WORDS = ("picture", "truth", "file", "cutout")
@@ -292,8 +292,8 @@ def _judge(
     if truth is None:
         return
     for key, detail in _judge_truth(truth, task, is_inverted_set):
-        # Glass in a cut-out may well have one grey level.
-        if not (key == "odd-levels" and facts.kind == "cutouts"):
+        # Glass in a cut-out may well have one grey level, an enlarged one wide soft edges.
+        if facts.kind == "pairs" or key not in ("odd-levels", "jpeg-truth"):
             yield key, where, detail
     shape = (facts.height, facts.width)
     if not same_aspect(shape, (truth.height, truth.width)):
@@ -317,12 +317,11 @@ def _judge_truth(truth: TruthFacts, task: Task, is_inverted_set: bool) -> Iterab
         return
     if _is_framed(truth) or (is_inverted_set and truth.border > _MOSTLY):
         yield "inverted", f"{truth.border:.0%} of the border is subject"
-    if truth.is_jpeg and truth.smeared + truth.between > _STRAY_LEVEL:
-        yield "jpeg-truth", ""
-    elif truth.levels and truth.areas > _STRAY_LEVEL:
+    if truth.levels and truth.areas > _STRAY_LEVEL:
         yield "odd-levels", "levels " + ", ".join(map(str, truth.levels))
-    elif task == "segmentation" and truth.smeared > max(_SMEARED, 4 * truth.between):
-        yield "jpeg-truth", "saved again since, but the smear is there"
+    # Wide soft edges of mattes end in such levels, too.
+    elif truth.smeared > _SMEARED and (truth.is_jpeg or task == "segmentation"):
+        yield "jpeg-truth", "" if truth.is_jpeg else "saved otherwise since, but the smear is there"
     if task == "matting" and _has_hard_edges(truth):
         yield "binary-matte", ""
 

@@ -28,6 +28,7 @@ _HASHED_SIDE = 32  # of the picture whose cosine transform is hashed [px]
 _HASH_SIDE = 8  # of the block of lowest frequencies that is kept
 _THUMB_SIDE = 24
 _FEW_LEVELS = 16  # soft edges of whole pictures have more, unless drawn by few samples per pixel
+_SQUARE = np.ones((7, 7), np.uint8)
 _CHUNK = 8  # entries handed to a worker at a time
 
 
@@ -58,8 +59,9 @@ class TruthFacts:
         share: mean level, 0 to 1.
         border: mean level of the pixels along the frame, 0 to 1.
         between: share of the pixels of a level from 16 to 239.
-        areas: share of the pixels whose whole neighbourhood, 5 x 5, has such levels.
-        smeared: share of the pixels of a level from 1 to 15 or 240 to 254.
+        areas: share of the pixels whose whole neighbourhood, 7 x 7, has such levels.
+        smeared: share of the pixels of a level from 1 to 15 or 240 to 254, 4 pixels or more from
+            any edge: JPEG leaves them, antialiasing does not.
         levels: the commonest levels between (at most 4), if there are no more than 16 of them;
             `areas` is 0 otherwise.
     """
@@ -197,7 +199,7 @@ def truth_facts(
         border=float(frame.mean() / 255),
         between=float(counts[LOW : HIGH + 1].sum() / total),
         areas=_areas_between(levels) if len(between) <= _FEW_LEVELS else 0.0,
-        smeared=float((counts[1:LOW].sum() + counts[HIGH + 1 : 255].sum()) / total),
+        smeared=_smeared(levels),
         levels=tuple(int(v) for v in sorted(commonest)) if len(between) <= _FEW_LEVELS else (),
     )
 
@@ -205,8 +207,20 @@ def truth_facts(
 def _areas_between(levels: NDArray[np.uint8]) -> float:
     """Share of the pixels that lie within areas of levels between, not on mere edges."""
     between = cv2.inRange(levels, LOW, HIGH)
-    inner = cv2.erode(between, np.ones((5, 5), np.uint8), borderValue=0)
+    inner = cv2.erode(between, _SQUARE, borderValue=0)
     return float(np.count_nonzero(inner) / levels.size)
+
+
+def _smeared(levels: NDArray[np.uint8]) -> float:
+    """Share of the pixels that are nearly background or subject, far from any edge."""
+    almost = ((levels > 0) & (levels < LOW)) | ((levels > HIGH) & (levels < 255))
+    if not almost.any():
+        return 0.0
+    small = np.ones((3, 3), np.uint8)
+    low, high = (np.asarray(levels < LOW, np.uint8), np.asarray(levels > HIGH, np.uint8))
+    edge = cv2.bitwise_and(cv2.dilate(low, small), cv2.dilate(high, small))
+    edge = cv2.bitwise_or(edge, cv2.inRange(levels, LOW, HIGH))
+    return float(np.count_nonzero(almost & (cv2.dilate(edge, _SQUARE) == 0)) / levels.size)
 
 
 def look_of(rgb: NDArray[np.uint8], alpha: NDArray[np.float32] | None = None) -> Look:
