@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_sets import make_pairs, save
 
@@ -71,3 +72,18 @@ def test_wrong_commands_exit_2(command: Any, words: tuple[str, ...], message: st
     done = command("data", "check", *words)
     assert done.status == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_preview_shows_samples(command: Any, photos: Path, tmp_path: Path) -> None:
+    target = tmp_path / "preview.png"
+    words = ("--count", 10, "--size", 64, "--recipe", "dis5k:official", "-o", target)
+    done = command("data", "preview", photos, *words, "--set", "data.augment.rotate=1")
+    assert done.status == 0, done.stderr
+    assert "10 of 3 samples of an epoch" in done.stderr
+    picture = np.array(Image.open(target))
+    assert picture.shape == (2 * (128 + 6), 8 * (64 + 6), 3)
+    assert picture[:64, :64].std() > 5
+    assert command("data", "preview", photos, "-o", tmp_path / "a.jpg").status == 2
+    unknown = command("data", "preview", photos, "-o", target, "--set", "data.augment.turn=1")
+    assert unknown.status == 1
+    assert "data.augment.turn" in unknown.stderr

@@ -214,6 +214,20 @@ def test_validation_data_comes_whole_once_and_in_order(root: Path, tmp_path: Pat
     assert data.size_at(9) == (64, 96)
 
 
+def test_held_out_pictures_are_never_drawn_and_cutouts_come_composed(root: Path) -> None:
+    data = build_dataset(settings_for(root, held_out=0.34), seed=0)
+    photos, cutouts = data.held_out
+    kept = {source.name_of(i) for source in data.held_out for i in range(len(source))}
+    assert (len(photos), len(cutouts)) == (2, 2)
+    assert not kept & {data[i].name for i in range(2 * data.epoch_length)}
+    assert cutouts.kind == "pairs"
+    pixels = cutouts.read(1)
+    assert pixels.shape == (64, 96, 4)
+    np.testing.assert_array_equal(pixels, cutouts.read(1))
+    assert pixels[..., 3].max() > 200
+    assert pixels[pixels[..., 3] == 0][:, :3].std() > 1  # a background
+
+
 def test_resizing_is_that_of_inference() -> None:
     from birefnet.imaging import geometry
 

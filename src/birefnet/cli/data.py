@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Json, say
+from birefnet.cli.common import Json, say, warn
 from birefnet.cli.terminal import Jobs, console, progress_bar
 
 if TYPE_CHECKING:
@@ -104,6 +104,52 @@ def check(
         say(f"Wrote {sheet}")
     if not report.is_clean:
         raise typer.Exit(1)
+
+
+@data_app.command(no_args_is_help=True)
+def preview(
+    paths: Paths,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.png", help="The picture to write.")
+    ],
+    background: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Pictures without a subject, to put cut-outs on."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", "-r", metavar="NAME[:VARIANT]", help="Whose augmentation to use."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="NAME=VALUE", help="As for train: data.augment.rotate=0.5"
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to show.")] = 32,
+    size: Annotated[
+        int, typer.Option(metavar="N", min=32, help="Width and height, a multiple of 32.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="As loop.seed.")] = 1,
+) -> None:
+    """Show what training sees: samples after augmentation and compositing, with their truth."""
+    from birefnet.imaging.encoding import encode, write_atomic
+    from birefnet.training.data.dataset import build_dataset
+    from birefnet.training.data.preview import preview as draw
+    from birefnet.training.recipe import Recipe
+    from birefnet.training.recipes import get_recipe
+
+    if output.suffix.lower() != ".png":
+        raise typer.BadParameter(f"--output is {output}; end it in .png")
+    name, _, variant = (recipe or "").partition(":")
+    chosen = get_recipe(name, variant or "recommended") if name else Recipe()
+    given = {"sources": paths, "backgrounds": background or [], "width": size, "height": size}
+    settings = chosen.override({"data": given}).override(assignments or ()).data
+    data = build_dataset(settings, seed=seed)
+    for note in data.notes:
+        warn(note)
+    write_atomic(output, encode(draw(data, count), format="png"))
+    say(f"Wrote {output}: {count} of {data.epoch_length:,} samples of an epoch")
 
 
 def _show(report: CheckReport, *, every: bool) -> None:

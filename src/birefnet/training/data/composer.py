@@ -13,6 +13,7 @@ from birefnet.training import scenery
 from birefnet.training.data import render
 from birefnet.training.data.draft import (
     Draft,
+    Finish,
     Layer,
     draw_colour,
     draw_finish,
@@ -20,8 +21,9 @@ from birefnet.training.data.draft import (
     draw_view,
     whole,
 )
+from birefnet.training.data.order import sample_stream
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings
-from birefnet.training.data.sources import Pixels
+from birefnet.training.data.sources import Pixels, Source
 
 Read = Callable[[int, int], Pixels]
 """A picture by the number of its source and its own."""
@@ -142,6 +144,36 @@ class Composer:
     def _background(self, place: tuple[int, int], rng: Generator) -> Draft:
         pixels = self.read(*place)[..., :3]
         return Draft(pixels, draw_view(pixels.shape[0], pixels.shape[1], _BACKGROUND, rng))
+
+
+class Composed(Source):
+    """Cut-outs as pictures with truth: each on its own background, always the same.
+
+    Args:
+        source: the cut-outs.
+        composer: what puts them on backgrounds.
+        height, width: of the pictures [px].
+        seed: of backgrounds and places.
+    """
+
+    def __init__(
+        self, source: Source, composer: Composer, height: int, width: int, seed: int
+    ) -> None:
+        self.name, self.kind = source.name, "pairs"
+        self._source, self._composer, self._seed = source, composer, seed
+        self._height, self._width = height, width
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def name_of(self, index: int) -> str:
+        return self._source.name_of(index)
+
+    def read(self, index: int) -> Pixels:
+        rng = sample_stream(self._seed, index)
+        draft = self._composer.cutout(self._source.read(index), self._height, self._width, rng)
+        clean = replace(draft, finish=Finish())
+        return render.join(*render.render(clean, self._height, self._width))
 
 
 def filling(pixels: Pixels) -> Layer:

@@ -21,7 +21,7 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data import order, render
 from birefnet.training.data.batch import Batch, DeviceBatch, Sample, collate
 from birefnet.training.data.cache import PixelCache
-from birefnet.training.data.composer import Composer, Pool, plainly
+from birefnet.training.data.composer import Composed, Composer, Pool, plainly
 from birefnet.training.data.device import finish_batch, pack
 from birefnet.training.data.draft import Draft
 from birefnet.training.data.folders import DataError
@@ -65,7 +65,8 @@ class TrainingData(Dataset[Sample]):
     Attributes:
         settings, seed: what the samples are a function of.
         epoch_length: samples per epoch.
-        held_out: what is kept for validation of each source, see `DataSettings.held_out`.
+        held_out: what is kept for validation of each source, see `DataSettings.held_out`; cut-outs
+            come composed.
         classes: names of the classes, by number.
         notes: what to know about the data before a run, in sentences.
     """
@@ -98,6 +99,11 @@ class TrainingData(Dataset[Sample]):
             self._pool([i for i, s in enumerate(self.sources) if s.kind == "cutouts"]),
             self._pool(list(range(len(self.sources), len(self._all)))),
         )
+        size = (settings.height, settings.width)
+        self.held_out = [
+            Composed(source, self._composer, *size, seed) if source.kind == "cutouts" else source
+            for source in self.held_out
+        ]
         parts = [
             Part(len(source), weighted.times, weighted.share)
             for source, weighted in zip(self.sources, asked, strict=True)

@@ -1,0 +1,133 @@
+"""How many training pictures a second one worker prepares, and what the device path spares it.
+
+    PYTHONPATH=src python benchmarks/data.py [--size 1024] [--pictures 24] [--device cpu]
+
+Pictures are made up here: JPEG photos of 1600 x 1200 with PNG truth, RGBA cut-outs and
+backgrounds, in a temporary folder. Each line is the best of `--repeat` passes over `--pictures`
+samples in this process, on one thread. `worker` is what a worker of a `DataLoader` does, `device`
+what `to_device_batch` does afterwards on `--device`. The ratio is to the worker of the same line
+without the device path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from birefnet.training.data.batch import Batch
+from birefnet.training.data.dataset import TrainingData, build_dataset
+from birefnet.training.data.findings import check
+from birefnet.training.data.settings import AugmentSettings, DataSettings
+
+LIGHT = AugmentSettings(flip=0.5)
+FULL = AugmentSettings(
+    crop=0.5, scale=0.3, rotate=0.5, colour=0.8, blur=0.2, noise=0.3, jpeg=0.3, pepper=0.3
+)
+
+
+def make_data(root: Path, count: int) -> None:
+    """Photos, cut-outs and backgrounds with the detail of photographs."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        coarse = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
+        rgb = cv2.resize(coarse, (1600, 1200), interpolation=cv2.INTER_CUBIC)
+        rgb = cv2.add(rgb, rng.normal(0, 6, rgb.shape), dtype=cv2.CV_8U)
+        truth = np.zeros((1200, 1600), np.uint8)
+        for _ in range(20):
+            x, y = rng.integers(300, 1300), rng.integers(250, 950)
+            cv2.circle(truth, (int(x), int(y)), int(rng.integers(20, 200)), 255, -1, cv2.LINE_AA)
+        for folder, pixels, name in (
+            ("photos/im", rgb, f"{i}.jpg"),
+            ("photos/gt", truth, f"{i}.png"),
+            ("cutouts", np.dstack([rgb, truth])[200:1000, 300:1300], f"{i}.png"),
+            ("backgrounds", rgb[:, ::-1], f"{i}.jpg"),
+        ):
+            path = root / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=90)
+
+
+def best_rate(work: Callable[[], object], pictures: int, repeat: int) -> float:
+    """Pictures per second of the quickest run."""
+    quickest = float("inf")
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        quickest = min(quickest, time.perf_counter() - start)
+    return pictures / quickest
+
+
+def prepare(data: TrainingData, size: tuple[int, int], count: int) -> None:
+    """A worker's part."""
+    for number in range(count):
+        data.batch(size, [number])
+
+
+def finish(data: TrainingData, batch: Batch) -> None:
+    """The device's part."""
+    data.to_device_batch(batch, batch.image.device, 0)
+    if batch.image.is_cuda:
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    count, device = options.pictures, torch.device(options.device)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_data(root, min(count, 12))
+        photos, cutouts = str(root / "photos"), str(root / "cutouts")
+        base = DataSettings(
+            sources=(photos,), width=options.size, height=options.size, longest=1600
+        )
+        composed = replace(base, sources=(cutouts,), backgrounds=(str(root / "backgrounds"),))
+        print(f"{options.size} x {options.size}, one thread, device path on {device}")
+        print(f"{'':34}{'worker/s':>10}{'worker, device path/s':>24}{'ratio':>8}{'device/s':>10}")
+        for name, settings in (
+            ("photos, flip", replace(base, augment=LIGHT)),
+            ("photos, flip, cached", replace(base, augment=LIGHT, cache="2G")),
+            ("photos, everything, cached", replace(base, augment=FULL, cache="2G")),
+            ("composites, everything", replace(composed, augment=FULL)),
+            ("composites, everything, cached", replace(composed, augment=FULL, cache="2G")),
+        ):
+            rates = []
+            for on_device in (False, True):
+                data = build_dataset(replace(settings, on_device=on_device), seed=1)
+                size = data.size_at(0)
+                prepare(data, size, count)  # fills the cache
+                work = partial(prepare, data, size, count)
+                rates.append(best_rate(work, count, options.repeat))
+            batch = data.batch(size, range(4)).to(device)
+
+            work = partial(finish, data, batch)
+            work()
+            on = best_rate(work, 4, options.repeat)
+            ratio = rates[1] / rates[0]
+            print(f"{name:34}{rates[0]:10.1f}{rates[1]:24.1f}{ratio:8.2f}{on:10.1f}")
+        pictures = min(count, 12)
+        rate = best_rate(lambda: check([photos]), pictures, options.repeat)
+        print(f"birefnet data check, 1600 x 1200 JPEG with PNG truth: {rate:.1f} pictures/s")
+
+
+if __name__ == "__main__":
+    main()

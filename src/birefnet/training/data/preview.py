@@ -1,0 +1,42 @@
+"""What a run sees: samples and their truth, side by side in one picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from birefnet.training.data.dataset import TrainingData
+from birefnet.training.data.sources import Pixels
+
+_PAPER = 250
+_GAP = 6  # px
+
+
+def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
+    """The first samples in rows, each with its truth below; RGB.
+
+    Samples come through `to_device_batch`, as training gets them, on the CPU.
+    """
+    size = data.size_at(0)
+    given = data.preprocess
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in (given.mean, given.std))
+    cells = []
+    for start in range(0, count, columns):
+        numbers = range(start, min(start + columns, count))
+        image, truth, *_ = data.to_device_batch(data.batch(size, numbers), "cpu", start)
+        mean, std = (
+            np.array(v).reshape(3, 1, 1) for v in (data.preprocess.mean, data.preprocess.std)
+        )
+        for rgb, levels in zip(image.numpy(), truth.numpy(), strict=True):
+            cells.append(_cell(rgb * std + mean, levels))
+    empty = np.full_like(cells[0], _PAPER)
+    cells += [empty] * (-len(cells) % columns)
+    rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    return np.vstack(rows)
+
+
+def _cell(rgb: np.ndarray, levels: np.ndarray) -> Pixels:
+    both = np.concatenate([rgb, np.repeat(levels, 3, axis=0)], axis=1).transpose(1, 2, 0)
+    pixels = np.clip(np.rint(both * 255), 0, 255).astype(np.uint8)
+    framed = cv2.copyMakeBorder(pixels, 0, _GAP, 0, _GAP, cv2.BORDER_CONSTANT, value=(_PAPER,) * 3)
+    return np.asarray(framed, np.uint8)
