@@ -23,6 +23,7 @@ from birefnet.profiling import Profile, timed
 if TYPE_CHECKING:
     from torch import nn
 
+    from birefnet.guidance import Guidance
     from birefnet.imaging.io import Source
 
 Input: TypeAlias = "Source | Picture"
@@ -135,6 +136,43 @@ class Predictor:
     ) -> Iterator[Matte | BiRefNetError]:
         """As `predict` of an iterator, but an error takes its picture's place; the rest go on."""
         return self._stream(sources, resolution, batch_size)
+
+    def predict_guided(
+        self,
+        source: Input,
+        guidance: Guidance | None = None,
+        *,
+        passes: int = 1,
+        resolution: Resolution | None = None,
+    ) -> Matte:
+        """The matte of the object that is meant, at the picture's own resolution if asked for.
+
+        Args:
+            source: one picture, see `predict`.
+            guidance: boxes around the object, points on it, or a coarse mask of it; `None` for what
+                the network finds by itself.
+            passes: 2 looks at undecided places and edges again, closer and closer, down to the
+                picture's own resolution (`birefnet.guidance.refine_detail`).
+            resolution: see `predict`.
+
+        Raises:
+            ImageError: a picture that cannot be read.
+            BiRefNetError: boxes or points outside the picture, or another number of passes.
+        """
+        from birefnet import guidance as guide
+
+        if passes not in (1, 2):
+            raise BiRefNetError(f"passes is {passes}; give 1 or 2")
+        picture = source if isinstance(source, Picture) else self._decode(source)
+
+        def predict(part: Picture) -> NDArray[np.float32]:
+            return self._run([self._prepare(part, resolution)])[0].alpha
+
+        alpha = guide.matte_of(predict, picture, guidance or guide.Guidance())
+        if passes == 2:
+            geometry = self.preprocess.plan(picture.height, picture.width, resolution)
+            alpha = guide.refine_detail(predict, picture, alpha, side=min(geometry.input))
+        return Matte(alpha, picture)
 
     def predict_frames(
         self,
