@@ -47,6 +47,7 @@ def write_clip(
     sound: str | None = None,
     tracks: int = 1,
     options: dict[str, str] | None = None,
+    faststart: bool = False,
 ) -> Path:
     """A film.
 
@@ -58,15 +59,19 @@ def write_clip(
         sound: encoder of a tone that lasts as long as the frames.
         tracks: of sound.
         options: for the encoder.
+        faststart: put the index of an MP4 first.
     """
     stamps = list(range(frames)) if pts is None else list(pts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    muxer = {"video_track_timescale": str(time_base.denominator)} if path.suffix != ".webm" else {}
+    muxer = {}
+    if path.suffix in (".mp4", ".mov"):
+        muxer["video_track_timescale"] = str(time_base.denominator)
+        muxer |= {"movflags": "+faststart"} if faststart else {}
     with av.open(str(path), "w", options=muxer) as container:
         first = picture(0)
-        quality = {"crf": "10"} if codec in ("libx264", "libvpx-vp9") else {}
+        quality = {"crf": "10"} if codec == "libx264" else {}
         stream: Any = container.add_stream(
-            codec, rate=round(1 / time_base) or 24, options=options or quality
+            codec, rate=round(1 / time_base), options=quality if options is None else options
         )
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = pixel_format

@@ -49,6 +49,8 @@ def reading_failed(error: Exception, name: str) -> VideoError:
 
     if isinstance(error, (FileNotFoundError, av_errors.FileNotFoundError)):
         return VideoError(f"there is no file {name!r}; check the path")
+    if isinstance(error, EOFError):
+        return VideoError(f"{name} ends before its first frame; fetch it again")
     if isinstance(error, av_errors.InvalidDataError):
         return VideoError(
             f"{name} is no video that FFmpeg can read, or it is cut off before its index; check "

@@ -173,15 +173,16 @@ class _Work:
         lead = RADIUS if settings.stabilise else 0
         after = done[-1 - lead] if len(done) > lead else None
 
+        found = decoded(self.video, settings.clip, after)
+
         def frames() -> Iterator[Frame]:
-            with closing(decoded(self.video, settings.clip, after)) as found:
-                try:
-                    for frame in found:
-                        if info.is_live and cancel.is_set():
-                            return
-                        yield frame
-                except VideoError as error:
-                    broken.append(error)
+            try:
+                for frame in found:
+                    if info.is_live and cancel.is_set():
+                        return
+                    yield frame
+            except VideoError as error:
+                broken.append(error)
 
         pairs = matted(
             frames(),
@@ -191,8 +192,8 @@ class _Work:
             steady=settings.stabilise,
         )
         total = settings.clip.expected(info.frames, info.rate)
-        written = _Line(_Segments(self))
-        with written:
+        # The decoder's thread must have ended before anybody closes the video.
+        with closing(found), _Line(_Segments(self)) as written:
             for number, (frame, matte) in enumerate(pairs, -min(lead, len(done))):
                 if cancel.is_set() and not info.is_live:
                     written.finish()
