@@ -11,10 +11,12 @@ import torch
 import typer
 
 from birefnet.cli.main import app
+from birefnet.errors import WeightsError
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS, preset
 from birefnet.training.objective import Objective
 from birefnet.training.optim import make_optimiser, parameter_groups
+from birefnet.training.pretrained import locate_weights
 from birefnet.training.recipe import Recipe, load_yaml
 from birefnet.training.recipes import RECIPES, get_recipe, recipe_names, variants
 from birefnet.training.settings import SettingsError
@@ -61,11 +63,10 @@ def test_says_what_to_expect(recipe: Recipe) -> None:
 def test_names_what_exists(recipe: Recipe) -> None:
     assert recipe.network in (None, *PRESETS)
     assert recipe.network or recipe.init
-    if recipe.encoder_weights and not recipe.encoder_weights.endswith(".pth"):
-        backbone = find(recipe.encoder_weights)
-        assert backbone.kind == "backbone"
+    if recipe.encoder_weights == "imagenet":
         assert recipe.network is not None
-        assert backbone.preset == preset(recipe.network).backbone
+        backbone = preset(recipe.network).backbone
+        assert find(f"backbone-{backbone}").preset == backbone
     Objective(recipe.loss, epochs=recipe.schedule.epochs)
     assert recipe.loss.iou == 0 or recipe.task == "segmentation" or recipe.variant == "paper"
 
@@ -149,6 +150,17 @@ def test_short_runs_of_recommended_recipes_need_no_other_setting() -> None:
     for name in recipe_names():
         for epochs in (1, 2, 5):
             Objective(get_recipe(name).loss, epochs=epochs)
+
+
+def test_imagenet_weights_are_those_of_the_backbone(
+    own_caches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIREFNET_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="backbone-swin_v1_t is not in"):
+        locate_weights("imagenet", "swin_v1_t")
+    with pytest.raises(WeightsError, match="no ImageNet weights of efficientnet_lite0 are known"):
+        locate_weights("imagenet", "efficientnet_lite0")
+    assert locate_weights("own.pth", "swin_v1_t") == Path("own.pth")
 
 
 def test_unknown_names_list_what_exists() -> None:

@@ -13,7 +13,7 @@ from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.training.loop import Origin
-from birefnet.training.pretrained import load_backbone
+from birefnet.training.pretrained import load_backbone, locate_weights
 from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
@@ -66,7 +66,8 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
                 f" overrides ({first}); leave network out to take that of the weights"
             ) from None
     elif recipe.encoder_weights and weights:
-        load_backbone(network.encoder.backbone, recipe.encoder_weights)
+        path = locate_weights(recipe.encoder_weights, config.backbone)
+        load_backbone(network.encoder.backbone, path)
     is_pretrained = bool(recipe.init or recipe.encoder_weights)
     if recipe.loop.frozen_encoder_norms is None:
         recipe = recipe.override({"loop.frozen_encoder_norms": is_pretrained})

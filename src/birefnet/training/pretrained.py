@@ -11,12 +11,39 @@ from torch import Tensor, nn
 from birefnet.errors import WeightsError
 from birefnet.network.backbones import Backbone
 from birefnet.network.backbones.efficientnet_lite import from_package
+from birefnet.weights.download import fetch
 from birefnet.weights.files import read_weights
+from birefnet.weights.table import lookup
+
+IMAGENET = "imagenet"
+"""What recipes call the weights that the authors of a backbone publish."""
 
 State = Mapping[str, Tensor]
 
 _LEAST_SHARE = 0.9  # of the backbone's tensors that a file must have to be meant for it
 _RESNET_STAGES = {"layer1": "conv1.4", "layer2": "conv2", "layer3": "conv3", "layer4": "conv4"}
+
+
+def locate_weights(name: str, backbone: str) -> Path:
+    """The file that a recipe's `encoder_weights` means.
+
+    Args:
+        name: a path, or `imagenet` for the file of the table of checkpoints, which is fetched if it
+            is not there yet.
+        backbone: what a network's configuration calls it.
+
+    Raises:
+        WeightsError: the table has none for this backbone, or it cannot be fetched.
+    """
+    if name != IMAGENET:
+        return Path(name)
+    checkpoint = lookup(f"backbone-{backbone}")
+    if checkpoint is None:
+        raise WeightsError(
+            f"no ImageNet weights of {backbone} are known; give a file of them as encoder_weights, "
+            "or encoder_weights=none to train from random weights"
+        )
+    return fetch(checkpoint)
 
 
 def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:

@@ -215,7 +215,8 @@ class Recipe:
             that `init` was trained with.
         network_overrides: fields of `NetworkConfig` that differ from the preset.
         init: weights to start from: whatever `birefnet.load` takes; `None` starts anew.
-        encoder_weights: file with pretrained weights of the backbone alone, for a new network.
+        encoder_weights: file with pretrained weights of the backbone alone, for a new network, or
+            `imagenet` for those of its authors (downloaded if need be).
         data, loss, optimiser, schedule, loop, validation: see there.
         about: what to expect.
     """

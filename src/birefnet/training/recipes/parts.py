@@ -285,7 +285,7 @@ def family(
                 variant=variant,
                 task=task,
                 network=network,
-                encoder_weights=f"backbone-{network}",
+                encoder_weights="imagenet",
                 data=DataSettings(
                     width=width, height=height, classes=values.classes, augment=augment
                 ),
