@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite, to_package
-from birefnet.training import nano, publish
+from birefnet.training import nano, pack, publish
 from birefnet.training.nano_data import Phase, PhasedMix
 from birefnet.training.run_folder import RunError
 from birefnet.weights import load_checkpoint
@@ -46,11 +46,12 @@ def test_sizes_follow_the_phases(tmp_path: Path) -> None:
 
 
 def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run, packed = tmp_path / "run", tmp_path / "pack.zip"
+    pack.main([str(root), str(packed)])
     command = [
-        str(root), str(run), "--encoder", str(tmp_path / "encoder.pth"), "--preset", "tiny",
+        str(packed), str(run), "--encoder", str(tmp_path / "encoder.pth"), "--preset", "tiny",
         "--phases", "1x64", "1x96", "--size", "64", "--workers", "0", "--threads", "1",
-        "--validate-every", "2",
+        "--validate-every", "2", "--device", "cpu", "--set", "schedule.batch_size=4",
     ]  # fmt: skip
     nano.main(command)
     with pytest.raises(RunError, match="continue it with --resume"):

@@ -16,6 +16,7 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from birefnet.training.assemble import begin
 from birefnet.training.data.sources import open_source
+from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
 from birefnet.training.nano_data import (
     Phase,
@@ -24,6 +25,7 @@ from birefnet.training.nano_data import (
     intersection_over_union,
 )
 from birefnet.training.objective import LossSettings
+from birefnet.training.pack import unpack
 from birefnet.training.progress import Terminal
 from birefnet.training.recipe import (
     LoopSettings,
@@ -68,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise RunError(f"{run.path} holds a run; continue it with --resume, or give another folder")
     run.path.mkdir(parents=True, exist_ok=True)
     cache = options.cache or run.path / "pictures"
-    store = PictureStore.build(options.data, cache)
+    if options.data.is_file():
+        store = PictureStore.write(unpack(options.data), cache, origin=options.data)
+    else:
+        store = PictureStore.build(options.data, cache)
 
     phases = tuple(Phase(int(s), int(p)) for s, p in (x.split("x") for x in options.phases))
     preprocess = Preprocess(options.size, options.size, PIXEL_MEAN, PIXEL_STD)
@@ -90,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "loop.workers": options.workers,
             "validation.every": options.validate_every,
         }
-    )
+    ).override(options.set)
     start = begin(recipe, name="nano", weights=not options.resume)
     sets = held_out_sets(store)
     if options.watch:
@@ -105,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start.preprocess,
         run=run,
         validator=validator,
+        accelerator=make_accelerator(recipe.loop, options.device),
         display=Terminal(Console(soft_wrap=True)),
         origin=start.origin,
     )
@@ -116,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m birefnet.training.nano", description=__doc__)
-    parser.add_argument("data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/")
+    parser.add_argument(
+        "data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/; or a pack of them"
+    )
     parser.add_argument("run", type=Path, help="folder of the run: models, state, metrics")
     parser.add_argument(
         "--encoder",
@@ -138,6 +146,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    parser.add_argument(
+        "--set", action="append", default=[], help="of the recipe: schedule.batch_size=128 …"
+    )
     parser.add_argument("--save-every", type=int, default=50)
     parser.add_argument("--validate-every", type=int, default=200)
     parser.add_argument("--resume", action="store_true")

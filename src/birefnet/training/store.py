@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,18 +83,29 @@ class PictureStore:
     @classmethod
     def build(cls, root: Path, folder: Path, *, longest: int = 448) -> PictureStore:
         """Decode everything below `root` into `folder`, or open what is there already."""
+        return cls.write(decode_all(root, longest), folder, origin=root)
+
+    @classmethod
+    def write(
+        cls, pictures: Iterable[tuple[str, str, NDArray[Any]]], folder: Path, *, origin: Path
+    ) -> PictureStore:
+        """Write decoded pictures (kind, name, pixels) to `folder`, or open what is there already.
+
+        Raises:
+            ValueError: there are no pictures; the message names `origin`.
+        """
         if not (folder / _INDEX).exists():
             folder.mkdir(parents=True, exist_ok=True)
             entries, offset = [], 0
             with (folder / _PIXELS).open("wb") as file:
-                for kind, name, pixels in _decode_all(root, longest):
+                for kind, name, pixels in pictures:
                     place = (is_held_out(name), *pixels.shape, offset)
                     entries.append(Entry(kind, name, *place))
                     file.write(np.ascontiguousarray(pixels).data)
                     offset += pixels.size
             if not entries:
                 raise ValueError(
-                    f"{root} holds no pictures; expected photos/KIND/im and gt, cutouts/KIND, "
+                    f"{origin} holds no pictures; expected photos/KIND/im and gt, cutouts/KIND, "
                     "backgrounds or panoramas below it"
                 )
             (folder / _INDEX).write_text(json.dumps([asdict(entry) for entry in entries]))
@@ -114,7 +125,8 @@ class PictureStore:
         return self._pixels[entry.offset : entry.offset + int(np.prod(shape))].reshape(shape)
 
 
-def _decode_all(root: Path, longest: int) -> Iterator[tuple[str, str, NDArray[Any]]]:
+def decode_all(root: Path, longest: int) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    """Kind, file name and pixels of every picture below a data root, shrunk to `longest`."""
     for folder in sorted(p for p in root.glob("photos/*") if p.is_dir()):
         found = pairs(folder)
         for image, truth in found:
