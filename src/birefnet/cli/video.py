@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,16 +161,14 @@ def video(
     The sound, the frame rate and each frame's time are kept. Exit status 0; 1 if something failed
     (what was done before is kept); 2 if the command makes no sense; 130 if interrupted.
     """
-    from fractions import Fraction
-
     from birefnet.errors import BiRefNetError
     from birefnet.video.clip import Clip
     from birefnet.video.errors import UnfinishedRunError
     from birefnet.video.settings import Settings, plan_targets
 
     try:
-        target = output or _beside(source, kind, background)
         _check_source(source)
+        target = output or _beside(source, kind, background)
         settings = Settings(
             kind=kind,
             background=background,
@@ -185,13 +184,11 @@ def video(
             mask_blur=mask_blur,
             mask_offset=mask_offset,
             audio=audio,
-            rate=Fraction(rate) if rate else None,
+            rate=_parse_rate(rate),
         )
         plan_targets(source, target, mask_output, settings)
-    except (BiRefNetError, ZeroDivisionError) as error:
+    except BiRefNetError as error:
         raise typer.BadParameter(str(error)) from error
-    except ValueError:
-        raise typer.BadParameter(f"--rate is {rate!r}; give 25 or 30000/1001, say") from None
     if not overwrite and Path(target).is_file():
         say(f"{target} is there already; skipped")
         return
@@ -285,6 +282,18 @@ def _beside(source: str, kind: str, background: str | None) -> str:
         raise VideoError(f"where should the result of {source!r} go? Give -o OUT")
     is_see_through = kind == "cutout" and background is None
     return str(path.with_name(f"{path.stem}.{kind}{'.webm' if is_see_through else '.mp4'}"))
+
+
+def _parse_rate(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise typer.BadParameter(f"--rate is {text!r}; give 25 or 30000/1001, say")
+    return rate
 
 
 def _check_source(source: str) -> None:
