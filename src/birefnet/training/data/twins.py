@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from birefnet.training.data.inspection import Look
 MOST_BITS = 10
 LEAST_CORRELATION = 0.95
 
-_ROWS = 256  # pictures compared with all others at a time
+_BLOCK = 2**17  # pairs compared at a time; so many fit into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def twins_within(looks: Sequence[Look | None]) -> list[Twins]:
     """Pairs within one list; of pictures that are all alike, each is paired with the first."""
     found, paired = [], set()
     for twins in _compare(looks, looks):
-        if twins.first < twins.second and twins.second not in paired:
+        if twins.second not in paired:
             paired.add(twins.second)
             found.append(twins)
     return found
@@ -47,35 +48,34 @@ def twins_between(looks: Sequence[Look | None], others: Sequence[Look | None]) -
     return [best[first] for first in sorted(best)]
 
 
-def _compare(looks: Sequence[Look | None], others: Sequence[Look | None]) -> list[Twins]:
-    """All pairs that look alike, in order."""
-    ours = [i for i, look in enumerate(looks) if look is not None]
-    theirs = [i for i, look in enumerate(others) if look is not None]
-    if not ours or not theirs:
-        return []
-    left, right = [looks[i] for i in ours], [others[i] for i in theirs]
-    bits = np.array([look.bits for look in right if look], np.uint64)
-    found = []
-    for start in range(0, len(ours), _ROWS):
-        rows = left[start : start + _ROWS]
-        mine = np.array([look.bits for look in rows if look], np.uint64)
-        near = _count_bits(mine[:, None] ^ bits[None]) <= MOST_BITS
+def _compare(looks: Sequence[Look | None], others: Sequence[Look | None]) -> Iterator[Twins]:
+    """All pairs that look alike, in order; of one list with itself, each pair once."""
+    ours, theirs = _known(looks), _known(others)
+    mine, bits = (np.array([look.bits for _, look in known], np.uint64) for known in (ours, theirs))
+    is_same = looks is others
+    rows = max(1, _BLOCK // max(1, len(theirs)))
+    for start in range(0, len(ours), rows):
+        first = start if is_same else 0  # pairs before it have been seen
+        near = _count_bits(mine[start : start + rows, None] ^ bits[None, first:]) <= MOST_BITS
         for i, j in zip(*np.nonzero(near), strict=True):
-            one, other = rows[i], right[j]
-            assert one is not None
-            assert other is not None
-            first, second = ours[start + i], theirs[j]
-            if looks is others and first == second:
+            (one_index, one), (other_index, other) = ours[start + i], theirs[first + j]
+            if is_same and one_index >= other_index:
                 continue
             is_exact = one.digest == other.digest
             alike = float(one.thumb.astype(np.float32) @ other.thumb.astype(np.float32))
             if is_exact or alike >= LEAST_CORRELATION:
-                found.append(Twins(first, second, is_exact))
-    return found
+                yield Twins(one_index, other_index, is_exact)
 
 
-def _count_bits(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Bits that are set in each value (counted in parallel, as in Hacker's Delight, 5-1)."""
+def _known(looks: Sequence[Look | None]) -> list[tuple[int, Look]]:
+    return [(index, look) for index, look in enumerate(looks) if look is not None]
+
+
+def _count_bits(values: NDArray[np.uint64]) -> NDArray[Any]:
+    """Bits that are set in each value."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.asarray(np.bitwise_count(values))
+    # Counted in parallel, as in Hacker's Delight, 5-1.
     one, two, four = (
         np.uint64(mask) for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F)
     )
