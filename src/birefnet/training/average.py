@@ -22,10 +22,11 @@ class Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self._network = network
-        self._kept = [tensor.detach().clone() for tensor in self._tensors()]
+        self._kept = [tensor.clone() for tensor in self._tensors()]
 
     def _tensors(self) -> list[Tensor]:
-        return [*self._network.parameters(), *self._network.buffers()]
+        tensors = (*self._network.parameters(), *self._network.buffers())
+        return [_local(tensor.detach()) for tensor in tensors]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -35,7 +36,7 @@ class Average:
         for kept, current in zip(self._kept, self._tensors(), strict=True):
             if kept.is_floating_point():
                 moving[0].append(kept)
-                moving[1].append(current.detach())
+                moving[1].append(current)
             else:
                 kept.copy_(current)
         torch._foreach_lerp_(*moving, 1 - decay)
@@ -58,6 +59,12 @@ class Average:
     @torch.no_grad()
     def _exchange(self) -> None:
         for kept, current in zip(self._kept, self._tensors(), strict=True):
-            before = current.detach().clone()
+            before = current.clone()
             current.copy_(kept)
             kept.copy_(before)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that may be sharded; the same memory."""
+    is_sharded = hasattr(tensor, "to_local")
+    return tensor.to_local() if is_sharded else tensor  # type: ignore[operator]

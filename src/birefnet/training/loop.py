@@ -25,7 +25,7 @@ from birefnet.training.adversary import Adversary
 from birefnet.training.average import Average
 from birefnet.training.batches import TrainingData, batches, fitting_workers
 from birefnet.training.interrupt import Interruptible
-from birefnet.training.objective import Objective
+from birefnet.training.objective import MAP_TERMS, Objective
 from birefnet.training.progress import Display, Report, Silent
 from birefnet.training.recipe import Recipe
 from birefnet.training.run_folder import RunFolder
@@ -145,8 +145,11 @@ class Trainer:
         freezing.freeze(network, loop)
         freezing.synchronise_norms(network, loop, self.device.type)
         freezing.checkpoint_activations(network, loop.checkpoint_activations)
-        if loop.channels_last:
+        if distributed.is_sharded(self.accelerator):
+            distributed.prepare_for_sharding()
+        elif loop.channels_last:  # shards are cut from contiguous weights
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        distributed.expect_unused(self.accelerator, self._leaves_heads_unused(network))
         if loop.compile:
             network.compile()
         depths = freezing.block_depths(network.encoder.backbone)
@@ -173,6 +176,18 @@ class Trainer:
         if recipe.loss.adversarial:
             torch.manual_seed(loop.seed)
             self.adversary = Adversary(recipe.loss, rate, self.device, self._mean)
+
+    def _leaves_heads_unused(self, network: BiRefNet) -> bool:
+        """Whether some head gets no gradient in some epoch, because its loss is switched off."""
+        weights = [self.objective.weights_at(epoch) for epoch in range(self.plan.epochs)]
+        loss = self.recipe.loss
+        coarse = [sum(w[term] for term in loss.coarse_terms or MAP_TERMS) for w in weights]
+        config = network.config
+        return (
+            (config.outward_reference and not all(w["gradient"] for w in weights))
+            or (config.multi_scale_supervision and not (loss.coarse and all(coarse)))
+            or (config.auxiliary_classes > 0 and not all(w["classification"] for w in weights))
+        )
 
     # The run
 
@@ -287,7 +302,7 @@ class Trainer:
         scaler = self.accelerator.scaler
         # With fp16 the scaler skips such a step and lowers its factor; that is its normal work.
         is_final = scaler is None or scaler.get_scale() < _SMALLEST_SCALE
-        if is_final and not torch.isfinite(_whole(norm)):
+        if is_final and not torch.isfinite(distributed.whole(norm)):
             raise TrainingError(
                 f"the gradient of step {self.step} is not finite; continue from the last save "
                 "with a lower rate, such as --resume --set optimiser.rate="
@@ -562,8 +577,3 @@ def memory_in_use(device: torch.device) -> int:
 def _for_inference(network: BiRefNet, device: torch.device) -> nn.Module:
     simplified: nn.Module = simplify(network).to(device)
     return simplified.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """The value of a tensor that may be sharded."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -1,0 +1,81 @@
+"""A training run in a process of its own: `training_worker.py MODE FOLDER [SETTING=VALUE …]`.
+
+MODE `gradients` writes the gradients of the first step, `run` trains to the end, a number to that
+step.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from birefnet.training.distributed import make_accelerator
+from birefnet.training.loop import Trainer
+from birefnet.training.run_folder import RunFolder
+from birefnet.training.validation import Validator
+from discs import PLAIN, Discs, recipe, tiny
+
+
+class Slow(Discs):
+    """Discs that take their time, so that a run can be killed anywhere in it."""
+
+    def to_device_batch(self, samples: Any, device: torch.device, step: int) -> Any:
+        time.sleep(0.02)
+        return super().to_device_batch(samples, device, step)
+
+
+def brightness(matte: Any, truth: Any) -> dict[str, float]:
+    return {"mae": float(abs(matte.astype(float) - truth).mean() / 255)}
+
+
+def make_trainer(folder: Path, settings: list[str]) -> Trainer:
+    """One whose result depends on nothing but the settings."""
+    what = recipe(loop__save_every=2, validation__every=3).override(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = make_accelerator(what.loop, "cpu", folder=str(folder))
+    sets = {"held out": Discs(2, first=100)}
+    validator = Validator(sets, brightness, "mae", higher_is_better=False, preprocess=PLAIN)
+    return Trainer(
+        what,
+        tiny(dropout=0.0),
+        Slow(),
+        PLAIN,
+        run=RunFolder(folder),
+        validator=validator,
+        accelerator=accelerator,
+    )
+
+
+def main(mode: str, folder: Path, settings: list[str]) -> None:
+    torch.set_num_threads(1)
+    trainer = make_trainer(folder, settings)
+    if mode == "gradients":
+        rank = trainer.accelerator.process_index
+        accumulate = trainer.plan.settings.accumulate
+        parts = [
+            (part, trainer.data.batch((64, 64), trainer.plan.numbers(part, rank)))
+            for part in range(accumulate)
+        ]
+        trainer.update(parts)
+        gradients = {
+            name: parameter.grad
+            for name, parameter in trainer.bare.named_parameters()
+            if parameter.grad is not None
+        }
+        torch.save(gradients, folder / f"gradients-{rank}.pt")
+        return
+    run = trainer.run_folder
+    assert run is not None
+    run.remove_leftovers()
+    if run.state.exists():
+        trainer.resume()
+    print("ready", flush=True)
+    trainer.run(until=int(mode) if mode.isdigit() else None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
