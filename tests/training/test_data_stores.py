@@ -14,8 +14,10 @@ from PIL import Image
 
 from birefnet.errors import MissingExtraError
 from birefnet.training.data.dataset import build_dataset
+from birefnet.training.data.findings import check
 from birefnet.training.data.folders import DataError
 from birefnet.training.data.settings import DataSettings
+from birefnet.training.data.sheet import write_html
 from birefnet.training.data.sources import open_source
 from data_sets import cutout, make_pairs, photo
 
@@ -161,3 +163,16 @@ def test_all_kinds_of_sources_mix(saved: Path, shards: Path, tmp_path: Path) -> 
     data = build_dataset(DataSettings(sources, width=32, height=32), seed=0)
     assert data.order.quotas == [3, 2, 4]
     data.batch((32, 32), range(9))
+
+
+def test_rows_and_members_are_checked_too(saved: Path, shards: Path) -> None:
+    rgb, _ = photo(9)
+    write_shard(shards / "bad.tar", {"x.jpg": encoded(rgb, "JPEG"), "x.png": encoded(rgb)})
+    paths = [f"hf:{saved}:train", f"wds:{shards}/bad.tar"]
+    report = check(paths, smallest=50, against=[f"wds:{shards}/s-001.tar"])
+    found = {f.kind.key: [item.path.name for item in f.items] for f in report.findings}
+    assert [one.count for one in report.sets] == [4, 1]
+    assert found["unreadable"] == ["x"]
+    assert "colour picture" in report.findings[0].items[0].detail
+    assert found["near-leak"] == ["1#A#1#C2#x", "1#A#1#C3#x"]  # the shards hold them as JPEG
+    assert b"x in" in write_html(report)

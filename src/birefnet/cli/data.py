@@ -23,7 +23,7 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH...",
-        help="Folders with im/ and gt/, IMAGES::MASKS, or folders of cut-outs or backgrounds.",
+        help="Folders with im/ and gt/, IMAGES::MASKS, folders of cut-outs, hf:NAME or wds:SHARDS.",
     ),
 ]
 

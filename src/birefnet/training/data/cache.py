@@ -20,6 +20,7 @@ from birefnet.training.data.sources import Pixels
 
 _FIELDS = 4  # offset + 1 (0: not there), height, width, channels
 _HEADER = 1  # of rows: bytes used so far
+_DELETED_WHEN_CLOSED = getattr(os, "O_TEMPORARY", 0) | getattr(os, "O_BINARY", 0)
 
 
 class PixelCache:
@@ -35,13 +36,14 @@ class PixelCache:
         self._index_bytes = 8 * _FIELDS * (count + _HEADER)
         handle, path = tempfile.mkstemp(prefix="birefnet-cache-")
         self._path: str | None = None
+        if _DELETED_WHEN_CLOSED:  # Windows keeps the name of an open file
+            os.close(handle)
+            handle, self._path = os.open(path, os.O_RDWR | _DELETED_WHEN_CLOSED), path
         # Written, not only reserved: a full disk is an error here, not a crash later.
         os.write(handle, bytes(self._index_bytes))
         os.truncate(handle, self._index_bytes + limit)
-        try:
+        if self._path is None:
             os.unlink(path)
-        except OSError:  # Windows keeps the name of an open file
-            self._path = path
         self._open(handle)
 
     def _open(self, handle: int) -> None:
@@ -49,7 +51,6 @@ class PixelCache:
         self._map = mmap.mmap(handle, self._index_bytes + self.limit)
         table = np.frombuffer(self._map, np.int64, _FIELDS * (self.count + _HEADER))
         self._table = table.reshape(-1, _FIELDS)
-        self._owner = os.getpid()
 
     @property
     def used(self) -> int:
@@ -108,6 +109,6 @@ class PixelCache:
         self.__dict__.update(state)
         if handle is None:
             assert self._path is not None
-            self._open(os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0)))
+            self._open(os.open(self._path, os.O_RDWR | _DELETED_WHEN_CLOSED))
         else:
             self._open(handle.detach())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from birefnet.training.data.folders import DataError, FileSet, find_set
-from birefnet.training.data.inspection import Facts, TruthFacts, inspect
-from birefnet.training.data.sources import same_aspect
-from birefnet.training.data.twins import Twins, twins_between, twins_within
+from birefnet.training.data.inspection import Facts, TruthFacts, inspect, inspect_source
+from birefnet.training.data.sources import Source, open_source, same_aspect
+from birefnet.training.data.twins import twins_between, twins_within
 
 Task = Literal["segmentation", "matting"]
 Progress = Callable[[int, int], None]
@@ -176,7 +176,7 @@ def check(
     Memory does not grow with the size of the pictures: of each, about 2 kB are kept.
 
     Args:
-        paths: folders as for training, see `folders.find_set`.
+        paths: as for training, see `folders.find_set` and `sources.open_source`.
         task: `matting` expects soft truth.
         against: sets for testing, which must share no picture with `paths`.
         smallest: shorter side below which a picture is small [px]; of cut-outs, half of it.
@@ -191,14 +191,14 @@ def check(
     unknown = sorted(ignored - set(KINDS))
     if unknown:
         raise DataError(f"there is no finding {unknown[0]!r}; there are {', '.join(KINDS)}")
-    sets, tests = [find_set(path) for path in paths], [find_set(path) for path in against]
-    total = sum(len(files.entries) for files in (*sets, *tests))
+    sets, tests = [_Checked(path) for path in paths], [_Checked(path) for path in against]
+    total = sum(one.count for one in (*sets, *tests))
     done = 0
 
-    def facts_of(files: FileSet) -> list[Facts]:
+    def facts_of(one: _Checked) -> list[Facts]:
         nonlocal done
         found = []
-        for facts in inspect(files.entries, files.kind, jobs=jobs):
+        for facts in one.inspect(jobs):
             found.append(facts)
             done += 1
             if progress:
@@ -208,19 +208,20 @@ def check(
     report = CheckReport(task)
     problems: dict[str, list[Item]] = {key: [] for key in KINDS}
     seen: list[tuple[FileSet, Facts]] = []
-    for files in sets:
-        facts = facts_of(files)
-        report.sets.append(_describe(files, facts))
-        for key, item in _judge_set(files, facts, task, smallest):
+    for one in sets:
+        facts = facts_of(one)
+        report.sets.append(_describe(one.files, facts))
+        for key, item in _judge_set(one.files, facts, task, smallest):
             problems[key].append(item)
-        seen += [(files, one) for one in facts]
-    held_out = [(files, one) for files in tests for one in facts_of(files)]
+        seen += [(one.files, each) for each in facts]
+    held_out = [(one.files, each) for one in tests for each in facts_of(one)]
     looks = [facts.look for _, facts in seen]
     for twins in twins_within(looks):
         key = "duplicate" if twins.is_exact else "near-duplicate"
         problems[key].append(_pair_item(seen[twins.second], seen[twins.first]))
     for twins in twins_between(looks, [facts.look for _, facts in held_out]):
-        problems["leak" if twins.is_exact else "near-leak"].append(_leak(twins, seen, held_out))
+        key = "leak" if twins.is_exact else "near-leak"
+        problems[key].append(_pair_item(seen[twins.first], held_out[twins.second]))
     report.findings = [
         Finding(kind, problems[key])
         for key, kind in KINDS.items()
@@ -229,10 +230,27 @@ def check(
     return report
 
 
-def _leak(
-    twins: Twins, seen: list[tuple[FileSet, Facts]], held_out: list[tuple[FileSet, Facts]]
-) -> Item:
-    return _pair_item(seen[twins.first], held_out[twins.second])
+class _Checked:
+    """A set to look at: files, or what another store holds.
+
+    Attributes:
+        files: of the set; of another store, only the names.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._source: Source | None = None
+        if path.startswith(("hf:", "wds:")):
+            self._source = source = open_source(path)
+            self.count = len(source)
+            self.files = FileSet(path, source.kind, [])
+        else:
+            self.files = find_set(path)
+            self.count = len(self.files.entries)
+
+    def inspect(self, jobs: int) -> Iterator[Facts]:
+        if self._source is not None:
+            return inspect_source(self._source, jobs=jobs)
+        return inspect(self.files, jobs=jobs)
 
 
 def _pair_item(one: tuple[FileSet, Facts], other: tuple[FileSet, Facts]) -> Item:
@@ -242,7 +260,7 @@ def _pair_item(one: tuple[FileSet, Facts], other: tuple[FileSet, Facts]) -> Item
 
 
 def _describe(files: FileSet, facts: Sequence[Facts]) -> SetReport:
-    report = SetReport(files.path, files.kind, len(files.entries))
+    report = SetReport(files.path, files.kind, len(facts))
     sides = sorted(min(one.height, one.width) for one in facts if not one.error)
     if sides:
         report.sizes = (sides[0], sides[len(sides) // 2], sides[-1])

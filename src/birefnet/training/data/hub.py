@@ -17,9 +17,12 @@ from birefnet.training.data.sources import (
     read_picture,
 )
 
-_IMAGES = ("image", "img", "im", "picture", "original", "input", "jpg", "png")
-_TRUTHS = ("mask", "alpha", "matte", "gt", "label", "truth", "annotation", "groundtruth")
-_NAMES = ("name", "file_name", "filename", "id", "__key__")
+_USUAL = {
+    "image": ("image", "img", "im", "picture", "original", "input", "jpg", "png"),
+    "mask": ("mask", "alpha", "matte", "gt", "label", "truth", "annotation", "groundtruth"),
+    "name": ("name", "file_name", "filename", "id", "__key__"),
+}
+"""Usual names of columns."""
 
 
 class HubSource(Source):
@@ -51,16 +54,15 @@ class HubSource(Source):
                 f"{place.partition('?')[0]}?image={columns[0]}&mask={columns[-1]}"
             )
         self._image, self._truth = chosen["image"], chosen["mask"]
-        self._label = options.get("name") or next((c for c in _NAMES if c in columns), None)
+        label = _column(options, "name", columns, place)
+        self._names = [str(name) for name in rows[label]] if label else None
         self._rows = _undecoded(rows, [c for c in (self._image, self._truth) if c])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def name_of(self, index: int) -> str:
-        if self._label is None:
-            return f"row {index}"
-        return str(self._rows.select_columns([self._label])[index][self._label])
+        return f"row {index}" if self._names is None else self._names[index]
 
     def read(self, index: int) -> Pixels:
         row = self._rows[index]
@@ -126,11 +128,10 @@ def _column(options: dict[str, str], key: str, columns: list[str], place: str) -
         if asked not in columns:
             raise DataError(f"{place} has no column {asked!r}; it has {', '.join(columns)}")
         return asked
-    if key == "cutout" or "cutout" in options:
+    if key != "name" and (key == "cutout" or "cutout" in options):
         return None
-    usual = _IMAGES if key == "image" else _TRUTHS
     by_lower = {column.lower(): column for column in columns}
-    return next((by_lower[name] for name in usual if name in by_lower), None)
+    return next((by_lower[name] for name in _USUAL[key] if name in by_lower), None)
 
 
 def _undecoded(rows: Any, columns: list[str]) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +20,9 @@ from birefnet.errors import ImageError
 from birefnet.imaging.formats import sniff
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
-from birefnet.imaging.picture import to_uint8
-from birefnet.training.data.folders import Entry, Kind
+from birefnet.imaging.picture import to_float, to_uint8
+from birefnet.training.data.folders import Entry, FileSet, Kind
+from birefnet.training.data.sources import Source
 
 LOW, HIGH = 16, 239  # levels between which a mask is neither background nor subject
 
@@ -100,24 +102,36 @@ class Facts:
     truth_error: str = ""
 
 
-def inspect(entries: Sequence[Entry], kind: Kind, *, jobs: int = 1) -> Iterator[Facts]:
-    """The facts of entries, in order.
+def inspect(files: FileSet, *, jobs: int = 1) -> Iterator[Facts]:
+    """The facts of a set's files, in order.
 
     Args:
         jobs: processes; 0 takes one per core.
     """
-    work = partial(inspect_entry, kind=kind)
-    processes = min(jobs or _cores(), -(-len(entries) // _CHUNK))
+    yield from _spread(partial(inspect_entry, kind=files.kind), files.entries, jobs)
+
+
+def inspect_source(source: Source, *, jobs: int = 1) -> Iterator[Facts]:
+    """The facts of pictures that are no files: rows and members of shards.
+
+    They are seen as training sees them, so what it refuses counts as unreadable, with its reason.
+    """
+    yield from _spread(partial(_inspect_sample, source), range(len(source)), jobs)
+
+
+def _spread(work: Callable[[Any], Facts], items: Sequence[Any], jobs: int) -> Iterator[Facts]:
+    """Do the work in order, in this process or several."""
+    processes = min(jobs or _cores(), -(-len(items) // _CHUNK))
     if processes <= 1:
-        yield from map(work, entries)
+        yield from map(work, items)
         return
     # Started afresh, for a forked copy of threads that hold locks may hang.
     with ProcessPoolExecutor(
         processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     ) as executor:
         # In portions, for all results that nobody has taken yet wait in memory.
-        for start in range(0, len(entries), 64 * _CHUNK):
-            portion = entries[start : start + 64 * _CHUNK]
+        for start in range(0, len(items), 64 * _CHUNK):
+            portion = items[start : start + 64 * _CHUNK]
             yield from executor.map(work, portion, chunksize=_CHUNK)
 
 
@@ -152,6 +166,27 @@ def inspect_entry(entry: Entry, kind: Kind) -> Facts:
         look=look_of(rgb, None if kind != "cutouts" else picture.alpha),
         truth=truth,
         truth_error=truth_error,
+    )
+
+
+def _inspect_sample(source: Source, index: int) -> Facts:
+    entry = Entry(source.name_of(index), Path(source.name_of(index)))
+    try:
+        pixels = source.read(index)
+    except ImageError as error:
+        return Facts(entry, source.kind, error=_reason(error))
+    rgb, truth = np.ascontiguousarray(pixels[..., :3]), None
+    is_cutout = source.kind == "cutouts"
+    if pixels.shape[2] == 4:
+        truth = np.ascontiguousarray(pixels[..., 3])
+    return Facts(
+        entry,
+        source.kind,
+        height=rgb.shape[0],
+        width=rgb.shape[1],
+        has_alpha=is_cutout,
+        look=look_of(rgb, to_float(truth) if is_cutout and truth is not None else None),
+        truth=None if truth is None else truth_facts(truth),
     )
 
 

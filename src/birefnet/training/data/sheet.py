@@ -26,6 +26,7 @@ _QUALITY = 82
 _COLUMNS = 4  # examples in a row of the PNG
 _GAP, _LINE = 14, 20  # px
 _PAPER, _INK, _GREY = (250, 250, 248), (28, 28, 30), (120, 120, 126)
+_LINE_COLOUR = (200, 200, 204)
 _CHECKER = ((208, 208, 208), (240, 240, 240))  # behind transparent pixels
 
 
@@ -90,11 +91,20 @@ def _band(finding: Finding, width: int) -> Pixels:
         left = _GAP + column * (2 * _SIDE + 2 * _GAP)
         for number, (_, pixels) in enumerate(example.pictures[:2]):
             x = left + number * (_SIDE + 4)
+            pixels = _framed(pixels)
             band[top : top + pixels.shape[0], x : x + pixels.shape[1]] = pixels
         name = example.item.path.name
         texts.append((left, top + _SIDE + 2, _shorten(name, 52), _INK, 13))
         texts.append((left, top + _SIDE + 19, _shorten(example.item.detail, 52), _GREY, 13))
     return _write(band, texts)
+
+
+def _framed(pixels: Pixels) -> Pixels:
+    """With a thin grey line around, for white masks on white paper."""
+    framed = pixels.copy()
+    for edge in (framed[0], framed[-1], framed[:, 0], framed[:, -1]):
+        edge[:] = _LINE_COLOUR
+    return framed
 
 
 def _write(pixels: Pixels, texts: list[tuple[int, int, str, tuple[int, int, int], int]]) -> Pixels:
