@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from threading import Lock
 from typing import NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
 from birefnet.errors import BiRefNetError, DeviceError
@@ -29,9 +33,13 @@ class TorchEngine:
         channels_last: memory layout of the feature maps; `None` chooses by device: tensor cores
             read channels last, and on a CPU `nano` is 1.3 (320 x 320) to 1.7 times (1024 x 1024) as
             fast with it, while transformers do not mind.
+        graphs: record and replay CUDA graphs, see `birefnet.engines.graphs`; `None` does on CUDA,
+            unless BIREFNET_CUDA_GRAPHS=0 in the environment.
+        compile: compile the blocks of the network, see `birefnet.engines.compiled`: the first
+            pictures take minutes. Needs what torch.compile needs on the device.
 
     Raises:
-        DeviceError: the device or precision is not there.
+        DeviceError: the device or precision is not there, or graphs are asked for without CUDA.
     """
 
     def __init__(
@@ -41,6 +49,8 @@ class TorchEngine:
         dtype: str | torch.dtype = "auto",
         *,
         channels_last: bool | None = None,
+        graphs: bool | None = None,
+        compile: bool = False,
     ) -> None:
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
@@ -54,6 +64,17 @@ class TorchEngine:
             self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         except RuntimeError as error:
             self._explain(error)
+        if compile:
+            from birefnet.engines.compiled import compile_regions
+
+            compile_regions(self.network)
+        self._run: Callable[[Tensor], Tensor] = self.network
+        if self._wants_graphs(graphs):
+            from birefnet.engines.graphs import CudaRecorder, GraphCache
+
+            self._run = GraphCache(self.network, CudaRecorder(self.device))
+        # A replay writes where the last one did: one batch at a time.
+        self._turn = Lock() if self._run is not self.network else nullcontext()
         self.name = f"torch {self.device} {dtype_name(self.dtype)}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
 
@@ -67,14 +88,22 @@ class TorchEngine:
         try:
             with torch.inference_mode():
                 images = images.to(self.device, self.dtype)
-                logits = self.network(images).float()
+                with self._turn:
+                    logits = self._run(images).float().cpu()
                 finite = bool(logits.isfinite().all())
-                result: NDArray[np.float32] = logits.cpu().numpy()
+                result: NDArray[np.float32] = logits.numpy()
         except RuntimeError as error:
             self._explain(error, batch.shape)
         if not finite:
             self._refuse_non_finite()
         return result
+
+    def _wants_graphs(self, asked: bool | None) -> bool:
+        if self.device.type == "cuda":
+            return os.environ.get("BIREFNET_CUDA_GRAPHS") != "0" if asked is None else asked
+        if asked:
+            raise DeviceError(f"CUDA graphs were asked for, but the network runs on {self.device}")
+        return False
 
     def _explain(self, error: RuntimeError, shape: tuple[int, ...] | None = None) -> NoReturn:
         """Raise the one sentence that fits a failure of torch, or the failure itself."""

@@ -1,12 +1,41 @@
-"""Where operators run one by one on a CPU, so that work can be cut to fit its caches."""
+"""What depends on how operators run: one by one on a CPU, or recorded for later."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+_T = TypeVar("_T")
+_keepers: list[list[Any]] = []
+
 
 def on_cpu(x: Tensor) -> bool:
-    """Whether `x` is an ordinary tensor on a CPU, and nothing records what is done with it."""
+    """Whether `x` is an ordinary tensor on a CPU, and nothing records what is done with it.
+
+    Then work can be cut to fit the caches, and done in place.
+    """
     recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
     return x.device.type == "cpu" and type(x) is Tensor and not recorded
+
+
+def lent(constant: _T) -> _T:
+    """Mark tensors that a cache lends: whoever records a graph with them must keep them alive."""
+    for keeper in _keepers:
+        keeper.append(constant)
+    return constant
+
+
+@contextmanager
+def keeping() -> Iterator[list[Any]]:
+    """Collects what caches lend meanwhile, for a recording reads it by address later."""
+    keeper: list[Any] = []
+    _keepers.append(keeper)
+    try:
+        yield keeper
+    finally:
+        # By identity: two lists with the same tensors are not the same keeper.
+        _keepers[:] = [other for other in _keepers if other is not keeper]

@@ -25,7 +25,7 @@ from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ReconstructionBlock, resize, resize_like
 from birefnet.network.decoder import BilateralReferenceStage, StageOutput, image_tiles
 from birefnet.network.deform import deformable_conv2d
-from birefnet.network.eager import on_cpu
+from birefnet.network.eager import lent, on_cpu
 from birefnet.network.encoder import Encoder, EncoderOutput
 from birefnet.network.simplify import (
     InferenceASPP,
@@ -103,8 +103,8 @@ class _Encoder(nn.Module):
 def _resize_twice(x: Tensor, like: Tensor, size: tuple[int, int]) -> Tensor:
     """`resize(resize_like(x, like), size)` without the map in between."""
     batch, channels, height, width = x.shape
-    rows = _resizing((height, like.shape[-2], size[0]), x.dtype, x.device)
-    columns = _resizing((width, like.shape[-1], size[1]), x.dtype, x.device)
+    rows = lent(_resizing((height, like.shape[-2], size[0]), x.dtype, x.device))
+    columns = lent(_resizing((width, like.shape[-1], size[1]), x.dtype, x.device))
     x = x.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     x = torch.matmul(rows, x).view(batch, size[0], width, channels)
     return torch.matmul(columns, x).permute(0, 3, 1, 2)
@@ -144,7 +144,7 @@ class _Stage(nn.Module):
         self.block: nn.Module = source.block
         if isinstance(source.block, ReconstructionBlock):
             extra = source.reference.conv_out.out_channels if source.reference else 0
-            self.block = _Block(source.block, extra)
+            self.block = LeanBlock(source.block, extra)
 
     def forward(
         self, features: Tensor, encoded: Tensor | _Scales, image: Tensor, supervised: bool
@@ -156,7 +156,7 @@ class _Stage(nn.Module):
             size = joined.size
             source = image_tiles(image, size) if self.inward == "split" else resize(image, size)
             reference = self.reference(source)
-        if isinstance(self.block, _Block):
+        if isinstance(self.block, LeanBlock):
             features = self.block(joined, reference)
         else:
             whole = joined.whole()
@@ -209,7 +209,7 @@ class _Joined(NamedTuple):
         return out.add_(_resize_rows(self.below, self.size, rows))
 
 
-class _Block(nn.Module):
+class LeanBlock(nn.Module):
     """`ReconstructionBlock` of joined features and, apart from them, a reference.
 
     Args:

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from birefnet.network.eager import lent
+
 HIDDEN = -100.0  # the released networks hide by this, not by minus infinity; kept for equality
 
 
@@ -57,7 +59,7 @@ def window_plan(x: Tensor, size: tuple[int, int], window: int, shift: int) -> Wi
     # Tracing gives tensors that must not outlive it.
     if torch.compiler.is_compiling() or type(x) is not Tensor:
         return _plan(*arguments)
-    return _kept_plan(*arguments)
+    return lent(_kept_plan(*arguments))
 
 
 def _slots(
