@@ -31,6 +31,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.profiling import timed
 
 if TYPE_CHECKING:
+    from birefnet.matte import Matte
     from birefnet.predictor import Predictor
 
 WORKERS = 2  # threads that refine, encode and write
@@ -130,6 +131,22 @@ class Work:
             wait = min(2 * wait, LONGEST_WAIT)
             again = self._once(again, retries=left)
 
+    def _mattes(self, sources: Iterator[Any]) -> Iterator[Matte | BiRefNetError]:
+        settings, predictor = self.plan.settings, self.predictor
+        guidance = settings.guidance
+        if guidance is None and settings.passes == 1:
+            yield from predictor.predict_each(
+                sources, resolution=settings.resolution, batch_size=settings.batch_size
+            )
+            return
+        for source in sources:
+            try:
+                yield predictor.predict_guided(
+                    source, guidance, passes=settings.passes, resolution=settings.resolution
+                )
+            except BiRefNetError as error:
+                yield error
+
     def _once(self, jobs: Iterable[Job], *, retries: int) -> list[Job]:
         """Do the jobs; those to try again. The others are reported, in this thread.
 
@@ -161,12 +178,7 @@ class Work:
 
         with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
             try:
-                mattes = self.predictor.predict_each(
-                    sources(),
-                    resolution=plan.settings.resolution,
-                    batch_size=plan.settings.batch_size,
-                )
-                for matte in mattes:
+                for matte in self._mattes(sources()):
                     begun = reading.popleft()
                     if isinstance(matte, BiRefNetError):
                         take(begun, failed(begun.job, matte))

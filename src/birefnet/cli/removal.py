@@ -15,6 +15,9 @@ from birefnet.cli.inputs import STREAM, InputError, Search, asked_format
 from birefnet.cli.manifest import NAME
 from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError
+from birefnet.guidance import Guidance, parse_box, parse_point
+from birefnet.imaging.io import decode
+from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.picture import Limits
 from birefnet.matte import Kind, Matte, check_kind, read_background
 from birefnet.profiling import Profile
@@ -37,6 +40,25 @@ class Settings:
     mask_offset: float = 0
     refine: bool = True
     keep_profile: bool = False
+    boxes: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    other_points: tuple[str, ...] = ()
+    guide: Any = None  # as typed; once planned, a mask H x W
+    passes: int = 1
+
+    @property
+    def guidance(self) -> Guidance | None:
+        """Which object is meant, if that is said.
+
+        Raises:
+            BiRefNetError: it cannot be understood.
+        """
+        points = tuple(parse_point(text) for text in self.points)
+        others = tuple(parse_point(text, is_object=False) for text in self.other_points)
+        if others and not points:
+            raise BiRefNetError("--not-point says what is not meant; give --point too")
+        boxes = tuple(parse_box(text) for text in self.boxes)
+        return Guidance(boxes, points + others, self.guide) or None
 
     def finish(self, matte: Matte) -> Matte:
         """The matte with its edge corrected and, where they will be seen, its colours refined."""
@@ -140,6 +162,9 @@ def plan(
         check_kind(settings.kind, has_background=settings.background is not None)
         if settings.background is not None:
             settings = replace(settings, background=read_background(settings.background))
+        if settings.guide is not None:
+            settings = replace(settings, guide=_read_mask(settings.guide))
+        _ = settings.guidance
         settings = replace(settings, format=asked_format(settings.format, output, inputs))
         search = Search(
             tuple(inputs),
@@ -190,6 +215,14 @@ def plan(
     )
 
 
+def _read_mask(path: str) -> NDArray[Any]:
+    picture = decode(path)
+    if alpha_is_mask(picture):
+        assert picture.alpha is not None
+        return picture.alpha
+    return grey_levels(picture.rgb8())
+
+
 def _standard_input(inputs: list[str]) -> bytes:
     if STREAM not in inputs:
         return b""
@@ -200,10 +233,12 @@ def _standard_input(inputs: list[str]) -> bytes:
 def _check_table(search: Search, settings: Settings) -> None:
     if search.output is None:
         raise InputError("give -o FOLDER for files, or -o NAME.parquet for another table")
-    if settings.threshold or settings.mask_blur or settings.mask_offset or settings.keep_profile:
+    is_plain = settings.guidance is None and settings.passes == 1
+    is_adjusted = settings.threshold or settings.mask_blur or settings.mask_offset
+    if is_adjusted or settings.keep_profile or not is_plain:
         raise InputError(
-            "--threshold, --mask-blur, --mask-offset and --keep-profile are for files, not for "
-            "tables; leave them out"
+            "--threshold, --mask-blur, --mask-offset, --keep-profile, --refine-passes and guidance "
+            "are for files, not for tables; leave them out"
         )
 
 
@@ -226,7 +261,7 @@ def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
 def _fingerprint(settings: Settings, model: str) -> str:
     """Settings and model as text; files among them count with their size and time of change."""
     parts = {**asdict(replace(settings, batch_size=None)), "model": model}
-    for name in ("background", "model"):
+    for name in ("background", "guide", "model"):
         path = Path(str(parts[name]))
         if parts[name] and path.exists():
             parts[name] = [str(path.resolve()), version_of(path)]

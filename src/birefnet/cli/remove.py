@@ -61,6 +61,38 @@ def remove(
         ),
     ] = None,
     resolution: ResolutionText = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--box",
+            metavar="X0,Y0,X1,Y1",
+            help="Around what is meant, in pixels or as shares such as 0.2,0,0.8,1; several are "
+            "united.",
+        ),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option("--point", metavar="X,Y", help="On what is meant, in pixels or shares."),
+    ] = None,
+    other_points: Annotated[
+        list[str] | None,
+        typer.Option("--not-point", metavar="X,Y", help="On what is not meant."),
+    ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            "--guide", metavar="FILE", help="Coarse mask or scribble of what is meant: a picture."
+        ),
+    ] = None,
+    passes: Annotated[
+        int,
+        typer.Option(
+            "--refine-passes",
+            min=1,
+            max=2,
+            help="2 redoes edges at the picture's own resolution.",
+        ),
+    ] = 1,
     device: Device = "auto",
     dtype: Dtype = "auto",
     engine: Annotated[
@@ -189,6 +221,11 @@ def remove(
                 mask_offset=mask_offset,
                 refine=refine,
                 keep_profile=keep_profile,
+                boxes=tuple(boxes or ()),
+                points=tuple(points or ()),
+                other_points=tuple(other_points or ()),
+                guide=guide,
+                passes=passes,
             ),
             model=model,
             device=device,
