@@ -196,7 +196,8 @@ def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, str):
         text = value.strip().removeprefix("[").removesuffix("]")
-        value = [part.strip() for part in text.split(",")] if text else []
+        is_empty = text in ("", "none")
+        value = [] if is_empty else [part.strip() for part in text.split(",")]
     if not isinstance(value, (list, tuple)):
         raise _unfitting(value, hint, where)
     if origin is tuple and arguments[-1:] != (Ellipsis,):
