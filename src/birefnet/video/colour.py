@@ -24,6 +24,9 @@ LIMITED, FULL = 1, 2
 # Matrices that swscale has, and its own numbers for them (SWS_CS_...).
 _SWSCALE = {BT709: 1, 4: 4, BT470BG: 5, BT601: 5, 7: 7, 9: 9}
 _HD_WIDTH, _HD_HEIGHT = 1280, 577
+# SWS_BICUBIC, SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT and SWS_FULL_CHR_H_INP, which older versions of
+# PyAV have no names for; swscale's fast paths are off by several levels.
+_EXACT = 0x4 | 0x40000 | 0x2000 | 0x4000
 _PRIMARIES_OF = {BT709: 1, 4: 4, BT470BG: 5, BT601: 6, 7: 7, 9: 9}
 _TRANSFER_OF = {BT709: 1, 4: 4, BT470BG: 6, BT601: 6, 7: 7, 9: 14}
 
@@ -80,11 +83,13 @@ class ColourSpace:
 
 def to_rgb(frame: VideoFrame, colour: ColourSpace, *, deep: bool, alpha: bool) -> NDArray[Any]:
     """RGB or RGBA, H x W x 3 or 4, uint8 (uint16 if `deep`)."""
+    coding: dict[str, int] = {}
     if not frame.format.is_rgb:
         frame.colorspace = colour.matrix
-        frame.color_range = colour.range_number
+        coding["src_colorspace"] = _SWSCALE[colour.matrix]
+        coding["src_color_range"] = colour.range_number
     wanted = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}[deep, alpha]
-    return frame.reformat(format=wanted, interpolation=_flags()).to_ndarray()
+    return frame.reformat(format=wanted, interpolation=_EXACT, **coding).to_ndarray()
 
 
 def from_rgb(pixels: NDArray[Any], pixel_format: str, colour: ColourSpace) -> VideoFrame:
@@ -103,27 +108,16 @@ def from_rgb(pixels: NDArray[Any], pixel_format: str, colour: ColourSpace) -> Vi
     frame = VideoFrame.from_ndarray(
         np.ascontiguousarray(pixels), format=depth[pixels.shape[2] == 4]
     )
+    frame.colorspace = colour.matrix  # PyAV 17 does not know that of BT.2020 below, and takes this
     coded = frame.reformat(
         format=pixel_format,
         dst_colorspace=_SWSCALE[colour.matrix],
         dst_color_range=colour.range_number,
-        interpolation=_flags(),
+        interpolation=_EXACT,
     )
     coded.colorspace = colour.matrix  # swscale's numbers do not tell 5 from 6
     coded.color_primaries, coded.color_trc = colour.primaries, colour.transfer
     return coded
-
-
-def _flags() -> int:
-    """Exact arithmetic: the fast paths are off by several levels."""
-    from av.video.reformatter import Interpolation
-
-    return int(
-        Interpolation.BICUBIC
-        | Interpolation.ACCURATE_RND
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP
-    )
 
 
 def _said(value: Any, otherwise: Any) -> Any:
