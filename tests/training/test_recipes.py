@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +11,22 @@ import pytest
 import torch
 import typer
 
+import birefnet
 from birefnet.cli.main import app
 from birefnet.errors import WeightsError
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS, preset
+from birefnet.training.loss_settings import TERMS
 from birefnet.training.objective import Objective
 from birefnet.training.optim import make_optimiser, parameter_groups
 from birefnet.training.pretrained import locate_weights
 from birefnet.training.recipe import Recipe, load_yaml
 from birefnet.training.recipes import RECIPES, get_recipe, recipe_names, variants
+from birefnet.training.recipes.table import comparison
 from birefnet.training.settings import SettingsError
 from birefnet.weights.table import find
 
+DOCUMENT = Path(birefnet.__file__).parents[2] / "docs" / "recipes.md"
 EACH = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: f"{r.name}-{r.variant}")
 # Combinations of data share all that is computed with `hrsod`.
 COMPUTED = [r for r in RECIPES.values() if not r.name.startswith("hrsod-")]
@@ -161,6 +166,25 @@ def test_imagenet_weights_are_those_of_the_backbone(
     with pytest.raises(WeightsError, match="no ImageNet weights of efficientnet_lite0 are known"):
         locate_weights("imagenet", "efficientnet_lite0")
     assert locate_weights("own.pth", "swin_v1_t") == Path("own.pth")
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="installed without its repository")
+def test_document_shows_the_recipes_as_they_are() -> None:
+    """After a change: python -m birefnet.training.recipes.table."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert comparison() in text
+    for recipe in RECIPES.values():
+        assert f"`{recipe.name}`" in text or recipe.name.startswith("hrsod-")
+    for name in TERMS:
+        assert f"`{name}`" in text
+
+
+@pytest.mark.skipif(not DOCUMENT.exists(), reason="installed without its repository")
+def test_settings_file_of_the_document_is_one() -> None:
+    yaml = pytest.importorskip("yaml")
+    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    loss = Recipe().override(yaml.safe_load(example)).loss
+    assert loss.weights_at(99, 100) == {**dict.fromkeys(TERMS, 0.0), "iou": 4.0, "ssim": 10.0}
 
 
 def test_unknown_names_list_what_exists() -> None:

@@ -29,7 +29,7 @@ _TESTS = ("DAVIS-S", "HRSOD-TE", "UHRSD-TE", "DUTS-TE", "DUT-OMRON")
 
 def _score(letters: str) -> str:
     if not _SCORES[letters]:
-        return "not reported for this set alone"
+        return ""
     pairs = zip(_TESTS, _SCORES[letters], strict=True)
     return f"S: {', '.join(f'{name} {value:.3f}' for name, value in pairs)} (paper, Table 5)"
 

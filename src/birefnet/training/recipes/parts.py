@@ -263,7 +263,7 @@ def family(
         purpose: see `About`.
         data: what the command says of the data.
         rate: learning rate, for the batch that each variant's source states.
-        score: reported for paper or release.
+        score: reported for paper or release; empty if none is.
         paper, official, recommended: what is particular to them.
         size: width and height of the pictures [px].
     """
@@ -276,7 +276,7 @@ def family(
             command=_command(name, variant, data),
             time=PAPER_TIME if variant == "paper" else NOT_MEASURED,
             memory=memory,
-            score=f"{NOT_MEASURED}; to reach: {score}" if variant == "recommended" else score,
+            score=_score(variant, score),
             source=values.source,
         )
         made.append(
@@ -298,6 +298,12 @@ def family(
             )
         )
     return tuple(made)
+
+
+def _score(variant: Variant, reported: str) -> str:
+    if not reported:
+        return f"{NOT_MEASURED}, and not reported"
+    return f"{NOT_MEASURED}; to reach: {reported}" if variant == "recommended" else reported
 
 
 def _command(name: str, variant: Variant, data: str) -> str:
