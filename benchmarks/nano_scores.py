@@ -13,6 +13,7 @@ its own tools do.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="u2netp.onnx")
     parser.add_argument("--resolution", type=int, nargs="+", default=[None])
     parser.add_argument("--cache", type=Path, help="decoded pictures; default: a temporary folder")
-    parser.add_argument("--most", type=int, default=1000, help="pictures of a kind, first by name")
+    parser.add_argument("--most", type=int, default=1000, help="held-out photos of a kind")
     parser.add_argument("--leave-out", nargs="*", default=[], help="kinds, e.g. the peer's own")
     options = parser.parse_args()
     models: dict[str, Cut] = {}
@@ -73,17 +74,19 @@ def main() -> None:
             size = resolution or predictor.preprocess.width
             models[f"{Path(name).name} {size}"] = cut_by(predictor, resolution)
     if options.peer:
-        models[f"{options.peer.stem} 320"] = stretched(Teacher(options.peer))
+        models[f"{options.peer.stem} 320"] = stretched(Teacher(options.peer, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as folder:
         store = PictureStore.build(options.data, options.cache or Path(folder))
         kinds = {**photos(options.data, options.watch), **composites(store)}
+        watched = {folder.name for folder in options.watch}
         print(f"| kind | pictures | model | {TITLES} |")
         print("|" + "---|" * (3 + TITLES.count("|") + 1))
         for kind, samples in kinds.items():
             if kind in options.leave_out:
                 continue
             for model, cut in models.items():
-                print(row(kind, samples, model, cut, options.most), flush=True)
+                most = None if kind in watched else options.most
+                print(row(kind, samples, model, cut, most), flush=True)
         for model, cut in models.items():
             empty, count = emptiness(store, cut)
             print(f"\n{model}: {empty} of {count} scenes without an object come out empty")
@@ -146,7 +149,7 @@ def levels(alpha: NDArray[Any]) -> Levels:
     return np.round(alpha * 255).astype(np.uint8)
 
 
-def row(kind: str, samples: Samples, model: str, cut: Cut, most: int) -> str:
+def row(kind: str, samples: Samples, model: str, cut: Cut, most: int | None) -> str:
     """One line of the table: means over the pictures, and the time of a picture."""
     scores, spent = [], 0.0
     for rgb, truth in islice(samples(), most):

@@ -63,3 +63,11 @@ def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> Non
     mean = load_checkpoint(run / "last").network.state_dict()
     for name, tensor in loaded.network.state_dict().items():
         torch.testing.assert_close(tensor, mean[name], rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_several_runs_are_averaged() -> None:
+    one = {"weight": torch.tensor([1.0, 2.0]), "count": torch.tensor(3)}
+    other = {"weight": torch.tensor([3.0, 6.0]), "count": torch.tensor(7)}
+    averaged = publish.mean([one, other])
+    torch.testing.assert_close(averaged["weight"], torch.tensor([2.0, 4.0]))
+    assert averaged["count"] == 3

@@ -1,15 +1,17 @@
-"""From a run's checkpoint to a model directory: the averaged weights in float16, and config.json.
+"""From runs to a model directory: their averaged weights in float16, and config.json.
 
-`python -m birefnet.training.publish RUN DIRECTORY`
+`python -m birefnet.training.publish RUN [RUN…] DIRECTORY`. Runs that began with the same weights
+can be averaged: each core of a busy machine then trains on samples of its own, and none waits.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
@@ -21,19 +23,21 @@ LICENCE = "MIT; encoder Apache-2.0; training data and credits in ATTRIBUTION.md"
 SOURCE = "trained by this project, see docs/nano.md"
 
 
-def publish(checkpoint: Path, directory: Path, *, preset_name: str, size: int, name: str) -> int:
-    """Write the averaged weights of `checkpoint`; returns the step they are from.
+def publish(
+    checkpoints: Sequence[Path], directory: Path, *, preset_name: str, size: int, name: str
+) -> list[int]:
+    """Write the mean of the averaged weights of `checkpoints`; returns the steps they are from.
 
     Args:
-        checkpoint: state.pt of a run.
+        checkpoints: state.pt of runs.
         directory: gets model.safetensors and config.json.
         preset_name: of the network.
         size: the model's default input [px].
         name: of the model.
     """
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    states = [torch.load(path, weights_only=True, map_location="cpu") for path in checkpoints]
     network = build_network(preset(preset_name))
-    network.load_state_dict(state["average"])
+    network.load_state_dict(mean([state["average"] for state in states]))
     save_directory(
         directory,
         network,
@@ -43,26 +47,39 @@ def publish(checkpoint: Path, directory: Path, *, preset_name: str, size: int, n
         source=SOURCE,
         dtype=torch.float16,
     )
-    return int(state["step"])
+    return [int(state["step"]) for state in states]
+
+
+def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Weights averaged over networks of one shape; counters are those of the first."""
+    first = states[0]
+    return {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in first.items()
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, publish, say what was written."""
     parser = argparse.ArgumentParser(prog="python -m birefnet.training.publish")
-    parser.add_argument("run", type=Path, help="folder of the run, or its state file")
+    parser.add_argument("run", type=Path, nargs="+", help="folder of a run, or its state file")
     parser.add_argument("directory", type=Path, help="where the model goes")
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--size", type=int, default=320, help="default input [px]")
     parser.add_argument("--name", default="nano")
     options = parser.parse_args(arguments)
-    step = publish(
-        options.run if options.run.is_file() else options.run / "state.pt",
+    checkpoints = [run if run.is_file() else run / "state.pt" for run in options.run]
+    steps = publish(
+        checkpoints,
         options.directory,
         preset_name=options.preset,
         size=options.size,
         name=options.name,
     )
-    print(f"step {step} of {options.run} is in {options.directory}")
+    for run, step in zip(options.run, steps, strict=True):
+        print(f"step {step} of {run} is in {options.directory}")
 
 
 if __name__ == "__main__":
