@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def reference() -> Path:
     """Folder of the expected numbers."""
     return Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What loading keeps for the next time goes to a folder of the tests, not the user's."""
+    before = os.environ.get("BIREFNET_CACHE")
+    os.environ["BIREFNET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["BIREFNET_CACHE"]
+    else:
+        os.environ["BIREFNET_CACHE"] = before
 
 
 @pytest.fixture

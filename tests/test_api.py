@@ -39,7 +39,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """`remove_background` with a fake engine; gives the names that it has loaded."""
     names: list[str] = []
 
-    def fake_load(name: str, *, device: str, dtype: str) -> Predictor:
+    def fake_load(name: str, *, device: str, dtype: str, engine: str) -> Predictor:
         names.append(name)
         return Predictor(BrightEngine(), PLAIN)
 
@@ -100,7 +100,7 @@ def test_the_model_is_loaded_once(loads: list[str], monkeypatch: pytest.MonkeyPa
 
 
 def test_load(saved: Path) -> None:
-    predictor = load(saved, device="cpu")
+    predictor = load(saved, device="cpu", engine="torch")
     assert (predictor.name, predictor.licence) == ("small", "MIT")
     assert (predictor.preprocess.width, predictor.preprocess.height) == (96, 64)
     assert predictor.engine.name == "torch cpu fp32"

@@ -41,6 +41,7 @@ def remove_background(
     refine: bool = True,
     device: str = "auto",
     dtype: str = "auto",
+    engine: str = "auto",
 ) -> Any:
     """Cut the subject out; what comes back is of the kind that went in.
 
@@ -61,12 +62,12 @@ def remove_background(
         background: a colour or picture for behind the subject, see `Matte.on`.
         resolution: see `Predictor.predict`.
         refine: remove the old background's colour from the edges.
-        device, dtype: see `load`.
+        device, dtype, engine: see `load`.
 
     Raises:
         BiRefNetError: one sentence on what is wrong with the picture, model or device.
     """
-    predictor = _kept(os.fspath(model or default_model()), device, dtype)
+    predictor = _kept(os.fspath(model or default_model()), device, dtype, engine)
 
     def finish(item: Any, matte: Matte) -> Any:
         if isinstance(item, (bytes, bytearray, memoryview)):
@@ -96,14 +97,14 @@ def _each(
         yield finish(waiting.pop(0), matte)
 
 
-def _kept(model: str, device: str, dtype: str) -> Predictor:
+def _kept(model: str, device: str, dtype: str, engine: str) -> Predictor:
     with _loading:  # so that threads which start together load once
-        return _load_kept(model, device, dtype)
+        return _load_kept(model, device, dtype, engine)
 
 
 @lru_cache(maxsize=KEPT)
-def _load_kept(model: str, device: str, dtype: str) -> Predictor:
-    return load(model, device=device, dtype=dtype)
+def _load_kept(model: str, device: str, dtype: str, engine: str) -> Predictor:
+    return load(model, device=device, dtype=dtype, engine=engine)
 
 
 def load(
@@ -111,6 +112,7 @@ def load(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    engine: str = "auto",
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     progress: Any = None,
@@ -125,27 +127,36 @@ def load(
             engine.
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps.
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
+        engine: auto, torch, openvino or onnx, see `birefnet.engines.choice.choose_engine`.
         cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
 
     Raises:
         WeightsError: no such model, or its file cannot be fetched, read or fitted.
         DeviceError: no such device or precision; nothing falls back silently.
     """
+    from birefnet.engines.choice import choose_engine
+
     name = name or default_model()
+    chosen = choose_engine(engine, name, device, dtype)
+    options: dict[str, Any] = {"cache_dir": cache_dir, "offline": offline, "progress": progress}
     exported, checkpoint = _exported_file(name, cache_dir, offline, progress)
     if exported is not None:
         from birefnet.engines.exported import open_exported
 
-        engine = open_exported(exported, device=device, dtype=dtype)
-        about = checkpoint or engine.metadata
-        return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
+        opened = open_exported(exported, device=device, dtype=dtype)
+        about = checkpoint or opened.metadata
+        return Predictor(opened, about.preprocess, name=about.name, licence=about.licence)
+    if chosen == "openvino":
+        predictor = _load_openvino(name, device, dtype, options, required=engine == "openvino")
+        if predictor is not None:
+            return predictor
 
     from birefnet.engines.devices import resolve_device, resolve_dtype
     from birefnet.network.simplify import simplify
     from birefnet.weights.checkpoint import load_checkpoint
 
     resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
-    loaded = load_checkpoint(name, cache_dir=cache_dir, offline=offline, progress=progress)
+    loaded = load_checkpoint(name, **options)
     return Predictor(
         simplify(loaded.network, inplace=True),
         loaded.preprocess,
@@ -154,6 +165,28 @@ def load(
         name=loaded.name,
         licence=loaded.licence,
     )
+
+
+def _load_openvino(
+    name: str | os.PathLike[str],
+    device: str,
+    dtype: str,
+    options: dict[str, Any],
+    *,
+    required: bool,
+) -> Predictor | None:
+    """`None` if the network cannot be a graph, and the engine is not `required`."""
+    from birefnet.engines.openvino_cache import load_openvino
+    from birefnet.engines.openvino_engine import UnknownModuleError
+
+    try:
+        engine = load_openvino(name, device=device, dtype=dtype, **options)
+    except UnknownModuleError:
+        if required:
+            raise
+        return None
+    about = engine.metadata
+    return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
 
 
 def _exported_file(

@@ -27,6 +27,10 @@ _THREE = ("3", "?")  # channels, as a shape says it
 _NEAREST = np.float32(1e-7)
 
 
+class UnknownModuleError(BiRefNetError):
+    """A network has a module that cannot be written as a graph here (a timm backbone)."""
+
+
 class OpenVinoEngine:
     """An OpenVINO graph on one device.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from birefnet.engines.metadata import KEY
+from birefnet.engines.openvino_cache import write_graph
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.export.request import Request
 
@@ -26,7 +24,7 @@ def export_openvino(request: Request, path: Path) -> list[Path]:
         BiRefNetError: something was asked for that this format does not have.
     """
     try:
-        import openvino
+        import openvino  # noqa: F401
     except ImportError:
         raise MissingExtraError("exporting to OpenVINO", "openvino") from None
     if request.with_preprocessing:
@@ -34,16 +32,8 @@ def export_openvino(request: Request, path: Path) -> list[Path]:
             "an OpenVINO file holds the network alone, with its preprocessing as metadata; export "
             "to ONNX with --with-preprocessing to have it inside the graph"
         )
-    graph = _graph(request)
-    graph.set_rt_info(request.metadata().to_json(), [KEY])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files = [path, path.with_suffix(".bin")]
-    with tempfile.TemporaryDirectory(prefix=".birefnet-", dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        openvino.save_model(graph, str(made), compress_to_fp16=request.precision == "fp16")
-        for file in reversed(files):  # the weights first: a graph is never without them
-            os.replace(made.with_suffix(file.suffix), file)
-    return files
+    half = request.precision == "fp16"
+    return write_graph(_graph(request), request.metadata(), path, half=half)
 
 
 def _graph(request: Request) -> Model:

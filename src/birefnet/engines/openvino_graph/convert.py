@@ -21,7 +21,7 @@ def convert(network: BiRefNet) -> Model:
             its memory: keep it until the graph is compiled or saved.
 
     Raises:
-        BiRefNetError: the network has a module that is not known here (a timm backbone).
+        UnknownModuleError: the network has a module that is not known here (a timm backbone).
     """
     image = ops.parameter(PartialShape([-1, 3, -1, -1]), Type.f32, name="image")
     logits = Emitter(network)(network, image)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from openvino import Node, Output
 from torch import Tensor, nn
 
-from birefnet.errors import BiRefNetError
+from birefnet.engines.openvino_engine import UnknownModuleError
 
 Value: TypeAlias = "Node | Output"
 """What an operation takes: a node with one output, or an output of one."""
+
 
 _EMIT: dict[type[nn.Module], Callable[..., Any]] = {}
 
@@ -46,11 +47,11 @@ class Emitter:
         """The nodes that compute `module` of `inputs`.
 
         Raises:
-            BiRefNetError: no function knows the class.
+            UnknownModuleError: no function knows the class.
         """
         function = _EMIT.get(type(module))
         if function is None:
-            raise BiRefNetError(
+            raise UnknownModuleError(
                 f"OpenVINO's graph knows no {type(module).__name__} "
                 f"({self.name(module) or 'the network'}); run this network with engine torch"
             )

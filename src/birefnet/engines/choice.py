@@ -1,0 +1,84 @@
+"""Which engine runs a network: what people ask for, turned into what is there."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, cast
+
+from birefnet.engines.exported import is_exported
+from birefnet.errors import DeviceError, MissingExtraError
+
+EngineName = Literal["torch", "openvino", "onnx"]
+ENGINES = ("auto", "torch", "openvino", "onnx")
+_OF_FILES: dict[str, EngineName] = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}
+
+
+def choose_engine(
+    engine: str, name: str | os.PathLike[str], device: str = "auto", dtype: str = "auto"
+) -> EngineName:
+    """`auto` → the quickest engine that is there; any other name → that engine, if it fits.
+
+    On a CPU that is OpenVINO, if it is installed, in fp32 and bf16: docs/performance.md has the
+    measurements. It starts sooner than torch from the second time on, when its graph is kept, and
+    gives the same logits to rounding. Everything else runs in torch. A file that holds a whole
+    network has its own engine.
+
+    Args:
+        engine: auto, torch, openvino or onnx.
+        name: of the model, or a path, as for `birefnet.load`.
+        device, dtype: as for `birefnet.load`.
+
+    Raises:
+        DeviceError: an unknown engine, or one that cannot run this model on this device.
+        MissingExtraError: the engine's package is not installed.
+    """
+    if engine not in ENGINES:
+        raise DeviceError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
+    if is_exported(name):
+        own = _OF_FILES[Path(name).suffix.lower()]
+        if engine not in ("auto", own):
+            raise DeviceError(
+                f"{Path(name).name} runs in engine {own}, and {engine} was asked for; export the "
+                f"network for {engine}, or ask for auto"
+            )
+        return own
+    if engine == "onnx":
+        raise DeviceError(
+            "engine onnx runs .onnx files: write one with `birefnet export MODEL -o MODEL.onnx` "
+            "and load that, or ask for engine torch or openvino"
+        )
+    if engine == "openvino" and find_spec("openvino") is None:
+        raise MissingExtraError("the engine openvino", "openvino")
+    if engine == "auto":
+        return "openvino" if _openvino_is_quickest(device, dtype) else "torch"
+    return cast(EngineName, engine)
+
+
+def _openvino_is_quickest(device: str, dtype: str) -> bool:
+    if find_spec("openvino") is None or dtype not in ("auto", "fp32", "float32", "bf16"):
+        return False
+    if device != "cpu" and (device != "auto" or _has_accelerator()):
+        return False
+    if dtype != "bf16":
+        return True
+    from birefnet.engines.openvino_engine import has_bfloat16
+
+    return has_bfloat16()  # otherwise torch computes it without such instructions
+
+
+def _has_accelerator() -> bool:
+    """Whether torch would find a GPU; without one's driver torch need not be asked, or imported."""
+    if not (_NVIDIA.exists() or _AMD.exists() or os.name == "nt" or _is_mac()):
+        return False
+    from birefnet.engines.devices import available_devices
+
+    return available_devices() != ["cpu"]
+
+
+_NVIDIA, _AMD = Path("/proc/driver/nvidia"), Path("/dev/kfd")
+
+
+def _is_mac() -> bool:
+    return os.uname().sysname == "Darwin" if hasattr(os, "uname") else False
