@@ -111,7 +111,8 @@ class Work:
         with timed(plan.profile, "load", pictures=0):
             from birefnet.api import load
 
-            predictor = load(plan.model, device=plan.device, dtype=plan.dtype)
+            engine = "auto" if plan.engine == "ray" else plan.engine
+            predictor = load(plan.model, device=plan.device, dtype=plan.dtype, engine=engine)
         predictor.profile = plan.profile
         predictor.convert_to_srgb = not plan.settings.keep_profile
         if plan.workers is not None:

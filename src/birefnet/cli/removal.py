@@ -91,7 +91,7 @@ class Plan:
         search: finds the jobs.
         settings: the same for all.
         model, device, dtype: as `birefnet.load` takes them.
-        engine: `ray` for a cluster; otherwise this machine.
+        engine: `ray` for a cluster; otherwise this machine, with the engine of that name.
         is_table: the input is a table of a cluster; `column` holds its pictures and `name_column`
             names their files.
         skip: pictures that the manifest calls finished, those whose output exists too, or none.

@@ -96,7 +96,12 @@ def remove(
     device: Device = "auto",
     dtype: Dtype = "auto",
     engine: Annotated[
-        str, typer.Option("--engine", metavar="ENGINE", help="auto, or ray for a cluster.")
+        str,
+        typer.Option(
+            "--engine",
+            metavar="ENGINE",
+            help="auto, torch, openvino or onnx; or ray for a cluster.",
+        ),
     ] = "auto",
     column: Annotated[
         str | None,
