@@ -281,6 +281,8 @@ def test_backgrounds(clip: Path, tmp_path: Path) -> None:
     assert np.abs(corner("b.mp4") - 250).max() < 6
     shades = [corner("c.mp4", number).mean() for number in range(12)]
     assert np.abs(np.array(shades) - [60 * (number % 4) for number in range(12)]).max() < 6
+    make(clip, tmp_path / "d.mp4", background=str(film), start="3f", end="6f")
+    assert corner("d.mp4", 0).mean() < 6  # it begins where the clip begins
 
 
 def test_quality_and_preset(clip: Path, tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def test_what_may_be_resumed(clip: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert not parts.exists()
 
 
+def test_a_folder_that_is_not_ours(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.mov.parts").mkdir()
+    (tmp_path / "out.mov.parts" / "thesis.txt").write_text("all I have")
+    with pytest.raises(VideoError, match="holds something else; move it away"):
+        process_video(clip, tmp_path / "out.mov", predictor=fake_predictor(), resume=False)
+    assert (tmp_path / "out.mov.parts" / "thesis.txt").exists()
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     place = Workplace(tmp_path / "out.mp4", {}, resume=None)
     with pytest.raises(VideoError, match="another process is writing"):

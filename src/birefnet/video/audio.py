@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from birefnet.video.errors import load_av
+from birefnet.video.errors import VideoError, load_av, reason
 from birefnet.video.formats import Format, check_encoder
 
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _BIT_RATE_PER_CHANNEL = 96_000
+_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # both encoders take them
 
 
 class Sound:
@@ -57,7 +58,20 @@ class Sound:
         return notes
 
     def packets(self) -> Iterator[Any]:
-        """Packets for the result, nearly in order of time."""
+        """Packets for the result, nearly in order of time.
+
+        Raises:
+            VideoError: sound that cannot be decoded or coded.
+        """
+        try:
+            yield from self._packets()
+        except self._av.FFmpegError as error:
+            raise VideoError(
+                f"the sound cannot be taken along ({reason(error)}); the frames are kept: resume "
+                "without audio"
+            ) from error
+
+    def _packets(self) -> Iterator[Any]:
         streams = [self._container.streams[index] for index in self._tracks]
         if not streams:
             return
@@ -134,8 +148,8 @@ class _Encoded(_Track):
             rate = 48000
         self.out = container.add_stream(encoder, rate=rate)
         context = self.out.codec_context
-        context.layout = source.layout.name
-        context.bit_rate = _BIT_RATE_PER_CHANNEL * source.layout.nb_channels
+        context.layout = _LAYOUTS[min(source.layout.nb_channels, len(_LAYOUTS)) - 1]
+        context.bit_rate = _BIT_RATE_PER_CHANNEL * context.layout.nb_channels
         context.time_base = Fraction(1, rate)
         if language := stream.metadata.get("language"):
             self.out.metadata["language"] = language

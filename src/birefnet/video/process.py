@@ -217,6 +217,15 @@ class _Work:
             )
         return broken[0] if broken else None
 
+    def first_time(self) -> Fraction | None:
+        """Time in the source that becomes 0 [s]; None if its frame is still to come."""
+        if self.settings.clip.start is None:
+            return Fraction(0)
+        if not self.workplace.finished:
+            return None
+        info = self.video.info
+        return (self.workplace.finished[0].pts[0] - info.zero) * info.time_base
+
     def join(self, source: str | os.PathLike[str]) -> list[str]:
         """All segments into the results; returns notes."""
         notes: list[str] = []
@@ -363,6 +372,7 @@ class _Line:
         self._renderers = ThreadPoolExecutor(_RENDERERS, thread_name_prefix="birefnet-render")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="birefnet-encode")
         self._pending: deque[Future[None]] = deque()
+        self._begin = self._work.first_time()
 
     def __enter__(self) -> _Line:
         return self
@@ -376,7 +386,10 @@ class _Line:
             movie.close()
 
     def put(self, frame: Frame, matte: Matte) -> None:
-        backgrounds = [movie.at(frame.time) if movie else None for movie in self._movies]
+        if self._begin is None:
+            self._begin = frame.time
+        time = frame.time - self._begin
+        backgrounds = [movie.at(time) if movie else None for movie in self._movies]
         rendered = self._renderers.submit(self._render, matte, backgrounds)
         self._pending.append(
             self._encoder.submit(lambda: self._segments.write(frame, rendered.result()))

@@ -48,7 +48,7 @@ class Workplace:
 
     Raises:
         UnfinishedRunError: parts are there and `resume` is None, or they belong to another job.
-        VideoError: another process is at it, or the folder cannot be made.
+        VideoError: another process is at it, or the folder cannot be made or is somebody else's.
     """
 
     def __init__(self, output: Path, job: dict[str, Any], *, resume: bool | None) -> None:
@@ -105,6 +105,11 @@ class Workplace:
     def _take_over(self, output: Path, job: dict[str, Any], resume: bool | None) -> None:
         path = self.folder / _JOB
         earlier = _read(path)
+        if earlier is None and any(not item.name.startswith(".") for item in self.folder.iterdir()):
+            raise VideoError(
+                f"{self.folder} is where the parts of {output.name} would go, but holds something "
+                "else; move it away, or choose another output"
+            )
         records = self._records() if earlier is not None else []
         if records and resume is None:
             raise UnfinishedRunError(
