@@ -38,6 +38,10 @@ class TorchEngine:
         compile: compile the blocks of the network, see `birefnet.engines.compiled`: the first
             pictures take minutes. Needs what torch.compile needs on the device.
 
+    Attributes:
+        run: the network as it runs here, tensor to tensor on the device; where CUDA graphs are used
+            its result is overwritten by the next call.
+
     Raises:
         DeviceError: the device or precision is not there, or graphs are asked for without CUDA.
     """
@@ -68,13 +72,13 @@ class TorchEngine:
             from birefnet.engines.compiled import compile_regions
 
             compile_regions(self.network)
-        self._run: Callable[[Tensor], Tensor] = self.network
+        self.run: Callable[[Tensor], Tensor] = self.network
         if self._wants_graphs(graphs):
             from birefnet.engines.graphs import CudaRecorder, GraphCache
 
-            self._run = GraphCache(self.network, CudaRecorder(self.device))
+            self.run = GraphCache(self.network, CudaRecorder(self.device))
         # A replay writes where the last one did: one batch at a time.
-        self._turn = Lock() if self._run is not self.network else nullcontext()
+        self._turn = Lock() if self.run is not self.network else nullcontext()
         self.name = f"torch {self.device} {dtype_name(self.dtype)}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
 
@@ -89,7 +93,7 @@ class TorchEngine:
             with torch.inference_mode():
                 images = images.to(self.device, self.dtype)
                 with self._turn:
-                    logits = self._run(images).float().cpu()
+                    logits = self.run(images).float().cpu()
                 finite = bool(logits.isfinite().all())
                 result: NDArray[np.float32] = logits.numpy()
         except RuntimeError as error:
