@@ -147,10 +147,20 @@ def _video_packets(
                 packet.dts = shown[decoded] if decoded >= 0 else shown[0] + decoded * step
                 place += 1
                 if place == len(shown) - 1:
-                    # MP4 takes the length from decoding times: the last must reach to the end.
-                    packet.dts, packet.duration = packet.pts, shown[-1] - packet.pts
+                    _reach_end(packet, shown[-1] - reorder * step, shown[-1])
                 yield packet
         begin += len(segment.pts)
+
+
+def _reach_end(packet: Any, least: int, end: int) -> None:
+    """Let the last packet's decoding last until `least`.
+
+    MP4 takes the length from decoding times, which lag behind; uneven frames could cut the end.
+    """
+    decoded = max(packet.dts, least - packet.duration)
+    if decoded > packet.pts:
+        decoded, packet.duration = packet.pts, end - packet.pts
+    packet.dts = decoded
 
 
 def _time(packet: Any) -> Fraction:
