@@ -158,10 +158,10 @@ FULL_DISK = """if True:
     import resource, sys
     limit, clip, out, *paths = sys.argv[1:]
     sys.path[:0] = paths
-    import birefnet.video.process as process
+    import birefnet.video.pipeline as pipeline
     from birefnet.video import VideoError, process_video
     from video.clips import fake_predictor
-    process.SEGMENT_FRAMES = 6
+    pipeline.SEGMENT_FRAMES = 6
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     try:
         process_video(clip, out, predictor=fake_predictor())

@@ -83,7 +83,7 @@ def test_frames_and_sound_keep_their_length(
     clip: Path, tmp_path: Path, suffix: str, segment_frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many segments it is made of."""
-    monkeypatch.setattr("birefnet.video.process.SEGMENT_FRAMES", segment_frames)
+    monkeypatch.setattr("birefnet.video.pipeline.SEGMENT_FRAMES", segment_frames)
     out = tmp_path / f"out{suffix}"
     make(clip, out, kind="white")
     before, after = read_film(clip), read_film(out)

@@ -24,9 +24,9 @@ SLOW_RUN = """if True:
     import json, sys, time
     clip, out, options, *paths = sys.argv[1:]
     sys.path[:0] = paths
-    import birefnet.video.process as process
+    import birefnet.video.pipeline as pipeline
     from video.clips import fake_predictor
-    process.SEGMENT_FRAMES = 4
+    pipeline.SEGMENT_FRAMES = 4
     def slowly(progress):
         time.sleep(0.02 if progress.frames < 10 else 60)
     from birefnet.video import process_video
@@ -77,7 +77,7 @@ def test_resume_after_kill(
     assert not out.exists()
     if suffix != ".gif":
         assert len(read_film(parts / f"000000{suffix}").pixels) == 4  # it plays by itself
-    monkeypatch.setattr("birefnet.video.process.SEGMENT_FRAMES", 4)
+    monkeypatch.setattr("birefnet.video.pipeline.SEGMENT_FRAMES", 4)
     predictor: Any = fake_predictor()
     result = process_video(clip, out, predictor=predictor, resume=True, **options)
     assert result.frames == 20
@@ -107,7 +107,7 @@ def test_what_may_be_resumed(clip: Path, tmp_path: Path, monkeypatch: pytest.Mon
     interrupted(1)
     assert not parts.exists()  # nothing was finished, so nothing stands in the way
     with monkeypatch.context() as patch:
-        patch.setattr("birefnet.video.process.SEGMENT_FRAMES", 2)
+        patch.setattr("birefnet.video.pipeline.SEGMENT_FRAMES", 2)
         interrupted(12)
     with pytest.raises(UnfinishedRunError, match=r"an earlier run has left \d+ frames in"):
         process_video(clip, out, predictor=fake_predictor())

@@ -5,37 +5,28 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 import birefnet
 from birefnet.video import join
 from birefnet.video.audio import Sound
-from birefnet.video.background import MovieBackground
-from birefnet.video.encode import FrameWriter, Look, MovieWriter, PictureWriter, written_time_base
+from birefnet.video.encode import Look, written_time_base
 from birefnet.video.errors import VideoCancelled, VideoError, load_av
 from birefnet.video.frames import Frame, decoded, matted
-from birefnet.video.segments import Segment, Workplace
+from birefnet.video.pipeline import Job, Line, Segments
+from birefnet.video.segments import Workplace
 from birefnet.video.settings import Settings, Target, plan_targets
 from birefnet.video.source import VideoSource, open_source
 from birefnet.video.stabilise import RADIUS
 
 if TYPE_CHECKING:
-    from birefnet.matte import Kind, Matte
     from birefnet.predictor import Predictor
 
-SEGMENT_FRAMES = 240  # a crash costs that many at most,
-SEGMENT_SECONDS = 60  # or what was done in this time
-_RENDERERS = 2  # threads that refine and compose
-_WAITING = 6  # frames between the network and the encoder, at most
 _GUESSED_RATE = Fraction(25)
 
 
@@ -192,8 +183,9 @@ class _Work:
             steady=settings.stabilise,
         )
         total = settings.clip.expected(info.frames, info.rate)
+        job = Job(self.targets, self.looks, settings, self.workplace, self._first_time())
         # The decoder's thread must have ended before anybody closes the video.
-        with closing(found), _Line(_Segments(self)) as written:
+        with closing(found), Line(Segments(job)) as written:
             for number, (frame, matte) in enumerate(pairs, -min(lead, len(done))):
                 if cancel.is_set() and not info.is_live:
                     written.finish()
@@ -217,7 +209,7 @@ class _Work:
             )
         return broken[0] if broken else None
 
-    def first_time(self) -> Fraction | None:
+    def _first_time(self) -> Fraction | None:
         """Time in the source that becomes 0 [s]; None if its frame is still to come."""
         if self.settings.clip.start is None:
             return Fraction(0)
@@ -305,117 +297,6 @@ class _Work:
             colour=colour,
             pixel_aspect=info.pixel_aspect,
         )
-
-
-class _Segments:
-    """Writes frames into segment after segment."""
-
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._writers: list[FrameWriter] = []
-        self._pts: list[int] = []
-        self._end = 0
-        self._since = 0.0
-
-    def write(self, frame: Frame, rendered: list[NDArray[Any]]) -> None:
-        if not self._writers:
-            self._writers = [
-                self._writer(number, target) for number, target in enumerate(self._work.targets)
-            ]
-            self._since = time.monotonic()
-        for writer, pixels in zip(self._writers, rendered, strict=True):
-            writer.write(pixels, frame.pts)
-        self._pts.append(frame.pts)
-        self._end = frame.pts + frame.duration
-        is_late = time.monotonic() - self._since > SEGMENT_SECONDS
-        if len(self._pts) >= SEGMENT_FRAMES or is_late:
-            self.close()
-
-    def close(self) -> None:
-        """Finish the segment at hand, if one is begun."""
-        if not self._writers:
-            return
-        for writer in self._writers:
-            writer.close(self._end)
-        place = self._work.workplace
-        reorder = [writer.reorder for writer in self._writers]
-        place.add(Segment(len(place.finished), self._pts, self._end, reorder))
-        self._writers, self._pts = [], []
-
-    def discard(self) -> None:
-        for writer in self._writers:
-            writer.discard()
-        self._writers = []
-
-    def _writer(self, number: int, target: Target) -> FrameWriter:
-        place = self._work.workplace
-        if target.codec is not None:
-            path = place.path(len(place.finished), number, target.suffix)
-            return MovieWriter(
-                path, target.format, target.codec, target.options, self._work.looks[number]
-            )
-        folder = target.path
-        if target.format.name != "png":
-            folder = place.path(0, number, "") / "frames"
-        return PictureWriter(folder, place.frames + 1, target.bits)
-
-
-class _Line:
-    """From mattes to encoded frames: rendered by some threads, written in order by one."""
-
-    def __init__(self, segments: _Segments) -> None:
-        self._segments = segments
-        self._work = segments._work
-        self._movies = [
-            MovieBackground(target.movie) if target.movie else None for target in self._work.targets
-        ]
-        self._renderers = ThreadPoolExecutor(_RENDERERS, thread_name_prefix="birefnet-render")
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="birefnet-encode")
-        self._pending: deque[Future[None]] = deque()
-        self._begin = self._work.first_time()
-
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """After an error the segment at hand is given up; `finish` has emptied it otherwise."""
-        self._renderers.shutdown(cancel_futures=True)
-        self._encoder.shutdown(cancel_futures=True)
-        self._segments.discard()
-        for movie in filter(None, self._movies):
-            movie.close()
-
-    def put(self, frame: Frame, matte: Matte) -> None:
-        if self._begin is None:
-            self._begin = frame.time
-        time = frame.time - self._begin
-        backgrounds = [movie.at(time) if movie else None for movie in self._movies]
-        rendered = self._renderers.submit(self._render, matte, backgrounds)
-        self._pending.append(
-            self._encoder.submit(lambda: self._segments.write(frame, rendered.result()))
-        )
-        if len(self._pending) > _WAITING:
-            self._pending.popleft().result()
-
-    def finish(self) -> None:
-        """Write what is under way, and close the segment."""
-        while self._pending:
-            self._pending.popleft().result()
-        self._encoder.submit(self._segments.close).result()
-
-    def _render(self, matte: Matte, backgrounds: list[Any]) -> list[NDArray[Any]]:
-        settings = self._work.settings
-        matte = matte.adjusted(
-            offset=settings.mask_offset, blur=settings.mask_blur, threshold=settings.threshold
-        )
-        return [
-            matte.render(
-                cast("Kind", target.kind),
-                background=target.background if movie is None else movie,
-                refine=settings.refine,
-            )
-            for target, movie in zip(self._work.targets, backgrounds, strict=True)
-        ]
 
 
 def _has_sound(video: VideoSource) -> bool:

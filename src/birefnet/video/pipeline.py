@@ -1,0 +1,156 @@
+"""From mattes to files: rendered by some threads, coded by another, in segments."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, cast
+
+from numpy.typing import NDArray
+
+from birefnet.video.background import MovieBackground
+from birefnet.video.encode import FrameWriter, Look, MovieWriter, PictureWriter
+from birefnet.video.frames import Frame
+from birefnet.video.segments import Segment, Workplace
+from birefnet.video.settings import Settings, Target
+
+if TYPE_CHECKING:
+    from birefnet.matte import Kind, Matte
+
+SEGMENT_FRAMES = 240  # a crash costs that many at most,
+SEGMENT_SECONDS = 60  # or what was done in this time
+_RENDERERS = 2  # threads that refine and compose
+_WAITING = 6  # frames between the network and the encoder, at most
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all frames have in common.
+
+    Attributes:
+        targets: the files to write.
+        looks: how, one for each.
+        settings: what was asked for.
+        workplace: where the parts go.
+        begin: time in the source that becomes 0 [s]; None for that of the first frame.
+    """
+
+    targets: list[Target]
+    looks: list[Look]
+    settings: Settings
+    workplace: Workplace
+    begin: Fraction | None
+
+
+class Segments:
+    """Writes frames into segment after segment."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._writers: list[FrameWriter] = []
+        self._pts: list[int] = []
+        self._end = 0
+        self._since = 0.0
+
+    def write(self, frame: Frame, rendered: list[NDArray[Any]]) -> None:
+        if not self._writers:
+            self._writers = [
+                self._writer(number, target) for number, target in enumerate(self._job.targets)
+            ]
+            self._since = time.monotonic()
+        for writer, pixels in zip(self._writers, rendered, strict=True):
+            writer.write(pixels, frame.pts)
+        self._pts.append(frame.pts)
+        self._end = frame.pts + frame.duration
+        is_late = time.monotonic() - self._since > SEGMENT_SECONDS
+        if len(self._pts) >= SEGMENT_FRAMES or is_late:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the segment at hand, if one is begun."""
+        if not self._writers:
+            return
+        for writer in self._writers:
+            writer.close(self._end)
+        place = self._job.workplace
+        reorder = [writer.reorder for writer in self._writers]
+        place.add(Segment(len(place.finished), self._pts, self._end, reorder))
+        self._writers, self._pts = [], []
+
+    def discard(self) -> None:
+        for writer in self._writers:
+            writer.discard()
+        self._writers = []
+
+    def _writer(self, number: int, target: Target) -> FrameWriter:
+        place = self._job.workplace
+        if target.codec is not None:
+            path = place.path(len(place.finished), number, target.suffix)
+            return MovieWriter(
+                path, target.format, target.codec, target.options, self._job.looks[number]
+            )
+        folder = target.path
+        if target.format.name != "png":
+            folder = place.path(0, number, "") / "frames"
+        return PictureWriter(folder, place.frames + 1, target.bits)
+
+
+class Line:
+    """From mattes to encoded frames: rendered by some threads, written in order by one."""
+
+    def __init__(self, segments: Segments) -> None:
+        self._segments = segments
+        self._job = segments._job
+        self._movies = [
+            MovieBackground(target.movie) if target.movie else None for target in self._job.targets
+        ]
+        self._renderers = ThreadPoolExecutor(_RENDERERS, thread_name_prefix="birefnet-render")
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="birefnet-encode")
+        self._pending: deque[Future[None]] = deque()
+        self._begin = self._job.begin
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """After an error the segment at hand is given up; `finish` has emptied it otherwise."""
+        self._renderers.shutdown(cancel_futures=True)
+        self._encoder.shutdown(cancel_futures=True)
+        self._segments.discard()
+        for movie in filter(None, self._movies):
+            movie.close()
+
+    def put(self, frame: Frame, matte: Matte) -> None:
+        if self._begin is None:
+            self._begin = frame.time
+        time = frame.time - self._begin
+        backgrounds = [movie.at(time) if movie else None for movie in self._movies]
+        rendered = self._renderers.submit(self._render, matte, backgrounds)
+        self._pending.append(
+            self._encoder.submit(lambda: self._segments.write(frame, rendered.result()))
+        )
+        if len(self._pending) > _WAITING:
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        """Write what is under way, and close the segment."""
+        while self._pending:
+            self._pending.popleft().result()
+        self._encoder.submit(self._segments.close).result()
+
+    def _render(self, matte: Matte, backgrounds: list[Any]) -> list[NDArray[Any]]:
+        settings = self._job.settings
+        matte = matte.adjusted(
+            offset=settings.mask_offset, blur=settings.mask_blur, threshold=settings.threshold
+        )
+        return [
+            matte.render(
+                cast("Kind", target.kind),
+                background=target.background if movie is None else movie,
+                refine=settings.refine,
+            )
+            for target, movie in zip(self._job.targets, backgrounds, strict=True)
+        ]
