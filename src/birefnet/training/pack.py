@@ -22,7 +22,7 @@ Named = tuple[str, str, NDArray[np.uint8]]
 """Kind, file name, pixels: H x W x 4 (RGB and truth or alpha) or H x W x 3."""
 
 
-def pack(root: Path, file: Path, *, longest: int = 320, quality: int = 60) -> int:
+def pack(root: Path, file: Path, *, longest: int = 288, quality: int = 50) -> int:
     """Write the pictures below `root` to `file`; returns how many.
 
     Args:
@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m birefnet.training.pack")
     parser.add_argument("data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/")
     parser.add_argument("file", type=Path, help="to write, .zip")
-    parser.add_argument("--longest", type=int, default=320, help="side of a picture [px]")
-    parser.add_argument("--quality", type=int, default=60, help="of WebP, 1 to 100")
+    parser.add_argument("--longest", type=int, default=288, help="side of a picture [px]")
+    parser.add_argument("--quality", type=int, default=50, help="of WebP, 1 to 100")
     options = parser.parse_args(arguments)
     count = pack(options.data, options.file, longest=options.longest, quality=options.quality)
     print(f"{count} pictures, {options.file.stat().st_size / 2**20:.1f} MiB in {options.file}")
