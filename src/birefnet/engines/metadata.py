@@ -80,10 +80,7 @@ class Metadata:
 
     def decode(self, result: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits, of what the graph gives."""
-        if self.output == "logits":
-            return result
-        matte = np.clip(result, _NEAREST, 1 - _NEAREST)
-        return np.log(matte / (1 - matte))
+        return result if self.output == "logits" else logits_of(result)
 
     def require(self, dtype: str, name: str) -> None:
         """Refuse a `dtype` that the file, called `name`, was not exported in.
@@ -132,3 +129,9 @@ class Metadata:
             return cls(**given)
         except (ValueError, TypeError, KeyError) as failure:
             raise WeightsError(f"the birefnet metadata of {where} are wrong: {failure}") from None
+
+
+def logits_of(matte: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the sigmoid makes `matte` of; finite for 0 and 1 too."""
+    inside = np.clip(matte, _NEAREST, 1 - _NEAREST)
+    return np.log(inside / (1 - inside))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.engines.metadata import KEY, Metadata, Output, Precision
+from birefnet.engines.metadata import KEY, Metadata, Precision, logits_of
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 
@@ -119,13 +119,14 @@ class OnnxEngine:
         except Exception as failure:
             self._explain(failure, batch.shape)
         height, width = batch.shape[2:]
-        result = _full_size(outputs, len(batch), height, width, self.path)[:count]
+        number, result = _full_size(outputs, len(batch), height, width, self.path)
+        result = result[:count]
         if not np.isfinite(result).all():
             raise DeviceError(
                 f"{self.path.name} gave NaN or infinity in {self.metadata.precision}; export it in "
                 "fp32, or its weights are damaged"
             )
-        return self.metadata.decode(result)
+        return logits_of(result) if number in self._mattes else result
 
     def _check_size(self, batch: NDArray[np.float32]) -> None:
         if self.metadata.input == "pixels":
@@ -143,7 +144,9 @@ class OnnxEngine:
     def _read_metadata(self) -> Metadata:
         entries = self.session.get_modelmeta().custom_metadata_map
         if KEY in entries:
-            return Metadata.from_json(entries[KEY], str(self.path))
+            metadata = Metadata.from_json(entries[KEY], str(self.path))
+            self._mattes = {0} if metadata.output == "matte" else set()
+            return metadata
         shape = self._input.shape
         if len(shape) != 4 or (shape[1] not in (3, None) and isinstance(shape[1], int)):
             raise WeightsError(
@@ -151,11 +154,13 @@ class OnnxEngine:
                 "channels, [batch, 3, height, width]"
             )
         height, width = (side if isinstance(side, int) else 1024 for side in shape[2:])
+        self._mattes = _mattes(self.path)
+        is_matte = len(self.session.get_outputs()) - 1 in self._mattes
         precision: Precision = "fp16" if self._type == np.float16 else "fp32"
         return Metadata(
             name=self.path.stem,
             preprocess=Preprocess(width=width, height=height),
-            output=_what_comes_out(self.path),
+            output="matte" if is_matte else "logits",
             precision=precision,
             size=(width, height),
             dynamic=not isinstance(shape[2], int),
@@ -222,28 +227,36 @@ def _only_input(session: InferenceSession, path: Path) -> Any:
     return inputs[0]
 
 
-def _what_comes_out(path: Path) -> Output:
-    """Whether a file of others gives mattes: its last output is a sigmoid's."""
+def _mattes(path: Path) -> set[int]:
+    """Which outputs of a file of others are mattes: those that come from a sigmoid."""
     try:
         import onnx
     except ImportError:
         raise MissingExtraError("running an ONNX file of others", "onnx") from None
     graph = onnx.load(str(path), load_external_data=False).graph
     made_by = {name: node for node in graph.node for name in node.output}
-    name = graph.output[-1].name
-    while (node := made_by.get(name)) is not None and node.op_type in _TRANSPARENT:
-        name = node.input[0]
-    return "matte" if node is not None and node.op_type in ("Sigmoid", "HardSigmoid") else "logits"
+    found = set()
+    for number, output in enumerate(graph.output):
+        node = made_by.get(output.name)
+        while node is not None and node.op_type in _TRANSPARENT:
+            node = made_by.get(node.input[0])
+        if node is not None and node.op_type in ("Sigmoid", "HardSigmoid"):
+            found.add(number)
+    return found
 
 
 def _full_size(
     outputs: list[Any], batch: int, height: int, width: int, path: Path
-) -> NDArray[np.float32]:
-    """Of several outputs (some networks give their coarse maps too) the last of full size."""
-    for output in reversed(outputs):
-        values = np.asarray(output)
+) -> tuple[int, NDArray[np.float32]]:
+    """Of several outputs (some networks give their coarse maps too) the last of full size.
+
+    Its number, and its values (batch, 1, height, width).
+    """
+    for number in reversed(range(len(outputs))):
+        values = np.asarray(outputs[number])
         if values.size == batch * height * width and values.shape[-2:] == (height, width):
-            return values.reshape(batch, 1, height, width).astype(np.float32, copy=False)
+            shape = (batch, 1, height, width)
+            return number, values.reshape(shape).astype(np.float32, copy=False)
     shapes = ", ".join(str(list(np.shape(output))) for output in outputs)
     raise WeightsError(
         f"{path.name} gave {shapes} for a batch of {batch} at {width}x{height}; expected one map "

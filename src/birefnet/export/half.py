@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.export.graph import put_in_order
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -42,34 +44,8 @@ def to_half(model: ModelProto, examples: Sequence[Mapping[str, NDArray]]) -> Mod
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, "GridSample"],
         node_block_list=sorted(exact),
     )
-    _order(half)
+    put_in_order(half)  # the conversion appends its casts, some of them twice
     return half
-
-
-def _order(model: ModelProto) -> None:
-    """Put every node behind those that it needs; the conversion appends its casts, some twice."""
-    import onnx
-
-    nodes = {node.output[0]: node for node in model.graph.node}
-    made_by = {name: node for node in nodes.values() for name in node.output}
-    ordered: list[onnx.NodeProto] = []
-    done: set[str] = set()
-    for root in nodes.values():
-        waiting = [root]
-        while waiting:
-            node = waiting[-1]
-            needed = [made_by[name] for name in node.input if name in made_by]
-            missing = [one for one in needed if one.output[0] not in done]
-            if missing:
-                waiting += missing
-                continue
-            waiting.pop()
-            if node.output[0] not in done:
-                done.add(node.output[0])
-                ordered.append(node)
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
 
 
 def loud_tensors(model: ModelProto, examples: Sequence[Mapping[str, NDArray]]) -> set[str]:

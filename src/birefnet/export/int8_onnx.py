@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-_QUANTISED = ["Conv", "MatMul", "Add", "Concat"]
+_QUANTISED = ["Conv", "MatMul"]
+# Part of the encoder's convolutions and products, from the first on, that stays in float: what is
+# wrong there is wrong in all that follows.
+EARLY = 0.2
 # On the way to where DeformConv samples there is nothing else.
 _TRANSPARENT = {"Split", "Sigmoid", "Mul", "Slice"}
 
@@ -21,10 +24,11 @@ _TRANSPARENT = {"Split", "Sigmoid", "Mul", "Slice"}
 def quantise(model: ModelProto, calibration: Sequence[NDArray[np.float32]]) -> ModelProto:
     """`model` with convolutions and products in eight bits (weights by channel).
 
-    In float stay the operations that suffer: those that say where and how strongly deformable
-    convolutions sample (a pixel's error of an offset is a pixel's error of an edge), those with one
-    output channel (attention maps and heads, the logits themselves), and all that ONNX Runtime has
-    in float only (DeformConv, norms, softmax, resizing).
+    In float stay the operations that suffer: the first ones of the encoder, depthwise convolutions
+    (they cost little and lose much), those that say where and how strongly deformable convolutions
+    sample (a pixel's error of an offset is a pixel's error of an edge), those with one output
+    channel (attention maps and heads, the logits themselves), and all that ONNX Runtime has in
+    float only (DeformConv, norms, softmax, resizing).
 
     Args:
         model: in fp32.
@@ -61,14 +65,27 @@ def sensitive_nodes(model: ModelProto) -> set[str]:
     """Names of the nodes that `quantise` leaves in float."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
-    found = set()
+    found = _early_nodes(model)
     for node in model.graph.node:
         if node.op_type == "DeformConv":
             for name in (node.input[2], node.input[4]):
                 found |= {one.name for one in _upstream(made_by, name)}
-        elif node.op_type == "Conv" and shapes.get(node.input[1], (0,))[0] == 1:
-            found.add(node.name)
+        elif node.op_type == "Conv":
+            groups = [one.i for one in node.attribute if one.name == "group"]
+            if shapes.get(node.input[1], (0,))[0] == 1 or max(groups, default=1) > 1:
+                found.add(node.name)
     return found
+
+
+def _early_nodes(model: ModelProto) -> set[str]:
+    """The first nodes of the encoder's pass over the picture, and of the one over its half."""
+    passes: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        # Traced names are paths of modules; the second pass is /encoder/backbone_1.
+        path = node.output[0].split("/")
+        if node.op_type in _QUANTISED and "encoder" in path[:-1]:
+            passes.setdefault(path[path.index("encoder") + 1], []).append(node.name)
+    return {name for names in passes.values() for name in names[: round(EARLY * len(names))]}
 
 
 def _upstream(made_by: dict[str, NodeProto], name: str) -> Iterator[NodeProto]:

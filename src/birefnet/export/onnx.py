@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from birefnet.engines.metadata import KEY
 from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.export import graph
 from birefnet.export.adapt import PixelsToMatte, traceable
 from birefnet.export.parity import synthetic_batch
 
@@ -35,8 +36,6 @@ DEFAULT_OPSET = 20
 OPSETS = range(19, 21)  # DeformConv is from 19 on, the tracing exporter goes up to 20
 STANDARD_OPSETS = range(17, 21)  # LayerNormalization is from 17 on
 ANTIALIAS_OPSET = 18
-# A file of protocol buffers holds 2 GiB at most: weights beyond that go into a file beside it.
-LARGEST_FILE = 2**31 - 2**24
 # The names of the released ONNX files, so that what reads those reads these.
 INPUT, OUTPUT = "input_image", "output_image"
 
@@ -53,7 +52,8 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
         traced = Path(folder) / "traced.onnx"
         _trace(request, traced, opset)
-        model = tidy(traced)
+        is_fixed = not request.dynamic and not request.with_preprocessing
+        model = graph.tidy(traced, _examples(request)[0] if is_fixed else None)
     if request.precision == "fp16":
         from birefnet.export.half import to_half
 
@@ -63,7 +63,7 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
 
         model = quantise(model, request.calibration)
     describe(model, request)
-    if model.ByteSize() < LARGEST_FILE:
+    if model.ByteSize() < graph.LARGEST_FILE:
         onnx.checker.check_model(model)
     return save(model, path)
 
@@ -173,31 +173,6 @@ def _integers(graph: Any, *values: int) -> Any:
     return graph.op("Constant", value_t=torch.tensor(values))
 
 
-def tidy(path: Path) -> ModelProto:
-    """The traced file with constants folded and what is said twice said once.
-
-    By ONNX Runtime's basic optimisation, whose result is a standard graph for every runtime.
-    """
-    import onnx
-    import onnxruntime
-
-    model = onnx.load(str(path))
-    if model.ByteSize() == 0 or model.ByteSize() >= LARGEST_FILE:
-        return model  # too large to be handed over in one piece; runtimes tidy it when they load it
-    done = path.with_name("tidy.onnx")
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(done)
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    tidied = onnx.load(str(done))
-    if any(node.domain not in ("", "ai.onnx") for node in tidied.graph.node):
-        return model
-    del tidied.opset_import[:]
-    tidied.opset_import.extend(one for one in model.opset_import if one.domain in ("", "ai.onnx"))
-    return tidied
-
-
 def describe(model: ModelProto, request: Request) -> None:
     """Put the metadata where every reader of ONNX files finds them."""
     import birefnet
@@ -231,7 +206,7 @@ def save(model: ModelProto, path: Path) -> list[Path]:
     beside = path.with_name(path.name + ".data")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
         draft = Path(folder) / path.name
-        if model.ByteSize() < LARGEST_FILE:
+        if model.ByteSize() < graph.LARGEST_FILE:
             onnx.save(model, str(draft))
             beside.unlink(missing_ok=True)
         else:
