@@ -24,40 +24,15 @@ from birefnet.training.nano_data import (
     held_out_sets,
     intersection_over_union,
 )
-from birefnet.training.objective import LossSettings
 from birefnet.training.pack import unpack
 from birefnet.training.progress import Terminal
-from birefnet.training.recipe import (
-    LoopSettings,
-    OptimiserSettings,
-    Recipe,
-    ScheduleSettings,
-    ValidationSettings,
-)
+from birefnet.training.recipes import get_recipe
 from birefnet.training.run_folder import RunError, RunFolder
 from birefnet.training.store import PictureStore
 from birefnet.training.validation import Validator
 
-RECIPE = Recipe(
-    name="nano",
-    loss=LossSettings(
-        bce=1.0,
-        iou=0.7,
-        ssim=0.3,
-        mae=0.3,
-        coarse=0.4,
-        coarse_terms=("bce", "iou"),
-        gradient=0.05,
-        classification=0.0,
-    ),
-    optimiser=OptimiserSettings(
-        rate=2e-3, encoder_factor=0.1, offset_factor=0.2, weight_decay=0.02
-    ),
-    schedule=ScheduleSettings(batch_size=16, warmup=60, last_factor=0.02, ema=0.997),
-    loop=LoopSettings(
-        precision="fp32", frozen_blocks=5, frozen_encoder_norms=True, clip=5.0, trackers=()
-    ),
-    validation=ValidationSettings(metrics=("iou",)),
+RECIPE = get_recipe("nano").override(
+    {"loop.precision": "fp32", "loop.trackers": (), "validation.metrics": ("iou",)}
 )
 
 
