@@ -181,6 +181,7 @@ def measure_speed(film: Film, predictor: Any) -> None:
     from birefnet.video.encode import Look, MovieWriter
     from birefnet.video.formats import FORMATS, encoder_options
 
+    predictor.predict(film[0][0])  # warm
     start = time.perf_counter()
     for _ in predictor.predict(pixels for pixels, _ in film):
         pass

@@ -143,6 +143,8 @@ def test_outputs_that_cannot_be(clip: Path, tmp_path: Path, monkeypatch: Any) ->
     refused("has a frame rate of its own", clip, tmp_path / "o.mov", rate=25)
     with pytest.raises(VideoError, match="is the input; give another output"):
         make(clip, clip, kind="green")
+    with pytest.raises(VideoError, match="is the background; give another output"):
+        make(clip, ground := write_clip(tmp_path / "ground.mp4"), background=str(ground))
     real = av.codec.Codec
 
     def lacking(name: str, mode: str = "r") -> Any:

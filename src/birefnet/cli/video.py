@@ -99,9 +99,7 @@ def video(
     end: Annotated[
         str | None, typer.Option(metavar="TIME|FRAME", help="Stop before this time or frame.")
     ] = None,
-    stride: Annotated[
-        int, typer.Option(min=1, help="Use every so manyth frame, shown for longer.")
-    ] = 1,
+    stride: Annotated[int, typer.Option(min=1, help="Use every Nth frame, shown for longer.")] = 1,
     stabilise: Annotated[
         bool,
         typer.Option("--stabilise", help="Against flicker: weigh each matte with its neighbours."),

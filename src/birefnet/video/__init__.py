@@ -87,7 +87,7 @@ def process_video(
         preset: fast, balanced or small: speed of coding against size; ProRes has none.
         crf: constant rate factor of H.264 (0 to 51) or VP9 (0 to 63) instead of a quality.
         start, end: seconds, "1:02.5" or a frame such as "250f"; the end is left out.
-        stride: use every so manyth frame; each is shown for longer then.
+        stride: use every Nth frame; each is shown for longer then.
         resolution: see `Predictor.predict`.
         batch_size: frames that run together; None leaves it to the engine.
         refine: take the old background's colour out of the edges.

@@ -1,4 +1,4 @@
-"""Which frames of a video are wanted: from a time or frame to another, every so many."""
+"""Which frames of a video are wanted: from one time or frame to another, every Nth."""
 
 from __future__ import annotations
 

@@ -127,8 +127,11 @@ def _plan(
     if path.exists() and Path(source).exists() and path.resolve() == Path(source).resolve():
         raise VideoError(f"{os.fspath(output)} is the input; give another output")
     movie = None
-    if isinstance(background, (str, os.PathLike)) and _is_video(background):
-        movie, background = Path(background), None
+    if isinstance(background, (str, os.PathLike)):
+        if Path(background).is_file() and Path(background).resolve() == path.resolve():
+            raise VideoError(f"{os.fspath(output)} is the background; give another output")
+        if _is_video(background):
+            movie, background = Path(background), None
     found = None if background is None else read_background(background)
     is_see_through = isinstance(found, tuple) and found[3] < 255
     has_alpha = is_see_through or (kind == "cutout" and found is None and movie is None)
