@@ -11,7 +11,7 @@ import birefnet
 from birefnet.cli.common import run
 
 # Each has `register(app)`, in the order of `birefnet --help`. Their top levels import only typer.
-COMMANDS = ("remove", "export", "video", "models", "train", "data", "evaluate", "doctor")
+COMMANDS = ("remove", "export", "bench", "video", "models", "train", "data", "evaluate", "doctor")
 
 app = typer.Typer(
     help="Cut the subject out of any picture with Bilateral Reference networks.",

@@ -1,0 +1,81 @@
+"""`birefnet bench`: how quick the engines are on this machine; `benching.py` does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL...]",
+            help="As for `remove --model`; or an architecture such as swin_v1_t, with random "
+            "weights.",
+            show_default="nano",
+        ),
+    ] = None,
+    engines: Annotated[
+        str, typer.Option(metavar="NAMES", help="Of torch, openvino and onnx, with commas.")
+    ] = "torch,openvino,onnx",
+    precisions: Annotated[
+        str, typer.Option(metavar="NAMES", help="Of fp32, fp16, bf16 and int8, with commas.")
+    ] = "fp32,bf16",
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZES",
+            help="Sides of square pictures, with commas.",
+            show_default="as trained",
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Times that each is measured.")] = 5,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, or cuda for torch.")] = "cpu",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Pictures to calibrate int8 with; without them it is timed on drawn ones.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a Markdown table.")
+    ] = False,
+) -> None:
+    """Measure engines, precisions and sizes on this machine, each in a process of its own.
+
+    Time and spread of a picture, pictures per second, peak memory of the process, parameters, MACs
+    (multiplications with an addition), and the largest difference of the matte to torch in fp32.
+    """
+    from birefnet.cli import benching
+    from birefnet.cli.common import say
+
+    try:
+        cells = benching.plan(
+            models or ["nano"],
+            engines.split(","),
+            precisions.split(","),
+            None if sizes is None else sizes.split(","),
+            batch=batch,
+            rounds=rounds,
+            device=device,
+            calibrate=calibrate,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    results = benching.run(cells, progress=say)
+    if as_json:
+        typer.echo(benching.to_json(results))
+    elif as_markdown:
+        typer.echo(benching.to_markdown(results))
+    else:
+        benching.print_table(results)

@@ -1,0 +1,92 @@
+"""`birefnet bench`, on the smallest network there is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from birefnet.cli import benching
+from birefnet.cli.benching import Cell, Result
+from birefnet.cli.main import app
+
+FEW = ["--sizes", "64", "--rounds", "1"]
+
+
+def test_torch_is_measured_and_counted() -> None:
+    done = CliRunner().invoke(app, ["bench", "tiny", "--engines", "torch", *FEW, "--json"])
+    assert done.exit_code == 0, done.stderr
+    full, half = json.loads(done.stdout)
+    assert (full["engine"], full["precision"]) == ("torch", "fp32")
+    assert (full["width"], full["height"]) == (64, 64)
+    assert len(full["milliseconds"]) == 1
+    assert full["milliseconds"][0] > 0
+    assert full["parameters"] > 1e6
+    assert full["macs"] > 1e6
+    assert full["peak_mb"] > 50
+    assert full["difference"] == 0
+    assert half["precision"] == "bf16"
+    assert half["difference"] < 0.1
+
+
+def test_openvino_stands_beside_torch() -> None:
+    pytest.importorskip("openvino")
+    command = ["bench", "tiny", "--engines", "openvino,torch", "--precisions", "fp32", *FEW]
+    done = CliRunner().invoke(app, [*command, "--markdown"])
+    assert done.exit_code == 0, done.stderr
+    head, _, torch, openvino = done.stdout.strip().splitlines()
+    assert head.startswith("| model | engine | precision | size | ms |")
+    assert torch.startswith("| tiny | torch | fp32 | 64x64 |")
+    assert openvino.startswith("| tiny | openvino | fp32 | 64x64 |")
+    assert float(openvino.split("|")[-2]) < 1e-4
+
+
+def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benching, "find_spec", lambda name: None)
+    cells = benching.plan(["tiny"], ["onnx"], ["fp32"], ["64"])
+    (result,) = benching.run(cells)
+    assert result.missing == "not installed: pip install 'birefnet[onnx]'"
+    assert result.missing in benching.to_markdown([result])
+    monkeypatch.undo()
+    (result,) = benching.run(benching.plan(["tiny"], ["torch"], ["int8"], ["64"]))
+    assert result.missing == "no int8 in this engine"
+
+
+def test_a_failure_is_a_row(tmp_path: object) -> None:
+    cells = benching.plan(["no-such-model"], ["torch"], ["fp32"], ["64"], rounds=1)
+    (result,) = benching.run(cells)
+    assert "no-such-model" in result.missing
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--engines", "tensorrt"], "engine 'tensorrt' is unknown; choose of torch"),
+        (["--precisions", "fp8"], "precision 'fp8' is unknown"),
+        (["--sizes", "100"], "give multiples of 32"),
+    ],
+)
+def test_usage(options: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["bench", "tiny", *options])
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_the_order_of_cells() -> None:
+    cells = benching.plan(["a", "b.onnx"], ["onnx", "torch"], ["int8", "fp32"], None)
+    assert [(cell.model, cell.engine, cell.precision) for cell in cells] == [
+        ("a", "torch", "fp32"),
+        ("a", "torch", "int8"),
+        ("a", "onnx", "fp32"),
+        ("a", "onnx", "int8"),
+        ("b.onnx", "file", "own"),
+    ]
+
+
+def test_rows_say_median_and_spread() -> None:
+    result = Result(Cell("a", "torch", "fp32"), 64, 32, (30.0, 10.0, 20.0), 100.0, 2000000, 10**9)
+    assert benching.row(result) == [
+        *("a", "torch", "fp32", "64x32"),
+        *("20", "10", "50.00", "100", "2.0 M", "1.0", ""),
+    ]
