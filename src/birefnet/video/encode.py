@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class MovieWriter:
         self._mux(None)
         with self._explained():
             self._container.close()
+            sync(self._path)
 
     def discard(self) -> None:
         with suppress(self._av.FFmpegError, OSError):
@@ -202,6 +204,12 @@ class _Explained:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, (load_av().FFmpegError, OSError)):
             raise writing_failed(error, self._path) from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk, so that what is said to be finished survives a crash."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def muxer_options(format: Format, time_base: Fraction) -> dict[str, str]:

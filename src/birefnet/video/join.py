@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from heapq import merge
@@ -13,9 +12,9 @@ from typing import Any
 from birefnet.imaging.encoding import encode_animation, write_atomic
 from birefnet.imaging.io import decode
 from birefnet.video.audio import Sound
-from birefnet.video.encode import frame_path, muxer_options
+from birefnet.video.encode import muxer_options, sync
 from birefnet.video.errors import VideoError, load_av, writing_failed
-from birefnet.video.formats import Format
+from birefnet.video.formats import Format, frame_path
 from birefnet.video.segments import Segment
 
 _WEBP_QUALITY: dict[str, dict[str, Any]] = {
@@ -73,7 +72,8 @@ def join_movie(
                 if packet.stream.type == "video":
                     packet.stream = stream
                 container.mux(packet)
-        _settle(temporary, target)
+        sync(temporary)
+        temporary.replace(target)
     except (av.FFmpegError, OSError) as error:
         raise writing_failed(error, target) from error
     finally:
@@ -165,13 +165,6 @@ def _reach_end(packet: Any, least: int, end: int) -> None:
 
 def _time(packet: Any) -> Fraction:
     return packet.dts * packet.time_base
-
-
-def _settle(temporary: Path, target: Path) -> None:
-    """Onto the disk, then into place."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(target)
 
 
 def write_times(output: Path, stamps: list[int], time_base: Fraction) -> None:

@@ -126,8 +126,8 @@ class Line:
     def put(self, frame: Frame, matte: Matte) -> None:
         if self._begin is None:
             self._begin = frame.time
-        time = frame.time - self._begin
-        backgrounds = [movie.at(time) if movie else None for movie in self._movies]
+        shown = frame.time - self._begin
+        backgrounds = [movie.at(shown) if movie else None for movie in self._movies]
         rendered = self._renderers.submit(self._render, matte, backgrounds)
         self._pending.append(
             self._encoder.submit(lambda: self._segments.write(frame, rendered.result()))
