@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -63,8 +63,8 @@ def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
     return flat.reshape(x.shape)
 
 
-@functools.cache
-def _gaussian(window: int, sigma: float) -> tuple[float, ...]:
-    offset = torch.arange(window, dtype=torch.float64) - window // 2
-    weights = torch.exp(-(offset**2) / (2 * sigma**2))
-    return tuple((weights / weights.sum()).tolist())
+def _gaussian(window: int, sigma: float) -> list[float]:
+    """Weights of one side; plain numbers, so that a compiler takes them for constants."""
+    weights = [math.exp(-((i - window // 2) ** 2) / (2 * sigma**2)) for i in range(window)]
+    total = sum(weights)
+    return [weight / total for weight in weights]
