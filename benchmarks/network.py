@@ -16,7 +16,9 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from birefnet.network import blocks
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
+from birefnet.network.decoder import Decoder, DecoderOutput, run_stages
 from birefnet.network.deform import deformable_conv2d_reference
 from birefnet.network.lean import lean
 from birefnet.network.simplify import simplify
@@ -42,6 +45,22 @@ def official_deformable(
     return deform_conv2d(x, offset, weight, bias, padding=padding, mask=mask)
 
 
+def official_decoder(
+    self: Decoder,
+    squeezed: Tensor,
+    maps: Sequence[Tensor],
+    image: Tensor,
+    *,
+    supervised: bool = False,
+) -> DecoderOutput:
+    """`Decoder.forward` with the released head: all channels are enlarged, then projected."""
+    features, coarse, gradients = run_stages(self.stages, squeezed, maps, image, supervised)
+    features = blocks.resize_like(features, image)
+    if self.head_reference is not None:
+        features = torch.cat([features, self.head_reference(image)], dim=1)
+    return DecoderOutput([*coarse, self.head(features)], gradients)
+
+
 def network_of(name: str) -> BiRefNet:
     """A network with random weights whose offsets move by about a pixel."""
     torch.manual_seed(0)
@@ -54,12 +73,12 @@ def network_of(name: str) -> BiRefNet:
 
 def run_official(network: BiRefNet, batch: Tensor) -> Tensor:
     """One forward pass of the released layout."""
-    ours, blocks.deformable_conv2d = blocks.deformable_conv2d, official_deformable  # type: ignore[assignment]
-    try:
-        with torch.inference_mode():
-            return network(batch)
-    finally:
-        blocks.deformable_conv2d = ours
+    with (
+        patch.object(blocks, "deformable_conv2d", official_deformable),
+        patch.object(Decoder, "forward", official_decoder),
+        torch.inference_mode(),
+    ):
+        return network(batch)
 
 
 def run_ours(network: BiRefNet, batch: Tensor) -> Tensor:

@@ -179,10 +179,14 @@ class Decoder(nn.Module):
         logits, each at its stage's size, only when `supervised`.
         """
         features, coarse, gradients = run_stages(self.stages, squeezed, maps, image, supervised)
-        features = resize_like(features, image)
+        # The head is linear, so it may project before the maps are enlarged; the released networks
+        # enlarge and concatenate all channels first, which training would have to remember.
+        weight = self.head.weight
+        own = features.shape[1]
+        logits = resize_like(F.conv2d(features, weight[:, :own], self.head.bias), image)
         if self.head_reference is not None:
-            features = torch.cat([features, self.head_reference(image)], dim=1)
-        return DecoderOutput([*coarse, self.head(features)], gradients)
+            logits = logits + F.conv2d(self.head_reference(image), weight[:, own:])
+        return DecoderOutput([*coarse, logits], gradients)
 
 
 def run_stages(

@@ -6,7 +6,6 @@ of the step alone. So a state file holds tensors and a step, and resuming needs 
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -31,7 +30,9 @@ from birefnet.training.recipe import Recipe
 from birefnet.training.run_folder import RunFolder
 from birefnet.training.schedule import Plan
 from birefnet.training.validation import Scored, Validator, write_previews
+from birefnet.weights.checkpoint import assign_weights
 from birefnet.weights.save import save_directory
+from birefnet.weights.skeleton import empty_network
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -141,7 +142,6 @@ class Trainer:
         recipe, loop = self.recipe, self.recipe.loop
         self.bare = network
         """The network without wrappers; under FSDP its tensors are shards."""
-        self._copy = copy.deepcopy(network).requires_grad_(False)
         freezing.freeze(network, loop)
         freezing.synchronise_norms(network, loop, self.device.type)
         freezing.checkpoint_activations(network, loop.checkpoint_activations)
@@ -385,9 +385,10 @@ class Trainer:
         return state
 
     def _network_of(self, state: dict[str, Tensor]) -> BiRefNet:
-        """A network with these weights, on the CPU, for validation and saving."""
-        self._copy.load_state_dict(state)
-        return self._copy
+        """A network with these very tensors, for validation and saving."""
+        network = empty_network(self.bare.config)
+        assign_weights(network, state, label="the trained network")
+        return network.requires_grad_(False)
 
     # Writing
 
