@@ -91,15 +91,14 @@ class _Keys:
         return 4
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_give_equal_samples_and_share_the_cache(root: Path, context: str) -> None:
+def test_workers_give_equal_samples_and_share_the_cache(root: Path) -> None:
     settings = settings_for(root, cache="2M", dynamic_width=(64, 128))
     data = build_dataset(settings, seed=1)
     expected = [collate([build_dataset(settings, seed=1)[key] for key in keys])
                 for keys in _Keys(data)]  # fmt: skip
     loader = DataLoader(
         data, batch_sampler=_Keys(data), collate_fn=collate, num_workers=2,
-        multiprocessing_context=context,
+        multiprocessing_context="spawn",  # a fork of a process with OpenMP threads may hang
     )  # fmt: skip
     for batch, wanted in zip(loader, expected, strict=True):
         assert torch.equal(batch.image, wanted.image)
