@@ -26,6 +26,9 @@ from birefnet.export.request import Request
 
 RANGE_PICTURES = 16  # of the calibration pictures, to measure the ranges of samples with
 HEADROOM = 1.05  # above the largest value measured
+# Part of the encoder's convolutions, from the first on, that stays in floating point: what is wrong
+# there is wrong in all that follows.
+EARLY = 0.2
 
 
 def quantised(request: Request) -> Model:
@@ -40,15 +43,37 @@ def quantised(request: Request) -> Model:
         raise MissingExtraError("quantising for OpenVINO", "openvino") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
     ranges = _ranges(request)
+    graph = convert(request.network)
     graph = nncf.quantize(
-        convert(request.network),
+        graph,
         nncf.Dataset(request.calibration),
         subset_size=len(request.calibration),
         preset=nncf.QuantizationPreset.MIXED,
         model_type=nncf.ModelType.TRANSFORMER,
+        ignored_scope=nncf.IgnoredScope(names=sensitive_nodes(graph), validate=False),
     )
     replace_deformables(graph, ranges)
     return graph
+
+
+def sensitive_nodes(graph: Model) -> list[str]:
+    """Names of the convolutions that stay in floating point.
+
+    The first ones of the encoder, depthwise ones (they cost little and lose much), and those of one
+    output channel: attention maps, and the logits themselves.
+    """
+    found, encoder = [], []
+    for node in graph.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind not in ("Convolution", "GroupConvolution"):
+            continue
+        name = node.get_friendly_name()
+        if kind == "GroupConvolution" or node.get_output_partial_shape(0)[1] == 1:
+            found.append(name)
+        users = [one.get_node() for one in node.output(0).get_target_inputs()]
+        if any(user.get_friendly_name().startswith("encoder.backbone.") for user in users):
+            encoder.append(name)
+    return found + encoder[: round(EARLY * len(encoder))]
 
 
 def _ranges(request: Request) -> dict[str, Ranges]:
