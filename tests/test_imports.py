@@ -36,6 +36,7 @@ MAY_IMPORT = {
     },
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
+    "export": {"errors", "imaging", "network", "weights", "engines"},
     "video": {"errors", "imaging", "matte", "predictor", "api"},
 }
 EDGES = {"cli", "serving", "video", "export", "integrations", "compat", "training", "evaluation"}

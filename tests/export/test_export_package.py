@@ -34,6 +34,20 @@ def test_a_package_runs_like_the_network(tmp_path: Path) -> None:
     request = Request(network, SMALL, precision="int8", calibration=[disc()])
     with pytest.raises(BiRefNetError, match="take onnx or openvino"):
         export(request, path)
+    with pytest.raises(BiRefNetError, match="take onnx or openvino for --dynamic"):
+        export(Request(network, SMALL, dynamic=True), path)
+    with pytest.raises(BiRefNetError, match="take onnx for --with-preprocessing"):
+        export(Request(network, SMALL, with_preprocessing=True), path)
+
+
+def test_half_precision_keeps_float_doors(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = simplify(build_network("tiny").eval(), inplace=True)
+    path = tmp_path / "tiny.pt2"
+    assert export(Request(network, SMALL, precision="fp16"), path).parity.passed
+    expected = birefnet.Predictor(network, SMALL, device="cpu").predict(disc()).alpha
+    assert abs(birefnet.load(path, device="cpu").predict(disc()).alpha - expected).max() < 0.02
+    assert network.decoder.bias.dtype == torch.float32  # the caller's network is left alone
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -71,15 +71,15 @@ class PackageEngine:
         """
         width, height = batch.shape[3], batch.shape[2]
         images = torch.from_numpy(np.ascontiguousarray(self.metadata.encode(batch)))
-        fixed = self.metadata.input == "pixels" or not self.metadata.dynamic
-        if fixed and (width, height) != self.metadata.size:
-            self._refuse_size(width, height)
+        if (width, height) != self.metadata.size:
+            raise BiRefNetError(
+                f"{self.path.name} takes {'x'.join(map(str, self.metadata.size))} pixels and got "
+                f"{width}x{height}; leave the resolution as it is, or export to ONNX with --dynamic"
+            )
         try:
             with torch.inference_mode():
                 result = self.network(images.to(self.device)).float()
-        except (RuntimeError, AssertionError) as failure:
-            if "uard" in str(failure):  # what torch.export could not prove for this size
-                self._refuse_size(width, height)
+        except RuntimeError as failure:
             if "memory" in str(failure).lower():
                 raise DeviceError(
                     f"{self.device} ran out of memory on a batch of {len(batch)} at "
@@ -92,12 +92,3 @@ class PackageEngine:
                 "fp32, or its weights are damaged"
             )
         return self.metadata.decode(result.cpu().numpy())
-
-    def _refuse_size(self, width: int, height: int) -> None:
-        takes = "x".join(map(str, self.metadata.size))
-        if self.metadata.dynamic and self.metadata.input != "pixels":
-            takes = "multiples of 64 from 128 on"
-        raise BiRefNetError(
-            f"{self.path.name} takes {takes} pixels and got {width}x{height}; choose another "
-            "resolution, or export to ONNX with --dynamic"
-        ) from None

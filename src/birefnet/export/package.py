@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from birefnet.engines.metadata import KEY
 from birefnet.errors import BiRefNetError
-from birefnet.export.adapt import PixelsToMatte, traceable
+from birefnet.export.adapt import traceable
 
 if TYPE_CHECKING:
     from birefnet.export.request import Request
 
 
 def export_package(request: Request, path: Path) -> list[Path]:
-    """Write `request`'s network to `path`.
+    """Write `request`'s network to `path`. The batch is free, the size is not.
 
-    The batch is free. With `dynamic`, height and width are too (multiples of 64, at least 128):
-    `torch.export` then proves the arithmetic on sizes, which takes minutes.
+    `torch.export` can leave sizes free only where it proves what the network does for all of them;
+    of the nested roundings of a half-scale pass it cannot, and refuses most sizes afterwards.
 
     Raises:
-        BiRefNetError: int8, which packages do not hold.
+        BiRefNetError: int8, free sizes or preprocessing, which packages do not hold.
     """
+    if request.with_preprocessing:
+        raise BiRefNetError(
+            "a torch package holds the network alone; take onnx for --with-preprocessing"
+        )
+    if request.dynamic:
+        raise BiRefNetError("a torch package has one size; take onnx or openvino for --dynamic")
     if request.precision == "int8":
         raise BiRefNetError("a torch package holds fp32 or fp16; take onnx or openvino for int8")
     module: nn.Module = traceable(
@@ -35,20 +42,9 @@ def export_package(request: Request, path: Path) -> list[Path]:
     )
     if request.precision == "fp16":
         module = _Half(module)
-    batch = torch.export.Dim("batch", min=1, max=1024)
     width, height = request.input_size
-    free: dict[int, Any] = {0: batch}
-    if request.with_preprocessing:
-        module = PixelsToMatte(module, request.preprocess, request.input_size)
-        example = torch.zeros(2, 96, 160, 3, dtype=torch.uint8)
-        free |= {1: torch.export.Dim("height", min=2, max=2**15)}
-        free |= {2: torch.export.Dim("width", min=2, max=2**15)}
-    elif request.dynamic:
-        example = torch.zeros(2, 3, 320, 448)
-        free |= {2: 64 * torch.export.Dim("rows", min=2, max=256)}
-        free |= {3: 64 * torch.export.Dim("columns", min=2, max=256)}
-    else:
-        example = torch.zeros(2, 3, height, width)
+    example = torch.zeros(2, 3, height, width)
+    free = {0: torch.export.Dim("batch", min=1, max=1024)}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(
@@ -66,7 +62,7 @@ class _Half(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network.half()
+        self.network = copy.deepcopy(network).half()  # its weights are shared
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x.half()).float()

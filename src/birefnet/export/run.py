@@ -105,8 +105,8 @@ def _cases(request: Request) -> list[tuple[int, int, int]]:
     if width * height > _LARGE:
         cases.append((width, height, 1))
         width, height = min(width, 512), min(height, 512)
-    # Another size and shape. Multiples of 64, for the packages of torch.
-    other = (max(128, width * 5 // 8 // 64 * 64), max(128, height * 3 // 8 // 64 * 64))
+    # Another size and shape.
+    other = (max(96, width * 5 // 8 // 32 * 32), max(32, height * 3 // 8 // 32 * 32))
     sizes = [(width, height), other]
     return cases + [(*size, count) for size in sizes for count in _BATCHES]
 
