@@ -6,7 +6,7 @@
 `network.py`); it runs in the interpreter of --official-python, which needs torch and torchvision
 (this package is found by its path). All have the same random weights and the same picture. Each
 runs in a process of its own that waits for its turn; best of the rounds is kept. int8 is a file of
-`birefnet export --precision int8`, given by --int8, or is calibrated on drawn pictures: its time is
+`birefnet export --precision int8` (beside float32, or bfloat16), given by --int8, or is calibrated on drawn pictures: its time is
 right, its quality says nothing.
 
 Prints seconds, the ratio to official, the time until the first result (import of the engine,
@@ -26,7 +26,14 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-KINDS = ("official", "torch fp32", "openvino fp32", "openvino bf16", "openvino int8")
+KINDS = (
+    "official",
+    "torch fp32",
+    "openvino fp32",
+    "openvino bf16",
+    "openvino int8",
+    "openvino int8 bf16",
+)
 
 
 def prepare(kind: str, name: str, int8: str | None) -> Callable[[Any], Any]:
@@ -35,10 +42,11 @@ def prepare(kind: str, name: str, int8: str | None) -> Callable[[Any], Any]:
 
     from network import network_of, run_official
 
-    if kind == "openvino int8":
+    if "int8" in kind:
         from birefnet.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(int8).infer  # type: ignore[arg-type]
+        beside = "bf16" if kind.endswith("bf16") else "fp32"
+        return OpenVinoEngine(int8, dtype=beside).infer  # type: ignore[arg-type]
     network = network_of(name)
     if kind == "official":
         return lambda batch: run_official(network, torch.from_numpy(batch)).numpy()
@@ -113,7 +121,7 @@ def main() -> None:
         serve(options.serve, options.preset, options.size, options.int8)
         return
     kinds = options.kinds.split(",")
-    if "openvino int8" in kinds:
+    if any("int8" in kind for kind in kinds):
         path = Path(options.int8 or f"{options.preset}-int8.xml")
         if not path.exists():
             calibrate(options.preset, options.size, path)
