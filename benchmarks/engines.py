@@ -6,8 +6,8 @@
 `network.py`); it runs in the interpreter of --official-python, which needs torch and torchvision
 (this package is found by its path). All have the same random weights and the same picture. Each
 runs in a process of its own that waits for its turn; best of the rounds is kept. int8 is a file of
-`birefnet export --precision int8` (beside float32, or bfloat16), given by --int8, or is calibrated on drawn pictures: its time is
-right, its quality says nothing.
+`birefnet export --precision int8`, given by --int8, beside float32 and beside bfloat16; or it is
+calibrated on drawn pictures: its time is right, its quality says nothing.
 
 Prints seconds, the ratio to official, the time until the first result (import of the engine,
 conversion and compilation included) and the peak memory of the process.
