@@ -66,5 +66,5 @@ class Average:
 
 def _local(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor that may be sharded; the same memory."""
-    is_sharded = hasattr(tensor, "to_local")
-    return tensor.to_local() if is_sharded else tensor  # type: ignore[operator]
+    to_local = getattr(tensor, "to_local", None)
+    return tensor if to_local is None else to_local()
