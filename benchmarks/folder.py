@@ -44,11 +44,11 @@ def make_folder(folder: Path, pictures: int, side: int) -> None:
         os.link(originals / f"{index % DIFFERENT}.jpg", here / f"{index:06}.jpg")
 
 
-def network_alone(model: str, seconds: float) -> float:
+def network_alone(model: str, engine: str, seconds: float) -> float:
     """Pictures a second of `engine.infer` on one prepared input."""
     import birefnet
 
-    predictor = birefnet.load(model)
+    predictor = birefnet.load(model, engine=engine)
     network = (1, 3, predictor.preprocess.height, predictor.preprocess.width)
     batch = np.random.default_rng(0).standard_normal(network).astype(np.float32)
     for _ in range(3):
@@ -60,10 +60,10 @@ def network_alone(model: str, seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def whole_folder(folder: Path, out: Path, model: str) -> tuple[float, list[int]]:
+def whole_folder(folder: Path, out: Path, model: str, engine: str) -> tuple[float, list[int]]:
     """Seconds of `birefnet remove`, and its resident memory [kB] at each tenth of the way."""
     command = [sys.executable, "-m", "birefnet", "remove", str(folder), "-o", str(out), "-m", model]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*command, "--engine", engine])
     total = sum(len(files) for _, _, files in os.walk(folder))
     memory: list[int] = []
     first: float | None = None
@@ -86,14 +86,15 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=160, help="of each picture [px]")
     parser.add_argument("--model", default="nano")
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--seconds", type=float, default=20, help="of the network alone, twice")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "in"
         make_folder(folder, asked.pictures, asked.side)
-        before = network_alone(asked.model, asked.seconds)
-        seconds, memory = whole_folder(folder, Path(place) / "out", asked.model)
-        after = network_alone(asked.model, asked.seconds)
+        before = network_alone(asked.model, asked.engine, asked.seconds)
+        seconds, memory = whole_folder(folder, Path(place) / "out", asked.model, asked.engine)
+        after = network_alone(asked.model, asked.engine, asked.seconds)
     alone, speed = (before + after) / 2, asked.pictures / seconds
     print(f"network alone      {alone:8.2f} pictures/s  ({before:.2f} before, {after:.2f} after)")
     print(f"birefnet remove    {speed:8.2f} pictures/s  {speed / alone:.0%}")
