@@ -226,7 +226,7 @@ class Search:
         else:
             parent, infix = (job.source.parent if job.source else Path()), f".{kind}"
         result = result_format(job, self.format)
-        suffix = _SUFFIX_OF.get(result, f".{result}")
+        suffix = suffix_of(result)
         yield parent / f"{job.inside.stem}{infix}{suffix}"
         yield parent / f"{job.inside.name}{infix}{suffix}"
         yield parent / f"{job.inside.name}.{kind}{suffix}"
@@ -313,6 +313,11 @@ def _is_below(path: str, folder: str) -> bool:
 def _fold(place: Place) -> int:
     """For comparison: some file systems do not tell `A.png` from `a.png`."""
     return hash(str(place).casefold())
+
+
+def suffix_of(format: str) -> str:
+    """`.jpg` for jpeg: how files of a format are called."""
+    return _SUFFIX_OF.get(format, f".{format}")
 
 
 def result_format(job: Job, asked: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.cli.inputs import InputError, Job
+from birefnet.cli.inputs import InputError, Job, suffix_of
 from birefnet.cli.ledger import Begun, Ledger
 from birefnet.cli.making import failed
 from birefnet.cli.manifest import key_of
@@ -23,7 +23,6 @@ from birefnet.cli.report import Outcome
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 
 BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most
-_SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 _FACTS = ("width", "height", "coverage", "confidence", "is_empty")
 
 
@@ -149,11 +148,11 @@ class CutOutToFiles(CutOut):
         self._source, self._fingerprint, self._finished = source, fingerprint, finished
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        suffix = _SUFFIXES.get(self._format, self._format)
+        suffix = suffix_of(self._format)
         rows = []
         for index, picture in enumerate(batch[self._column]):
             name = self._name(batch, index, picture)
-            target = self._folder.joinpath(f"{name}.{suffix}")
+            target = self._folder.joinpath(f"{name}{suffix}")
             key = key_of(self._source, name, str(target), self._fingerprint)
             job = Job(Path(f"{self._source}#{name}"), target, Path(name))
             is_finished = int(key, 16) in self._finished and target.exists()
