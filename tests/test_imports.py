@@ -34,10 +34,24 @@ MAY_IMPORT = {
         "profiling",
         "guidance",
     },
+    "options": {"errors", "imaging", "matte", "guidance", "predictor"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
     "export": {"errors", "imaging", "network", "weights", "engines"},
     "video": {"errors", "imaging", "matte", "predictor", "api"},
+    "serving": {
+        "errors",
+        "imaging",
+        "weights",
+        "engines",
+        "matte",
+        "guidance",
+        "predictor",
+        "options",
+        "api",
+        "video",
+    },
+    "compat": {"errors", "imaging", "matte", "guidance", "predictor", "options", "api", "weights"},
 }
 EDGES = {"cli", "serving", "video", "export", "integrations", "compat", "training", "evaluation"}
 HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba")

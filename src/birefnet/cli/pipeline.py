@@ -142,9 +142,7 @@ class Work:
             return
         for source in sources:
             try:
-                yield predictor.predict_guided(
-                    source, guidance, passes=settings.passes, resolution=settings.resolution
-                )
+                yield settings.predict(predictor, source)
             except BiRefNetError as error:
                 yield error
 

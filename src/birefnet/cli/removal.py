@@ -6,81 +6,18 @@ import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
-
-from numpy.typing import NDArray
+from typing import Literal
 
 from birefnet.api import default_model
 from birefnet.cli.inputs import STREAM, InputError, Search, asked_format
 from birefnet.cli.manifest import NAME
 from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError
-from birefnet.guidance import Guidance, parse_box, parse_point
-from birefnet.imaging.io import decode
-from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.picture import Limits
-from birefnet.matte import Kind, Matte, check_kind, read_background
+from birefnet.options import Options
 from birefnet.profiling import Profile
 
 Skip = Literal["finished", "existing", "nothing"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to make of each picture; names and meanings as in `birefnet remove --help`."""
-
-    kind: str = "cutout"
-    background: Any = None  # as typed; once planned, a colour or a decoded picture
-    resolution: int | tuple[int, int] | Literal["native"] | None = None
-    batch_size: int | None = None
-    format: str | None = None
-    quality: int | None = None
-    threshold: float | None = None
-    mask_blur: float = 0
-    mask_offset: float = 0
-    refine: bool = True
-    keep_profile: bool = False
-    boxes: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-    other_points: tuple[str, ...] = ()
-    guide: Any = None  # as typed; once planned, a mask H x W
-    passes: int = 1
-
-    @property
-    def guidance(self) -> Guidance | None:
-        """Which object is meant, if that is said.
-
-        Raises:
-            BiRefNetError: it cannot be understood.
-        """
-        points = tuple(parse_point(text) for text in self.points)
-        others = tuple(parse_point(text, is_object=False) for text in self.other_points)
-        if others and not points:
-            raise BiRefNetError("--not-point says what is not meant; give --point too")
-        boxes = tuple(parse_box(text) for text in self.boxes)
-        return Guidance(boxes, points + others, self.guide) or None
-
-    def finish(self, matte: Matte) -> Matte:
-        """The matte with its edge corrected and, where they will be seen, its colours refined."""
-        matte = matte.adjusted(
-            offset=self.mask_offset, blur=self.mask_blur, threshold=self.threshold
-        )
-        if self.kind not in ("mask", "overlay"):
-            matte.foreground(refine=self.refine)  # the matte keeps it
-        return matte
-
-    def render(self, matte: Matte) -> NDArray[Any]:
-        return matte.render(cast(Kind, self.kind), background=self.background, refine=self.refine)
-
-    def encode(self, matte: Matte, format: str) -> bytes:
-        return matte.encode(
-            format,
-            cast(Kind, self.kind),
-            background=self.background,
-            refine=self.refine,
-            quality=self.quality,
-            icc_profile=matte.picture.icc_profile if self.keep_profile else None,
-        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +43,7 @@ class Plan:
     """
 
     search: Search
-    settings: Settings
+    settings: Options
     model: str
     device: str = "auto"
     dtype: str = "auto"
@@ -127,7 +64,7 @@ class Plan:
 def plan(
     inputs: list[str],
     output: str | None,
-    settings: Settings,
+    settings: Options,
     *,
     model: str | None = None,
     device: str = "auto",
@@ -159,12 +96,7 @@ def plan(
     model = model or default_model()
     typed = settings
     try:
-        check_kind(settings.kind, has_background=settings.background is not None)
-        if settings.background is not None:
-            settings = replace(settings, background=read_background(settings.background))
-        if settings.guide is not None:
-            settings = replace(settings, guide=_read_mask(settings.guide))
-        _ = settings.guidance
+        settings = settings.prepared()
         settings = replace(settings, format=asked_format(settings.format, output, inputs))
         search = Search(
             tuple(inputs),
@@ -215,14 +147,6 @@ def plan(
     )
 
 
-def _read_mask(path: str) -> NDArray[Any]:
-    picture = decode(path)
-    if alpha_is_mask(picture):
-        assert picture.alpha is not None
-        return picture.alpha
-    return grey_levels(picture.rgb8())
-
-
 def _standard_input(inputs: list[str]) -> bytes:
     if STREAM not in inputs:
         return b""
@@ -230,7 +154,7 @@ def _standard_input(inputs: list[str]) -> bytes:
     return sys.stdin.buffer.read(Limits().max_bytes + 1)
 
 
-def _check_table(search: Search, settings: Settings) -> None:
+def _check_table(search: Search, settings: Options) -> None:
     if search.output is None:
         raise InputError("give -o FOLDER for files, or -o NAME.parquet for another table")
     is_plain = settings.guidance is None and settings.passes == 1
@@ -258,7 +182,7 @@ def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
     return folder / NAME if isinstance(folder, Path) and not is_single else None
 
 
-def _fingerprint(settings: Settings, model: str) -> str:
+def _fingerprint(settings: Options, model: str) -> str:
     """Settings and model as text; files among them count with their size and time of change."""
     parts = {**asdict(replace(settings, batch_size=None)), "model": model}
     for name in ("background", "guide", "model"):

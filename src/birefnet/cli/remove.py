@@ -209,12 +209,13 @@ def remove(
     """
     from birefnet.cli import pipeline, removal
     from birefnet.cli.inputs import InputError
+    from birefnet.options import Options
 
     try:
         plan = removal.plan(
             inputs,
             output,
-            removal.Settings(
+            Options(
                 kind=kind,
                 background=background,
                 resolution=parse_resolution(resolution),
