@@ -68,6 +68,11 @@ class Options:
         boxes = tuple(parse_box(text) for text in self.boxes)
         return Guidance(boxes, points + others, self.guide) or None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network sees the picture once, so that several can share a batch."""
+        return self.guidance is None and self.passes == 1
+
     def prepared(self) -> Options:
         """The same, checked, with background and coarse mask read.
 
@@ -89,11 +94,10 @@ class Options:
         Raises:
             BiRefNetError: see `Predictor.predict` and `Predictor.predict_guided`.
         """
-        guidance = self.guidance
-        if guidance is None and self.passes == 1:
+        if self.is_plain:
             return predictor.predict(source, resolution=self.resolution)
         return predictor.predict_guided(
-            source, guidance, passes=self.passes, resolution=self.resolution
+            source, self.guidance, passes=self.passes, resolution=self.resolution
         )
 
     def finish(self, matte: Matte) -> Matte:

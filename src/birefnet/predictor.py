@@ -120,7 +120,7 @@ class Predictor:
             DeviceError: not enough memory, or numbers beyond what the precision can hold.
         """
         if is_single(source):
-            prepared = self._prepare(source, resolution)
+            prepared = self.prepare(source, resolution)
             return self._run([prepared])[0]
         mattes = self._stream(source, resolution, batch_size)
         if isinstance(source, (list, tuple)):
@@ -166,7 +166,7 @@ class Predictor:
         picture = source if isinstance(source, Picture) else self._decode(source)
 
         def predict(part: Picture) -> NDArray[np.float32]:
-            return self._run([self._prepare(part, resolution)])[0].alpha
+            return self._run([self.prepare(part, resolution)])[0].alpha
 
         alpha = guide.matte_of(predict, picture, guidance or guide.Guidance())
         if passes == 2:
@@ -191,22 +191,26 @@ class Predictor:
             batch_size=batch_size,
         )
 
-    def _prepare(self, source: Input, resolution: Resolution | None) -> _Prepared:
+    def prepare(self, source: Input, resolution: Resolution | None = None) -> Prepared:
+        """First of the three steps of `predict`, for those who run them in threads of their own.
+
+        The others are `engine.infer`, of stacked inputs of one size, and `Prepared.restore`.
+        """
         picture = source if isinstance(source, Picture) else self._decode(source)
         with timed(self.profile, "prepare"):
             geometry = self.preprocess.plan(picture.height, picture.width, resolution)
-            return _Prepared(picture, geometry, geometry.apply(picture.pixels))
+            return Prepared(picture, geometry, geometry.apply(picture.pixels))
 
     def _decode(self, source: Source) -> Picture:
         with timed(self.profile, "decode"):
             return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
-    def _run(self, batch: list[_Prepared]) -> list[Matte]:
+    def _run(self, batch: list[Prepared]) -> list[Matte]:
         with timed(self.profile, "network", len(batch)):
             logits = self.engine.infer(np.stack([prepared.input for prepared in batch]))
         with timed(self.profile, "restore", len(batch)):
             return [
-                _finish(prepared, plane[0]) for prepared, plane in zip(batch, logits, strict=True)
+                prepared.restore(plane[0]) for prepared, plane in zip(batch, logits, strict=True)
             ]
 
     def _stream(
@@ -239,7 +243,7 @@ class Predictor:
                         slot.result = error
                         exhausted = True
                     else:
-                        slot.future = pool.submit(self._prepare, source, resolution)
+                        slot.future = pool.submit(self.prepare, source, resolution)
                     slots.append(slot)
                 if not slots:
                     return
@@ -275,22 +279,40 @@ class Predictor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
-    """A picture on its way into the network."""
+class Prepared:
+    """A picture on its way into the network.
+
+    Attributes:
+        picture: as decoded.
+        geometry: between it and the input.
+        input: of the network, float32 [3,h,w], normalised.
+    """
 
     picture: Picture
     geometry: Geometry
     input: NDArray[np.float32]
+
+    def restore(self, logits: NDArray[np.float32]) -> Matte:
+        """Logits [h,w] → matte at the picture's size.
+
+        The sigmoid comes before the resize, as in the official inference. Nothing is stretched to
+        its own minimum and maximum: a picture without an object keeps its small numbers.
+        """
+        alpha = self.geometry.restore(_sigmoid(logits))
+        np.clip(alpha, 0, 1, out=alpha)
+        if self.picture.alpha is not None:
+            alpha *= self.picture.alpha
+        return Matte(alpha, self.picture)
 
 
 @dataclass(eq=False)
 class _Slot:
     """The place of one source in a stream: first its preparation, then its result."""
 
-    future: Future[_Prepared] | None = None
+    future: Future[Prepared] | None = None
     result: Matte | Exception | None = field(default=None)
 
-    def wait(self) -> _Prepared | None:
+    def wait(self) -> Prepared | None:
         """The prepared picture; `None` if the slot has its result, which may be an error."""
         if self.future is None:
             return None
@@ -305,7 +327,7 @@ class _Slot:
         assert self.future is not None
         return self.future.result().input.shape
 
-    def take(self) -> _Prepared:
+    def take(self) -> Prepared:
         """The prepared picture, which the slot lets go of."""
         assert self.future is not None
         prepared = self.future.result()
@@ -333,19 +355,6 @@ def _as_engine(network: Engine | nn.Module, device: str, dtype: str) -> Engine:
     from birefnet.engines.torch_engine import TorchEngine
 
     return TorchEngine(network, device, dtype)
-
-
-def _finish(prepared: _Prepared, logits: NDArray[np.float32]) -> Matte:
-    """Logits [h,w] → matte at the picture's size.
-
-    The sigmoid comes before the resize, as in the official inference. Nothing is stretched to its
-    own minimum and maximum: a picture without an object keeps its small numbers.
-    """
-    alpha = prepared.geometry.restore(_sigmoid(logits))
-    np.clip(alpha, 0, 1, out=alpha)
-    if prepared.picture.alpha is not None:
-        alpha *= prepared.picture.alpha
-    return Matte(alpha, prepared.picture)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
