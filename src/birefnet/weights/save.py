@@ -2,8 +2,9 @@
 
 Layouts:
     birefnet: a directory, model.safetensors with our names and config.json.
-    huggingface: a directory, model.safetensors with the official names; its config.json serves both
-        this package and `transformers` (whose `trust_remote_code` fetches the official code).
+    huggingface: a directory, model.safetensors with the official names; its config.json serves this
+        package, `birefnet.integrations.transformers`, and `transformers` alone (whose
+        `trust_remote_code` fetches the official code).
     safetensors, pth: one file with the official names, as the official releases.
     comfyui: one .safetensors file that ComfyUI's own loader takes (Swin-L; it recognises the file
         by a position index, so the indices are kept).
@@ -15,6 +16,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from birefnet.errors import WeightsError
+from birefnet.network.config import NetworkConfig, preset
 from birefnet.weights.layouts import to_official
 from birefnet.weights.source import FORMAT, FORMAT_VERSION
 
@@ -34,7 +37,9 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DIRECTORIES: tuple[Layout, ...] = ("birefnet", "huggingface")
 _COMFYUI_BACKBONE = "swin_v1_l"
 _COMFYUI_KEY = "bb.layers.1.blocks.0.attn.relative_position_index"
-# Repositories with the official code for each backbone, for `transformers`.
+# What `birefnet.integrations.transformers` is registered as.
+MODEL_TYPE = "birefnet"
+# Repositories with the official code for each backbone, for `transformers` without this package.
 _OFFICIAL_CODE = {"swin_v1_l": "ZhengPeng7/BiRefNet", "swin_v1_t": "ZhengPeng7/BiRefNet_lite"}
 
 
@@ -168,17 +173,27 @@ def _name(dtype: torch.dtype) -> str:
 
 def _for_transformers(network: BiRefNet, dtype: torch.dtype | None) -> dict[str, Any]:
     values: dict[str, Any] = {
+        "model_type": MODEL_TYPE,
         "architectures": ["BiRefNet"],
         "bb_pretrained": False,
         "torch_dtype": _name(dtype or next(network.parameters()).dtype),
     }
-    repo = _OFFICIAL_CODE.get(network.config.backbone)
-    if repo:
-        values["auto_map"] = {
-            "AutoConfig": f"{repo}--BiRefNet_config.BiRefNetConfig",
-            "AutoModelForImageSegmentation": f"{repo}--birefnet.BiRefNet",
-        }
-    return values
+    auto_map = official_code(network.config)
+    return {**values, "auto_map": auto_map} if auto_map else values
+
+
+def official_code(config: NetworkConfig) -> dict[str, str]:
+    """The `auto_map` that names the official code for a network; empty where there is none."""
+    repo = _OFFICIAL_CODE.get(config.backbone)
+    if repo is None:
+        return {}
+    plain = replace(preset(config.backbone), drop_path=config.drop_path, dropout=config.dropout)
+    if config != plain:
+        return {}
+    return {
+        "AutoConfig": f"{repo}--BiRefNet_config.BiRefNetConfig",
+        "AutoModelForImageSegmentation": f"{repo}--birefnet.BiRefNet",
+    }
 
 
 def _write_safetensors(path: Path, state: dict[str, Tensor], values: dict[str, Any]) -> None:
