@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,18 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, ImageError
-from birefnet.imaging import compose, masks
+from birefnet.imaging import compose, masks, matting
+from birefnet.imaging.box import Box
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.formats import SUFFIXES
+from birefnet.imaging.framing import Frame, frame_around, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
+from birefnet.imaging.measure import Measure, parse_measure
+from birefnet.imaging.objects import confidence_of, regions
 from birefnet.imaging.picture import Picture, to_uint8
+from birefnet.imaging.shadow import Shadow
+from birefnet.imaging.trimap import trimap
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from birefnet.imaging.io import Source
 
-Kind = Literal["cutout", "mask", "foreground", "colour", "green", "white", "blur", "overlay"]
+Kind = Literal[
+    "cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay"
+]
 Background: TypeAlias = "Source | Picture | tuple[int, ...]"
 """A colour (a name, "#rrggbb[aa]", "r,g,b" or 3-4 numbers), or a picture of any kind and size."""
 
@@ -41,10 +50,13 @@ class Matte:
         alpha: float32 H x W in [0, 1] at the picture's size: the network's probability, times the
             picture's own alpha where it has one. Never stretched to its own minimum and maximum.
         picture: the source as decoded.
+        shadow: opacity of black between background and subject, float32 H x W; `None` for none.
+            It is seen in cut-outs and on backgrounds, and no part of alpha.
     """
 
     alpha: NDArray[np.float32]
     picture: Picture
+    shadow: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.picture.pixels.shape[:2]:
@@ -74,11 +86,7 @@ class Matte:
         sum(a * max(0, 2a - 1)) / sum(a). A subject of ones gives 1, less its soft edge; a matte
         that nowhere exceeds one half gives 0, and so does one of zeros.
         """
-        total = float(self.alpha.sum(dtype=np.float64))
-        if total == 0:
-            return 0.0
-        decided = np.maximum(2 * self.alpha - 1, 0)
-        return float(np.vdot(self.alpha, decided)) / total
+        return confidence_of(self.alpha)
 
     @property
     def is_empty(self) -> bool:
@@ -108,11 +116,115 @@ class Matte:
             alpha = masks.threshold_mask(alpha, threshold)
         return self if alpha is self.alpha else replace(self, alpha=alpha)
 
+    def matted(self, method: str = "guided", *, band: float | None = None) -> Matte:
+        """The same picture with alpha found anew inside its uncertain band, see `refine_alpha`.
+
+        Args:
+            method: guided; or with the extra `matting` closed-form, knn, lbdm or lkm.
+            band: half of its width [px]; `None` follows the picture's size.
+
+        Raises:
+            BiRefNetError: an unknown method.
+            MissingExtraError: one that needs the extra `matting`.
+        """
+        alpha = matting.refine_alpha(self.picture.pixels, self.alpha, method, band=band)
+        return self if alpha is self.alpha else replace(self, alpha=alpha)
+
+    def with_shadow(self, look: Shadow | None = None) -> Matte:
+        """The same with a shadow below the subject.
+
+        Args:
+            look: of the shadow; `None` for a soft one on the ground.
+
+        Raises:
+            BiRefNetError: the photograph's own is to be kept, and its ground is not plain.
+        """
+        look = look or Shadow()
+        return replace(self, shadow=look.of(self.picture.pixels, self.alpha))
+
+    def cropped(
+        self,
+        margin: str | float | Measure = 0,
+        *,
+        aspect: float | None = None,
+        box: Box | None = None,
+    ) -> Matte:
+        """Trimmed to the subject and its shadow; an empty matte stays as it is.
+
+        Args:
+            margin: around it, pixels or a share of the longer side such as "5%", see
+                `frame_around`. Beyond the picture alpha is 0.
+            aspect: width over height of the result; `None` for the subject's own.
+            box: what must be seen instead of the subject, such as that of all frames.
+        """
+        frame = self.frame(margin, aspect=aspect, box=box)
+        return self if frame is None else self.within(frame)
+
+    def frame(
+        self,
+        margin: str | float | Measure = 0,
+        *,
+        aspect: float | None = None,
+        box: Box | None = None,
+    ) -> Frame | None:
+        """Where `cropped` cuts; `None` where nothing is seen."""
+        if not isinstance(margin, Measure):
+            margin = parse_measure(margin, "margin")
+        box = box or self.visible_box
+        if box is None:
+            return None
+        return frame_around(box, self.height, self.width, margin=margin, aspect=aspect)
+
+    @property
+    def visible_box(self) -> Box | None:
+        """What subject and shadow take up; `None` where nothing is seen."""
+        return visible_box(self.alpha, self.shadow)
+
+    def within(self, frame: Frame) -> Matte:
+        """What a frame shows of it; beyond the picture alpha is 0, and colours are repeated."""
+        picture = replace(
+            self.picture,
+            pixels=frame.cut(self.picture.pixels, repeats=True),
+            alpha=None if self.picture.alpha is None else frame.cut(self.picture.alpha),
+        )
+        shadow = None if self.shadow is None else frame.cut(self.shadow)
+        part = Matte(frame.cut(self.alpha), picture, shadow)
+        if "_decontaminated" in self.__dict__:
+            # The estimate of the whole picture is the better one, and is there already.
+            part.__dict__["_decontaminated"] = frame.cut(self._decontaminated)
+        return part
+
+    def objects(self, minimum: str | float | Measure = "0.1%") -> Iterator[Part]:
+        """Each connected object by itself, the largest first, one at a time.
+
+        Args:
+            minimum: area from which on a part is an object: pixels, or a share of the picture such
+                as "0.1%". Smaller ones go to an object nearby, or are dropped.
+        """
+        if not isinstance(minimum, Measure):
+            minimum = parse_measure(minimum, "minimum")
+        found = regions(self.alpha, minimum.of(self.alpha.size))
+        for number, region in enumerate(found, 1):
+            shadow = None
+            if self.shadow is not None:
+                shadow = np.where(region.territory, self.shadow, np.float32(0))
+            matte = replace(self, alpha=region.alpha, shadow=shadow)
+            if "_decontaminated" in self.__dict__:
+                matte.__dict__["_decontaminated"] = self._decontaminated
+            yield Part(number, matte, region.box, region.area, region.confidence)
+
     # What can be made of it. Arrays are H x W (x 3 or 4), RGB, of the picture's own depth.
 
     def mask(self, bits: Literal[8, 16] = 8) -> NDArray:
         """The alpha rounded to uint8 (or uint16) H x W."""
         return compose.mask(self.alpha, bits)
+
+    def trimap(self, *, band: float | None = None) -> NDArray[np.uint8]:
+        """Certain subject 255, certain ground 0, unknown 128; uint8 H x W.
+
+        `band` is half of the unknown band's width [px]; `None` follows the picture's size.
+        """
+        return trimap(self.alpha, band=band)
 
     def foreground(self, *, refine: bool = True) -> NDArray:
         """The subject's own colours, H x W x 3; without `refine` simply the picture's.
@@ -130,7 +242,14 @@ class Matte:
 
     def cutout(self, *, refine: bool = True) -> NDArray:
         """RGBA, H x W x 4, colours not multiplied by alpha; see `foreground` for `refine`."""
-        return compose.cutout(self.foreground(refine=refine), self.alpha)
+        return compose.cutout(*self._layers(refine))
+
+    def _layers(self, refine: bool) -> tuple[NDArray, NDArray[np.float32]]:
+        """What goes over a background: colours and opacity of the subject with its shadow."""
+        foreground = self.foreground(refine=refine)
+        if self.shadow is None:
+            return foreground, self.alpha
+        return compose.over_shadow(foreground, self.alpha, self.shadow)
 
     def on(
         self,
@@ -151,11 +270,11 @@ class Matte:
         Raises:
             BiRefNetError: neither a colour nor a readable picture.
         """
-        foreground = self.foreground(refine=refine)
+        foreground, alpha = self._layers(refine)
         found = read_background(background)
         if isinstance(found, Picture):
-            return compose.on_picture(foreground, self.alpha, found.pixels, mode=mode)
-        return compose.on_colour(foreground, self.alpha, found)
+            return compose.on_picture(foreground, alpha, found.pixels, mode=mode)
+        return compose.on_colour(foreground, alpha, found)
 
     def blurred(self, radius: float | None = None, *, refine: bool = True) -> NDArray:
         """The subject before its own background out of focus, H x W x 3.
@@ -180,8 +299,8 @@ class Matte:
         """One of the above by name.
 
         Args:
-            kind: cutout, mask, foreground, colour (needs `background`), green, white, blur or
-                overlay.
+            kind: cutout, mask, trimap, foreground, colour (needs `background`), green, white, blur
+                or overlay.
             background: with `cutout` or `colour`, what to put behind the subject, see `on`.
             refine: see `foreground`.
 
@@ -193,6 +312,8 @@ class Matte:
             return self.on(background, refine=refine)
         if kind == "mask":
             return self.mask(16 if self.picture.pixels.dtype == np.uint16 else 8)
+        if kind == "trimap":
+            return self.trimap()
         if kind == "overlay":
             return self.overlay()
         if kind == "blur":
@@ -232,19 +353,12 @@ class Matte:
         it (`Predictor(convert_to_srgb=False)`).
 
         Raises:
-            BiRefNetError: the format cannot hold it: a JPEG needs a background.
+            BiRefNetError: the format cannot hold it: a JPEG needs a background, and makes more
+                than three levels of a trimap.
         """
         rendered = self.render(kind, background=background, refine=refine)
-        has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4
-        deep = rendered.dtype == np.uint16 and format in ("png", "tiff")
-        return encode(
-            rendered[..., :3] if has_alpha else rendered,
-            rendered[..., 3] if has_alpha else None,
-            format=format,
-            quality=quality,
-            bits=16 if deep else 8,
-            icc_profile=icc_profile,
-        )
+        check_format(kind, format)
+        return encode_rendered(rendered, format, quality=quality, icc_profile=icc_profile)
 
     def save(
         self,
@@ -264,6 +378,59 @@ class Matte:
         format = format_of(path)
         data = self.encode(format, kind, background=background, refine=refine, quality=quality)
         write_atomic(path, data)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One object of a matte.
+
+    Attributes:
+        number: from 1 on, the largest first.
+        matte: of it alone, at the picture's size.
+        box: where it is.
+        area: sum of its alpha [px].
+        confidence: see `Matte.confidence`.
+    """
+
+    number: int
+    matte: Matte
+    box: Box
+    area: float
+    confidence: float
+
+    def facts(self) -> dict[str, Any]:
+        """For reports: number, box as x0, y0, x1, y1 [px], area [px], share of the picture, and
+        confidence."""
+        box = self.box
+        return {
+            "number": self.number,
+            "box": [box.left, box.top, box.right, box.bottom],
+            "area": round(self.area),
+            "coverage": round(self.area / self.matte.alpha.size, 4),
+            "confidence": round(self.confidence, 4),
+        }
+
+
+def encode_rendered(
+    rendered: NDArray, format: str, *, quality: int | None = None, icc_profile: bytes | None = None
+) -> bytes:
+    """What `Matte.render` made, as the bytes of a file; see `Matte.encode`."""
+    has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4
+    deep = rendered.dtype == np.uint16 and format in ("png", "tiff")
+    return encode(
+        rendered[..., :3] if has_alpha else rendered,
+        rendered[..., 3] if has_alpha else None,
+        format=format,
+        quality=quality,
+        bits=16 if deep else 8,
+        icc_profile=icc_profile,
+    )
+
+
+def check_format(kind: str, format: str) -> None:
+    """Refuse formats that would make more than three levels of a trimap."""
+    if kind == "trimap" and format in ("jpeg", "jpg", "avif"):
+        raise BiRefNetError(f"{format} does not keep a trimap's three levels; choose png or webp")
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -10,9 +11,22 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.guidance import Guidance, parse_box, parse_point
+from birefnet.imaging.box import Box
+from birefnet.imaging.framing import parse_aspect
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
-from birefnet.matte import Kind, Matte, check_kind, read_background
+from birefnet.imaging.matting import check_method
+from birefnet.imaging.measure import Measure, parse_measure
+from birefnet.imaging.shadow import Shadow
+from birefnet.matte import (
+    Kind,
+    Matte,
+    Part,
+    check_format,
+    check_kind,
+    encode_rendered,
+    read_background,
+)
 
 if TYPE_CHECKING:
     from birefnet.imaging.io import Source
@@ -35,6 +49,15 @@ class Options:
         boxes, points, other_points: where the meant object is and is not, as text.
         guide: a coarse mask; a path, bytes or array until `prepared`.
         passes: 2 redoes edges at the picture's own resolution.
+        matting: alpha once more inside the uncertain band, see `Matte.matted`.
+        band: half of the width of that band, and of a trimap's [px]; `None` by the picture's size.
+        objects: each connected object by itself, see `parts`.
+        min_object: area from which on a part is an object: "400" pixels, or "0.1%" of the picture.
+        crop: trim to the subject, see `framed`.
+        crop_margin: around it: "24" pixels, or "5%" of the subject's longer side.
+        aspect: shape of what is trimmed: "square", "4:5" (width:height).
+        shadow: none, ground, drop or keep, see `birefnet.imaging.shadow.Shadow`.
+        shadow_strength, shadow_blur, shadow_angle, shadow_length: how it looks.
     """
 
     kind: str = "cutout"
@@ -53,6 +76,18 @@ class Options:
     other_points: tuple[str, ...] = ()
     guide: Any = None
     passes: int = 1
+    matting: str = "none"
+    band: float | None = None
+    objects: bool = False
+    min_object: str | float = "0.1%"
+    crop: bool = False
+    crop_margin: str | float = 0
+    aspect: str | None = None
+    shadow: str = "none"
+    shadow_strength: float | None = None
+    shadow_blur: float = 1.0
+    shadow_angle: float = 60.0
+    shadow_length: float = 0.5
 
     @property
     def guidance(self) -> Guidance | None:
@@ -86,7 +121,56 @@ class Options:
         if self.guide is not None and not isinstance(self.guide, np.ndarray):
             prepared = replace(prepared, guide=_read_mask(self.guide))
         _ = prepared.guidance
+        self._check_parts()
         return prepared
+
+    def _check_parts(self) -> None:
+        """Matting, objects, crop and shadow: each by itself, and what goes only together."""
+        check_method(self.matting)
+        _ = self.look
+        parse_measure(self.crop_margin, "--crop-margin")
+        parse_measure(self.min_object, "--min-object")
+        if self.aspect is not None:
+            parse_aspect(self.aspect)
+        if self.band is not None and self.band < 0:
+            raise BiRefNetError(f"--band is {self.band}; give 0 or more pixels")
+        if self.format is not None:
+            check_format(self.kind, self.format)
+        is_drawn = self.shadow in ("ground", "drop")
+        wanted = {
+            "crop_margin": ("--crop", self.crop),
+            "aspect": ("--crop", self.crop),
+            "min_object": ("--objects", self.objects),
+            "shadow_strength": ("--shadow", self.shadow != "none"),
+            "shadow_blur": ("--shadow ground or drop", is_drawn),
+            "shadow_angle": ("--shadow ground or drop", is_drawn),
+            "shadow_length": ("--shadow ground or drop", is_drawn),
+            "band": ("--matting or --type trimap", self.matting != "none" or self.kind == "trimap"),
+        }
+        for field in fields(self):
+            needed, is_there = wanted.get(field.name, ("", True))
+            if not is_there and getattr(self, field.name) != field.default:
+                name = field.name.replace("_", "-")
+                raise BiRefNetError(f"--{name} does nothing without {needed}; add it")
+        if self.shadow != "none" and self.kind in ("mask", "trimap", "foreground", "overlay"):
+            raise BiRefNetError(f"--type {self.kind} shows no shadow; leave --shadow out")
+
+    @property
+    def look(self) -> Shadow | None:
+        """The shadow that is asked for.
+
+        Raises:
+            BiRefNetError: an unknown kind, or a number that makes no sense.
+        """
+        if self.shadow == "none":
+            return None
+        return Shadow(
+            self.shadow,
+            self.shadow_strength,
+            self.shadow_blur,
+            self.shadow_angle,
+            self.shadow_length,
+        )
 
     def predict(self, predictor: Predictor, source: Input) -> Matte:
         """The matte of one picture, guided and refined as asked, before `finish`.
@@ -101,26 +185,77 @@ class Options:
         )
 
     def finish(self, matte: Matte) -> Matte:
-        """The matte with its edge corrected and, where they will be seen, its colours refined."""
+        """The matte as asked for, at the picture's size: refined, corrected, with its shadow and,
+        where they will be seen, its colours.
+
+        Raises:
+            BiRefNetError: the photograph's shadow is to be kept, and its ground is not plain.
+        """
+        if self.matting != "none":
+            matte = matte.matted(self.matting, band=self.band)
         matte = matte.adjusted(
             offset=self.mask_offset, blur=self.mask_blur, threshold=self.threshold
         )
-        if self.kind not in ("mask", "overlay"):
+        look = self.look
+        # Objects cast shadows of their own; a photograph's is divided among them.
+        if look is not None and (look.kind == "keep" or not self.objects):
+            matte = matte.with_shadow(look)
+        if self.kind not in ("mask", "trimap", "overlay"):
             matte.foreground(refine=self.refine)  # the matte keeps it
         return matte
 
-    def render(self, matte: Matte) -> NDArray[Any]:
-        return matte.render(cast(Kind, self.kind), background=self.background, refine=self.refine)
+    def parts(self, matte: Matte) -> Iterator[Part]:
+        """The objects of a finished matte, the largest first, one at a time, with their shadows."""
+        look = self.look
+        for part in matte.objects(parse_measure(self.min_object, "--min-object")):
+            if look is not None and look.kind != "keep":
+                yield replace(part, matte=part.matte.with_shadow(look))
+            else:
+                yield part
 
-    def encode(self, matte: Matte, format: str) -> bytes:
-        return matte.encode(
+    def framed(self, matte: Matte, box: Box | None = None) -> Matte:
+        """The finished matte trimmed to its subject, if that is asked for.
+
+        `render` and `encode` do it by themselves; doing it twice changes nothing.
+
+        Args:
+            box: what must be seen instead of the subject: for frames, the union of their
+                `Matte.visible_box`.
+        """
+        if not self.crop:
+            return matte
+        return matte.cropped(self._margin, aspect=self._ratio, box=box)
+
+    def render(self, matte: Matte, box: Box | None = None) -> NDArray[Any]:
+        """What is asked for, of a finished matte; see `Matte.render`, and `framed` for `box`."""
+        if self.kind == "trimap":
+            # Its band follows the whole picture's size and surroundings.
+            known = matte.trimap(band=self.band)
+            frame = None
+            if self.crop:
+                frame = matte.frame(self._margin, aspect=self._ratio, box=box)
+            return known if frame is None else frame.cut(known)
+        return self.framed(matte, box).render(
+            cast(Kind, self.kind), background=self.background, refine=self.refine
+        )
+
+    def encode(self, matte: Matte, format: str, box: Box | None = None) -> bytes:
+        """`render` as the bytes of a file; see `Matte.encode`."""
+        check_format(self.kind, format)
+        return encode_rendered(
+            self.render(matte, box),
             format,
-            cast(Kind, self.kind),
-            background=self.background,
-            refine=self.refine,
             quality=self.quality,
             icc_profile=matte.picture.icc_profile if self.keep_profile else None,
         )
+
+    @property
+    def _margin(self) -> Measure:
+        return parse_measure(self.crop_margin, "--crop-margin")
+
+    @property
+    def _ratio(self) -> float | None:
+        return None if self.aspect is None else parse_aspect(self.aspect)
 
 
 def _read_mask(source: Source) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.formats import SUFFIXES, is_picture
 
 STREAM = "-"
-TYPES = ("cutout", "mask", "foreground", "colour", "green", "white", "blur", "overlay")
+TYPES = ("cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay")
 FORMATS = ("png", "webp", "jpeg", "tiff", "avif", "gif")
 _SUFFIX_OF = {"jpeg": ".jpg", "tiff": ".tif", "apng": ".png"}
 

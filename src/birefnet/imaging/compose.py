@@ -165,6 +165,17 @@ def blurred(
     return blend(foreground, _convert(background, foreground.dtype), alpha)
 
 
+def over_shadow(foreground: NDArray, alpha: Alpha, shadow: Alpha) -> tuple[NDArray, Alpha]:
+    """Subject over its shadow as one layer: colours H x W x 3 and opacity H x W.
+
+    The shadow is black of opacity s: a' = a + (1 - a) s, F' = F a / a'.
+    """
+    _check(foreground, alpha)
+    opacity = alpha + (1 - alpha) * shadow
+    share = np.divide(alpha, opacity, out=np.ones_like(alpha), where=opacity > 0)
+    return blend(foreground, np.zeros_like(foreground), share), opacity
+
+
 def overlay(
     pixels: NDArray,
     alpha: Alpha,

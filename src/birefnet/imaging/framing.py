@@ -1,0 +1,123 @@
+"""Where a picture is cut to its subject, with a margin, and in which shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.box import Box
+from birefnet.imaging.measure import Measure
+
+NO_MARGIN = Measure(0)
+VISIBLE = 0.05  # alpha from which on a pixel must be seen; a network's ground is rarely quite 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rectangle of whole pixels that may reach beyond the picture.
+
+    Attributes:
+        top, left: of its first pixel; negative beyond the picture.
+        height, width: at least 1.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, pixels: NDArray[Any], *, repeats: bool = False) -> NDArray[Any]:
+        """The rectangle's part of H x W (x C); beyond the picture 0, or its edge repeated."""
+        height, width = pixels.shape[:2]
+        bottom, right = self.top + self.height, self.left + self.width
+        inside = pixels[max(0, self.top) : bottom, max(0, self.left) : right]
+        above, below = max(0, -self.top), max(0, bottom - height)
+        before, after = max(0, -self.left), max(0, right - width)
+        if not (above or below or before or after):
+            return np.ascontiguousarray(inside)
+        how = cv2.BORDER_REPLICATE if repeats else cv2.BORDER_CONSTANT
+        return np.asarray(
+            cv2.copyMakeBorder(inside, above, below, before, after, how, value=[0, 0, 0, 0])
+        )
+
+
+def parse_aspect(text: str) -> float:
+    """Width over height of "square", "4:5" or "1.91".
+
+    Raises:
+        BiRefNetError: something else, or a shape beyond 1:20.
+
+    >>> parse_aspect("square"), parse_aspect("4:5")
+    (1.0, 0.8)
+    """
+    width, colon, height = text.partition(":")
+    try:
+        ratio = 1.0 if text == "square" else float(width) / (float(height) if colon else 1.0)
+    except (ValueError, ZeroDivisionError):
+        ratio = 0.0
+    if not 0.05 <= ratio <= 20:
+        raise BiRefNetError(f"--aspect is {text!r}; give square, or width:height such as 4:5")
+    return ratio
+
+
+def visible_box(alpha: NDArray[Any], shadow: NDArray[Any] | None = None) -> Box | None:
+    """The smallest box with all that is seen of a subject and its shadow; `None` for nothing."""
+    box = Box.around(alpha, VISIBLE)
+    if box is None or shadow is None:
+        return box
+    return union([box, Box.around(shadow, VISIBLE)])
+
+
+def union(boxes: Iterable[Box | None]) -> Box | None:
+    """The smallest box that holds all of them; `None` for none."""
+    found = [box for box in boxes if box is not None]
+    if not found:
+        return None
+    top, left = min(box.top for box in found), min(box.left for box in found)
+    bottom, right = max(box.bottom for box in found), max(box.right for box in found)
+    return Box(top, left, bottom - top, right - left)
+
+
+def frame_around(
+    box: Box,
+    height: int,
+    width: int,
+    *,
+    margin: Measure = NO_MARGIN,
+    aspect: float | None = None,
+) -> Frame:
+    """Where to cut a picture of `height` x `width` to what is in a box.
+
+    Args:
+        box: what must be seen.
+        margin: added on each side, a share of the box's longer side; not where the box touches the
+            picture's border, for the subject is cut off there. It may reach beyond the picture.
+        aspect: width over height; the shorter direction is widened, equally on both sides, except
+            away from a border that the box touches.
+    """
+    pixels = margin.of(max(box.height, box.width))
+    top = 0 if box.top == 0 else pixels
+    left = 0 if box.left == 0 else pixels
+    bottom = 0 if box.bottom == height else pixels
+    right = 0 if box.right == width else pixels
+    high, wide = box.height + top + bottom, box.width + left + right
+    if aspect is not None:
+        more_high = max(0, round(wide / aspect) - high)
+        more_wide = max(0, round(high * aspect) - wide)
+        top += _before(more_high, box.top == 0, box.bottom == height)
+        left += _before(more_wide, box.left == 0, box.right == width)
+        high, wide = high + more_high, wide + more_wide
+    return Frame(box.top - top, box.left - left, high, wide)
+
+
+def _before(more: int, touches_first: bool, touches_last: bool) -> int:
+    """How much of an addition goes to the first side."""
+    if touches_first == touches_last:
+        return more // 2
+    return 0 if touches_first else more

@@ -1,0 +1,265 @@
+"""Shadows under a subject: drawn on the ground or behind it, or kept from the photograph.
+
+A shadow is the opacity of black between the background and the subject, float32 H x W in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.box import Box
+from birefnet.imaging.picture import to_float
+
+ShadowKind = Literal["ground", "drop", "keep"]
+Alpha: TypeAlias = NDArray[Any]
+"""float32 H x W in [0, 1]."""
+
+_STRENGTH: dict[str, float] = {"ground": 0.5, "drop": 0.4, "keep": 1.0}
+
+# Of a shadow on the ground, in shares of the subject's height or width.
+_FLAT = 0.35  # how much the ground, seen at a slant, is shortened
+_FOOT_REACH = 0.35  # feet stand in the lowest part of the subject
+_FOOT_APART = 0.06  # of the width: the lowest point within this to either side is a foot
+_FOOT_ROUND = 0.015  # of the height: so much higher still touches the ground
+_STEPS = 4  # of the penumbra, which widens with the distance from the ground
+
+# Of a shadow that is kept.
+_WORK_SIDE = 512  # [px]; ground and shadow are smooth
+_PLAIN = 0.06  # brightness that an even ground may differ from its fit, of 1
+_LEAST = 0.02  # darkening below this is no shadow
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """How a shadow looks.
+
+    Attributes:
+        kind: `ground`: on the floor that the subject stands on; `drop`: on a wall behind it;
+            `keep`: the one that the photograph shows on a plain ground.
+        strength: opacity at its darkest, 0 to 1 (of `keep`: share of what is seen); `None` for the
+            usual one.
+        blur: softness, 1 is usual, 0 hard.
+        angle: where it falls [degrees]: 0 away from the viewer (of `drop`: up), 90 to the right,
+            180 towards the viewer, -90 to the left.
+        length: of what is cast, in heights of the subject.
+    """
+
+    kind: str = "ground"
+    strength: float | None = None
+    blur: float = 1.0
+    angle: float = 60.0
+    length: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ShadowKind):
+            raise BiRefNetError(
+                f"there is no shadow {self.kind!r}; choose {', '.join(get_args(ShadowKind))}"
+            )
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise BiRefNetError(
+                f"the shadow's strength is {self.strength}; give above 0, at most 1"
+            )
+        if not 0 <= self.blur <= 10:
+            raise BiRefNetError(f"the shadow's blur is {self.blur}; give 0 to 10, where 1 is usual")
+        if not -360 <= self.angle <= 360:
+            raise BiRefNetError(f"the shadow's angle is {self.angle}; give -360 to 360 degrees")
+        if not 0 <= self.length <= 3:
+            raise BiRefNetError(
+                f"the shadow's length is {self.length}; give 0 to 3 heights of the subject"
+            )
+
+    def of(self, pixels: NDArray[Any], alpha: Alpha) -> Alpha:
+        """The shadow of a subject, opacity of black, H x W; zeros where there is no subject.
+
+        Args:
+            pixels: H x W x 3, the picture.
+            alpha: H x W.
+
+        Raises:
+            BiRefNetError: `keep`, and the ground is not plain.
+        """
+        strength = _STRENGTH[self.kind] if self.strength is None else self.strength
+        if self.kind == "keep":
+            return strength * shadow_in(pixels, alpha)
+        box = Box.around(alpha)
+        if box is None:
+            return np.zeros_like(alpha)
+        draw = _on_ground if self.kind == "ground" else _behind
+        shadow = draw(alpha, box, self)
+        return np.clip(strength * shadow, 0, 1, out=shadow)
+
+
+def _behind(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
+    """The silhouette, moved and softened."""
+    turn = np.deg2rad(look.angle)
+    far = 0.12 * look.length * max(box.height, box.width)
+    move = np.array([[1, 0, far * np.sin(turn)], [0, 1, -far * np.cos(turn)]])
+    moved = cv2.warpAffine(alpha, move, alpha.shape[::-1], flags=cv2.INTER_LINEAR)
+    return _blurred(moved, 0.02 * look.blur * max(box.height, box.width))
+
+
+def _on_ground(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
+    """Dark where the subject touches the ground, and its silhouette laid down beside it.
+
+    A point at height h above the ground falls to h * length in the angle's direction; upwards in
+    the picture the ground is shortened.
+    """
+    turn = np.deg2rad(look.angle)
+    right = look.length * np.sin(turn)
+    # Even light from the side throws a shadow of some depth, for the subject has one.
+    up = look.length * _FLAT * np.cos(turn)
+    up = np.copysign(max(abs(up), 0.08 * look.length), up)
+    base = box.bottom
+    cast = np.zeros_like(alpha)
+    for step in range(_STEPS):
+        # The silhouette in slices, the higher the softer and the fainter.
+        low, high = step / _STEPS, (step + 1) / _STEPS
+        part = np.zeros_like(alpha)
+        rows = slice(round(base - high * box.height), round(base - low * box.height))
+        part[rows] = alpha[rows]
+        # (x, y) -> (x + right * (base - y), base - up * (base - y))
+        move = np.array([[1, -right, right * base], [0, up, base - up * base]], np.float64)
+        laid = cv2.warpAffine(part, move, alpha.shape[::-1], flags=cv2.INTER_AREA)
+        soft = _blurred(laid, look.blur * box.height * (0.008 + 0.035 * (low + high) / 2))
+        np.maximum(cast, (1 - 0.5 * (low + high) / 2) * soft, out=cast)
+    contact = _contact(alpha, box, look)
+    return np.maximum(0.6 * cast, contact)
+
+
+def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
+    """Darkness under the feet: the lowest points of the subject, each in its surroundings."""
+    solid = box.cut(alpha) >= 0.5
+    lowest = np.where(solid.any(axis=0), box.height - 1 - solid[::-1].argmax(axis=0), -1)
+    lowest = lowest.astype(np.float32)
+    apart = 2 * max(1, round(_FOOT_APART * box.width)) + 1
+    around = cv2.dilate(lowest[None], np.ones((1, apart), np.uint8))[0]
+    tolerance = max(1.0, _FOOT_ROUND * box.height)
+    feet = (lowest >= around - tolerance) & (lowest >= (1 - _FOOT_REACH) * box.height)
+    spot = np.zeros_like(alpha)
+    thick = max(1, round(0.012 * box.height))
+    for column in np.flatnonzero(feet):
+        row = box.top + int(lowest[column]) + 1
+        spot[max(0, row - thick) : row + thick, box.left + column] = 1
+    wide = look.blur * 0.02 * box.width
+    near = _blurred(spot, max(0.5, 0.3 * wide), max(0.5, 0.006 * look.blur * box.height))
+    far = _blurred(spot, max(0.5, wide), max(0.5, 0.018 * look.blur * box.height))
+    return np.clip(np.maximum(0.9 * near, 1.2 * far), 0, 1)
+
+
+def _blurred(values: Alpha, sigma: float, sigma_down: float | None = None) -> Alpha:
+    down = sigma if sigma_down is None else sigma_down
+    if max(sigma, down) < 0.3:
+        return values
+    # A wide blur leaves nothing that a smaller picture cannot hold.
+    factor = max(1, int(min(sigma, down) / 4))
+    height, width = values.shape
+    size = max(1, width // factor), max(1, height // factor)
+    small = values if factor == 1 else cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(
+        small, (0, 0), sigma / factor, sigmaY=down / factor, borderType=cv2.BORDER_REPLICATE
+    )
+    return small if factor == 1 else np.asarray(cv2.resize(small, (width, height)))
+
+
+def shadow_in(pixels: NDArray[Any], alpha: Alpha) -> Alpha:
+    """The shadow that a photograph shows beside its subject on a plain ground.
+
+    The ground's brightness is a smooth surface (a quadratic in the place, fitted to what is not
+    subject, and little to what is darker than the rest); shadow is what is darker than that, has
+    the ground's hue, and begins at the subject. Under the subject it is continued smoothly.
+
+    Args:
+        pixels: H x W x 3, uint8, uint16 or float in [0, 1].
+        alpha: H x W.
+
+    Returns:
+        Opacity of black, H x W.
+
+    Raises:
+        BiRefNetError: the ground is not plain, or is hardly seen.
+    """
+    height, width = alpha.shape
+    scale = min(1.0, _WORK_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = to_float(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    matte = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    if matte.max() < 0.5:
+        return np.zeros_like(alpha)
+    # Two pixels away from the subject nothing of it is mixed in.
+    is_ground = cv2.dilate((matte > 0.02).astype(np.uint8), np.ones((5, 5))) == 0
+    if is_ground.mean() < 0.05:
+        raise BiRefNetError(
+            "hardly any ground is seen beside the subject, so its shadow cannot be kept; draw one "
+            "(ground)"
+        )
+    small = to_float(cv2.GaussianBlur(small, (0, 0), 1.0))
+    lit = _lit_ground(small, is_ground)
+    ratio = small / np.maximum(lit, 1e-3)
+    darkening = 1 - ratio.mean(axis=2)
+    has_ground_hue = np.ptp(ratio, axis=2) < 0.08 + 0.25 * np.maximum(darkening, 0)
+    dark = is_ground & (darkening > _LEAST) & has_ground_hue
+    shadow = _touching(dark, ~is_ground)
+    level: NDArray[Any] = np.where(shadow, darkening, 0).astype(np.float32)
+    # From the least darkening on it fades in, so that no step is seen.
+    level *= np.clip((level - _LEAST) / _LEAST, 0, 1)
+    known = is_ground.astype(np.float32)
+    level = np.where(is_ground, level, _continued(level, known))
+    level = cv2.GaussianBlur(np.clip(level, 0, 1), (0, 0), 0.8)
+    return np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _lit_ground(small: NDArray[Any], is_ground: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What the ground would show without shadow, h x w x 3."""
+    height, width = is_ground.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    seen, places = small[is_ground], terms[is_ground]
+    brightness = seen.mean(axis=1)
+    # The subject's surroundings are where shadow is; begin with what is far and bright.
+    far = cv2.distanceTransform(is_ground.astype(np.uint8), cv2.DIST_L2, 3)[is_ground]
+    weights = np.minimum(1, far / (0.15 * max(height, width))) + 1e-3
+    for _ in range(12):
+        scaled = places * weights[:, None]
+        factors = np.linalg.solve(scaled.T @ places + 1e-3 * np.eye(6), scaled.T @ seen)
+        rest = brightness - (places @ factors).mean(axis=1)
+        sure = rest[weights > 0.5]
+        spread = max(0.008, 1.5 * float(np.median(np.abs(sure)))) if sure.size else 0.02
+        far_off = (rest / spread) ** 2
+        weights = np.where(rest < 0, np.exp(-far_off), 1 / (1 + far_off))
+    bright = rest > -spread
+    if not bright.any() or np.mean(np.abs(rest[bright]) > _PLAIN) > 0.1 or bright.mean() < 0.3:
+        raise BiRefNetError(
+            "the ground is not plain enough to tell a shadow from it; draw one (ground) instead"
+        )
+    return np.clip(terms @ factors, 0, None).astype(np.float32)
+
+
+def _touching(mask: NDArray[np.bool_], subject: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of a mask that begin at the subject."""
+    count, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    beside = cv2.dilate(subject.astype(np.uint8), np.ones((3, 3))) > 0
+    kept = np.zeros(count, bool)
+    kept[np.unique(pieces[beside & mask])] = True
+    kept[0] = False
+    return kept[pieces]
+
+
+def _continued(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float32]:
+    """Values carried on from where they are known: means over wider and wider surroundings."""
+    out = np.zeros_like(values)
+    missing = np.ones_like(known, dtype=bool)
+    sigma = 2.0
+    while missing.any() and sigma < 2 * max(values.shape):
+        weight = cv2.GaussianBlur(known, (0, 0), sigma)
+        mean = cv2.GaussianBlur(values * known, (0, 0), sigma) / np.maximum(weight, 1e-6)
+        found = missing & (weight > 0.05)
+        out[found] = mean[found]
+        missing &= ~found
+        sigma *= 2
+    return out
