@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "matte": {"errors", "imaging"},
     "profiling": set(),
     "guidance": {"errors", "imaging"},
+    "stream": {"errors", "engines"},
     "predictor": {
         "errors",
         "imaging",
@@ -33,12 +34,25 @@ MAY_IMPORT = {
         "matte",
         "profiling",
         "guidance",
+        "stream",
     },
     "options": {"errors", "imaging", "matte", "guidance", "predictor"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
     "export": {"errors", "imaging", "network", "weights", "engines"},
     "video": {"errors", "imaging", "matte", "predictor", "api"},
+    "explain": {
+        "errors",
+        "imaging",
+        "network",
+        "weights",
+        "engines",
+        "matte",
+        "guidance",
+        "predictor",
+        "api",
+        "training",
+    },
     "serving": {
         "errors",
         "imaging",
@@ -53,7 +67,17 @@ MAY_IMPORT = {
     },
     "compat": {"errors", "imaging", "matte", "guidance", "predictor", "options", "api", "weights"},
 }
-EDGES = {"cli", "serving", "video", "export", "integrations", "compat", "training", "evaluation"}
+EDGES = {
+    "cli",
+    "serving",
+    "video",
+    "export",
+    "explain",
+    "integrations",
+    "compat",
+    "training",
+    "evaluation",
+}
 HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba")
 
 

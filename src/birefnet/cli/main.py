@@ -11,7 +11,18 @@ import birefnet
 from birefnet.cli.common import run
 
 # Each has `register(app)`, in the order of `birefnet --help`. Their top levels import only typer.
-COMMANDS = ("remove", "export", "bench", "video", "models", "train", "data", "evaluate", "doctor")
+COMMANDS = (
+    "remove",
+    "export",
+    "bench",
+    "video",
+    "models",
+    "train",
+    "data",
+    "evaluate",
+    "explain",
+    "doctor",
+)
 
 app = typer.Typer(
     help="Cut the subject out of any picture with Bilateral Reference networks.",

@@ -1,0 +1,86 @@
+"""`birefnet explain`: a picture's way through the network, drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from birefnet.cli.common import Device, Json, Model, ResolutionText, parse_resolution, say
+
+
+def register(app: typer.Typer) -> None:
+    app.command(no_args_is_help=True)(explain)
+
+
+def explain(
+    picture: Annotated[str, typer.Argument(metavar="PICTURE", help="A file.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The figure: ends with .png, .svg, .pdf or .html.",
+            show_default="NAME.explain.png beside the picture",
+        ),
+    ] = None,
+    model: Model = None,
+    point: Annotated[
+        str | None,
+        typer.Option(
+            "--point",
+            metavar="X,Y",
+            help="Pixel of the matte whose receptive field is drawn, in pixels or shares.",
+            show_default="the least decided one",
+        ),
+    ] = None,
+    field: Annotated[
+        bool, typer.Option(help="Draw that receptive field, which takes a backward pass.")
+    ] = True,
+    panels: Annotated[
+        Path | None,
+        typer.Option(
+            "--panels", metavar="FOLDER", help="Also write every panel as a picture of its own."
+        ),
+    ] = None,
+    resolution: ResolutionText = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw what the network sees on its way from a picture to the matte.
+
+    Encoder maps, image patches, features, coarse predictions, gradients and attention of every
+    stage, uncertainty, and what one pixel of the matte depends on.
+    """
+    from birefnet.explain import explain as look
+    from birefnet.explain.figure import check_figure_path
+    from birefnet.guidance import parse_point
+
+    target = output or _beside(picture)
+    check_figure_path(target)
+    spot = None
+    if point is not None:
+        parsed = parse_point(point)
+        spot = (parsed.x, parsed.y)
+    found = look(
+        picture,
+        model,
+        point=spot,
+        field=field,
+        resolution=parse_resolution(resolution),
+        device=device,
+    )
+    found.save(target)
+    written = [] if panels is None else found.save_panels(panels)
+    if as_json:
+        typer.echo(json.dumps(found.summary() | {"figure": str(target)}, indent=2))
+    else:
+        more = f", {len(written)} panels to {panels}" if written else ""
+        say(f"{found.title}: figure written to {target}{more}")
+
+
+def _beside(picture: str) -> Path:
+    return Path(picture).with_suffix(".explain.png")

@@ -1,0 +1,122 @@
+"""The panels on one sheet: PNG, SVG or PDF by matplotlib, or an HTML page that stands alone."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.explain.panels import Row
+from birefnet.imaging.encoding import encode, write_atomic
+
+SUFFIXES = (".png", ".svg", ".pdf", ".html")
+
+_CELL = 1.9  # width of a panel [inch]
+_GAP, _LINE, _MARGIN = 0.12, 0.15, 0.25  # between panels, a line of small print, the border
+
+
+def check_figure_path(path: Path) -> None:
+    """Refuse a path that no figure can go to, before the work that it would show.
+
+    Raises:
+        BiRefNetError: another suffix; MissingExtraError without matplotlib where that draws.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BiRefNetError(
+            f"the figure was to go to {path}; give a name ending in {', '.join(SUFFIXES)}"
+        )
+    if suffix != ".html":
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError("drawing a figure (other than .html)", "evaluate") from error
+
+
+def save_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
+    """Write the sheet in the format that the suffix says, whole or not at all.
+
+    Raises:
+        BiRefNetError: as `check_figure_path`.
+    """
+    check_figure_path(path)
+    if path.suffix.lower() == ".html":
+        write_atomic(path, _page(title, rows).encode())
+    else:
+        write_atomic(path, _sheet(title, rows, path.suffix.lower()[1:]))
+
+
+def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    high, wide = rows[0].panels[0].pixels.shape[:2]
+    columns = max(len(row.panels) for row in rows)
+    cell = _CELL * high / wide
+    step = cell + 5 * _LINE + _GAP
+    width = columns * (_CELL + _GAP) - _GAP + 2 * _MARGIN
+    height = len(rows) * step + 3 * _LINE + 2 * _MARGIN
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+
+    def write(x: float, y: float, text: str, size: float, **style: Any) -> None:
+        figure.text(x / width, 1 - y / height, text, fontsize=size, va="top", **style)
+
+    write(_MARGIN, _MARGIN, title, 12, weight="bold")
+    for i, row in enumerate(rows):
+        top = _MARGIN + 3 * _LINE + i * step
+        write(_MARGIN, top, row.title, 9, weight="bold", color="#24527a")
+        for j, panel in enumerate(row.panels):
+            left = _MARGIN + j * (_CELL + _GAP)
+            write(left, top + 1.35 * _LINE, panel.title, 8)
+            below = top + 2.5 * _LINE + cell
+            frame = (left / width, 1 - below / height, _CELL / width, cell / height)
+            axes = figure.add_axes(frame)
+            axes.imshow(panel.pixels, aspect="auto", interpolation="none")
+            axes.set_axis_off()
+            write(left, below + 0.2 * _LINE, panel.note, 6.5, color="#555555")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=format, dpi=160)
+    return buffer.getvalue()
+
+
+def _page(title: str, rows: Sequence[Row]) -> str:
+    sections = []
+    for row in rows:
+        figures = "".join(
+            f'<figure><a href="#{panel.name}"><img id="{panel.name}" alt="{_safe(panel.title)}" '
+            f'src="data:image/png;base64,{base64.b64encode(encode(panel.pixels)).decode()}"></a>'
+            f"<figcaption><b>{_safe(panel.title)}</b><br>{_safe(panel.note)}</figcaption></figure>"
+            for panel in row.panels
+        )
+        sections.append(f"<h2>{_safe(row.title)}</h2>\n<div>{figures}</div>")
+    return _PAGE.substitute(title=_safe(title), body="\n".join(sections))
+
+
+def _safe(text: str) -> str:
+    return html.escape(text)
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem auto; max-width: 96rem;
+  padding: 0 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 1.6rem 0 .6rem }
+div { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .8rem }
+figure { margin: 0 } figcaption { font-size: .8rem; opacity: .85; margin-top: .25rem }
+img { width: 100%; display: block; border-radius: 3px; image-rendering: pixelated }
+img:target { position: fixed; inset: 2vmin; margin: auto; width: auto; max-width: 96vw;
+  max-height: 96vh; min-height: 70vh; object-fit: contain; box-shadow: 0 0 0 100vmax #000c }
+</style>
+<h1>$title</h1>
+$body
+</html>
+""")
