@@ -21,9 +21,9 @@ from birefnet.guidance import (
 )
 from birefnet.guidance.detail import levels
 from birefnet.guidance.regions import to_box
-from birefnet.guidance.selection import owners
 from birefnet.imaging.box import Box
 from birefnet.imaging.guided import guided_filter
+from birefnet.imaging.objects import owners
 from birefnet.imaging.picture import Picture
 from fakes import PLAIN, BrightEngine
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.guidance.regions import Alpha, Predict, cut
-from birefnet.guidance.selection import owners
 from birefnet.imaging.box import Box
+from birefnet.imaging.objects import owners
 from birefnet.imaging.picture import Picture
 
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError
 from birefnet.guidance.boxes import matte_in_box
 from birefnet.guidance.regions import Alpha, Point, Predict, cut
-from birefnet.guidance.selection import keep, owners, split
+from birefnet.guidance.selection import keep, split
 from birefnet.imaging.box import Box
 from birefnet.imaging.geometry import resize_map
 from birefnet.imaging.guided import guided_filter
+from birefnet.imaging.objects import owners
 from birefnet.imaging.picture import Picture, to_float, to_uint8
 
 _CLOSER = (1.0, 0.5, 0.25)  # sides of the crops around points that are tried, of the picture's

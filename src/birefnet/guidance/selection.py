@@ -9,32 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.guidance.regions import Alpha
-
-OBJECT = 0.5  # alpha that belongs to an object; what is fainter belongs to the nearest one
-FAINT = 0.02  # alpha below this belongs to none
-
-
-def owners(alpha: Alpha) -> tuple[int, NDArray[np.int32]]:
-    """To which connected part of the matte each pixel belongs.
-
-    Returns:
-        The number of parts, and their labels from 1 on, H x W; a soft pixel has the label of the
-        part next to it, and 0 is nobody's.
-    """
-    solid = (alpha >= OBJECT).astype(np.uint8)
-    count, found = cv2.connectedComponents(solid, connectivity=8)
-    labels: NDArray[np.int32] = np.asarray(found, np.int32)
-    soft = (alpha > FAINT) & (solid == 0)
-    if count > 1 and soft.any():
-        # For each soft pixel the nearest solid one, by its number, and that one's label.
-        _, nearest = cv2.distanceTransformWithLabels(
-            1 - solid, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        of_number = np.zeros(int(nearest.max()) + 1, labels.dtype)
-        inside = solid > 0
-        of_number[nearest[inside]] = labels[inside]
-        labels[soft] = of_number[nearest[soft]]
-    return count - 1, labels
+from birefnet.imaging.objects import FAINT
 
 
 def keep(alpha: Alpha, labels: NDArray[np.int32], wanted: Collection[int]) -> Alpha:
