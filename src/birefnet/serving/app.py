@@ -1,0 +1,108 @@
+"""The ASGI application: the routes, and what surrounds them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import birefnet
+from birefnet.errors import MissingExtraError
+from birefnet.predictor import Predictor
+from birefnet.serving.settings import ServerSettings
+
+try:
+    from fastapi import FastAPI, Request
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+    from starlette.middleware.cors import CORSMiddleware
+    from starlette.responses import Response
+except ImportError:
+    raise MissingExtraError("the server", "serve") from None
+
+from birefnet.errors import BiRefNetError
+from birefnet.serving.errors import ErrorForms
+from birefnet.serving.limits import REQUEST_ID, BodyLimit, Disconnects, Keys, Watch
+from birefnet.serving.service import Service
+
+log = logging.getLogger("birefnet.serving")
+
+ROUTES = (
+    "birefnet.serving.native.status",
+    "birefnet.serving.native.remove",
+)
+"""Modules with `router(service, settings) -> APIRouter`. One whose errors look different has
+`ERROR_FORMS`, too: beginnings of paths, and for each a function from `Failure` to a response."""
+
+
+def create_app(
+    predictor: Predictor | None = None, settings: ServerSettings | None = None
+) -> FastAPI:
+    """The application, for uvicorn or any other ASGI server.
+
+    Args:
+        predictor: the default model, if it is loaded already; otherwise `settings` names it and it
+            is loaded as the server starts.
+        settings: see `ServerSettings`.
+
+    Its `state.service` is the `Service` behind the routes, `state.error_forms` says errors.
+
+    Raises:
+        MissingExtraError: FastAPI is not installed.
+    """
+    settings = settings or ServerSettings()
+    service = Service(settings, predictor)
+    forms = ErrorForms()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings.preload:
+            await service.start()
+        else:
+            service.is_ready = True
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="birefnet",
+        version=birefnet.__version__,
+        summary="Cut the subject out of pictures and videos.",
+        lifespan=lifespan,
+        root_path=settings.root_path,
+    )
+    app.state.service, app.state.settings, app.state.error_forms = service, settings, forms
+
+    async def answer(request: Request, error: Exception) -> Response:
+        request_id = request.scope.get("state", {}).get("request_id", "")
+        return forms.answer(request.url.path, error, request_id)
+
+    for kind in (BiRefNetError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, answer)
+    for name in ROUTES:
+        module = importlib.import_module(name)
+        app.include_router(module.router(service, settings))
+        form: Any
+        for prefix, form in getattr(module, "ERROR_FORMS", {}).items():
+            forms.add(prefix, form)
+    _surround(app, service, forms)
+    return app
+
+
+def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
+    """The layers around the routes; the one added last is the outermost."""
+    settings = service.settings
+    app.add_middleware(Disconnects)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, forms=forms)
+    app.add_middleware(Keys, keys=settings.api_keys, forms=forms)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=[REQUEST_ID, "Retry-After"],
+        )
+    app.add_middleware(Watch, forms=forms, metrics=service.metrics)

@@ -1,0 +1,177 @@
+"""What goes wrong while serving, and how it is said: a status, a code and one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from birefnet.errors import BiRefNetError, DeviceError, ImageError, MissingExtraError, WeightsError
+
+log = logging.getLogger("birefnet.serving")
+
+INTERNAL = "something went wrong inside the server; its log has the details under this request's id"
+
+
+class ServingError(HTTPException):
+    """Base of what the server itself refuses; `code` is for programs.
+
+    It is an `HTTPException` so that FastAPI passes it through where a body is being read.
+    """
+
+    status = 400
+    code = "invalid_request"
+
+    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(self.status, message, dict(headers or {}))
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidRequest(ServingError):  # noqa: N818
+    """Fields that cannot be understood."""
+
+
+class Unauthorised(ServingError):  # noqa: N818
+    status, code = 401, "unauthorised"
+
+
+class NotFound(ServingError):  # noqa: N818
+    status, code = 404, "not_found"
+
+
+class UnknownModel(ServingError):  # noqa: N818
+    status, code = 404, "unknown_model"
+
+
+class TooLarge(ServingError):  # noqa: N818
+    status, code = 413, "too_large"
+
+
+class Unsupported(ServingError):  # noqa: N818
+    status, code = 415, "unsupported"
+
+
+class FetchError(ServingError):
+    """A URL that must not be fetched, or whose server did not give the file."""
+
+    code = "url_not_fetched"
+
+
+class Busy(ServingError):  # noqa: N818
+    """The queue is full; `retry_after` is a guess of when it will not be [s]."""
+
+    status, code = 429, "busy"
+
+    def __init__(self, retry_after: int, message: str | None = None) -> None:
+        self.retry_after = max(1, retry_after)
+        super().__init__(
+            message or f"the queue is full; try again in {self.retry_after} s",
+            {"Retry-After": str(self.retry_after)},
+        )
+
+
+class TimedOut(ServingError):  # noqa: N818
+    status, code = 503, "timed_out"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the picture was not done within {seconds:g} s; try again later, or with a smaller "
+            "resolution or model",
+            {"Retry-After": "10"},
+        )
+
+
+class Stopping(ServingError):  # noqa: N818
+    status, code = 503, "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; try again soon", {"Retry-After": "10"})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as it leaves the server.
+
+    Attributes:
+        status: of HTTP.
+        code: one word for programs.
+        message: one sentence for people.
+        headers: to send along, such as Retry-After.
+    """
+
+    status: int
+    code: str
+    message: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """How any exception is told; what is unexpected tells nothing of the inside."""
+    if isinstance(error, ServingError):
+        return Failure(error.status_code, error.code, error.message, dict(error.headers or {}))
+    if isinstance(error, RequestValidationError):
+        return Failure(422, "invalid_request", _first_problem(error))
+    if isinstance(error, HTTPException):
+        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+        code = codes.get(error.status_code, "invalid_request")
+        sentence = {
+            404: "there is nothing at this path; /docs lists what there is",
+            405: "this path takes another method; /docs lists what there is",
+        }.get(error.status_code, str(error.detail))
+        return Failure(error.status_code, code, sentence, dict(error.headers or {}))
+    if isinstance(error, MissingExtraError):
+        return Failure(415, "unsupported", f"this server lacks something: {error}")
+    if isinstance(error, DeviceError):
+        return Failure(503, "device", str(error), {"Retry-After": "10"})
+    if isinstance(error, WeightsError):
+        return Failure(503, "model", str(error), {"Retry-After": "60"})
+    if isinstance(error, ImageError):
+        return Failure(400, "invalid_picture", str(error))
+    if isinstance(error, BiRefNetError):
+        return Failure(400, "invalid_request", str(error))
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return Failure(503, "timed_out", "the server took too long", {"Retry-After": "10"})
+    return Failure(500, "internal", INTERNAL)
+
+
+def _first_problem(error: RequestValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
+
+
+Form = Callable[[Failure], Response]
+"""How a family of routes says a failure."""
+
+
+def native_form(failure: Failure) -> Response:
+    """{"error": {"code", "message"}}."""
+    content = {"error": {"code": failure.code, "message": failure.message}}
+    return JSONResponse(content, failure.status, failure.headers)
+
+
+class ErrorForms:
+    """Which form errors take, by the beginning of the path; the longest beginning wins."""
+
+    def __init__(self) -> None:
+        self._forms: dict[str, Form] = {}
+
+    def add(self, prefix: str, form: Form) -> None:
+        self._forms[prefix] = form
+
+    def answer(self, path: str, error: BaseException, request_id: str = "") -> Response:
+        """The response for an error; unexpected ones are logged whole."""
+        failure = failure_of(error)
+        if failure.status >= 500 and failure.code not in ("timed_out", "stopping"):
+            log.error("request %s to %s failed", request_id, path, exc_info=error)
+        matching = [prefix for prefix in self._forms if path.startswith(prefix)]
+        form = self._forms[max(matching, key=len)] if matching else native_form
+        return form(failure)

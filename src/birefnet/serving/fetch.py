@@ -1,0 +1,188 @@
+"""Fetch a file from a URL that a stranger named, without reaching what is private.
+
+Every name is resolved here, all its addresses are judged, and the connection is made to the very
+address that was judged: a name that resolves differently a moment later (DNS rebinding) gains
+nothing. Redirects are followed by hand, and each is judged in the same way. Proxies of the
+environment are not used, for they would resolve the name again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+import httpx
+
+from birefnet.serving.errors import FetchError, TooLarge
+from birefnet.serving.settings import ServerSettings
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LONGEST_URL = 4096
+_USER_AGENT = "birefnet"
+
+
+async def fetch(
+    url: str,
+    settings: ServerSettings | None = None,
+    *,
+    max_bytes: int | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> bytes:
+    """The file at an http or https URL.
+
+    Args:
+        url: what was asked for.
+        settings: limits, and the private hosts that are allowed.
+        max_bytes: instead of the settings' limit.
+        transport: instead of the network, for tests.
+
+    Raises:
+        FetchError: another scheme, an address that is not public, a server that does not answer
+            or answers with an error, too many redirects, or too much time.
+        TooLarge: more bytes than allowed.
+    """
+    settings = settings or ServerSettings()
+    if not settings.fetch:
+        raise FetchError("this server fetches no URLs; send the picture itself")
+    limit = max_bytes or settings.max_bytes
+    try:
+        return await asyncio.wait_for(
+            _follow(url, settings, limit, transport), settings.fetch_timeout_s
+        )
+    except (asyncio.TimeoutError, TimeoutError):
+        raise FetchError(
+            f"the URL did not give its file within {settings.fetch_timeout_s:g} s"
+        ) from None
+
+
+async def _follow(
+    url: str, settings: ServerSettings, limit: int, transport: httpx.AsyncBaseTransport | None
+) -> bytes:
+    target = parse_url(url)
+    async with httpx.AsyncClient(
+        transport=transport, trust_env=False, follow_redirects=False, timeout=None
+    ) as client:
+        for _ in range(settings.redirects + 1):
+            address = await checked_address(target.host, _port(target), settings.fetch_hosts)
+            found = await _get(client, target, address, limit)
+            if isinstance(found, bytes):
+                return found
+            target = parse_url(str(target.join(found)))
+    raise FetchError(f"the URL redirects more than {settings.redirects} times")
+
+
+async def _get(
+    client: httpx.AsyncClient, target: httpx.URL, address: Address, limit: int
+) -> bytes | str:
+    """The body, or where a redirect points."""
+    # The connection goes to the judged address; name and certificate stay those of the host.
+    pinned = target.copy_with(host=str(address))
+    headers = {
+        "Host": target.netloc.decode("ascii"),
+        "User-Agent": _USER_AGENT,
+        "Accept": "*/*",
+        # A compressed answer could expand beyond all limits before it is counted.
+        "Accept-Encoding": "identity",
+    }
+    extensions = {"sni_hostname": target.raw_host.decode("ascii")}
+    try:
+        async with client.stream("GET", pinned, headers=headers, extensions=extensions) as answer:
+            if answer.has_redirect_location:
+                return answer.headers["Location"]
+            if answer.status_code != 200:
+                raise FetchError(f"the URL's server answered {answer.status_code}")
+            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise FetchError("the URL's server compresses its answer, though asked not to")
+            if int(_digits(answer.headers.get("Content-Length"))) > limit:
+                raise TooLarge(f"the file at the URL is larger than {limit:,} bytes, the limit")
+            data = bytearray()
+            async for chunk in answer.aiter_raw():
+                data += chunk
+                if len(data) > limit:
+                    raise TooLarge(f"the file at the URL is larger than {limit:,} bytes, the limit")
+            if not data:
+                raise FetchError("the file at the URL is empty")
+            return bytes(data)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise FetchError(
+            f"the URL could not be fetched: {type(error).__name__} from {target.host}"
+        ) from error
+
+
+def parse_url(text: str) -> httpx.URL:
+    """A URL of http or https with a host and without credentials.
+
+    Raises:
+        FetchError: anything else.
+    """
+    if len(text) > _LONGEST_URL:
+        raise FetchError(f"the URL has {len(text)} characters; at most {_LONGEST_URL} are accepted")
+    try:
+        url = httpx.URL(text.strip())
+    except (httpx.InvalidURL, UnicodeError, ValueError):
+        raise FetchError("the URL cannot be understood; give http://… or https://…") from None
+    if url.scheme not in ("http", "https"):
+        raise FetchError("only http and https URLs are fetched; send other files themselves")
+    if not url.host:
+        raise FetchError("the URL names no host")
+    if url.userinfo:
+        raise FetchError("URLs with a user name or password are not fetched")
+    return url
+
+
+async def checked_address(host: str, port: int, allowed: Iterable[str] = ()) -> Address:
+    """An address of the host that may be fetched from; if any is private, none may.
+
+    Raises:
+        FetchError: the host is unknown, or (one of) its addresses is not public.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise FetchError(f"the URL's host {host!r} is unknown") from None
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if not addresses:
+        raise FetchError(f"the URL's host {host!r} is unknown")
+    if not all(is_public(address) or _is_allowed(host, address, allowed) for address in addresses):
+        raise FetchError(f"the URL's host {host!r} has an address that is not public")
+    return addresses[0]
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is of the open internet: not private, loopback, link-local (where clouds
+    keep their metadata), shared, multicast, reserved, or one of these hidden in IPv6."""
+    if isinstance(address, ipaddress.IPv6Address):
+        hidden = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if address in _NAT64:
+            hidden.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if any(inner is not None and not is_public(inner) for inner in hidden):
+            return False
+        if int(address) >> 32 == 0:  # ::1 and the old IPv4-compatible form
+            return False
+        if address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _is_allowed(host: str, address: Address, allowed: Iterable[str]) -> bool:
+    for entry in allowed:
+        if entry.lower() == host.lower():
+            return True
+        try:
+            if address in ipaddress.ip_network(entry, strict=False):
+                return True
+        except (ValueError, TypeError):
+            continue
+    return False
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _digits(text: str | None) -> str:
+    return text if text is not None and text.isdecimal() else "0"

@@ -1,0 +1,194 @@
+"""Work that outlives its request: started, asked about, cancelled, and forgotten in time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from birefnet.serving.errors import Busy, Failure, NotFound, Stopping, failure_of
+from birefnet.serving.metrics import Metrics
+from birefnet.serving.settings import ServerSettings
+
+log = logging.getLogger("birefnet.serving")
+
+Status = Literal["queued", "running", "done", "failed", "cancelled"]
+Work = Callable[["Job"], Awaitable[Any]]
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work in the background.
+
+    Attributes:
+        id: cannot be guessed; who knows it may see the result.
+        kind: such as "video".
+        status: queued, running, done, failed or cancelled.
+        progress: 0 to 1; None while unknown.
+        detail: more on the progress, as plain values for JSON.
+        result: what the work returned, once it is done.
+        failure: what went wrong, once it failed.
+        folder: for its files; it is deleted with the job.
+        cancelled: set when the work should stop; for threads.
+        created, started, finished: Unix times [s].
+    """
+
+    id: str
+    kind: str
+    folder: Path
+    status: Status = "queued"
+    progress: float | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    result: Any = None
+    failure: Failure | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    created: float = field(default_factory=time.time)
+    started: float | None = None
+    finished: float | None = None
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in ("done", "failed", "cancelled")
+
+    def report(self, progress: float | None, **detail: Any) -> None:
+        """Say how far it is; from any thread."""
+        self.progress, self.detail = progress, {**self.detail, **detail}
+
+
+class Jobs:
+    """The jobs of a server; bounded in number, and each is forgotten `keep_s` after its end.
+
+    Args:
+        settings: `jobs`, `video_jobs`, `keep_s` and `jobs_folder`.
+        metrics: where they are counted.
+    """
+
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._jobs: dict[str, Job] = {}
+        self._lanes: dict[str, asyncio.Semaphore] = {}
+        self._root: Path | None = None
+        self._is_closing = False
+
+    def create(self, kind: str) -> Job:
+        """A job with an empty folder; fill it, then `start` it.
+
+        Raises:
+            Busy: too many are waiting or running.
+            Stopping: the server is shutting down.
+        """
+        if self._is_closing:
+            raise Stopping
+        self.forget_old()
+        if sum(not job.is_over for job in self._jobs.values()) >= self._settings.jobs:
+            raise Busy(30, "as many jobs as this server takes are waiting; try again later")
+        if self._root is None:
+            folder = self._settings.jobs_folder
+            self._root = Path(tempfile.mkdtemp(prefix="birefnet-jobs-", dir=folder))
+        job = Job(secrets.token_urlsafe(18), kind, self._root)
+        job.folder = self._root / job.id
+        job.folder.mkdir()
+        self._jobs[job.id] = job
+        self._count()
+        return job
+
+    def start(self, job: Job, work: Work) -> Job:
+        """Begin when its lane is free: one job of a kind `video_jobs` at a time, of others all.
+
+        `work` gets the job, reports to it, and returns the result.
+        """
+        width = self._settings.video_jobs if job.kind == "video" else self._settings.jobs
+        lane = self._lanes.setdefault(job.kind, asyncio.Semaphore(width))
+        job.task = asyncio.create_task(self._run(job, work, lane))
+        return job
+
+    def get(self, id: str, kind: str | None = None) -> Job:
+        """Raises `NotFound` for a job that never was, is forgotten, or is of another kind."""
+        self.forget_old()
+        job = self._jobs.get(id)
+        if job is None or (kind is not None and job.kind != kind):
+            raise NotFound("there is no such job; results are kept for a limited time")
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Stop it; nothing happens to one that is over."""
+        if job.is_over:
+            return
+        job.cancelled.set()
+        if job.task is not None and job.status == "queued":
+            job.task.cancel()
+        if job.task is None:
+            self._end(job, "cancelled")
+
+    def remove(self, job: Job) -> None:
+        """Cancel and forget it, with its files."""
+        self.cancel(job)
+        self._jobs.pop(job.id, None)
+        if job.is_over:
+            shutil.rmtree(job.folder, ignore_errors=True)
+        self._count()
+
+    def forget_old(self) -> None:
+        """Drop those that ended more than `keep_s` ago."""
+        limit = time.time() - self._settings.keep_s
+        for job in list(self._jobs.values()):
+            if job.finished is not None and job.finished < limit:
+                self.remove(job)
+
+    def all(self) -> list[Job]:
+        """Oldest first."""
+        return list(self._jobs.values())
+
+    async def close(self) -> None:
+        """Stop everything, and delete all files."""
+        self._is_closing = True
+        tasks = [job.task for job in self._jobs.values() if job.task and not job.is_over]
+        for job in self.all():
+            self.cancel(job)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._settings.grace_s)
+            for task in late:
+                task.cancel()
+        if self._root is not None:
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    async def _run(self, job: Job, work: Work, lane: asyncio.Semaphore) -> None:
+        try:
+            async with lane:
+                job.status, job.started = "running", time.time()
+                self._count()
+                job.result = await work(job)
+            self._end(job, "cancelled" if job.cancelled.is_set() else "done")
+        except asyncio.CancelledError:
+            self._end(job, "cancelled")
+        except Exception as error:
+            if job.cancelled.is_set():
+                self._end(job, "cancelled")
+                return
+            job.failure = failure_of(error)
+            if job.failure.status >= 500:
+                log.error("job %s failed", job.id, exc_info=error)
+            self._end(job, "failed")
+
+    def _end(self, job: Job, status: Status) -> None:
+        job.status, job.finished = status, time.time()
+        if status == "done":
+            job.progress = 1.0
+        if job.id not in self._jobs:  # it was removed while it ran
+            shutil.rmtree(job.folder, ignore_errors=True)
+        self._count()
+
+    def _count(self) -> None:
+        counts = Counter(job.status for job in self._jobs.values())
+        for status in ("queued", "running", "done", "failed", "cancelled"):
+            self._metrics.jobs.labels(status).set(counts[status])

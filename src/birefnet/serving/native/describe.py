@@ -1,0 +1,122 @@
+"""What the OpenAPI document says of the native routes, with examples that work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from birefnet.serving.native.options import OptionFields
+
+TINY_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYCAAAAADFHGIkAAAAS0lEQVR42mMUYcAOmBhoL8GCYF5nYGDQ"
+    "hPMYRZCEGZCkmNDE4QwmNHE4k4CrriMLXaeNzzWRhTSJMkoTXQNchyaaOCKscAbiQEQtAOelCX9SZBNp"
+    "AAAAAElFTkSuQmCC"
+)
+"""A bright disc of 24 x 24 pixels, for the examples."""
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+_SAID = {
+    400: "The request or its picture makes no sense; the message says why.",
+    401: "No API key, or a wrong one.",
+    404: "No such model, job or path.",
+    413: "Too many bytes.",
+    415: "A body of a kind that is not read here.",
+    429: "The queue is full; Retry-After says when to come again.",
+    503: "The server is overloaded, out of memory or shutting down.",
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
+    for status, text in _SAID.items()
+}
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_NUMBER = {"type": "number", "minimum": 0, "maximum": 1}
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The picture; or, with answer=json or Accept: application/json, all of it.",
+        "content": {
+            **{f"image/{name}": _BINARY for name in ("png", "webp", "jpeg", "tiff", "avif")},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model", "width", "height", "coverage", "confidence", "is_empty"],
+                    "properties": {
+                        "model": {"type": "string"},
+                        "width": {"type": "integer"},
+                        "height": {"type": "integer"},
+                        "coverage": _NUMBER,
+                        "confidence": _NUMBER,
+                        "is_empty": {"type": "boolean"},
+                        "seconds": {"type": "number"},
+                        "format": {"type": "string"},
+                        "image": {"type": "string", "description": "data URI"},
+                        "mask": {"type": "string", "description": "data URI of a PNG"},
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+def option_properties(model: type[BaseModel] = OptionFields) -> dict[str, Any]:
+    """Schema of each field of a request, by name."""
+    properties: dict[str, Any] = model.model_json_schema()["properties"]
+    return properties
+
+
+def body_of_picture() -> dict[str, Any]:
+    """The ways to send a picture and the options."""
+    return _body(
+        "a picture: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC",
+        "image/*",
+        {
+            "cutout": {"image": TINY_PNG},
+            "white ground as JPEG": {"image": TINY_PNG, "background": "white", "format": "jpeg"},
+            "mask with its figures": {"image": TINY_PNG, "kind": "mask", "answer": "json"},
+        },
+        OptionFields,
+    )
+
+
+def body_of_file(what: str, media_type: str, model: type[BaseModel]) -> dict[str, Any]:
+    """The ways to send another file."""
+    return _body(what, media_type, {}, model)
+
+
+def _body(
+    what: str, media_type: str, examples: dict[str, Any], model: type[BaseModel]
+) -> dict[str, Any]:
+    options = option_properties(model)
+    form = {"file": {"type": "string", "format": "binary", "description": what}, **options}
+    image = {"type": "string", "description": f"{what}; base64 or data URI"}
+    url = {"type": "string", "format": "uri", "description": f"where to fetch {what}"}
+    as_json: dict[str, Any] = {
+        "schema": {
+            "type": "object",
+            "properties": {"image": image, "url": url, **options},
+            "oneOf": [{"required": ["image"]}, {"required": ["url"]}],
+            "additionalProperties": False,
+        }
+    }
+    if examples:
+        as_json["examples"] = {name: {"value": value} for name, value in examples.items()}
+    content = {
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["file"], "properties": form}
+        },
+        "application/json": as_json,
+        media_type: _BINARY,
+    }
+    return {"requestBody": {"required": True, "content": content}}

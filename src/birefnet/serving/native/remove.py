@@ -1,0 +1,90 @@
+"""POST /v1/remove: one picture in, its cut-out out."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from birefnet.imaging.encoding import encode
+from birefnet.serving.native import describe
+from birefnet.serving.native.options import Answer, OptionFields, options_of
+from birefnet.serving.native.request import read_options, read_source, read_values, with_format
+from birefnet.serving.service import Result, Service
+from birefnet.serving.settings import ServerSettings
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """`/v1/remove`."""
+    routes = APIRouter(tags=["pictures"])
+
+    @routes.post(
+        "/v1/remove",
+        summary="Cut the subject out of a picture",
+        response_class=Response,
+        responses=describe.PICTURE | describe.ERRORS,
+        openapi_extra=describe.body_of_picture(),
+    )
+    async def remove(request: Request) -> Response:
+        values = await read_values(request)
+        source, name = await read_source(values, service)
+        asked = await read_options(values, service, OptionFields)
+        accept = request.headers.get("accept", "")
+        options = with_format(options_of(asked), accept)
+        wants_json = asked.answer == "json" or (
+            asked.answer is None and "application/json" in accept
+        )
+        encoded = not wants_json or asked.include_image
+        result = await service.remove(source, options, model=asked.model, encode=encoded)
+        if wants_json:
+            return JSONResponse(await service.in_thread(as_json, result, asked))
+        assert result.data is not None
+        return Response(
+            result.data, media_type=result.media_type, headers=picture_headers(result, name)
+        )
+
+    return routes
+
+
+def as_json(result: Result, asked: Answer) -> dict[str, Any]:
+    """A result for programs; pictures are data URIs."""
+    found: dict[str, Any] = {
+        "model": result.model,
+        "width": result.width,
+        "height": result.height,
+        "coverage": round(result.coverage, 6),
+        "confidence": round(result.confidence, 6),
+        "is_empty": result.is_empty,
+        "seconds": round(result.seconds, 4),
+    }
+    if result.data is not None:
+        found |= {"format": result.format, "image": data_uri(result.data, result.media_type)}
+    if asked.include_mask:
+        mask = encode(result.matte.mask(), format="png")
+        found["mask"] = data_uri(mask, "image/png")
+    return found
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """data:image/png;base64,…"""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def picture_headers(result: Result, name: str = "") -> dict[str, str]:
+    """What is known of a result, for an answer that is the picture itself."""
+    headers = {
+        "X-Model": quote(result.model, safe=" /:."),
+        "X-Coverage": f"{result.coverage:.6f}",
+        "X-Confidence": f"{result.confidence:.6f}",
+        "X-Empty": str(result.is_empty).lower(),
+        "X-Seconds": f"{result.seconds:.4f}",
+    }
+    stem = PurePosixPath(name.replace("\\", "/")).stem[:100]
+    if stem:
+        file_name = quote(f"{stem}.{result.format}", safe="")
+        headers["Content-Disposition"] = f"inline; filename*=UTF-8''{file_name}"
+    return headers

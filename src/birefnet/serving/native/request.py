@@ -1,0 +1,180 @@
+"""Read a request, however it is sent: a form with a file, JSON, or the picture as the body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from birefnet.options import Options
+from birefnet.serving.errors import InvalidRequest, Unsupported
+from birefnet.serving.native.options import ALIASES, LISTS, picture_bytes
+from birefnet.serving.service import Service
+
+Asked = TypeVar("Asked", bound=BaseModel)
+
+SOURCES = ("file", "image", "url")
+_MOST_FIELDS = 200
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of a form, still where the parser put it (memory or disk)."""
+
+    file: UploadFile
+
+    @property
+    def name(self) -> str:
+        return self.file.filename or ""
+
+    async def read(self) -> bytes:
+        return await self.file.read()
+
+
+async def read_values(request: Request) -> dict[str, Any]:
+    """The fields of a request, query and body together; files are `Upload`s.
+
+    Raises:
+        InvalidRequest: a body that cannot be understood.
+        Unsupported: a body of another kind.
+    """
+    values = _listed(request.query_params.multi_items())
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        form = await request.form(
+            max_files=8,
+            max_fields=_MOST_FIELDS,
+            max_part_size=request.app.state.settings.max_bytes,
+        )
+        values |= _listed(_form_items(form))
+    elif kind == "application/json" or kind.endswith("+json"):
+        values |= _json(await request.body())
+    elif kind.startswith(("image/", "video/")) or kind in (
+        "application/octet-stream",
+        "application/zip",
+        "application/x-zip-compressed",
+    ):
+        values["file"] = await request.body()
+    elif await request.body():
+        raise Unsupported(
+            f"the body is {kind[:60] or 'of no stated kind'}; send multipart/form-data with a "
+            "file, application/json, or a picture as image/*"
+        )
+    return {ALIASES.get(name, name): value for name, value in values.items()}
+
+
+async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, str]:
+    """The file that a request is about, taken out of its fields, and its name.
+
+    Raises:
+        InvalidRequest: none, or more than one.
+        FetchError, TooLarge: it is at a URL that does not give it.
+    """
+    given = [name for name in SOURCES if values.get(name) not in (None, "")]
+    if len(given) != 1:
+        what = f"got {' and '.join(given)}" if given else "got no file"
+        raise InvalidRequest(
+            f"{what}; give one of file (of a form), image (base64 or data URI) or url"
+        )
+    source = values[given[0]]
+    for name in SOURCES:
+        values.pop(name, None)
+    if isinstance(source, Upload):
+        return await source.read(), source.name
+    if isinstance(source, bytes):
+        return source, ""
+    if not isinstance(source, str):
+        raise InvalidRequest(f"{given[0]} is a {type(source).__name__}; it must be text or a file")
+    if given[0] == "url":
+        return await service.fetch(source), source.partition("?")[0].rpartition("/")[2]
+    try:
+        return picture_bytes(source, given[0]), ""
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+
+
+async def read_options(values: Mapping[str, Any], service: Service, kind: type[Asked]) -> Asked:
+    """The fields checked and converted; pictures among them read, or fetched from their URLs.
+
+    Raises:
+        InvalidRequest: an unknown field, or a value that makes no sense.
+    """
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Upload):
+            plain[name] = await value.read()
+        elif value == "" and name not in LISTS:
+            continue  # an empty field of a form means that nothing was chosen
+        else:
+            plain[name] = value
+    try:
+        asked = kind.model_validate(plain)
+    except ValidationError as error:
+        raise InvalidRequest(_sentence(error, kind)) from None
+    except RecursionError:
+        raise InvalidRequest("the fields are nested too deeply") from None
+    for name in kind.model_fields:
+        value = getattr(asked, name)
+        if name in _PICTURES and isinstance(value, str) and "://" in value:
+            setattr(asked, name, await service.fetch(value))
+    return asked
+
+
+_PICTURES = frozenset(item.name for item in fields(Options) if item.type == "Any")
+
+
+def with_format(options: Options, accept: str) -> Options:
+    """The options with the format that the Accept header asks for, where they leave it open."""
+    if options.format is not None:
+        return options
+    for part in accept.split(","):
+        main, _, sub = part.partition(";")[0].strip().lower().partition("/")
+        if main == "image" and sub in ("png", "webp", "jpeg", "tiff", "avif"):
+            return replace(options, format=sub)
+    return options
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not valid JSON") from None
+    if not isinstance(found, dict):
+        raise InvalidRequest('the body is not a JSON object; send {"image": …} or {"url": …}')
+    return found
+
+
+def _form_items(form: FormData) -> list[tuple[str, Any]]:
+    return [
+        (name, Upload(value) if isinstance(value, UploadFile) else value)
+        for name, value in form.multi_items()
+    ]
+
+
+def _listed(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Repeated fields as lists, where a list is meant; otherwise repeating is an error."""
+    found: dict[str, Any] = {}
+    for name, value in items:
+        name = ALIASES.get(name, name)
+        if name in LISTS:
+            if value != "":
+                found.setdefault(name, []).append(value)
+        elif name in found:
+            raise InvalidRequest(f"{name[:40]} is given twice; give it once")
+        else:
+            found[name] = value
+    return found
+
+
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0])[:40] if first["loc"] else "the request"
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {name!r}; there are {', '.join(kind.model_fields)}"
+    reason = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{name}: {reason[:1].lower()}{reason[1:]}"

@@ -1,0 +1,45 @@
+"""Whether the server is well, what it has, and what it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+import birefnet
+from birefnet.serving.service import Service
+from birefnet.serving.settings import ServerSettings
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """`/health`, `/ready`, `/metrics` and `/v1/models`."""
+    routes = APIRouter(tags=["server"])
+
+    @routes.get("/health", summary="Whether the process answers")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "version": birefnet.__version__}
+
+    @routes.get("/ready", summary="Whether it takes work", responses={503: {"description": "no"}})
+    async def ready() -> JSONResponse:
+        if service.is_stopping:
+            return JSONResponse({"status": "stopping"}, 503)
+        if not service.is_ready:
+            return JSONResponse({"status": "loading"}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @routes.get(
+        "/metrics",
+        summary="Figures for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
+    async def metrics() -> Response:
+        media_type = "text/plain; version=0.0.4; charset=utf-8"
+        return Response(service.metrics.text(), media_type=media_type)
+
+    @routes.get("/v1/models", summary="The models that requests may name")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": service.models()}
+
+    return routes

@@ -1,0 +1,342 @@
+"""What every route calls: bytes in, cut-out out, in turn and within the limits."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging import compose
+from birefnet.imaging.encoding import FORMATS
+from birefnet.imaging.formats import SUFFIXES
+from birefnet.imaging.io import decode
+from birefnet.imaging.picture import Limits, Picture
+from birefnet.matte import Matte
+from birefnet.options import Options
+from birefnet.predictor import Predictor, Prepared
+from birefnet.serving import fetch as fetching
+from birefnet.serving.batching import Batcher, SharedEngine
+from birefnet.serving.errors import Busy, InvalidRequest, Stopping, TimedOut
+from birefnet.serving.jobs import Jobs
+from birefnet.serving.metrics import Metrics
+from birefnet.serving.pool import ModelPool
+from birefnet.serving.settings import ServerSettings
+
+T = TypeVar("T")
+
+_FIRST_GUESS_S = 1.0  # of a picture's time, before one has been measured
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One picture done.
+
+    Attributes:
+        matte: after all corrections.
+        data: the encoded picture; None where it was not asked for.
+        format: of `data`, such as png.
+        width, height: of the picture [px].
+        coverage, confidence, is_empty: see `Matte`.
+        model: that made it.
+        seconds: from arrival to the end, waiting included.
+    """
+
+    matte: Matte
+    data: bytes | None
+    format: str
+    width: int
+    height: int
+    coverage: float
+    confidence: float
+    is_empty: bool
+    model: str
+    seconds: float
+
+    @property
+    def media_type(self) -> str:
+        """Of `data`, such as image/png."""
+        return f"image/{self.format}"
+
+
+class Service:
+    """The predictor behind the routes.
+
+    Args:
+        settings: limits and models.
+        predictor: the default model, if it is loaded already.
+
+    Attributes:
+        settings, metrics, pool, jobs: for the routes.
+        limits: of pictures, as `decode` takes them.
+        is_ready: the default model is loaded.
+        is_stopping: no new work is taken.
+    """
+
+    def __init__(self, settings: ServerSettings, predictor: Predictor | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.pool = ModelPool(settings, self.metrics, predictor)
+        self.jobs = Jobs(settings, self.metrics)
+        self.limits = Limits(settings.max_bytes, settings.max_pixels, settings.max_frames)
+        self.is_ready = predictor is not None
+        self.is_stopping = False
+        workers = settings.workers or min(8, os.cpu_count() or 1)
+        self._readers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-read")
+        self._writers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write")
+        self._places = asyncio.Semaphore(settings.queue)
+        # Decoded pictures are large: only so many lie between decoder and encoder.
+        self._ahead = asyncio.Semaphore(2 * (workers + (settings.batch or 4)))
+        self._inside = self._coming = 0
+        self._batcher = Batcher(
+            settings.wait_ms / 1000, settings.batch, lambda: self._coming, self.metrics
+        )
+        self._pace_s = _FIRST_GUESS_S
+
+    @property
+    def places_taken(self) -> int:
+        """Pictures that wait or are worked on, of the `queue` that the settings allow."""
+        return self._inside
+
+    def models(self) -> list[dict[str, Any]]:
+        """Each model that may be asked for, as plain values."""
+        return self.pool.about()
+
+    async def fetch(self, url: str, *, max_bytes: int | None = None) -> bytes:
+        """The file at a URL, see `birefnet.serving.fetch.fetch`."""
+        return await fetching.fetch(url, self.settings, max_bytes=max_bytes)
+
+    async def remove(
+        self,
+        source: bytes | Picture,
+        options: Options | None = None,
+        *,
+        model: str | None = None,
+        encode: bool = True,
+        patient: bool = False,
+    ) -> Result:
+        """Cut the subject out of one picture.
+
+        Args:
+            source: an encoded picture (of an animation: its first frame), or one that is decoded.
+            options: what to make of it. Background and coarse mask are colours, bytes, arrays or
+                pictures; strings are never taken for paths.
+            model: one of `models()`; None for the default.
+            encode: whether `Result.data` is wanted, in `options.format` (None: png).
+            patient: wait for a place in a full queue instead of raising `Busy`.
+
+        Raises:
+            Busy, TimedOut, Stopping: the load is too high, or the server is on its way out.
+            BiRefNetError: the picture or the options make no sense.
+            UnknownModel: see `ModelPool.name_of`.
+        """
+        options = options or Options()
+        name = self.pool.name_of(model)
+        format = checked_format(options) if encode else "png"
+        async with self._place(patient):
+            start = time.perf_counter()
+            gone = threading.Event()
+            try:
+                matte, data = await asyncio.wait_for(
+                    self._remove(source, options, name, format if encode else None, gone),
+                    self.settings.timeout_s,
+                )
+            except (asyncio.TimeoutError, TimeoutError):
+                self.metrics.refused.labels("timed_out").inc()
+                raise TimedOut(self.settings.timeout_s) from None
+            except asyncio.CancelledError:
+                self.metrics.refused.labels("cancelled").inc()
+                raise
+            finally:
+                gone.set()
+            seconds = time.perf_counter() - start
+        self.metrics.pictures.labels(name).inc()
+        self._pace_s += 0.2 * (seconds / max(1, self._inside + 1) - self._pace_s)
+        return Result(
+            matte,
+            data,
+            format,
+            matte.width,
+            matte.height,
+            matte.coverage,
+            matte.confidence,
+            matte.is_empty,
+            name,
+            seconds,
+        )
+
+    def shared(
+        self, predictor: Predictor, model: str, cancelled: threading.Event | None = None
+    ) -> Predictor:
+        """The predictor for a thread of its own: its pictures take turns with all others."""
+        mine = copy.copy(predictor)
+        loop = asyncio.get_running_loop()
+        mine.engine = SharedEngine(predictor.engine, self._batcher, loop, model, cancelled)
+        mine.limits = self.limits
+        return mine
+
+    async def in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Do something that takes a while beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._writers, call, *arguments)
+
+    async def start(self) -> None:
+        """Load the default model; failing that is an error now rather than later."""
+        async with self.pool.use(self.pool.default):
+            self.is_ready = True
+
+    async def stop(self) -> None:
+        """Refuse what is new, finish what runs (as long as `grace_s`), and end the threads."""
+        self.is_stopping = True
+        deadline = time.monotonic() + self.settings.grace_s
+        while self._inside and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        await self.jobs.close()
+        await self._batcher.close()
+        for threads in (self._readers, self._writers):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def _place(self, patient: bool) -> AsyncIterator[None]:
+        if self.is_stopping:
+            raise Stopping
+        if not patient and self._places.locked():
+            self.metrics.refused.labels("busy").inc()
+            raise Busy(math.ceil(self._pace_s * self._inside))
+        async with self._places:
+            self._inside += 1
+            self.metrics.places.set(self._inside)
+            try:
+                yield
+            finally:
+                self._inside -= 1
+                self.metrics.places.set(self._inside)
+
+    async def _remove(
+        self,
+        source: bytes | Picture,
+        options: Options,
+        name: str,
+        format: str | None,
+        gone: threading.Event,
+    ) -> tuple[Matte, bytes | None]:
+        loop = asyncio.get_running_loop()
+        async with self._ahead, self.pool.use(name) as predictor:
+            self._coming += 1
+            try:
+                read = loop.run_in_executor(
+                    self._readers, self._read, source, options, predictor, gone
+                )
+                options, found = await read
+                source = b""
+                if isinstance(found, Prepared):
+                    logits = await self._batcher.infer(name, predictor.engine, found.input)
+            finally:
+                self._coming -= 1
+                self._batcher.wake()
+            if isinstance(found, Prepared):
+
+                def matte_of() -> Matte:
+                    return found.restore(logits)
+            else:
+                mine = self.shared(predictor, name, gone)
+
+                def matte_of() -> Matte:
+                    return options.predict(mine, found)
+
+            return await loop.run_in_executor(
+                self._writers, self._finish, matte_of, options, format, gone
+            )
+
+    def _read(
+        self,
+        source: bytes | Picture,
+        options: Options,
+        predictor: Predictor,
+        gone: threading.Event,
+    ) -> tuple[Options, Prepared | Picture]:
+        """In a thread: the picture on its way into the network, and the options checked."""
+        start = time.perf_counter()
+        options = safe_options(options, self.limits).prepared()
+        picture = source
+        if not isinstance(picture, Picture):
+            picture = decode(picture, limits=self.limits, convert_to_srgb=not options.keep_profile)
+        geometry = predictor.preprocess.plan(picture.height, picture.width, options.resolution)
+        height, width = geometry.input
+        most = self.settings.max_resolution
+        if height * width > most * most:
+            raise InvalidRequest(
+                f"the network would run at {width}x{height}; this server allows up to {most}x{most}"
+            )
+        found = predictor.prepare(picture, options.resolution) if options.is_plain else picture
+        self.metrics.stage.labels("read").observe(time.perf_counter() - start)
+        return options, found
+
+    def _finish(
+        self,
+        matte_of: Callable[[], Matte],
+        options: Options,
+        format: str | None,
+        gone: threading.Event,
+    ) -> tuple[Matte, bytes | None]:
+        """In a thread: the matte corrected, and encoded if asked for."""
+        start = time.perf_counter()
+        matte = options.finish(matte_of())
+        data = None if format is None or gone.is_set() else options.encode(matte, format)
+        _ = matte.coverage, matte.confidence  # kept by the matte; they take a while
+        self.metrics.stage.labels("finish").observe(time.perf_counter() - start)
+        return matte, data
+
+
+def checked_format(options: Options) -> str:
+    """The format of the answer: as asked for, or png.
+
+    Raises:
+        InvalidRequest: an unknown one, or one that cannot hold the result.
+    """
+    asked = (options.format or "png").lower()
+    format = SUFFIXES.get(f".{asked}", asked)
+    if format not in FORMATS:
+        raise InvalidRequest(f"format is {asked[:40]!r}; give one of {', '.join(FORMATS)}")
+    if format == "jpeg" and options.kind == "cutout" and options.background is None:
+        raise InvalidRequest("a JPEG holds no transparency; give a background, or png or webp")
+    return format
+
+
+def safe_options(options: Options, limits: Limits) -> Options:
+    """The same, with pictures among the options decoded within the limits, and no paths.
+
+    Raises:
+        BiRefNetError: a string that is no colour, or a picture that is too large or broken.
+    """
+    changes: dict[str, Any] = {}
+    for item in fields(options):
+        value = getattr(options, item.name)
+        if item.type != "Any" or value is None:
+            continue
+        if isinstance(value, (str, os.PathLike)):
+            changes[item.name] = _colour(item.name, value)
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            picture = decode(bytes(value), limits=limits)
+            if item.name == "background":
+                changes[item.name] = picture
+    return replace(options, **changes)
+
+
+def _colour(name: str, value: str | os.PathLike[str]) -> compose.Colour:
+    if name == "background" and isinstance(value, str):
+        try:
+            return compose.parse_colour(value)
+        except BiRefNetError:
+            raise InvalidRequest(
+                f"background is {value[:40]!r}; give a colour such as white, #rrggbb or r,g,b, or "
+                "send a picture"
+            ) from None
+    raise InvalidRequest(f"{name} is text; send a picture")

@@ -1,0 +1,134 @@
+"""Everything that can be set about a server, checked before it starts."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from birefnet.errors import BiRefNetError
+
+MIB = 2**20
+SHORTEST_KEY = 16  # characters; shorter ones can be guessed
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server listens, what it accepts and how much it does at once.
+
+    Attributes:
+        host, port: where it listens; 127.0.0.1 is reachable from this machine alone.
+        api_keys: any of them opens the routes; none given: no key is asked for.
+        cors: origins whose pages may call it, such as "https://example.org"; "*" for all.
+        page: serve the web page at `/`, where the extra `ui` is installed.
+        model: the default model, see `birefnet.load`; None for BIREFNET_MODEL or `nano`.
+        models: others that requests may name: names of `birefnet models list`, or NAME=PATH. The
+            bundled models are always among them; "all" stands for every released network. Nothing
+            else can be asked for, so that no request opens a file or downloads what it likes.
+        device, dtype, engine: of every model, see `birefnet.load`.
+        preload: load the default model before the first request.
+        memory_budget: bytes that all loaded models may take; those used last stay.
+        batch: pictures of one size that run together at most; None leaves it to the engine.
+        wait_ms: how long a picture waits for others to share its batch, where batches pay.
+        queue: requests that are worked on or wait; one more is answered 429.
+        workers: threads that decode, and as many that encode; None for one a core, 8 at most.
+        timeout_s: from a request's arrival at the queue to its answer; longer is answered 503.
+        grace_s: what a shutdown waits for requests under way.
+        max_bytes: of a request's body, and of a fetched file.
+        max_pixels: of a picture.
+        max_resolution: sides of the network's input multiply to at most the square of this [px].
+        max_frames: of an animation or video.
+        max_entries: files in a zip.
+        max_unzipped: bytes that all files in a zip may expand to.
+        max_zip_ratio: of a file's size to its size in the zip, where that is over a megabyte.
+        fetch: whether requests may name URLs.
+        fetch_hosts: names or networks that may be fetched from even though they are private.
+        fetch_timeout_s: for the whole of a fetched file.
+        redirects: followed at most.
+        video_jobs: videos that run at the same time.
+        jobs: background jobs that wait or run; one more is answered 429.
+        keep_s: how long a finished job and its result are kept.
+        jobs_folder: where uploads and results of jobs lie; None for the system's temporary folder.
+        root_path: the path under which a proxy publishes the server.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    cors: tuple[str, ...] = ()
+    page: bool = True
+    model: str | None = None
+    models: tuple[str, ...] = ()
+    device: str = "auto"
+    dtype: str = "auto"
+    engine: str = "auto"
+    preload: bool = True
+    memory_budget: int = 4 * 1024 * MIB
+    batch: int | None = None
+    wait_ms: float = 5.0
+    queue: int = 64
+    workers: int | None = None
+    timeout_s: float = 120.0
+    grace_s: float = 30.0
+    max_bytes: int = 64 * MIB
+    max_pixels: int = 50_000_000
+    max_resolution: int = 2304
+    max_frames: int = 3_000
+    max_entries: int = 1_000
+    max_unzipped: int = 1024 * MIB
+    max_zip_ratio: float = 100.0
+    fetch: bool = True
+    fetch_hosts: tuple[str, ...] = ()
+    fetch_timeout_s: float = 20.0
+    redirects: int = 4
+    video_jobs: int = 1
+    jobs: int = 16
+    keep_s: float = 3600.0
+    jobs_folder: str | None = None
+    root_path: str = ""
+
+    def __post_init__(self) -> None:
+        at_least_one = ("queue", "max_bytes", "max_pixels", "max_frames", "max_entries", "jobs")
+        for name in (*at_least_one, "max_unzipped", "max_zip_ratio", "video_jobs"):
+            _check(self, name, 1)
+        for name in ("wait_ms", "grace_s", "keep_s", "redirects", "port", "memory_budget"):
+            _check(self, name, 0)
+        for name in ("timeout_s", "fetch_timeout_s"):
+            _check(self, name, 0.001)
+        _check(self, "max_resolution", 32)
+        if self.port > 65535:
+            raise BiRefNetError(f"port is {self.port}; give 0 (any free one) to 65535")
+        for name in ("batch", "workers"):
+            if getattr(self, name) is not None:
+                _check(self, name, 1)
+        for key in self.api_keys:
+            if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+                raise BiRefNetError(
+                    f"an API key has {len(key)} characters; give {SHORTEST_KEY} or more of ASCII "
+                    "without spaces, such as the output of `openssl rand -hex 24`"
+                )
+        for origin in self.cors:
+            if origin != "*" and not origin.startswith(("http://", "https://")):
+                raise BiRefNetError(
+                    f"cors names {origin!r}; give origins such as https://example.org, or *"
+                )
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can reach it."""
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+    def shown(self) -> dict[str, Any]:
+        """All of it as plain values, without the keys."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["api_keys"] = len(self.api_keys)
+        return values
+
+
+def _check(settings: ServerSettings, name: str, least: float) -> None:
+    value = getattr(settings, name)
+    if not value >= least:
+        raise BiRefNetError(f"{name} is {value}; give {least:g} or more")
