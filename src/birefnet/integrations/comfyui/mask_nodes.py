@@ -1,0 +1,180 @@
+"""This package's own nodes that need no network: what pictures and mattes are made into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.compose import parse_colour
+from birefnet.imaging.foreground import estimate_foreground
+from birefnet.imaging.picture import Picture
+from birefnet.integrations.comfyui import widgets
+from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_of, pictures_of
+from birefnet.integrations.comfyui.widgets import CATEGORY, Inputs
+from birefnet.matte import Matte
+
+
+def mattes_of(images: Tensor, masks: Tensor) -> Iterator[Matte]:
+    """Pictures with masks of the same size; a picture's own alpha is left out.
+
+    Raises:
+        ImageError: another number of masks, or other sizes.
+    """
+    alphas = masks_of(masks, len(images))
+    for picture, alpha in zip(pictures_of(images), alphas, strict=True):
+        yield Matte(alpha, picture)
+
+
+def foregrounds(
+    images: Tensor, masks: Tensor, radius: int | None, second_radius: int | None
+) -> Tensor:
+    """The subject's own colours, (B,H,W,3); see `estimate_foreground` for the windows."""
+    found = (
+        estimate_foreground(
+            matte.picture.pixels,
+            matte.alpha,
+            radius=radius,
+            second_radius=second_radius,
+            dtype=matte.picture.pixels.dtype,
+        )
+        for matte in mattes_of(images, masks)
+    )
+    return batch(found, len(images))
+
+
+def adjusted(
+    mask: NDArray[np.float32], *, offset: float = 0, blur: float = 0, threshold: float | None = None
+) -> NDArray[np.float32]:
+    """`Matte.adjusted` where there is no picture."""
+    blank = np.broadcast_to(np.uint8(0), (*mask.shape, 3))
+    return Matte(mask, Picture(blank)).adjusted(offset=offset, blur=blur, threshold=threshold).alpha
+
+
+class Foreground:
+    """The subject's own colours behind a mask, by blur fusion."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Take the old background's colour out of soft edges (Forte, ICIP 2021)."
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("foreground",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "image": widgets.wired("IMAGE", "Pictures."),
+                "mask": widgets.wired("MASK", "Their mattes."),
+                "blur_size": widgets.whole(
+                    0, 0, 1024, "Side of the wide window in pixels; 0 follows the picture's size."
+                ),
+                "blur_size_two": widgets.whole(
+                    0, 0, 255, "Side of the narrow window in pixels; 0 follows the picture's size."
+                ),
+            }
+        }
+
+    def run(self, image: Tensor, mask: Tensor, blur_size: int, blur_size_two: int) -> tuple[Tensor]:
+        return (foregrounds(image, mask, blur_size or None, blur_size_two or None),)
+
+
+class Composite:
+    """A picture's subject before something else."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Put the subject of a picture, as its mask says, before another background."
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("image",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "image": widgets.wired("IMAGE", "Pictures."),
+                "mask": widgets.wired("MASK", "Their mattes."),
+                "background": widgets.choice(
+                    ["colour", "picture", "blur", "transparent"], "What comes behind the subject."
+                ),
+                "refine_foreground": widgets.switch(
+                    True, "Take the old background's colour out of the edges."
+                ),
+                "colour": widgets.COLOUR,
+                "blur_radius": widgets.number(
+                    0, 0, 512, 0.5, "Of the background out of focus, in pixels; 0 suits the size."
+                ),
+                "fit": widgets.choice(
+                    ["fill", "fit"], "A background picture covers everything, or is shown whole."
+                ),
+            },
+            "optional": {"picture": widgets.wired("IMAGE", "One, or one for each picture.")},
+        }
+
+    def run(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        background: str,
+        refine_foreground: bool,
+        colour: str,
+        blur_radius: float,
+        fit: Any,
+        picture: Tensor | None = None,
+    ) -> tuple[Tensor]:
+        count = len(image)
+        if background == "picture" and picture is None:
+            raise BiRefNetError("the background picture is missing: connect one to the node")
+        behind = None if picture is None else backgrounds_of(picture, count)
+
+        def rendered() -> Iterator[NDArray[Any]]:
+            for index, matte in enumerate(mattes_of(image, mask)):
+                if background == "transparent":
+                    yield matte.cutout(refine=refine_foreground)
+                elif background == "blur":
+                    yield matte.blurred(blur_radius or None, refine=refine_foreground)
+                elif background == "colour":
+                    yield matte.on(parse_colour(colour), refine=refine_foreground)
+                else:
+                    assert behind is not None
+                    yield matte.on(behind[index], mode=fit, refine=refine_foreground)
+
+        return (batch(rendered(), count),)
+
+
+class AdjustMask:
+    """Corrections of mattes: the edge moved, softened, made hard."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Move a mask's edge, then soften it, then make it hard."
+    RETURN_TYPES = ("MASK",)
+    RETURN_NAMES = ("mask",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "mask": widgets.wired("MASK", "Mattes."),
+                "offset": widgets.number(
+                    0, -64, 64, 0.5, "Move the edge outwards (> 0) or inwards, in pixels."
+                ),
+                "blur": widgets.number(0, 0, 64, 0.5, "Soften the edge, in pixels."),
+                "threshold": widgets.number(
+                    0, 0, 1, 0.01, "Make each pixel all or nothing at this alpha; 0 leaves it soft."
+                ),
+                "invert": widgets.switch(False, "Swap subject and background, in the end."),
+            }
+        }
+
+    def run(
+        self, mask: Tensor, offset: float, blur: float, threshold: float, invert: bool
+    ) -> tuple[Tensor]:
+        masks = masks_of(mask, len(mask))
+        found = (adjusted(m, offset=offset, blur=blur, threshold=threshold or None) for m in masks)
+        out = batch(found, len(masks))
+        return (1 - out if invert else out,)

@@ -1,0 +1,248 @@
+"""The nodes of ComfyUI_BiRefNet_ll (github.com/lldacing/ComfyUI_BiRefNet_ll, version 1.1)."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from birefnet.integrations.comfyui import models
+from birefnet.integrations.comfyui.mask_nodes import foregrounds
+from birefnet.integrations.comfyui.running import masks
+from birefnet.integrations.comfyui.tensors import masks_of
+from birefnet.integrations.comfyui.widgets import (
+    Inputs,
+    choice,
+    number,
+    resolution_of,
+    switch,
+    whole,
+)
+from birefnet.options import Options
+
+log = logging.getLogger(__name__)
+
+CATEGORY = "rembg/BiRefNet"
+MODEL = "BIREFNET"
+LOADERS = "AutoDownloadBiRefNetModel, LoadRembgByBiRefNetModel or BiRefNetLoadModel"
+
+# In that pack's order; each is found in the folders as NAME.safetensors, or in our table.
+NAMES = [
+    "General",
+    "General-HR",
+    "Matting-HR",
+    "General-Lite",
+    "General-Lite-2K",
+    "General-reso_512",
+    "Portrait",
+    "Matting",
+    "Matting-Lite",
+    "DIS",
+    "HRSOD",
+    "COD",
+    "DIS-TR_TEs",
+    "General-legacy",
+    "General-dynamic",
+]
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_METHODS = ["bilinear", "nearest", "nearest-exact", "bicubic"]
+
+_DEVICE = choice(["AUTO", "CPU"], "AUTO is ComfyUI's own.")
+_DTYPE = choice(["float32", "float16", "bfloat16"], "Of the network's numbers.")
+_WIDTH = whole(1024, 0, 16384, "Width that the network sees; 0 as its weights were trained.")
+_HEIGHT = whole(1024, 0, 16384, "Height that the network sees; 0 as its weights were trained.")
+_METHOD = choice(_METHODS, "Filter of the picture's way to the network's size and back.")
+_WIDE = whole(90, 1, 255, "Side of the wide window in pixels.")
+_NARROW = whole(6, 1, 255, "Side of the narrow window in pixels.")
+_FILL = switch(False, "Put a colour behind the subject; otherwise the picture has an alpha.")
+_COLOUR = whole(0, 0, 0xFFFFFF, "0xRRGGBB.", display="color")
+
+
+def _threshold(step: float) -> tuple[str, dict]:
+    return number(0, 0, 1, step, "Alpha up to this becomes 0; what is above stays as it is.")
+
+
+class AutoDownload:
+    CATEGORY = CATEGORY
+    DESCRIPTION = "A released network, from ComfyUI's folders if it is there, else downloaded once."
+    RETURN_TYPES = (MODEL,)
+    RETURN_NAMES = ("model",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {"model_name": choice(NAMES, "Of the network."), "device": _DEVICE},
+            "optional": {"dtype": _DTYPE},
+        }
+
+    def run(self, model_name: str, device: str, dtype: str = "float32") -> tuple[models.Model]:
+        return (_load(model_name, device, dtype),)
+
+
+class LoadFile:
+    CATEGORY = CATEGORY
+    DESCRIPTION = "A network from ComfyUI's folders, models/BiRefNet and others."
+    RETURN_TYPES = (MODEL,)
+    RETURN_NAMES = ("model",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {"model": (list(models.files()),), "device": _DEVICE},
+            "optional": {
+                "use_weight": switch(False, "Without effect: the file holds the backbone too."),
+                "dtype": _DTYPE,
+            },
+        }
+
+    def run(
+        self, model: str, device: str, use_weight: bool = False, dtype: str = "float32"
+    ) -> tuple[models.Model]:
+        return (_load(model, device, dtype),)
+
+
+def _load(name: str, device: str, dtype: str) -> models.Model:
+    return models.loaded(models.find(name), device=device.lower(), dtype=_PRECISIONS[dtype])
+
+
+class GetMask:
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("MASK",)
+    RETURN_NAMES = ("mask",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "model": (MODEL,),
+                "images": ("IMAGE",),
+                "width": _WIDTH,
+                "height": _HEIGHT,
+                "upscale_method": _METHOD,
+                "mask_threshold": _threshold(0.004),
+            }
+        }
+
+    def run(
+        self,
+        model: Any,
+        images: Tensor,
+        width: int = 1024,
+        height: int = 1024,
+        upscale_method: str = "bilinear",
+        mask_threshold: float = 0.0,
+    ) -> tuple[Tensor]:
+        network = _filtered(models.as_model(model, LOADERS), upscale_method)
+        options = Options(kind="mask", resolution=resolution_of(width, height))
+        mask = masks(network, images, options)
+        return (torch.where(mask > mask_threshold, mask, 0) if mask_threshold > 0 else mask,)
+
+
+def _filtered(model: models.Model, method: str) -> models.Model:
+    """The same network, whose pictures are resized by another filter."""
+    if method.startswith("nearest"):
+        log.warning("birefnet: upscale_method %s would alias; bilinear is used", method)
+        method = "bilinear"
+    predictor = copy.copy(model.predictor)
+    predictor.preprocess = replace(predictor.preprocess, interpolation=method)  # type: ignore[arg-type]
+    return replace(model, predictor=predictor)
+
+
+class BlurFusion:
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Take the old background's colour out of soft edges (Forte, ICIP 2021)."
+    RETURN_TYPES = ("IMAGE", "MASK")
+    RETURN_NAMES = ("image", "mask")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "images": ("IMAGE",),
+                "masks": ("MASK",),
+                "blur_size": _WIDE,
+                "blur_size_two": _NARROW,
+                "fill_color": _FILL,
+                "color": _COLOUR,
+            }
+        }
+
+    def run(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        blur_size: int = 90,
+        blur_size_two: int = 6,
+        fill_color: bool = False,
+        color: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        colours = foregrounds(images, masks, blur_size, blur_size_two)
+        mask = torch.stack([torch.from_numpy(m) for m in masks_of(masks, len(images))])
+        alpha = mask[..., None]
+        if not fill_color or color is None:
+            return torch.cat([colours, alpha], dim=-1), mask
+        ground = torch.tensor([color >> 16 & 0xFF, color >> 8 & 0xFF, color & 0xFF]) / 255
+        return torch.lerp(ground.expand_as(colours), colours, alpha), mask
+
+
+class RemoveAdvanced:
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "MASK")
+    RETURN_NAMES = ("image", "mask")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "model": (MODEL,),
+                "images": ("IMAGE",),
+                "width": _WIDTH,
+                "height": _HEIGHT,
+                "upscale_method": _METHOD,
+                "blur_size": _WIDE,
+                "blur_size_two": _NARROW,
+                "fill_color": _FILL,
+                "color": _COLOUR,
+                "mask_threshold": _threshold(0.001),
+            }
+        }
+
+    def run(
+        self,
+        model: Any,
+        images: Tensor,
+        width: int = 1024,
+        height: int = 1024,
+        upscale_method: str = "bilinear",
+        blur_size: int = 90,
+        blur_size_two: int = 6,
+        fill_color: bool = False,
+        color: int | None = None,
+        mask_threshold: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        (mask,) = GetMask().run(model, images, width, height, upscale_method, mask_threshold)
+        return BlurFusion().run(images, mask, blur_size, blur_size_two, fill_color, color)
+
+
+class Remove:
+    CATEGORY = CATEGORY
+    RETURN_TYPES = ("IMAGE", "MASK")
+    RETURN_NAMES = ("image", "mask")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {"required": {"model": (MODEL,), "images": ("IMAGE",)}}
+
+    def run(self, model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The network sees what its weights were trained on; that pack gives all of them 1024²."""
+        return RemoveAdvanced().run(model, images, width=0, height=0)

@@ -1,0 +1,76 @@
+"""A batch of pictures through a network, with ComfyUI's progress bar and stop button."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from birefnet.errors import DeviceError
+from birefnet.integrations.comfyui import host
+from birefnet.integrations.comfyui.models import Model
+from birefnet.integrations.comfyui.tensors import batch, pictures_of
+from birefnet.matte import Matte
+from birefnet.options import Options
+
+Guides = Sequence[NDArray[Any]]
+"""Coarse masks, one for each picture."""
+
+
+def mattes(
+    model: Model, images: Tensor, options: Options, guides: Guides | None = None
+) -> Iterator[Matte]:
+    """The finished matte of each picture, in order, as they become ready.
+
+    Args:
+        model: as loaders give it.
+        images: B x H x W x C in [0, 1].
+        options: `prepared`.
+        guides: instead of `options.guide`, one for each picture.
+
+    Raises:
+        BiRefNetError: see `Predictor.predict`; and ComfyUI's own exception after a press of stop.
+    """
+    progress = host.Progress(len(images))
+    progress.check()
+    for matte in _raw(model, images, options, guides):
+        yield options.finish(matte)
+        progress.step()
+
+
+def _raw(model: Model, images: Tensor, options: Options, guides: Guides | None) -> Iterator[Matte]:
+    """Where memory runs out, ComfyUI unloads its models, and the rest is tried once more."""
+    done = 0
+    try:
+        for matte in _predicted(model, images, options, guides):
+            done += 1
+            yield matte
+        return
+    except DeviceError as error:
+        if "memory" not in str(error) or not host.unload_others():
+            raise
+    rest = guides[done:] if guides else None
+    yield from _predicted(model, images[done:], options, rest)
+
+
+def _predicted(
+    model: Model, images: Tensor, options: Options, guides: Guides | None
+) -> Iterator[Matte]:
+    pictures = pictures_of(images)
+    if guides is None and options.guidance is None and options.passes == 1:
+        yield from model.predictor.predict(
+            pictures, resolution=options.resolution, batch_size=options.batch_size
+        )
+        return
+    for index, picture in enumerate(pictures):
+        own = options if guides is None else replace(options, guide=guides[index])
+        yield own.predict(model.predictor, picture)
+
+
+def masks(model: Model, images: Tensor, options: Options, guides: Guides | None = None) -> Tensor:
+    """The mattes alone, as a MASK (B,H,W)."""
+    found = mattes(model, images, options, guides)
+    return batch((matte.alpha for matte in found), len(images))

@@ -1,0 +1,104 @@
+"""ComfyUI's IMAGE and MASK, and this package's pictures and mattes.
+
+IMAGE is a float tensor (B,H,W,C) in [0, 1], C being 3, or 4 with an alpha that colours are not
+multiplied by; MASK is a float tensor (B,H,W) in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from birefnet.errors import ImageError
+from birefnet.imaging.picture import Picture, to_float, to_uint8, to_uint16
+
+_EIGHT_BITS = 1e-3  # of a level: what conversions to float and back leave
+
+
+def pictures_of(images: Tensor) -> Iterator[Picture]:
+    """Each picture of an IMAGE, made when it is asked for.
+
+    Pictures from files come as they were, in 8 bits; what a network made is kept in 16.
+
+    Raises:
+        ImageError: no IMAGE.
+    """
+    if images.ndim != 4 or images.shape[3] not in (1, 3, 4):
+        raise ImageError(
+            f"got an IMAGE of shape {tuple(images.shape)}; expected B x H x W x 3 (or 4, or 1)"
+        )
+    return (picture_of(image) for image in images)
+
+
+def picture_of(image: Tensor) -> Picture:
+    """H x W x C in [0, 1] → a picture; values outside are clipped."""
+    values = image.detach().to("cpu", torch.float32).numpy()
+    if not np.isfinite(values).all():
+        raise ImageError("the IMAGE holds NaN or infinity; look at the node that made it")
+    colours = np.ascontiguousarray(np.broadcast_to(values[..., :3], (*values.shape[:2], 3)))
+    alpha = None
+    if values.shape[2] == 4 and values[..., 3].min() < 1:
+        alpha = np.clip(values[..., 3], 0, 1)
+    scaled = colours * np.float32(255)
+    exact = np.abs(scaled - np.rint(scaled)).max(initial=0) < _EIGHT_BITS
+    return Picture(to_uint8(colours) if exact else to_uint16(colours), alpha)
+
+
+def masks_of(masks: Tensor, count: int) -> list[NDArray[np.float32]]:
+    """MASK → one array H x W for each of `count` pictures; a single mask serves all.
+
+    Raises:
+        ImageError: another number of masks.
+    """
+    if masks.ndim == 2:
+        masks = masks[None]
+    if masks.ndim == 4 and 1 in (masks.shape[1], masks.shape[3]):
+        masks = masks.squeeze(1 if masks.shape[1] == 1 else 3)
+    if masks.ndim != 3:
+        raise ImageError(f"got a MASK of shape {tuple(masks.shape)}; expected B x H x W")
+    if len(masks) not in (1, count):
+        raise ImageError(
+            f"got {len(masks)} masks for {count} pictures; give one for each, or one for all"
+        )
+    arrays = [np.clip(mask.detach().to("cpu", torch.float32).numpy(), 0, 1) for mask in masks]
+    return arrays * count if len(arrays) == 1 else arrays
+
+
+def batch(arrays: Iterable[NDArray], count: int) -> Tensor:
+    """Arrays of one shape, H x W (x C), uint8, uint16 or float → a float tensor (B,H,W(,C)).
+
+    They are taken one at a time, so that a long film needs no more than its result.
+
+    Raises:
+        ImageError: shapes differ.
+    """
+    out: Tensor | None = None
+    for index, array in enumerate(arrays):
+        if out is None:
+            out = torch.empty((count, *array.shape), dtype=torch.float32)
+        if array.shape != out.shape[1:]:
+            raise ImageError(
+                f"picture {index + 1} came out as {array.shape[1]}x{array.shape[0]} and the first "
+                f"as {out.shape[2]}x{out.shape[1]}; a batch needs one size"
+            )
+        out[index] = torch.from_numpy(to_float(array))
+    assert out is not None, "a batch holds at least one picture"
+    return out
+
+
+def backgrounds_of(images: Tensor, count: int) -> list[Picture]:
+    """IMAGE → a picture to go behind each of `count`; a single one serves all.
+
+    Raises:
+        ImageError: another number of pictures.
+    """
+    if len(images) not in (1, count):
+        raise ImageError(
+            f"got {len(images)} backgrounds for {count} pictures; give one for each, or one for all"
+        )
+    pictures = list(pictures_of(images))
+    return pictures * count if len(pictures) == 1 else pictures

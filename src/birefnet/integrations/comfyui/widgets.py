@@ -1,0 +1,64 @@
+"""Inputs that several nodes have, written once: ComfyUI's types, defaults, ranges, explanations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from birefnet.integrations.comfyui import host
+
+Inputs = dict[str, dict[str, Any]]
+
+MODEL = "BIREFNET_MODEL"
+"""Type of this package's own models; other packs use BIREFNET for things of their own."""
+
+CATEGORY = "image/birefnet"
+PRECISIONS = ["auto", "fp32", "fp16", "bf16"]
+ENGINES = ["auto", "torch", "openvino", "onnx"]
+
+
+def whole(default: int, low: int, high: int, tooltip: str, **more: Any) -> tuple[str, dict]:
+    return "INT", {"default": default, "min": low, "max": high, "tooltip": tooltip, **more}
+
+
+def number(default: float, low: float, high: float, step: float, tooltip: str) -> tuple[str, dict]:
+    return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
+
+
+def switch(default: bool, tooltip: str) -> tuple[str, dict]:
+    return "BOOLEAN", {"default": default, "tooltip": tooltip}
+
+
+def text(default: str, tooltip: str) -> tuple[str, dict]:
+    return "STRING", {"default": default, "multiline": False, "tooltip": tooltip}
+
+
+def choice(options: list[str], tooltip: str, default: str | None = None) -> tuple[list[str], dict]:
+    return options, {"default": default or options[0], "tooltip": tooltip}
+
+
+def wired(kind: str, tooltip: str) -> tuple[str, dict]:
+    """An input that only a wire can fill."""
+    return kind, {"tooltip": tooltip}
+
+
+def devices() -> list[str]:
+    return ["auto", "cpu", *host.cuda_devices()]
+
+
+COLOUR = text("#ffffff", "A name such as white, #rrggbb, #rrggbbaa or r,g,b.")
+BATCH = whole(0, 0, 256, "Pictures that the network sees together; 0 leaves it to the engine.")
+WIDTH = whole(
+    0, 0, 16384, "Width that the network sees, in pixels; 0 as its weights were trained.", step=32
+)
+HEIGHT = whole(
+    0, 0, 16384, "Height that the network sees, in pixels; 0 as its weights were trained.", step=32
+)
+
+
+def resolution_of(width: int, height: int, native: bool = False) -> Any:
+    """The widgets' numbers as `Options.resolution`; one side that is 0 is as long as the other."""
+    if native:
+        return "native"
+    if not width and not height:
+        return None
+    return width or height, height or width
