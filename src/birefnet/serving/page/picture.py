@@ -1,0 +1,303 @@
+"""The picture's tab behind the scenes: what happens when a visitor brings, points, sets, saves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.encoding import encode
+from birefnet.imaging.framing import parse_aspect
+from birefnet.imaging.io import decode
+from birefnet.imaging.picture import to_uint8
+from birefnet.matte import Matte
+from birefnet.serving.errors import failure_of
+from birefnet.serving.fetch import fetch
+from birefnet.serving.page.store import File, Store, Work
+from birefnet.serving.page.wishes import FORMATS, Wishes, saveable, verdict, with_name
+
+if TYPE_CHECKING:
+    from birefnet.options import Options
+    from birefnet.serving.service import Service
+    from birefnet.serving.settings import ServerSettings
+
+log = logging.getLogger("birefnet.serving")
+
+Message = dict[str, Any]
+"""What the stage's script understands: its `type` and what belongs to it."""
+
+EXAMPLES = Path(__file__).parent / "examples"
+SHOWN_SIDE = 1600  # of what is shown; what is saved has the picture's own size [px]
+LARGEST_BRUSH = 4 * 2**20  # of a painted mask as sent [bytes]
+MOST_MARKS = 64  # boxes or points
+
+_serial = itertools.count(1)
+
+
+class Studio:
+    """One for all visitors; what they work on lies in the store, by a token that each one has.
+
+    Args:
+        service: does the work.
+        settings: what is accepted.
+        store: keeps pictures, mattes and results.
+        uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ServerSettings,
+        store: Store,
+        uploads: Callable[[], Path],
+    ) -> None:
+        self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
+
+    async def bring(
+        self, token: str | None, asked: dict[str, Any], backdrop: str | None, wishes: Wishes
+    ) -> AsyncIterator[tuple[str | None, Message]]:
+        """A new picture: uploaded, from the web, or an example. Its result follows at once."""
+        try:
+            name, source = await self._read(asked)
+            picture = await asyncio.to_thread(decode, source, limits=self.service.limits)
+            shown = await asyncio.to_thread(_shown, picture.pixels, "jpeg")
+        except Exception as error:
+            yield token, problem(error)
+            return
+        self.store.drop(token)
+        token = self.store.put(Work(Path(name).stem or "picture", source))
+        yield (
+            token,
+            _message(
+                "picture",
+                url=self._place("before.jpg", shown, "image/jpeg"),
+                name=name,
+                width=picture.width,
+                height=picture.height,
+            ),
+        )
+        async for message in self.change(token, backdrop, wishes):
+            yield token, message
+
+    async def guide(
+        self, token: str | None, asked: dict[str, Any], backdrop: str | None, wishes: Wishes
+    ) -> AsyncIterator[Message]:
+        """Boxes, points or a painted mask of what is meant; none: what the network finds."""
+        try:
+            work = self.store.work(token)
+            work.guide, work.turn = read_guide(asked), work.turn + 1
+        except Exception as error:
+            yield problem(error)
+            return
+        async for message in self.change(token, backdrop, wishes):
+            yield message
+
+    async def change(
+        self, token: str | None, backdrop: str | None, wishes: Wishes
+    ) -> AsyncIterator[Message]:
+        """The result with the panel as it is now; nothing where no picture is there yet."""
+        if token is None:
+            return
+        yield _message("busy")
+        start = time.perf_counter()
+        try:
+            work = self.store.work(token)
+            finishing = await asyncio.to_thread(self._finishing, backdrop, wishes)
+            raw, matte = await self._matte(work, finishing, wishes)
+            shown = replace(finishing, crop=False, crop_margin=0, aspect=None)
+            data, is_see_through = await asyncio.to_thread(_result, shown, matte)
+        except Exception as error:
+            yield problem(error)
+            return
+        self.store.tidy()
+        model = wishes.model or self.service.pool.default
+        yield _message(
+            "result",
+            url=self._place("after.webp", data, "image/webp"),
+            transparent=is_see_through,
+            alt="The picture without its background" if is_see_through else "The result",
+            empty=raw.is_empty,
+            verdict=verdict(
+                raw, wishes.model or self.service.pool.default, time.perf_counter() - start
+            ),
+            formats=saveable(finishing),
+            frame=_frame(finishing, matte),
+        )
+
+    async def save(
+        self, token: str | None, asked: dict[str, Any], backdrop: str | None, wishes: Wishes
+    ) -> AsyncIterator[Message]:
+        """The result as a file of the picture's own size."""
+        try:
+            format = asked.get("format")
+            if format not in FORMATS:
+                raise BiRefNetError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
+            work = self.store.work(token)
+            finishing = await asyncio.to_thread(self._finishing, backdrop, wishes)
+            _, matte = await self._matte(work, finishing, wishes)
+            data = await asyncio.to_thread(finishing.encode, matte, format)
+        except Exception as error:
+            yield problem(error)
+            return
+        name = with_name(work.name, finishing, format)
+        yield _message("file", url=self._place(name, data, f"image/{format}"), name=name)
+
+    async def set_backdrop(self, path: object) -> str:
+        """Keep an uploaded picture for behind subjects; gives its token.
+
+        Raises:
+            BiRefNetError: it cannot be read.
+        """
+        name, source = await self._read({"path": path})
+        await asyncio.to_thread(decode, source, limits=self.service.limits)
+        return self.store.put(File(name, source, "application/octet-stream"))
+
+    def _finishing(self, backdrop: str | None, wishes: Wishes) -> Options:
+        """In a thread: the panel's second part, with the background picture decoded."""
+        kept = self.store.file(backdrop) if backdrop and wishes.kind == "picture" else None
+        picture = decode(kept.data, limits=self.service.limits) if kept else None
+        return wishes.finishing(picture)
+
+    async def _matte(self, work: Work, finishing: Options, wishes: Wishes) -> tuple[Matte, Matte]:
+        """As the network gives it, and finished; both are kept until they must change."""
+        asked = wishes.network(work.guide)
+        key = (asked.resolution, asked.passes, wishes.model, work.turn)
+        if work.matte is None or work.matte[0] != key:
+            result = await self.service.remove(work.source, asked, model=wishes.model, encode=False)
+            work.matte, work.finished = (key, result.matte), None
+        raw = work.matte[1]
+        edge = (key, wishes.edge())
+        if work.finished is None or work.finished[0] != edge:
+            work.finished = (edge, await asyncio.to_thread(finishing.finish, raw))
+        return raw, work.finished[1]
+
+    async def _read(self, asked: dict[str, Any]) -> tuple[str, bytes]:
+        """Name and bytes of what a visitor brings.
+
+        Raises:
+            BiRefNetError: it is not there, or not to be read.
+            ServingError: the URL must not or cannot be fetched.
+        """
+        if example := asked.get("example"):
+            if example not in examples():
+                raise BiRefNetError("there is no such example; choose one of those shown")
+            return f"{example}.jpg", (EXAMPLES / f"{example}.jpg").read_bytes()
+        if url := asked.get("url"):
+            data = await fetch(str(url), self.settings)
+            return str(url).split("?")[0].rstrip("/").rpartition("/")[2] or "picture", data
+        path = uploaded(asked.get("path"), self.uploads())
+        try:
+            if path.stat().st_size > self.settings.max_bytes:
+                limit = self.settings.max_bytes / 2**20
+                raise BiRefNetError(f"the file is larger than {limit:g} MB; take a smaller one")
+            return str(asked.get("name") or "picture")[-120:], path.read_bytes()
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _place(self, name: str, data: bytes, media_type: str) -> str:
+        """Keep a file for the browser; gives its address below the page's."""
+        return f"page/{self.store.put(File(name, data, media_type))}/{quote(name)}"
+
+
+def examples() -> list[str]:
+    """Names of the pictures that the page offers to try."""
+    return sorted(path.stem for path in EXAMPLES.glob("*.jpg"))
+
+
+def uploaded(path: object, folder: Path) -> Path:
+    """A file that a visitor uploaded.
+
+    Raises:
+        BiRefNetError: it lies elsewhere, or is not there (any more).
+    """
+    if isinstance(path, str) and "\0" not in path:
+        found = Path(path).resolve()
+        if found.is_relative_to(folder.resolve()) and found.is_file():
+            return found
+    raise BiRefNetError("the file did not arrive; bring it once more")
+
+
+def read_guide(asked: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `Options` from what the stage sends; never a path.
+
+    Raises:
+        BiRefNetError: it cannot be understood.
+    """
+    guide: dict[str, Any] = {}
+    for name in ("boxes", "points", "other_points"):
+        marks = asked.get(name) or []
+        if not isinstance(marks, list) or not all(isinstance(mark, str) for mark in marks):
+            raise BiRefNetError(f"{name} must be a list of texts such as '0.1,0.2,0.8,0.9'")
+        if len(marks) > MOST_MARKS:
+            raise BiRefNetError(f"got {len(marks)} {name}; {MOST_MARKS} are the most")
+        guide[name] = tuple(marks)
+    brush = asked.get("brush")
+    if brush:
+        head, _, data = str(brush).partition(",")
+        if not head.startswith("data:image/png;base64") or len(data) > LARGEST_BRUSH:
+            raise BiRefNetError("what was painted did not arrive; paint it once more")
+        try:
+            guide["guide"] = base64.b64decode(data, validate=True)
+        except binascii.Error:
+            raise BiRefNetError("what was painted did not arrive; paint it once more") from None
+    return guide
+
+
+def problem(error: BaseException) -> Message:
+    """One sentence for the visitor; what is unexpected goes to the log whole."""
+    failure = failure_of(error)
+    if failure.code == "internal":
+        log.error("the page could not do what was asked", exc_info=error)
+        return _message("problem", text="Something went wrong here; the server's log tells what.")
+    text = failure.message.rstrip(".")
+    return _message("problem", text=f"{text[:1].upper()}{text[1:]}.")
+
+
+def _message(type: str, **fields: Any) -> Message:
+    """Never equal to another one, so that the stage notices it."""
+    return {"type": type, "serial": next(_serial), **fields}
+
+
+def _result(finishing: Options, matte: Matte) -> tuple[bytes, bool]:
+    """What is shown, as WebP, and whether one can see through it."""
+    rendered = finishing.render(matte)
+    return _shown(rendered, "webp"), rendered.ndim == 3 and rendered.shape[2] == 4
+
+
+def _frame(finishing: Options, matte: Matte) -> list[float] | None:
+    """Where the saved file is cut: left, top, right, bottom as shares; beyond 0 to 1 outside."""
+    if not finishing.crop:
+        return None
+    aspect = None if finishing.aspect is None else parse_aspect(finishing.aspect)
+    frame = matte.frame(finishing.crop_margin, aspect=aspect)
+    if frame is None:
+        return None
+    right, bottom = frame.left + frame.width, frame.top + frame.height
+    return [
+        round(frame.left / matte.width, 4),
+        round(frame.top / matte.height, 4),
+        round(right / matte.width, 4),
+        round(bottom / matte.height, 4),
+    ]
+
+
+def _shown(pixels: np.ndarray[Any, Any], format: str) -> bytes:
+    """Small enough for a screen. Pillow weighs colours by alpha, so that edges do not darken."""
+    image = Image.fromarray(to_uint8(pixels))
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
+    small = np.asarray(image)
+    alpha = small[..., 3] if small.ndim == 3 and small.shape[2] == 4 else None
+    colours = small[..., :3] if small.ndim == 3 else small
+    return encode(colours, alpha, format=format, quality=88)

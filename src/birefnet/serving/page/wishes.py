@@ -1,0 +1,185 @@
+"""What a visitor set in the page's panel, and the options that it means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.compose import parse_colour
+from birefnet.imaging.picture import Picture
+from birefnet.matte import Matte
+from birefnet.options import Options
+
+KINDS = {
+    "Transparent": "cutout",
+    "Colour": "colour",
+    "Picture": "picture",
+    "Blurred": "blur",
+    "Mask": "mask",
+    "Overlay": "overlay",
+}
+"""What the page calls the kinds of result; a picture behind the subject is a cut-out on it."""
+
+FORMATS = {"png": "png", "webp": "webp", "tiff": "tif", "jpeg": "jpg"}
+"""Files that can be saved, and their suffixes."""
+
+LARGEST_SIDE = 8192  # of the network's input, so that a slip of the finger does not fill the memory
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Values of the panel, in the order in which the page lists its controls.
+
+    Attributes:
+        kind: a value of `KINDS`.
+        colour: behind the subject, as a colour picker gives it.
+        refine, mask_offset, mask_blur: see `Options`.
+        hard_edge: threshold of `Options`; 0 leaves the edge soft.
+        model: a name; None for the default.
+        resolution: as typed; empty for what the weights were trained with.
+        fine: look at edges again at the picture's own resolution.
+        matting, shadow, crop, aspect: see `Options`; aspect may be empty.
+        crop_margin: share of the subject's longer side [%].
+    """
+
+    kind: str = "cutout"
+    colour: str = "#ffffff"
+    refine: bool = True
+    mask_offset: float = 0
+    mask_blur: float = 0
+    hard_edge: float = 0
+    model: str | None = None
+    resolution: str = ""
+    fine: bool = False
+    matting: str = "none"
+    shadow: str = "none"
+    crop: bool = False
+    crop_margin: float = 0
+    aspect: str = ""
+
+    def network(self, guide: dict[str, Any]) -> Options:
+        """What the network is to do: the part that takes time.
+
+        Raises:
+            BiRefNetError: the resolution or the guidance cannot be understood.
+        """
+        return Options(
+            kind="mask",  # asks for no colours: `finish` refines them if they will be seen
+            resolution=parse_resolution(self.resolution),
+            passes=2 if self.fine else 1,
+            **guide,
+        )
+
+    def finishing(self, backdrop: Picture | None) -> Options:
+        """What is then made of the matte.
+
+        Args:
+            backdrop: the picture to put behind the subject.
+
+        Raises:
+            BiRefNetError: a background is missing or cannot be read.
+        """
+        if self.kind not in KINDS.values():
+            raise BiRefNetError(f"there is no result {self.kind!r}; choose one of the panel's")
+        kind = self.kind
+        background: Any = None
+        if kind == "colour":
+            background = parse_picked(self.colour)
+        if kind == "picture":
+            if backdrop is None:
+                raise BiRefNetError("choose a background picture first")
+            kind, background = "cutout", backdrop
+        return Options(
+            kind=kind,
+            background=background,
+            refine=bool(self.refine),
+            mask_offset=float(self.mask_offset or 0),
+            mask_blur=max(0.0, float(self.mask_blur or 0)),
+            threshold=float(self.hard_edge) if self.hard_edge else None,
+            matting=self.matting,
+            shadow=self.shadow if kind not in ("mask", "overlay") else "none",
+            crop=self.crop,
+            crop_margin=f"{max(0.0, float(self.crop_margin or 0)):g}%" if self.crop else 0,
+            aspect=(self.aspect or None) if self.crop else None,
+        ).prepared()
+
+    def edge(self) -> tuple[Any, ...]:
+        """What `Options.finish` depends on, to tell whether it must run again."""
+        seen = self.kind not in ("mask", "overlay")
+        edge = (self.mask_offset, self.mask_blur, self.hard_edge, self.matting)
+        return (*edge, seen and self.refine, self.shadow if seen else "none")
+
+
+def parse_resolution(text: str | None) -> int | tuple[int, int] | Literal["native"] | None:
+    """`1024` → 1024, `1280x720` → (1280, 720) as (width, height), `native`; nothing → None.
+
+    Raises:
+        BiRefNetError: anything else.
+    """
+    text = (text or "").strip().lower()
+    if not text:
+        return None
+    if text == "native":
+        return "native"
+    found = re.fullmatch(r"(\d{1,5})(?:\s*[x×*]\s*(\d{1,5}))?", text)
+    sides = [int(side) for side in found.groups() if side] if found else []
+    if not sides or not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise BiRefNetError(
+            f"the resolution is {text!r}; give WIDTHxHEIGHT such as 1024x1024, or native"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def parse_picked(colour: str | None) -> tuple[int, ...]:
+    """A colour as pickers give it: #rrggbb, or rgb and rgba with fractions.
+
+    Raises:
+        BiRefNetError: it is no colour.
+    """
+    text = (colour or "").strip()
+    found = re.fullmatch(r"rgba?\(([^)]*)\)", text)
+    if not found:
+        return parse_colour(text)
+    try:
+        *parts, last = [float(part) for part in found.group(1).split(",")]
+    except ValueError:
+        raise BiRefNetError(f"{text!r} is no colour; pick one") from None
+    values = [*parts, last] if len(parts) == 2 else [*parts, last * 255]
+    return parse_colour(tuple(round(value) for value in values))
+
+
+def saveable(finishing: Options) -> list[str]:
+    """Formats of `FORMATS` that can hold the result: JPEG has no transparency."""
+    is_see_through = finishing.kind == "cutout" and finishing.background is None
+    if isinstance(finishing.background, tuple) and finishing.background[3] < 255:
+        is_see_through = True
+    return [name for name in FORMATS if name != "jpeg" or not is_see_through]
+
+
+def verdict(matte: Matte, model: str | None, seconds: float) -> str:
+    """What is said under the result, in a sentence or two."""
+    if matte.is_empty:
+        return (
+            "No object found: nothing here stands out clearly. Draw a box around what you mean, or "
+            "try another model."
+        )
+    parts = [
+        f"The subject takes {matte.coverage:.0%} of the picture",
+        f"{matte.confidence:.0%} sure",
+        f"{matte.width} × {matte.height} px",
+        f"{model}, {seconds:.2f} s" if model else f"{seconds:.2f} s",
+    ]
+    return " · ".join(parts)
+
+
+def with_name(name: str, finishing: Options, format: str) -> str:
+    """Name of a saved file."""
+    kind = finishing.kind if finishing.kind != "colour" else "cutout"
+    return f"{name}.{kind}.{FORMATS[format]}"
+
+
+def for_batch(options: Options, finishing: Options, format: str) -> Options:
+    """Both parts in one, for pictures that nobody looks at in between; guidance is left out."""
+    return replace(finishing, resolution=options.resolution, passes=options.passes, format=format)
