@@ -25,7 +25,8 @@ class Engine(Protocol):
 
         Args:
             batch: float32 [B, 3, H, W], normalised by the weights' preprocessing; H and W are
-                multiples of 32.
+                multiples of 32. Where `takes_guidance` says so, also [B, 4, H, W], whose last
+                channel is that of `birefnet.network.guidance`.
 
         Returns:
             float32 [B, 1, H, W], finite; the sigmoid of it is the subject's probability.
@@ -34,3 +35,27 @@ class Engine(Protocol):
             DeviceError: not enough memory, or numbers beyond what the precision can hold.
         """
         ...
+
+
+def takes_guidance(engine: Engine) -> bool:
+    """Whether the engine's network has a guidance channel; engines that do not say have none."""
+    return bool(getattr(engine, "takes_guidance", False))
+
+
+# Pixels of the largest input of which several run side by side on a CPU: above, they would need too
+# much memory and gain little.
+SIDE_BY_SIDE = 640 * 640
+MOST_CALLERS = 8  # at once; with more cores each has several
+
+
+def for_many(engine: Engine, pixels: int) -> tuple[Engine, int]:
+    """The engine for a long run of inputs of so many pixels, and how many may call it at once.
+
+    An engine that gains from it has a method `for_many() -> (engine, callers)`; for the others it
+    is the engine itself and one caller.
+    """
+    make = getattr(engine, "for_many", None)
+    if make is None or pixels > SIDE_BY_SIDE:
+        return engine, 1
+    found: tuple[Engine, int] = make()
+    return found

@@ -44,6 +44,7 @@ class Metadata:
             one it takes unless `dynamic`.
         dynamic: batch, height and width are free (multiples of 32); otherwise the batch alone
             where the format can leave it free.
+        guided: the input has a fourth channel, see `birefnet.network.guidance`; zeros say nothing.
         licence: of the weights, if known.
         source: where the weights came from.
         producer: the package and version that wrote the file.
@@ -57,6 +58,7 @@ class Metadata:
     precision: Precision = "fp32"
     size: tuple[int, int] = (1024, 1024)
     dynamic: bool = False
+    guided: bool = False
     licence: str | None = None
     source: str | None = None
     producer: str = ""
@@ -70,8 +72,11 @@ class Metadata:
     def encode(self, batch: NDArray[np.float32]) -> NDArray:
         """What the graph takes, of a batch that `preprocess` normalised, float32 [B, 3, H, W].
 
-        For `pixels`, the normalisation is undone: uint8 [B, H, W, 3].
+        For `pixels`, the normalisation is undone: uint8 [B, H, W, 3]. A network that is guided
+        gets a channel of zeros where the batch has none.
         """
+        if self.guided and batch.shape[1] == 3:
+            return np.pad(batch, ((0, 0), (0, 1), (0, 0), (0, 0)))
         if self.input == "normalised":
             return batch
         mean, std = (np.asarray(v, np.float32) for v in (self.preprocess.mean, self.preprocess.std))

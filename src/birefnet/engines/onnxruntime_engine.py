@@ -94,9 +94,10 @@ class OnnxEngine:
         self.metadata.require(dtype, self.path.name)
         self.name = f"onnxruntime {self.device} {self.metadata.precision}"
         self.batch_size = 1 if self.device == "cpu" else 4
+        self.takes_guidance = self.metadata.guided
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W].
+        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
 
         Raises:
             BiRefNetError: a size that the file does not take.

@@ -64,6 +64,7 @@ def load_openvino(
         preprocess=loaded.preprocess,
         size=(loaded.preprocess.width, loaded.preprocess.height),
         dynamic=True,
+        guided=loaded.config.guidance_channel,
         licence=loaded.licence,
         source=loaded.source,
     )

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.engines.base import MOST_CALLERS
 from birefnet.engines.metadata import KEY, Metadata, Output
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, Core, Model, Node
+    from openvino import CompiledModel, Core, InferRequest, Model, Node
 
 COMPILED = 3  # sizes whose compiled network is kept; each holds its own copy of the weights
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 # Operations behind which an output is still what it was before them, for finding the sigmoid.
 _TRANSPARENT = {"Convert", "Squeeze", "Unsqueeze", "Reshape", "Clamp", "Transpose", "Result"}
-_THREE = ("3", "?")  # channels, as a shape says it
+_CHANNELS = {False: ("3", "?"), True: ("4",)}  # of pictures, or guided ones, in a shape's words
 # A probability of 0 or 1 has no logit; this is the nearest that float32 tells from 1.
 _NEAREST = np.float32(1e-7)
 
@@ -79,26 +83,29 @@ class OpenVinoEngine:
         shown = f"int8 and {precision}" if self.metadata.precision == "int8" else precision
         self.name = f"openvino {self.device.lower()} {shown}"
         self.batch_size = 1
-        self._compiled: OrderedDict[tuple[int, int], CompiledModel] = OrderedDict()
+        self.takes_guidance = self.metadata.guided
+        self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._lock = threading.Lock()
+        self._many: tuple[OpenVinoEngine, int] | None = None
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W].
+        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
 
         Raises:
             BiRefNetError: a size that the file does not take.
             DeviceError: not enough memory, or numbers beyond what the precision can hold.
         """
-        batch = np.ascontiguousarray(batch, dtype=np.float32)
+        batch = np.ascontiguousarray(self.metadata.encode(batch), dtype=np.float32)
         result = np.empty((len(batch), 1, *batch.shape[2:]), np.float32)
-        with self._lock:  # a compiled graph runs one picture at a time, with all threads
-            try:
+        try:
+            with self._lock:
                 compiled = self._compile(batch.shape[2], batch.shape[3])
+            with compiled.request() as request:
                 for picture, place in zip(batch, result, strict=True):
-                    outputs = compiled([picture[None]])
+                    outputs = request.infer([picture[None]])
                     place[...] = outputs[len(outputs) - 1].reshape(place.shape)
-            except RuntimeError as failure:
-                self._explain(failure, batch.shape)
+        except RuntimeError as failure:
+            self._explain(failure, batch.shape)
         if not np.isfinite(result).all():
             raise DeviceError(
                 f"{self._label} gave NaN or infinity as {self.name}; use dtype fp32, or its "
@@ -109,7 +116,31 @@ class OpenVinoEngine:
             return np.log(matte / (1 - matte))
         return result
 
-    def _compile(self, height: int, width: int) -> CompiledModel:
+    def for_many(self) -> tuple[OpenVinoEngine, int]:
+        """On a CPU, the graph for several callers, see `birefnet.engines.base.for_many`."""
+        with self._lock:
+            if self._many is None:
+                self._many = self._for_many()
+            return self._many
+
+    def _for_many(self) -> tuple[OpenVinoEngine, int]:
+        asked = self._settings.get("INFERENCE_NUM_THREADS")
+        cores = int(asked or os.cpu_count() or 1) if self.device == "CPU" else 1
+        callers = min(cores, MOST_CALLERS)
+        if callers == 1:
+            return self, 1
+        engine = copy(self)
+        engine._compiled, engine._lock = OrderedDict(), threading.Lock()
+        engine._settings = {
+            **self._settings,
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": callers,
+            "INFERENCE_NUM_THREADS": cores,
+        }
+        engine._many = engine, callers
+        return engine._many
+
+    def _compile(self, height: int, width: int) -> _Compiled:
         """The graph for one picture of this size; the sizes used last are kept."""
         size = (height, width)
         if size in self._compiled:
@@ -125,10 +156,11 @@ class OpenVinoEngine:
                 )
         if shape.is_dynamic or shape[0].get_length() != 1:
             graph = graph.clone()
-            graph.reshape([1, 3, height, width])
+            graph.reshape([1, 4 if self.metadata.guided else 3, height, width])
         while len(self._compiled) >= COMPILED:
             self._compiled.popitem(last=False)
-        self._compiled[size] = self._core.compile_model(graph, self.device, self._settings)
+        model = self._core.compile_model(graph, self.device, self._settings)
+        self._compiled[size] = _Compiled(model)
         return self._compiled[size]
 
     def _explain(self, failure: RuntimeError, shape: tuple[int, ...]) -> NoReturn:
@@ -139,6 +171,24 @@ class OpenVinoEngine:
                 "resolution or model"
             ) from failure
         raise BiRefNetError(f"OpenVINO failed on {self._label}: {_short(text)}") from failure
+
+
+class _Compiled:
+    """A graph for one size, and its requests that nobody is using."""
+
+    def __init__(self, model: CompiledModel) -> None:
+        self._model = model
+        self._free: deque[InferRequest] = deque()
+
+    @contextmanager
+    def request(self) -> Iterator[InferRequest]:
+        """One for the caller alone."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._model.create_infer_request()
+        yield request
+        self._free.append(request)
 
 
 def has_bfloat16(device: str = "CPU") -> bool:
@@ -167,7 +217,8 @@ def _read(source: str | os.PathLike[str] | Model) -> tuple[Core, Model]:
         raise WeightsError(f"OpenVINO cannot load {path}: {_short(str(failure))}") from failure
     inputs = graph.inputs
     shape = inputs[0].partial_shape if len(inputs) == 1 else None
-    if shape is None or shape.rank.is_dynamic or len(shape) != 4 or str(shape[1]) not in _THREE:
+    channels = _CHANNELS[graph.has_rt_info([KEY]) and _read_metadata(graph, path.name).guided]
+    if shape is None or shape.rank.is_dynamic or len(shape) != 4 or str(shape[1]) not in channels:
         came = ", ".join(str(one.partial_shape) for one in inputs)
         raise WeightsError(
             f"{path.name} takes {came or 'nothing'}; expected one input of pictures, "

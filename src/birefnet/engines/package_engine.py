@@ -61,9 +61,10 @@ class PackageEngine:
         self.network: nn.Module = program.module()
         self.name = f"torch package {self.device} {self.metadata.precision}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
+        self.takes_guidance = self.metadata.guided
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W].
+        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
 
         Raises:
             BiRefNetError: a size that the package does not take.

@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from birefnet.engines.base import MOST_CALLERS, Engine
 from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
+from birefnet.engines.side_by_side import SideBySide
 from birefnet.errors import BiRefNetError, DeviceError
+from birefnet.network.birefnet import BiRefNet
 from birefnet.network.lean import is_simplified, lean
 
 # What torch says when an allocation fails; on CUDA and MPS newer versions have a class for it.
@@ -41,6 +44,7 @@ class TorchEngine:
     Attributes:
         run: the network as it runs here, tensor to tensor on the device; where CUDA graphs are used
             its result is overwritten by the next call.
+        takes_guidance: whether the network has a guidance channel.
 
     Raises:
         DeviceError: the device or precision is not there, or graphs are asked for without CUDA.
@@ -58,6 +62,7 @@ class TorchEngine:
     ) -> None:
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
+        self.takes_guidance = isinstance(network, BiRefNet) and network.config.guidance_channel
         if channels_last is None:
             channels_last = self.device.type in ("cuda", "cpu")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -68,6 +73,7 @@ class TorchEngine:
             self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         except RuntimeError as error:
             self._explain(error)
+        self._is_compiled = compile
         if compile:
             from birefnet.engines.compiled import compile_regions
 
@@ -83,7 +89,7 @@ class TorchEngine:
         self.batch_size = 4 if self.device.type == "cuda" else 1
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W].
+        """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
 
         Raises:
             DeviceError: not enough memory, or numbers beyond what half precision can hold.
@@ -101,6 +107,14 @@ class TorchEngine:
         if not finite:
             self._refuse_non_finite()
         return result
+
+    def for_many(self) -> tuple[Engine, int]:
+        """On a CPU, the network for several callers, see `birefnet.engines.base.for_many`."""
+        cores = torch.get_num_threads()
+        callers = min(cores, MOST_CALLERS)
+        if self.device.type != "cpu" or self._is_compiled or callers == 1:
+            return self, 1
+        return SideBySide(self, cores // callers), callers
 
     def _wants_graphs(self, asked: bool | None) -> bool:
         if self.device.type == "cuda":

@@ -103,7 +103,7 @@ def _trace(request: Request, path: Path, opset: int) -> None:
     else:
         # Whatever the size, the trace is the same; a small one that differs in all sides is quick.
         width, height = (160, 96) if request.dynamic else request.input_size
-        example = torch.zeros(2 if request.dynamic else 1, 3, height, width)
+        example = torch.zeros(2 if request.dynamic else 1, request.channels, height, width)
         names, free = (INPUT, OUTPUT), {0: "batch"}
         if request.dynamic:
             free |= {2: "height", 3: "width"}
@@ -182,7 +182,9 @@ def describe(model: ModelProto, request: Request) -> None:
     if request.with_preprocessing:
         what = "uint8 pixels [batch, height, width, 3], RGB -> matte in [0, 1]"
     else:
-        what = "normalised pictures [batch, 3, height, width] -> logits; their sigmoid is the matte"
+        shape = f"[batch, {request.channels}, height, width]"
+        guided = " with guidance from -1 to 1" if request.is_guided else ""
+        what = f"normalised pictures{guided} {shape} -> logits; their sigmoid is the matte"
     model.doc_string = f"{request.name}: {what}"
     entries = {
         KEY: metadata.to_json(),
@@ -227,7 +229,7 @@ def _examples(request: Request) -> list[dict[str, np.ndarray]]:
     """Inputs of the graph for finding out how large its numbers grow."""
     mean, std = request.preprocess.mean, request.preprocess.std
     width, height = (256, 256) if request.dynamic else request.input_size
-    batch = synthetic_batch(1, height, width, mean, std)
+    batch = synthetic_batch(1, height, width, mean, std, guided=request.is_guided)
     if not request.with_preprocessing:
         return [{INPUT: batch}]
     pixels = (batch.transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)) * 255

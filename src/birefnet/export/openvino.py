@@ -47,7 +47,7 @@ def _graph(request: Request) -> Model:
         graph = convert(request.network)
     if not request.dynamic:
         width, height = request.input_size
-        graph.reshape([-1, 3, height, width])
+        graph.reshape([-1, request.channels, height, width])
         from openvino.passes import ConstantFolding, Manager
 
         manager = Manager()

@@ -43,7 +43,7 @@ def export_package(request: Request, path: Path) -> list[Path]:
     if request.precision == "fp16":
         module = _Half(module)
     width, height = request.input_size
-    example = torch.zeros(2, 3, height, width)
+    example = torch.zeros(2, request.channels, height, width)
     free = {0: torch.export.Dim("batch", min=1, max=1024)}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -80,11 +80,26 @@ class Request:
                 "int8 needs pictures to calibrate with: give a folder of some dozens like those "
                 "the network will see (--calibrate FOLDER)"
             )
+        if self.precision == "int8" and self.is_guided:
+            raise BiRefNetError(
+                "int8 is calibrated with pictures, which say nothing of this network's guidance "
+                "channel; export it in fp32 or fp16"
+            )
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the network's input [px]."""
         return self.size or (self.preprocess.width, self.preprocess.height)
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the file has the network's guidance channel; pixels have no place for it."""
+        return self.network.config.guidance_channel and not self.with_preprocessing
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input: 3, or 4 with guidance."""
+        return 3 + self.is_guided
 
     def metadata(self) -> Metadata:
         """What the file says of itself."""
@@ -98,6 +113,7 @@ class Request:
             precision=self.precision,
             size=self.input_size,
             dynamic=self.dynamic,
+            guided=self.is_guided,
             licence=self.licence,
             source=self.source,
             producer=f"birefnet {birefnet.__version__}",

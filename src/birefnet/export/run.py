@@ -118,7 +118,9 @@ def _batch(request: Request, count: int, width: int, height: int) -> NDArray[np.
         if all(picture.shape[2:] == (height, width) for picture in first):
             return np.concatenate(first)
     preprocess = request.preprocess
-    return synthetic_batch(count, height, width, preprocess.mean, preprocess.std)
+    return synthetic_batch(
+        count, height, width, preprocess.mean, preprocess.std, guided=request.is_guided
+    )
 
 
 def to_dict(result: ExportResult) -> dict[str, object]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from birefnet.network.config import NetworkConfig
 from birefnet.network.decoder import Decoder
 from birefnet.network.encoder import Encoder
+from birefnet.network.guidance import PICTURE_CHANNELS
 
 
 @dataclass
@@ -69,15 +70,18 @@ class BiRefNet(nn.Module):
         """Normalised `image` (B,3,H,W) → logits (B,1,H,W); sigmoid gives the matte.
 
         H and W must be multiples of 32 (the predictor resizes any picture to such a size). With
-        `supervised`, a `SupervisedOutput` with all that the losses need.
+        `supervised`, a `SupervisedOutput` with all that the losses need. A network with a guidance
+        channel also takes (B,4,H,W), see `birefnet.network.guidance`.
 
         Raises:
             ValueError: the batch has another shape.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
+        channels = (PICTURE_CHANNELS, PICTURE_CHANNELS + self.config.guidance_channel)
+        if image.dim() != 4 or image.shape[1] not in channels:
+            guided = " or (B, 4, H, W)" if self.config.guidance_channel else ""
             raise ValueError(
-                f"got a batch of shape {tuple(image.shape)}; expected (B, 3, H, W): normalise and "
-                "stack RGB pictures first"
+                f"got a batch of shape {tuple(image.shape)}; expected (B, 3, H, W){guided}: "
+                "normalise and stack RGB pictures first"
             )
         height, width = image.shape[-2:]
         if height % 32 or width % 32 or not (height and width):
@@ -87,7 +91,9 @@ class BiRefNet(nn.Module):
             )
         maps, context = self.encoder(image)
         squeezed = context if self.squeeze is None else self.squeeze(context)
-        stages, gradients = self.decoder(squeezed, maps, image, supervised=supervised)
+        is_guided = image.shape[1] > PICTURE_CHANNELS
+        picture = image[:, :PICTURE_CHANNELS] if is_guided else image
+        stages, gradients = self.decoder(squeezed, maps, picture, supervised=supervised)
         if not supervised:
             return stages[-1]
         classes = self.classifier(maps[-1].mean(dim=(2, 3))) if self.classifier else None

@@ -18,6 +18,7 @@ from birefnet.network.blocks import (
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.network.decoder import Decoder
 from birefnet.network.encoder import Encoder
+from birefnet.network.guidance import let_guide
 
 __all__ = ["BACKBONES", "build_network"]
 
@@ -29,7 +30,8 @@ def build_network(config: NetworkConfig | str) -> BiRefNet:
         config: a configuration, or the name of a preset.
 
     Raises:
-        ValueError: an unknown preset or backbone; the message lists what exists.
+        ValueError: an unknown preset or backbone; the message lists what exists. Or a backbone that
+            cannot read a guidance channel.
 
     Example:
         >>> import torch
@@ -40,11 +42,15 @@ def build_network(config: NetworkConfig | str) -> BiRefNet:
     """
     if isinstance(config, str):
         config = preset(config)
+    backbone = build_backbone(config.backbone, drop_path=config.drop_path)
+    if config.guidance_channel:
+        let_guide(backbone)
     encoder = Encoder(
-        build_backbone(config.backbone, drop_path=config.drop_path),
+        backbone,
         image_pyramid=config.image_pyramid,
         context_fusion=config.context_fusion,
         neck_channels=config.neck_channels,
+        is_guided=config.guidance_channel,
     )
     deepest = encoder.out_channels[-1]
     squeeze = (

@@ -43,6 +43,8 @@ class NetworkConfig:
             follows the encoder: c3, c2, c1, c1 // 2.
         neck_channels: project the backbone's four maps (shallow to deep) to these channels and
             resize them to strides 4, 8, 16, 32; `None` uses the maps as they are.
+        guidance_channel: the encoder reads a fourth channel too, which says what object is meant
+            (see `birefnet.network.guidance`); pictures of three channels still do.
         drop_path: stochastic depth of the backbone while training, 0 to 1.
         dropout: dropout behind the attention while training, 0 to 1.
     """
@@ -63,6 +65,7 @@ class NetworkConfig:
     reference_width: int = 64
     stage_channels: tuple[int, int, int, int] | None = None
     neck_channels: tuple[int, int, int, int] | None = None
+    guidance_channel: bool = False
     drop_path: float | None = None
     dropout: float = 0.5
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from birefnet.network.backbones import Backbone
 from birefnet.network.blocks import resize, resize_like
 from birefnet.network.config import ImagePyramid
+from birefnet.network.guidance import PICTURE_CHANNELS, GuidanceMaps
 
 
 class EncoderOutput(NamedTuple):
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
     Attributes:
         out_channels: of x1..x4 after the image pyramid.
         context_channels: of `EncoderOutput.context`.
+        guidance: adds a guidance channel to the maps of both scales, or `None`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Encoder(nn.Module):
         image_pyramid: ImagePyramid = "cat",
         context_fusion: bool = True,
         neck_channels: tuple[int, int, int, int] | None = None,
+        is_guided: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -72,6 +75,7 @@ class Encoder(nn.Module):
         self.context_fusion = context_fusion
         self.neck = PyramidNeck(backbone.out_channels, neck_channels) if neck_channels else None
         channels = neck_channels or tuple(backbone.out_channels)
+        self.guidance = GuidanceMaps(channels) if is_guided else None
         scales = 2 if image_pyramid == "cat" else 1
         self.out_channels = tuple(scales * c for c in channels)
         self.context_channels = sum(self.out_channels) if context_fusion else self.out_channels[-1]
@@ -79,10 +83,14 @@ class Encoder(nn.Module):
     def features(self, image: Tensor) -> list[Tensor]:
         """The maps x1..x4 of one scale, behind the neck if there is one."""
         maps = list(self.backbone(image))
-        return maps if self.neck is None else self.neck(maps, (image.shape[-2], image.shape[-1]))
+        if self.neck is not None:
+            maps = self.neck(maps, (image.shape[-2], image.shape[-1]))
+        if self.guidance is not None and image.shape[1] > PICTURE_CHANNELS:
+            maps = self.guidance(image[:, PICTURE_CHANNELS:], maps)
+        return maps
 
     def forward(self, image: Tensor) -> EncoderOutput:
-        """Normalised `image` (B,3,H,W), H and W multiples of 32."""
+        """Normalised `image` (B,3,H,W), or (B,4,H,W) with guidance; H and W multiples of 32."""
         maps = self.features(image)
         if self.image_pyramid != "none":
             half = self.features(resize(image, (image.shape[-2] // 2, image.shape[-1] // 2)))

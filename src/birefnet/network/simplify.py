@@ -25,6 +25,7 @@ from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ASPP, DeformableConv2d, ImagePatchBlock, resize_like
 from birefnet.network.decoder import Decoder, DecoderOutput, run_stages
 from birefnet.network.deform import deformable_conv2d
+from birefnet.network.guidance import GuidedConv2d
 
 
 def simplify(network: BiRefNet, *, inplace: bool = False) -> BiRefNet:
@@ -74,6 +75,9 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     bias = shift if conv.bias is None else shift + conv.bias.double() * scale
     conv.weight = nn.Parameter(weight.to(conv.weight.dtype))
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype))
+    if isinstance(conv, GuidedConv2d):
+        guide = conv.guide.double() * scale.view(-1, 1, 1, 1)
+        conv.guide = nn.Parameter(guide.to(conv.guide.dtype))
     return conv
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from birefnet.errors import WeightsError
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.config import NetworkConfig
+from birefnet.network.guidance import is_guidance
 from birefnet.weights.detect import detect_config
 from birefnet.weights.files import Weights, read_weights
 from birefnet.weights.layouts import from_official, is_official
@@ -113,6 +114,8 @@ def load_checkpoint(
 def assign_weights(network: BiRefNet, tensors: Mapping[str, Tensor], *, label: str) -> None:
     """Put `tensors` (by our names) in place of the network's own, without copying.
 
+    What reads a guidance channel starts at 0 where the weights know none.
+
     Raises:
         WeightsError: names, shapes or kinds of numbers differ; the first few are named.
     """
@@ -125,6 +128,13 @@ def assign_weights(network: BiRefNet, tensors: Mapping[str, Tensor], *, label: s
         for name, t in tensors.items()
         if not name.endswith(_INDEX)
     }
+    if not any(map(is_guidance, given)):
+        kind = _main_dtype(given.values())
+        given |= {
+            name: torch.zeros(t.shape, dtype=kind)
+            for name, t in expected.items()
+            if is_guidance(name)
+        }
     missing = [n for n in expected if n not in given and not n.endswith((_INDEX, _COUNTER))]
     unexpected = [n for n in given if n not in expected]
     both = [n for n in given if n in expected]

@@ -19,6 +19,7 @@ from birefnet.network.config import (
     InwardReference,
     NetworkConfig,
 )
+from birefnet.network.guidance import is_guidance
 from birefnet.weights.layouts import from_official, is_official
 from birefnet.weights.skeleton import WithoutParameters
 
@@ -142,6 +143,7 @@ def detect_config(shapes: Shapes) -> NetworkConfig:
             reference_width=reference_width,
             stage_channels=None if outputs == (c3, c2, c1, max(c1 // 2, 1)) else outputs,
             neck_channels=neck,
+            guidance_channel=any(is_guidance(name) for name in network.shapes),
         )
     except ValueError as failure:
         raise WeightsError(f"these weights contradict themselves: {failure}") from None

@@ -52,6 +52,7 @@ def _pairs(deformable: bool) -> list[tuple[str, str]]:
     """All prefixes (ours, official) of a network; `deformable` tells the kind of ASPP."""
     pairs = [
         ("encoder.backbone", "bb"),
+        ("encoder.guidance", "guidance"),  # of no released checkpoint
         ("classifier", "cls_head.0"),
         ("decoder.head", "decoder.conv_out1.0"),
         ("decoder.head_reference.conv_in", "decoder.ipt_blk1.conv1"),

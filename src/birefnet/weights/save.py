@@ -145,6 +145,11 @@ def export_state(
     if layout == "birefnet":
         return state
     official = to_official(state)
+    if layout == "comfyui" and network.config.guidance_channel:
+        raise WeightsError(
+            "ComfyUI's own loader knows no guidance channel, which this network has: choose the "
+            "layout safetensors"
+        )
     if layout == "comfyui" and (
         network.config.backbone != _COMFYUI_BACKBONE or _COMFYUI_KEY not in official
     ):

@@ -8,6 +8,7 @@ from openvino import Model, PartialShape, Type
 from birefnet.engines.openvino_graph import convolutional, decoder, deformable, layers, transformers
 from birefnet.engines.openvino_graph.emitter import Emitter
 from birefnet.network.birefnet import BiRefNet
+from birefnet.network.guidance import PICTURE_CHANNELS
 
 # Importing these registers what they emit.
 PARTS = (layers, convolutional, transformers, deformable, decoder)
@@ -16,6 +17,8 @@ PARTS = (layers, convolutional, transformers, deformable, decoder)
 def convert(network: BiRefNet) -> Model:
     """The graph of a network: `image` float32 [B, 3, H, W] in, `logits` [B, 1, H, W] out.
 
+    With a guidance channel, `image` is [B, 4, H, W].
+
     Args:
         network: simplified (`birefnet.network.simplify`), on the CPU, in fp32. The graph shares
             its memory: keep it until the graph is compiled or saved.
@@ -23,7 +26,8 @@ def convert(network: BiRefNet) -> Model:
     Raises:
         UnknownModuleError: the network has a module that is not known here (a timm backbone).
     """
-    image = ops.parameter(PartialShape([-1, 3, -1, -1]), Type.f32, name="image")
+    channels = PICTURE_CHANNELS + network.config.guidance_channel
+    image = ops.parameter(PartialShape([-1, channels, -1, -1]), Type.f32, name="image")
     logits = Emitter(network)(network, image)
     result = ops.result(logits)
     image.output(0).set_names({"image"})

@@ -30,13 +30,19 @@ from birefnet.network.blocks import (
 )
 from birefnet.network.decoder import BilateralReferenceStage
 from birefnet.network.encoder import Encoder, PyramidNeck
+from birefnet.network.guidance import PICTURE_CHANNELS, STRIDES, GuidanceMaps
 
 
 @emits(BiRefNet)
 def birefnet(emit: Emitter, module: BiRefNet, image: Value) -> Node:
     maps, context = emit(module.encoder, image)
     squeezed = context if module.squeeze is None else emit(module.squeeze, context)
-    return emit(module.decoder, squeezed, maps, image)
+    picture = _channels(image, 0, PICTURE_CHANNELS) if module.config.guidance_channel else image
+    return emit(module.decoder, squeezed, maps, picture)
+
+
+def _channels(x: Value, first: int, last: int) -> Node:
+    return ops.slice(x, integers(first), integers(last), integers(1), integers(1))
 
 
 @emits(Encoder)
@@ -44,8 +50,13 @@ def encoder(emit: Emitter, module: Encoder, image: Value) -> tuple[list[Value], 
     height, width = lengths(image, 2, 3)
 
     def features(x: Value, sizes: tuple[Node, Node]) -> list[Value]:
-        maps = emit(module.backbone, x)
-        return maps if module.neck is None else emit(module.neck, maps, sizes)
+        maps: list[Value] = emit(module.backbone, x)
+        if module.neck is not None:
+            maps = emit(module.neck, maps, sizes)
+        if module.guidance is not None:
+            guide = _channels(x, PICTURE_CHANNELS, PICTURE_CHANNELS + 1)
+            maps = emit(module.guidance, guide, maps)
+        return maps
 
     maps = features(image, (height, width))
     if module.image_pyramid != "none":
@@ -63,6 +74,17 @@ def encoder(emit: Emitter, module: Encoder, image: Value) -> tuple[list[Value], 
 
 def _sum(pair: list[Value]) -> Node:
     return ops.add(*pair)
+
+
+@emits(GuidanceMaps)
+def guidance_maps(
+    emit: Emitter, module: GuidanceMaps, guide: Value, maps: list[Value]
+) -> list[Value]:
+    pooled: list[Value] = [
+        ops.avg_pool(guide, 2 * [stride], [0, 0], [0, 0], 2 * [stride], True) for stride in STRIDES
+    ]
+    seen = zip(module.convs, [*pooled, pooled[-1]], maps, strict=True)
+    return [ops.add(x, emit(conv, resize_like(small, x))) for conv, small, x in seen]
 
 
 @emits(PyramidNeck)

@@ -16,6 +16,7 @@ from birefnet.engines.openvino_graph.emitter import (
     lengths,
 )
 from birefnet.network.backbones.base import DropPath
+from birefnet.network.guidance import GuidedConv2d
 
 
 @emits(nn.Identity, nn.Dropout, DropPath)
@@ -49,11 +50,11 @@ def max_pool(emit: Emitter, module: nn.MaxPool2d, x: Value) -> Value:
     return pooled.output(0)  # the other is the indices
 
 
-@emits(nn.Conv2d)
+@emits(nn.Conv2d, GuidedConv2d)
 def convolution(emit: Emitter, module: nn.Conv2d, x: Value) -> Node:
     y = convolve(
         x,
-        module.weight,
+        module.whole_weight if isinstance(module, GuidedConv2d) else module.weight,
         module.bias,
         stride=_pair(module.stride),
         padding=_pair(module.padding),
