@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -19,6 +17,7 @@ from birefnet.imaging.io import decode, decode_frames
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
 from birefnet.profiling import Profile, timed
+from birefnet.stream import Stream
 
 if TYPE_CHECKING:
     from torch import nn
@@ -205,9 +204,9 @@ class Predictor:
         with timed(self.profile, "decode"):
             return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
-    def _run(self, batch: list[Prepared]) -> list[Matte]:
+    def _run(self, batch: list[Prepared], engine: Engine | None = None) -> list[Matte]:
         with timed(self.profile, "network", len(batch)):
-            logits = self.engine.infer(np.stack([prepared.input for prepared in batch]))
+            logits = (engine or self.engine).infer(np.stack([prepared.input for prepared in batch]))
         with timed(self.profile, "restore", len(batch)):
             return [
                 prepared.restore(plane[0]) for prepared, plane in zip(batch, logits, strict=True)
@@ -219,63 +218,14 @@ class Predictor:
         size = self.engine.batch_size if batch_size is None else batch_size
         if size < 1:
             raise BiRefNetError(f"batch_size is {size}; give 1 or more")
-        return self._stream_slots(iter(sources), resolution, size)
-
-    def _stream_slots(
-        self, sources: Iterator[Input], resolution: Resolution | None, batch_size: int
-    ) -> Iterator[Matte | BiRefNetError]:
-        """A window slides over the sources: its pictures are decoded ahead, its first leaves."""
-        window = 2 * (batch_size - 1) + 1 + self.readers
-        slots: deque[_Slot] = deque()
-        exhausted = False
-        pool = ThreadPoolExecutor(self.readers, thread_name_prefix="birefnet-decode")
-        try:
-            while True:
-                while not exhausted and len(slots) < window:
-                    slot = _Slot()
-                    try:
-                        source = next(sources)
-                    except StopIteration:
-                        exhausted = True
-                        break
-                    except Exception as error:
-                        # The caller's own iterator failed: say so once what came before is out.
-                        slot.result = error
-                        exhausted = True
-                    else:
-                        slot.future = pool.submit(self.prepare, source, resolution)
-                    slots.append(slot)
-                if not slots:
-                    return
-                if slots[0].result is None:
-                    self._fill(slots, batch_size)
-                result = slots.popleft().result
-                if isinstance(result, (Matte, BiRefNetError)):
-                    yield result
-                elif result is not None:
-                    raise result
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _fill(self, slots: deque[_Slot], batch_size: int) -> None:
-        """Run the first slot, and with it the next ones in the window of its network size."""
-        batch: list[_Slot] = []
-        for slot in slots:
-            prepared = slot.wait()
-            if prepared is not None and (
-                not batch or prepared.input.shape == batch[0].prepared_shape
-            ):
-                batch.append(slot)
-            if slots[0].result is not None or len(batch) == batch_size:
-                break
-        if not batch:
-            return
-        try:
-            results: list[Any] = list(self._run([slot.take() for slot in batch]))
-        except BiRefNetError as error:
-            results = [error] * len(batch)
-        for slot, result in zip(batch, results, strict=True):
-            slot.result = result
+        stream = Stream(
+            self.engine,
+            lambda source: self.prepare(source, resolution),
+            self._run,
+            batch_size=size,
+            readers=self.readers,
+        )
+        return stream.results(iter(sources))
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,36 +253,6 @@ class Prepared:
         if self.picture.alpha is not None:
             alpha *= self.picture.alpha
         return Matte(alpha, self.picture)
-
-
-@dataclass(eq=False)
-class _Slot:
-    """The place of one source in a stream: first its preparation, then its result."""
-
-    future: Future[Prepared] | None = None
-    result: Matte | Exception | None = field(default=None)
-
-    def wait(self) -> Prepared | None:
-        """The prepared picture; `None` if the slot has its result, which may be an error."""
-        if self.future is None:
-            return None
-        try:
-            return self.future.result()
-        except Exception as error:
-            self.future, self.result = None, error
-            return None
-
-    @property
-    def prepared_shape(self) -> tuple[int, ...]:
-        assert self.future is not None
-        return self.future.result().input.shape
-
-    def take(self) -> Prepared:
-        """The prepared picture, which the slot lets go of."""
-        assert self.future is not None
-        prepared = self.future.result()
-        self.future = None
-        return prepared
 
 
 def is_single(source: object) -> bool:
