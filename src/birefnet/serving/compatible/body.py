@@ -1,0 +1,126 @@
+"""Read what clients of other services send: forms and JSON, pictures as files, base64 or URLs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from birefnet.serving.errors import InvalidRequest, Unsupported
+from birefnet.serving.native.options import picture_bytes
+from birefnet.serving.service import Service
+
+MOST_FIELDS = 100
+"""Parts of a form; no service that is spoken here has more than thirty."""
+
+Fields = dict[str, Any]
+"""Text and bytes by name; of what came several times a list, where the name ends in []."""
+
+
+async def read_body(request: Request, service: Service) -> Fields:
+    """The fields of a form or of a JSON object, empty ones left out.
+
+    Raises:
+        Unsupported: another content type.
+        InvalidRequest: a body that is not what its content type says.
+        TooLarge: too many fields.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        return _object(await request.body())
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        return await _form(request, service)
+    if not kind and not await request.body():
+        return {}
+    raise Unsupported(
+        f"the content type is {kind[:60]!r}; send multipart/form-data, "
+        "application/x-www-form-urlencoded or application/json"
+    )
+
+
+def _object(body: bytes) -> Fields:
+    try:
+        found = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("the body is no JSON") from error
+    if not isinstance(found, dict):
+        raise InvalidRequest("the body is JSON, but no object; send {…}")
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+async def _form(request: Request, service: Service) -> Fields:
+    fields: Fields = {}
+    async with request.form(
+        max_files=MOST_FIELDS, max_fields=MOST_FIELDS, max_part_size=service.settings.max_bytes
+    ) as form:
+        for name, value in form.multi_items():
+            found: str | bytes
+            if isinstance(value, UploadFile):
+                if not value.filename and not value.size:
+                    continue  # a browser's empty file field
+                found = await value.read()
+            else:
+                found = value
+            if name.endswith("[]"):
+                fields.setdefault(name, []).append(found)
+            elif found != "":
+                fields[name] = found
+    return fields
+
+
+async def picture_of(value: Any, name: str, service: Service) -> bytes:
+    """A picture that a field holds: bytes of a file, a URL to fetch, a data URI or base64.
+
+    Raises:
+        InvalidRequest, TooLarge, FetchError: it holds none.
+    """
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} is no text; give a file, a URL, a data URI or base64")
+    if value[:8].lower().startswith(("http://", "https://")):
+        return await service.fetch(value)
+    try:
+        return picture_bytes(value, name)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+
+
+async def file_at(address: Any, name: str, service: Service) -> bytes:
+    """What lies at an address: an http(s) URL or a data URI.
+
+    Raises:
+        InvalidRequest, TooLarge, FetchError: as for `picture_of`.
+    """
+    if isinstance(address, str) and address[:5].lower() != "data:":
+        return await service.fetch(address)
+    return await picture_of(address, name, service)
+
+
+def boolean(value: Any, name: str, *, default: bool = False) -> bool:
+    """True or false as forms and JSON say it.
+
+    Raises:
+        InvalidRequest: something else.
+    """
+    if value is None or value == "":
+        return default
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "1", "yes", "on", "y", "t"):
+        return True
+    if text in ("false", "0", "no", "off", "n", "f"):
+        return False
+    raise InvalidRequest(f"{name} is {text[:40]!r}; give true or false")
+
+
+def text_of(message: str) -> str:
+    """A message that can be sent: what cannot be encoded (lone surrogates) is replaced."""
+    return message.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,35 @@
+"""What the OpenAPI document says of bodies that come as forms and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def forms_and_json(
+    fields: Mapping[str, Any], files: Sequence[str] = (), *, required: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`openapi_extra` of a route: the same fields in both forms and in JSON.
+
+    Args:
+        fields: schema of each by name.
+        files: names of those that hold a file, in the multipart form only.
+        required: names that must be there.
+    """
+    binary = {"type": "string", "format": "binary"}
+    plain = {"type": "object", "properties": dict(fields)}
+    multipart = {"type": "object", "properties": {**dict.fromkeys(files, binary), **fields}}
+    if required:
+        plain |= {"required": list(required)}
+    content = {
+        "multipart/form-data": {"schema": multipart},
+        "application/x-www-form-urlencoded": {"schema": plain},
+        "application/json": {"schema": plain},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def json_only(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a JSON object."""
+    content = {"application/json": {"schema": dict(schema)}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,278 @@
+"""fal.ai's BiRefNet: direct answers, and its queue.
+
+`POST /fal-ai/birefnet/v2` (and `/v2/video`) answers directly, as https://fal.run does; it queues,
+as https://queue.fal.run does, below `/queue/` or under a host name that begins with `queue.`. Read
+from https://docs.fal.ai/model-endpoints/queue and the package `fal-client` 1.0 in November 2026.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.io import encode, encode_animation
+from birefnet.imaging.picture import to_uint8
+from birefnet.matte import Matte
+from birefnet.options import Options
+from birefnet.serving.compatible.body import file_at, read_body
+from birefnet.serving.compatible.describe import json_only
+from birefnet.serving.compatible.fal_fields import (
+    ImageInput,
+    Input,
+    Made,
+    VideoInput,
+    file_object,
+    form,
+    invalid,
+    schema_of,
+)
+from birefnet.serving.compatible.files import address, files_of
+from birefnet.serving.errors import (
+    Failure,
+    Form,
+    InvalidRequest,
+    NotFound,
+    ServingError,
+    failure_of,
+)
+from birefnet.serving.jobs import Job
+from birefnet.serving.native.remove import data_uri
+from birefnet.serving.service import Service
+from birefnet.serving.settings import ServerSettings
+
+APP = "/fal-ai/birefnet"
+QUEUE = "/queue"
+STILL_MS = 100  # a GIF of one picture needs some duration
+
+_POLL_S = 0.1
+
+ERROR_FORMS: Mapping[str, Form] = {APP: form, QUEUE + APP: form}
+
+Output = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One thing that can be asked for.
+
+    Attributes:
+        path: below `APP`.
+        kind: of its input.
+        file: the field that names the file.
+        work: gives the results by the names of the output; reports to the job, if it is one.
+        lane: kind of its jobs; only so many of a kind run at the same time.
+    """
+
+    path: str
+    kind: type[Input]
+    file: str
+    work: Callable[[Any, Job | None], Awaitable[dict[str, Made | None]]]
+    lane: str
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """Both endpoints, directly and queued."""
+    routes = APIRouter(tags=["compatible: fal.ai"])
+    image = Endpoint("/v2", ImageInput, "image_url", partial(_image, service), "fal")
+
+    def output(request: Request, asked: Input, made: Mapping[str, Made | None]) -> Output:
+        found: Output = {}
+        for name, result in made.items():
+            if result is None:
+                found[name] = None
+                continue
+            if asked.sync_mode:
+                url = data_uri(result.data, result.media_type)
+            else:
+                path = files_of(service).add(result.data, result.name, result.media_type)
+                url = address(request, path)
+            size = len(result.data)
+            found[name] = file_object(url, result.name, result.media_type, size, result.sides)
+        return found
+
+    async def submit(request: Request, endpoint: Endpoint) -> Response:
+        is_queued = request.url.path.startswith(QUEUE) or (request.url.hostname or "").startswith(
+            "queue."
+        )
+        body = await read_body(request, service)
+        try:
+            asked = endpoint.kind.model_validate(body)
+        except ValidationError as error:
+            return invalid(error)
+        if not is_queued:
+            try:
+                made = await endpoint.work(asked, None)
+            except (BiRefNetError, ServingError) as error:
+                return form(failure_of(error), endpoint.file)
+            content = await service.in_thread(output, request, asked, made)
+            return JSONResponse(content, headers={"X-Fal-Request-Id": secrets.token_hex(16)})
+        if "fal_webhook" in request.query_params:
+            raise InvalidRequest("this server calls no webhooks; poll the status_url instead")
+
+        async def work(job: Job) -> Output:
+            made = await endpoint.work(asked, job)
+            return await service.in_thread(output, request, asked, made)
+
+        service.pool.name_of(asked.network)  # an unknown model is refused at once
+        job = service.jobs.create(endpoint.lane)
+        job.detail = {"endpoint": APP + endpoint.path, "file": endpoint.file}
+        service.jobs.start(job, work)
+        return JSONResponse({**_status(request, job, service), "queue_position": 0})
+
+    def job_of(request_id: str) -> Job:
+        job = service.jobs.get(request_id)
+        if "endpoint" not in job.detail:
+            raise NotFound("there is no such request; results are kept for a limited time")
+        return job
+
+    async def status(request: Request, request_id: str) -> Response:
+        job = job_of(request_id)
+        return JSONResponse(_status(request, job, service), 200 if job.is_over else 202)
+
+    async def stream(request: Request, request_id: str) -> Response:
+        job = job_of(request_id)
+
+        async def events() -> AsyncIterator[str]:
+            said = ""
+            while True:
+                now = json.dumps(_status(request, job, service))
+                if now != said:
+                    yield f"data: {now}\n\n"
+                    said = now
+                if job.is_over:
+                    return
+                await asyncio.sleep(_POLL_S)
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def result(request: Request, request_id: str) -> Response:
+        job = job_of(request_id)
+        if not job.is_over:
+            return JSONResponse({"detail": "Request is still in progress"}, 400)
+        if job.failure is not None:
+            return form(job.failure, job.detail["file"])
+        if job.status == "cancelled":
+            return form(Failure(410, "cancelled", "the request was cancelled"))
+        return JSONResponse(job.result)
+
+    async def cancel(request: Request, request_id: str) -> Response:
+        job = job_of(request_id)
+        if job.is_over:
+            return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
+        service.jobs.cancel(job)
+        return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
+
+    for endpoint in (image,):
+        _add_submit(routes, endpoint, partial(submit, endpoint=endpoint))
+    # Clients ask below the app's name; some below the whole path that they submitted to.
+    for base in (APP, f"{APP}/v2", f"{APP}/v2/video"):
+        for prefix in ("", QUEUE):
+            is_shown = base == APP and not prefix
+            for path, call, method, summary in (
+                ("/status", status, "GET", "fal.ai: how far a request is"),
+                ("/status/stream", stream, "GET", "fal.ai: the same as events"),
+                ("", result, "GET", "fal.ai: the result of a request"),
+                ("/cancel", cancel, "PUT", "fal.ai: cancel a request"),
+            ):
+                routes.add_api_route(
+                    f"{prefix}{base}/requests/{{request_id}}{path}",
+                    call,
+                    methods=[method],
+                    summary=summary,
+                    include_in_schema=is_shown,
+                    response_class=Response,
+                )
+    return routes
+
+
+def _add_submit(
+    routes: APIRouter, endpoint: Endpoint, submit: Callable[..., Awaitable[Response]]
+) -> None:
+    async def call(request: Request) -> Response:
+        return await submit(request)
+
+    what = "video" if endpoint.kind is VideoInput else "image"
+    for prefix, how in (("", "directly"), (QUEUE, "queued")):
+        routes.add_api_route(
+            prefix + APP + endpoint.path,
+            call,
+            methods=["POST"],
+            summary=f"fal.ai: {what}, {how}",
+            name=f"fal_{what}_{how}",
+            response_class=Response,
+            responses={200: {"content": {"application/json": {}}}},
+            openapi_extra=json_only(schema_of(endpoint.kind)),
+        )
+
+
+def _status(request: Request, job: Job, service: Service) -> Output:
+    """How far a request is, as its client's library reads it."""
+    path = request.url.path
+    prefix = QUEUE if path.startswith(QUEUE) else ""
+    base = address(request, f"{prefix}{APP}/requests/{job.id}")
+    found: Output = {
+        "status": {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}.get(job.status, "COMPLETED"),
+        "request_id": job.id,
+        "response_url": base,
+        "status_url": f"{base}/status",
+        "cancel_url": f"{base}/cancel",
+        "logs": [],
+    }
+    if job.status == "queued":
+        ahead = (
+            other
+            for other in service.jobs.all()
+            if other.kind == job.kind and other.status == "queued" and other.created < job.created
+        )
+        found["queue_position"] = sum(1 for _ in ahead)
+    if job.is_over:
+        started = job.started or job.created
+        found["metrics"] = {"inference_time": round((job.finished or started) - started, 4)}
+    if job.failure is not None:
+        found |= {"error": job.failure.message, "error_type": job.failure.code}
+    elif job.status == "cancelled":
+        found |= {"error": "the request was cancelled", "error_type": "client_cancelled"}
+    return found
+
+
+async def _image(service: Service, asked: ImageInput, job: Job | None) -> dict[str, Made | None]:
+    data = await file_at(asked.image_url, "image_url", service)
+    options = Options(
+        kind="mask" if asked.mask_only else "cutout",
+        refine=asked.refine_foreground,
+        resolution=asked.resolution,
+    )
+    done = await service.remove(
+        data, options, model=asked.network, encode=False, patient=job is not None
+    )
+
+    def make() -> dict[str, Made | None]:
+        mask = None
+        if asked.output_mask:
+            mask = _made(done.matte, "mask", asked)
+        return {"image": _made(done.matte, options.kind, asked), "mask_image": mask}
+
+    return await service.in_thread(make)
+
+
+def _made(matte: Matte, kind: str, asked: ImageInput) -> Made:
+    is_mask = kind == "mask"
+    pixels = to_uint8(matte.mask() if is_mask else matte.cutout(refine=asked.refine_foreground))
+    alpha = None if is_mask else pixels[..., 3]
+    colours = pixels if is_mask else pixels[..., :3]
+    if asked.output_format == "gif":
+        data = encode_animation([(colours, alpha, STILL_MS)], format="gif")
+    else:
+        data = encode(colours, alpha, format=asked.output_format)
+    name = f"{secrets.token_hex(8)}.{asked.output_format}"
+    return Made(name, data, f"image/{asked.output_format}", (matte.width, matte.height))

@@ -1,0 +1,164 @@
+"""Inputs and outputs of fal.ai's BiRefNet endpoints, and the form of its errors.
+
+Read from https://fal.ai/models/fal-ai/birefnet/v2/api, …/v2/video/api and https://docs.fal.ai/errors
+in November 2026.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.responses import JSONResponse, Response
+
+from birefnet.serving.compatible.body import text_of
+from birefnet.serving.errors import Failure
+
+MODELS = {
+    "General Use (Light)": "general",
+    "General Use (Light 2K)": "lite-2k",
+    "General Use (Heavy)": "general",
+    "Matting": "matting",
+    "Portrait": "portrait",
+    "General Use (Dynamic)": "dynamic",
+}
+"""Names of the released networks for those of fal; any name of `/v1/models` is taken, too."""
+
+FORMATS = {
+    "X264 (.mp4)": ("mp4", "video/mp4"),
+    "VP9 (.webm)": ("webm", "video/webm"),
+    "PRORES4444 (.mov)": ("mov", "video/quicktime"),
+    "GIF (.gif)": ("gif", "image/gif"),
+}
+
+Resolution = Literal["1024x1024", "2048x2048", "2304x2304"]
+
+
+class Input(BaseModel):
+    """What both endpoints take."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str | None = Field(
+        None,
+        max_length=200,
+        description=f"{', '.join(MODELS)}, or one of /v1/models; left out: the server's default",
+    )
+    operating_resolution: Resolution | None = Field(
+        None, description="Of the network's input; left out: as its weights were trained."
+    )
+    output_mask: bool = Field(False, description="Give the mask, too.")
+    refine_foreground: bool = Field(True, description="Take the old background's colour out.")
+    sync_mode: bool = Field(False, description="Answer with data URIs instead of URLs.")
+
+    @model_validator(mode="after")
+    def _largest(self) -> Input:
+        largest, dynamic = "2304x2304", "General Use (Dynamic)"
+        if self.operating_resolution == largest and self.model in MODELS and self.model != dynamic:
+            raise ValueError(f"{largest} is for {dynamic} alone; choose 2048x2048 for {self.model}")
+        return self
+
+    @property
+    def network(self) -> str | None:
+        """The model to ask the service for."""
+        return MODELS.get(self.model, self.model) if self.model else None
+
+    @property
+    def resolution(self) -> tuple[int, int] | None:
+        """Width and height."""
+        if self.operating_resolution is None:
+            return None
+        width, _, height = self.operating_resolution.partition("x")
+        return int(width), int(height)
+
+
+class ImageInput(Input):
+    """`fal-ai/birefnet/v2`."""
+
+    image_url: str = Field(description="URL or data URI of the picture.")
+    output_format: Literal["webp", "png", "gif"] = Field("png", description="Of the results.")
+    mask_only: bool = Field(False, description="The image is the mask itself.")
+
+
+class VideoInput(Input):
+    """`fal-ai/birefnet/v2/video`."""
+
+    video_url: str = Field(description="URL or data URI of the video.")
+    video_output_type: Literal["X264 (.mp4)", "VP9 (.webm)", "PRORES4444 (.mov)", "GIF (.gif)"] = (
+        Field("X264 (.mp4)", description="mp4 holds no transparency: the ground is black.")
+    )
+    video_quality: Literal["low", "medium", "high", "maximum"] = "high"
+    video_write_mode: Literal["fast", "balanced", "small"] = "balanced"
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A result on its way to the client."""
+
+    name: str
+    data: bytes
+    media_type: str
+    sides: tuple[int, ...] = ()
+
+
+_DOCUMENTED = "https://docs.fal.ai/errors#"
+_TYPES = {
+    "url_not_fetched": "file_download_error",
+    "invalid_picture": "image_load_error",
+    "too_large": "file_too_large",
+    "unknown_model": "value_error",
+    "invalid_request": "value_error",
+    "unsupported": "unsupported_image_format",
+}
+_PLACES = {"unknown_model": ["body", "model"]}
+_OF_FILE = ("url_not_fetched", "invalid_picture", "too_large")
+
+
+def form(failure: Failure, field: str | None = None) -> Response:
+    """{"detail": [{"loc", "msg", "type", "url"}]} for what a request got wrong, with 422; otherwise
+    {"detail": "…"}.
+
+    `field` is that of the file, where it is known.
+    """
+    message = text_of(failure.message)
+    headers = {**failure.headers, "X-Fal-Retryable": str(failure.status >= 429).lower()}
+    if failure.status not in (400, 413, 415, 422) and failure.code != "unknown_model":
+        return JSONResponse({"detail": message}, failure.status, headers)
+    kind = _TYPES.get(failure.code, "value_error")
+    place = _PLACES.get(failure.code, ["body"])
+    if field is not None and failure.code in _OF_FILE:
+        place = ["body", field]
+    detail = {"loc": place, "msg": message, "type": kind, "url": _DOCUMENTED + kind}
+    return JSONResponse({"detail": [detail]}, 422, headers)
+
+
+def invalid(error: ValidationError) -> Response:
+    """Fields that do not fit, in the same form."""
+    detail = [
+        {
+            "loc": ["body", *entry["loc"]],
+            "msg": text_of(str(entry["msg"])),
+            "type": entry["type"],
+        }
+        for entry in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return JSONResponse({"detail": detail}, 422, {"X-Fal-Retryable": "false"})
+
+
+def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of an input, without names that point elsewhere."""
+    schema = kind.model_json_schema()
+    assert "$defs" not in schema
+    return schema
+
+
+def file_object(
+    url: str, name: str, media_type: str, size: int, sides: Sequence[int] = ()
+) -> dict[str, Any]:
+    """fal's description of a file; pictures have width and height."""
+    entry = {"url": url, "content_type": media_type, "file_name": name, "file_size": size}
+    if sides:
+        entry |= {"width": sides[0], "height": sides[1]}
+    return entry

@@ -1,0 +1,198 @@
+"""OpenAI's image editing: `POST /v1/images/edits`, whose only edit here removes the background.
+
+Fields and answers: https://platform.openai.com/docs/api-reference/images/createEdit and the types
+of the `openai` package for Python 3.54, read in November 2026.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from birefnet.options import Options
+from birefnet.serving.compatible.body import Fields, picture_of, read_body, text_of
+from birefnet.serving.compatible.describe import forms_and_json
+from birefnet.serving.compatible.files import address, files_of
+from birefnet.serving.errors import Failure, Form, ServingError
+from birefnet.serving.service import Service
+from birefnet.serving.settings import ServerSettings
+
+PATH = "/v1/images/edits"
+MOST_IMAGES = 16
+MOST_COPIES = 10
+
+_TEXT = {"type": "string"}
+SCHEMA: dict[str, Any] = {
+    "prompt": _TEXT | {"description": "accepted, not used: the edit is always the same"},
+    "model": _TEXT | {"description": "one of /v1/models; left out: the default"},
+    "n": {"type": "integer", "minimum": 1, "maximum": MOST_COPIES, "default": 1},
+    "background": _TEXT | {"enum": ["transparent", "opaque", "auto"], "default": "auto"},
+    "output_format": _TEXT | {"enum": ["png", "webp", "jpeg"], "default": "png"},
+    "output_compression": {"type": "integer", "minimum": 0, "maximum": 100},
+    "response_format": _TEXT | {"enum": ["b64_json", "url"], "default": "b64_json"},
+    "size": _TEXT | {"description": "accepted, not used: results have the picture's size"},
+    "quality": _TEXT | {"description": "accepted, not used"},
+    "input_fidelity": _TEXT | {"description": "accepted, not used"},
+    "user": _TEXT | {"description": "accepted, not used"},
+}
+"""The fields beside the pictures, for the OpenAPI document."""
+
+_KINDS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
+_CODES = {
+    "unauthorised": "invalid_api_key",
+    "unknown_model": "model_not_found",
+    "busy": "rate_limit_exceeded",
+    "invalid_picture": "invalid_image_file",
+    "url_not_fetched": "invalid_image_url",
+}
+
+
+class ParameterError(ServingError):
+    """A field that cannot be used; `code` is its name, which the answer calls `param`."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.code = f"param:{name}"
+
+
+def form(failure: Failure) -> Response:
+    """{"error": {"message", "type", "param", "code"}}."""
+    param: str | None = None
+    code = _CODES.get(failure.code, failure.code)
+    if code.startswith("param:"):
+        param, code = code.removeprefix("param:"), "invalid_value"
+    status = 400 if failure.status in (413, 415, 422) else failure.status
+    kind = "server_error" if status >= 500 else _KINDS.get(status, "invalid_request_error")
+    error = {"message": text_of(failure.message), "type": kind, "param": param, "code": code}
+    return JSONResponse({"error": error}, status, failure.headers)
+
+
+ERROR_FORMS: Mapping[str, Form] = {"/v1/images": form}
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """`POST /v1/images/edits`."""
+    routes = APIRouter(tags=["compatible: OpenAI"])
+    picture = _TEXT | {"description": "a data URI, base64 or URL"}
+    described = forms_and_json(
+        {**SCHEMA, "images": {"type": "array", "items": {"type": "object"}}, "image_url": picture},
+        ("image", "mask"),
+    )
+
+    @routes.post(PATH, summary="OpenAI: remove the background", openapi_extra=described)
+    async def edit(request: Request) -> JSONResponse:
+        body = await read_body(request, service)
+        options = await _options(body, service)
+        copies = _whole(body, "n", 1, 1, MOST_COPIES)
+        as_url = _choice(body, "response_format", ("b64_json", "url")) == "url"
+        sources = await _pictures(body, service)
+        if len(sources) > 1 and (copies > 1 or options.guide is not None):
+            raise ParameterError("n", "several images give one result each; leave out n and mask")
+        model = body.get("model")
+        results = [await service.remove(data, options, model=model) for data in sources]
+        entries: list[dict[str, Any]] = []
+        for result in results:
+            assert result.data is not None
+            if as_url:
+                path = files_of(service).add(
+                    result.data, f"edit.{result.format}", result.media_type
+                )
+                entry = {"url": address(request, path)}
+            else:
+                entry = {"b64_json": base64.b64encode(result.data).decode("ascii")}
+            entries += [entry] * copies
+        first = results[0]
+        # Nothing is counted in tokens here, but clients read the numbers.
+        none = {"image_tokens": 0, "text_tokens": 0}
+        counts = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
+        content = {
+            "created": int(time.time()),
+            "background": "transparent" if options.background is None else "opaque",
+            "output_format": first.format,
+            "size": f"{first.width}x{first.height}",
+            "data": entries,
+            "usage": {**counts, "input_tokens_details": none},
+        }
+        return JSONResponse(content, headers={"X-Model": first.model})
+
+    return routes
+
+
+async def _options(body: Fields, service: Service) -> Options:
+    """What the fields ask for.
+
+    Raises:
+        ParameterError: a field that cannot be used.
+    """
+    if str(body.get("stream", "")).lower() in ("true", "1"):
+        raise ParameterError("stream", "nothing is streamed here; leave stream out")
+    if "model" in body and not isinstance(body["model"], str):
+        raise ParameterError("model", "model is no text; give one of /v1/models")
+    ground = _choice(body, "background", ("auto", "transparent", "opaque"))
+    format = _choice(body, "output_format", ("png", "webp", "jpeg"))
+    if ground == "transparent" and format == "jpeg":
+        raise ParameterError(
+            "output_format", "a JPEG holds no transparency; give png or webp, or background=opaque"
+        )
+    is_opaque = ground == "opaque" or (ground == "auto" and format == "jpeg")
+    quality = None
+    if "output_compression" in body and format != "png":
+        quality = max(1, _whole(body, "output_compression", 100, 0, 100))
+    guide = None
+    if "mask" in body:
+        guide = await picture_of(_inner(body["mask"], "mask"), "mask", service)
+    return Options(
+        format=format, quality=quality, guide=guide, background="white" if is_opaque else None
+    )
+
+
+async def _pictures(body: Fields, service: Service) -> list[bytes]:
+    """Pictures by any of the names that they come under."""
+    found: list[Any] = []
+    for name in ("image", "image[]", "images", "image_url"):
+        value = body.get(name)
+        if value is not None:
+            found += value if isinstance(value, list) else [value]
+    if not found:
+        raise ParameterError("image", "no image is given; send one as a file, data URI or URL")
+    if len(found) > MOST_IMAGES:
+        raise ParameterError("image", f"got {len(found)} images; send at most {MOST_IMAGES}")
+    return [await picture_of(_inner(value, "image"), "image", service) for value in found]
+
+
+def _inner(value: Any, name: str) -> Any:
+    """What an object such as {"image_url": …} of the JSON form holds."""
+    if isinstance(value, dict):
+        if "file_id" in value:
+            raise ParameterError(name, "no files are stored here; send the picture itself")
+        value = value.get("image_url")
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else None
+    if isinstance(value, dict):  # {"image_url": {"url": …}}, as in messages
+        value = value.get("url")
+    if not isinstance(value, (str, bytes)) or not value:
+        raise ParameterError(name, f"{name} holds no picture; give a file, data URI or URL")
+    return value
+
+
+def _choice(body: Fields, name: str, known: tuple[str, ...]) -> str:
+    value = body.get(name, known[0])
+    if value not in known:
+        raise ParameterError(name, f"{name} is {str(value)[:40]!r}; give one of {', '.join(known)}")
+    return str(value)
+
+
+def _whole(body: Fields, name: str, default: int, least: int, most: int) -> int:
+    value = body.get(name, default)
+    try:
+        number = value if type(value) is int else int(str(value))
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise ParameterError(name, f"{name} is {str(value)[:40]!r}; give {least} to {most}")
+    return number

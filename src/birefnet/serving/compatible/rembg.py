@@ -1,0 +1,159 @@
+"""rembg's server: `GET` and `POST /api/remove`.
+
+Parameters: https://github.com/danielgatis/rembg, `rembg s` and its page /api (read November 2026).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request, UploadFile
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
+
+from birefnet.options import Options
+from birefnet.serving.compatible.body import text_of
+from birefnet.serving.errors import Failure, InvalidRequest
+from birefnet.serving.errors import Form as ErrorForm
+from birefnet.serving.service import Service
+from birefnet.serving.settings import ServerSettings
+
+PATH = "/api/remove"
+
+# rembg's post-processing: a Gaussian of two pixels, then everything above the middle.
+_SMOOTH = {"mask_blur": 4.0, "threshold": 0.5}
+
+_EXTRAS = ("boxes", "points", "not_points", "sam_prompt")
+
+
+def form(failure: Failure) -> Response:
+    """FastAPI's own form, which rembg's server uses."""
+    message = text_of(failure.message)
+    detail: Any = message
+    if failure.code == "invalid_request":
+        detail = [{"loc": ["body"], "msg": message, "type": "value_error"}]
+    status = 422 if failure.code in ("invalid_request", "unknown_model") else failure.status
+    return JSONResponse({"detail": detail}, status, failure.headers)
+
+
+ERROR_FORMS: Mapping[str, ErrorForm] = {PATH: form}
+
+
+class Parameters(BaseModel):
+    """What both methods take, by rembg's names."""
+
+    model: str = Field("", max_length=200, description="one of /v1/models; empty: the default")
+    a: bool = Field(False, description="find alpha anew inside the uncertain band")
+    af: int = Field(240, ge=0, le=255, description="accepted, not used")
+    ab: int = Field(10, ge=0, le=255, description="accepted, not used")
+    ae: int = Field(10, ge=0, le=1000, description="width of that band")
+    om: bool = Field(False, description="only the mask")
+    ppm: bool = Field(False, description="smooth the mask and make it all or nothing")
+    bgc: str = Field("", max_length=100, description="background colour: R,G,B,A")
+    extras: str = Field("", max_length=100_000, description="JSON: boxes, points, sam_prompt")
+
+
+class FromUrl(Parameters):
+    """`GET`."""
+
+    url: str = Field(min_length=1, description="of the picture")
+
+
+class FromFile(Parameters):
+    """`POST`."""
+
+    file: UploadFile = Field(description="the picture")
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """`GET` with a URL, and `POST` with a file."""
+    routes = APIRouter(tags=["compatible: rembg"])
+    answers: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+
+    async def answer(data: bytes, asked: Parameters) -> Response:
+        result = await service.remove(data, options_of(asked), model=asked.model)
+        assert result.data is not None
+        return Response(
+            result.data, media_type=result.media_type, headers={"X-Model": result.model}
+        )
+
+    @routes.get(PATH, summary="rembg: remove from URL", response_class=Response, responses=answers)
+    async def from_url(asked: Annotated[FromUrl, Query()]) -> Response:
+        return await answer(await service.fetch(asked.url), asked)
+
+    @routes.post(
+        PATH, summary="rembg: remove from file", response_class=Response, responses=answers
+    )
+    async def from_file(
+        request: Request, asked: Annotated[FromFile, Form(media_type="multipart/form-data")]
+    ) -> Response:
+        # Some releases of rembg take these two from the address of a POST.
+        for name in ("bgc", "extras"):
+            if not getattr(asked, name):
+                setattr(asked, name, request.query_params.get(name, ""))
+        return await answer(await asked.file.read(), asked)
+
+    return routes
+
+
+def options_of(asked: Parameters) -> Options:
+    """What rembg's parameters ask for.
+
+    Raises:
+        InvalidRequest: extras that are no JSON or hold something unknown.
+    """
+    choices: dict[str, Any] = {"kind": "mask" if asked.om else "cutout", "format": "png"}
+    if asked.bgc and not asked.om:
+        choices["background"] = asked.bgc
+    if asked.ppm:
+        choices |= _SMOOTH
+    if asked.a:
+        # rembg erodes both certain sides by a square of `ae` pixels: each retreats by its half.
+        choices |= {"matting": "guided", "band": max(1.0, asked.ae / 2)}
+    return Options(**choices | guidance_of(asked.extras))
+
+
+def guidance_of(extras: str) -> dict[str, Any]:
+    """Boxes and points of rembg's extras, as `Options` takes them.
+
+    Raises:
+        InvalidRequest: see `options_of`.
+    """
+    if not extras:
+        return {}
+    try:
+        found = json.loads(extras)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("extras is no JSON") from error
+    if not isinstance(found, dict) or not set(found) <= set(_EXTRAS):
+        raise InvalidRequest(f"extras is an object with one of {', '.join(_EXTRAS)}")
+    boxes = [_numbers(box, 4) for box in _list(found, "boxes")]
+    points = [_numbers(point, 2) for point in _list(found, "points")]
+    others = [_numbers(point, 2) for point in _list(found, "not_points")]
+    for mark in _list(found, "sam_prompt"):
+        kind = mark.get("type") if isinstance(mark, dict) else None
+        if kind == "point":
+            (others if mark.get("label") == 0 else points).append(_numbers(mark.get("data"), 2))
+        elif kind == "rectangle":
+            boxes.append(_numbers(mark.get("data"), 4))
+        else:
+            raise InvalidRequest('sam_prompt holds {"type": "point" or "rectangle", "data": […]}')
+    return {"boxes": tuple(boxes), "points": tuple(points), "other_points": tuple(others)}
+
+
+def _list(found: Mapping[str, Any], name: str) -> list[Any]:
+    value = found.get(name, [])
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{name} in extras is no list")
+    return value
+
+
+def _numbers(values: Any, count: int) -> str:
+    is_numbers = isinstance(values, list) and len(values) == count
+    if not is_numbers or not all(type(value) in (int, float) for value in values):
+        raise InvalidRequest(f"a mark in extras is no list of {count} numbers")
+    if not all(abs(value) < 1e9 for value in values):
+        raise InvalidRequest("a mark in extras lies outside any picture")
+    return ",".join(str(value) if type(value) is int else f"{value:.6f}" for value in values)
