@@ -18,6 +18,7 @@ OWN = {
     "BiRefNetLoadModel",
     "BiRefNetRemoveBackground",
     "BiRefNetVideoFrames",
+    "BiRefNetObjects",
     "BiRefNetForeground",
     "BiRefNetComposite",
     "BiRefNetAdjustMask",

@@ -13,10 +13,11 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.picture import Picture
-from birefnet.integrations.comfyui import widgets
+from birefnet.integrations.comfyui import settings, widgets
 from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_of, pictures_of
 from birefnet.integrations.comfyui.widgets import CATEGORY, Inputs
 from birefnet.matte import Matte
+from birefnet.options import Options
 
 
 def mattes_of(images: Tensor, masks: Tensor) -> Iterator[Matte]:
@@ -101,9 +102,7 @@ class Composite:
                 "background": widgets.choice(
                     ["colour", "picture", "blur", "transparent"], "What comes behind the subject."
                 ),
-                "refine_foreground": widgets.switch(
-                    True, "Take the old background's colour out of the edges."
-                ),
+                "refine_foreground": settings.REFINE,
                 "colour": widgets.COLOUR,
                 "blur_radius": widgets.number(
                     0, 0, 512, 0.5, "Of the background out of focus, in pixels; 0 suits the size."
@@ -160,13 +159,9 @@ class AdjustMask:
         return {
             "required": {
                 "mask": widgets.wired("MASK", "Mattes."),
-                "offset": widgets.number(
-                    0, -64, 64, 0.5, "Move the edge outwards (> 0) or inwards, in pixels."
-                ),
-                "blur": widgets.number(0, 0, 64, 0.5, "Soften the edge, in pixels."),
-                "threshold": widgets.number(
-                    0, 0, 1, 0.01, "Make each pixel all or nothing at this alpha; 0 leaves it soft."
-                ),
+                "offset": settings.OFFSET,
+                "blur": settings.BLUR,
+                "threshold": settings.THRESHOLD,
                 "invert": widgets.switch(False, "Swap subject and background, in the end."),
             }
         }
@@ -178,3 +173,52 @@ class AdjustMask:
         found = (adjusted(m, offset=offset, blur=blur, threshold=threshold or None) for m in masks)
         out = batch(found, len(masks))
         return (1 - out if invert else out,)
+
+
+class Objects:
+    """Each connected object of a matte by itself, as lists, for they may differ in size."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Split pictures into their objects, the largest first; one list for the batch."
+    RETURN_TYPES = ("IMAGE", "MASK", "INT")
+    RETURN_NAMES = ("cutouts", "masks", "count")
+    OUTPUT_IS_LIST = (True, True, False)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        return {
+            "required": {
+                "image": widgets.wired("IMAGE", "Pictures."),
+                "mask": widgets.wired("MASK", "Their mattes."),
+                "min_object": settings.SMALLEST,
+                "crop": widgets.switch(True, "Trim each to its object."),
+                "crop_margin": settings.MARGIN,
+                "aspect": settings.ASPECT,
+                "refine_foreground": settings.REFINE,
+            }
+        }
+
+    def run(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        min_object: str,
+        crop: bool,
+        crop_margin: str,
+        aspect: str,
+        refine_foreground: bool,
+    ) -> tuple[list[Tensor], list[Tensor], int]:
+        trimming: dict[str, Any] = {}
+        if crop:
+            trimming = {"crop": True, "crop_margin": crop_margin, "aspect": aspect or None}
+        options = Options(
+            objects=True, min_object=min_object, refine=refine_foreground, **trimming
+        ).prepared()
+        cutouts, alphas = [], []
+        for whole in mattes_of(image, mask):
+            for part in options.parts(options.finish(whole)):
+                matte = options.framed(part.matte)
+                cutouts.append(batch([options.render(matte)], 1))
+                alphas.append(batch([matte.alpha], 1))
+        return cutouts, alphas, len(cutouts)

@@ -132,9 +132,9 @@ def _matches(name: str, there: dict[str, Path]) -> Iterator[Path]:
             yield path
 
 
-def default() -> str:
-    """The network where a node names none: BIREFNET_MODEL, or the bundled one."""
-    return default_model()
+def default() -> Model:
+    """The network where a node has none: BIREFNET_MODEL, or the bundled one."""
+    return loaded(default_model())
 
 
 def loaded(

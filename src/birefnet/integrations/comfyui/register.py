@@ -21,6 +21,7 @@ OWN: dict[str, tuple[type, str]] = {
     "BiRefNetLoadModel": (nodes.LoadModel, "Load BiRefNet Model"),
     "BiRefNetRemoveBackground": (nodes.RemoveBackground, "Remove Background (BiRefNet)"),
     "BiRefNetVideoFrames": (nodes.VideoFrames, "Remove Background of Video Frames (BiRefNet)"),
+    "BiRefNetObjects": (mask_nodes.Objects, "Split into Objects (BiRefNet)"),
     "BiRefNetForeground": (mask_nodes.Foreground, "Estimate Foreground (BiRefNet)"),
     "BiRefNetComposite": (mask_nodes.Composite, "Composite on Background (BiRefNet)"),
     "BiRefNetAdjustMask": (mask_nodes.AdjustMask, "Adjust Mask (BiRefNet)"),

@@ -60,7 +60,7 @@ def _predicted(
     model: Model, images: Tensor, options: Options, guides: Guides | None
 ) -> Iterator[Matte]:
     pictures = pictures_of(images)
-    if guides is None and options.guidance is None and options.passes == 1:
+    if guides is None and options.is_plain:
         yield from model.predictor.predict(
             pictures, resolution=options.resolution, batch_size=options.batch_size
         )

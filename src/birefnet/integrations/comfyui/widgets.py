@@ -16,29 +16,38 @@ PRECISIONS = ["auto", "fp32", "fp16", "bf16"]
 ENGINES = ["auto", "torch", "openvino", "onnx"]
 
 
-def whole(default: int, low: int, high: int, tooltip: str, **more: Any) -> tuple[str, dict]:
+Widget = tuple[Any, dict[str, Any]]
+"""ComfyUI's type, or the options to choose from; and its settings."""
+
+
+def whole(default: int, low: int, high: int, tooltip: str, **more: Any) -> Widget:
     return "INT", {"default": default, "min": low, "max": high, "tooltip": tooltip, **more}
 
 
-def number(default: float, low: float, high: float, step: float, tooltip: str) -> tuple[str, dict]:
+def number(default: float, low: float, high: float, step: float, tooltip: str) -> Widget:
     return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
 
 
-def switch(default: bool, tooltip: str) -> tuple[str, dict]:
+def switch(default: bool, tooltip: str) -> Widget:
     return "BOOLEAN", {"default": default, "tooltip": tooltip}
 
 
-def text(default: str, tooltip: str) -> tuple[str, dict]:
+def text(default: str, tooltip: str) -> Widget:
     return "STRING", {"default": default, "multiline": False, "tooltip": tooltip}
 
 
-def choice(options: list[str], tooltip: str, default: str | None = None) -> tuple[list[str], dict]:
+def choice(options: list[str], tooltip: str, default: str | None = None) -> Widget:
     return options, {"default": default or options[0], "tooltip": tooltip}
 
 
-def wired(kind: str, tooltip: str) -> tuple[str, dict]:
+def wired(kind: str, tooltip: str) -> Widget:
     """An input that only a wire can fill."""
     return kind, {"tooltip": tooltip}
+
+
+def advanced(widget: Widget) -> Widget:
+    """The same, which ComfyUI's page shows only to those who unfold the node."""
+    return widget[0], {**widget[1], "advanced": True}
 
 
 def devices() -> list[str]:

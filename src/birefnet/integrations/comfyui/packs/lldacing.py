@@ -16,6 +16,7 @@ from birefnet.integrations.comfyui.running import masks
 from birefnet.integrations.comfyui.tensors import masks_of
 from birefnet.integrations.comfyui.widgets import (
     Inputs,
+    Widget,
     choice,
     number,
     resolution_of,
@@ -62,7 +63,7 @@ _FILL = switch(False, "Put a colour behind the subject; otherwise the picture ha
 _COLOUR = whole(0, 0, 0xFFFFFF, "0xRRGGBB.", display="color")
 
 
-def _threshold(step: float) -> tuple[str, dict]:
+def _threshold(step: float) -> Widget:
     return number(0, 0, 1, step, "Alpha up to this becomes 0; what is above stays as it is.")
 
 

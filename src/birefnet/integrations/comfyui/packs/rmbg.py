@@ -11,7 +11,15 @@ from birefnet.integrations.comfyui import models
 from birefnet.integrations.comfyui.mask_nodes import adjusted, mattes_of
 from birefnet.integrations.comfyui.running import masks
 from birefnet.integrations.comfyui.tensors import batch
-from birefnet.integrations.comfyui.widgets import Inputs, choice, number, switch, text, whole
+from birefnet.integrations.comfyui.widgets import (
+    Inputs,
+    Widget,
+    choice,
+    number,
+    switch,
+    text,
+    whole,
+)
 from birefnet.options import Options
 from birefnet.weights.table import CHECKPOINTS
 
@@ -41,7 +49,7 @@ _BACKGROUND = choice(["Alpha", "Color"], "Transparent, or of one colour.")
 _COLOUR = text("#222222", "#rrggbb or #rrggbbaa, or a name.")
 
 
-def _offset(reach: int) -> tuple[str, dict]:
+def _offset(reach: int) -> Widget:
     return whole(0, -reach, reach, "Move the edge outwards (> 0) or inwards, in pixels.")
 
 
