@@ -16,6 +16,7 @@ COMMANDS = (
     "export",
     "bench",
     "video",
+    "serve",
     "models",
     "train",
     "data",

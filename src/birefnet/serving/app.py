@@ -33,6 +33,13 @@ log = logging.getLogger("birefnet.serving")
 ROUTES = (
     "birefnet.serving.native.status",
     "birefnet.serving.native.remove",
+    "birefnet.serving.native.batch",
+    "birefnet.serving.native.video",
+    "birefnet.serving.compatible.files",
+    "birefnet.serving.compatible.rembg",
+    "birefnet.serving.compatible.fal",
+    "birefnet.serving.compatible.removebg",
+    "birefnet.serving.compatible.openai",
 )
 """Modules with `router(service, settings) -> APIRouter`. One whose errors look different has
 `ERROR_FORMS`, too: beginnings of paths, and for each a function from `Failure` to a response."""
@@ -87,6 +94,11 @@ def create_app(
         form: Any
         for prefix, form in getattr(module, "ERROR_FORMS", {}).items():
             forms.add(prefix, form)
+    # Last, for it is asked about every path that no other route takes.
+    if settings.page and importlib.util.find_spec("gradio") is not None:
+        from birefnet.serving.page import mount_page
+
+        mount_page(app, service)
     _surround(app, service, forms)
     return app
 
@@ -95,7 +107,9 @@ def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
     """The layers around the routes; the one added last is the outermost."""
     settings = service.settings
     app.add_middleware(Disconnects)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes, forms=forms)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_bytes, max_upload=settings.max_upload, forms=forms
+    )
     app.add_middleware(Keys, keys=settings.api_keys, forms=forms)
     if settings.cors:
         app.add_middleware(

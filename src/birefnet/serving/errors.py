@@ -51,6 +51,10 @@ class UnknownModel(ServingError):  # noqa: N818
     status, code = 404, "unknown_model"
 
 
+class NotReady(ServingError):  # noqa: N818
+    status, code = 409, "not_ready"
+
+
 class TooLarge(ServingError):  # noqa: N818
     status, code = 413, "too_large"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import httpx
 
@@ -45,13 +45,29 @@ async def fetch(
             or answers with an error, too many redirects, or too much time.
         TooLarge: more bytes than allowed.
     """
+    data = bytearray()
     settings = settings or ServerSettings()
+    await fetch_into(
+        url, data.extend, settings, max_bytes=max_bytes or settings.max_bytes, transport=transport
+    )
+    return bytes(data)
+
+
+async def fetch_into(
+    url: str,
+    write: Callable[[bytes], object],
+    settings: ServerSettings,
+    *,
+    max_bytes: int | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> None:
+    """As `fetch`, but gives the file part by part; the limit is that of uploads."""
     if not settings.fetch:
-        raise FetchError("this server fetches no URLs; send the picture itself")
-    limit = max_bytes or settings.max_bytes
+        raise FetchError("this server fetches no URLs; send the file itself")
+    limit = max_bytes or settings.max_upload
     try:
-        return await asyncio.wait_for(
-            _follow(url, settings, limit, transport), settings.fetch_timeout_s
+        await asyncio.wait_for(
+            _follow(url, write, settings, limit, transport), settings.fetch_timeout_s
         )
     except (asyncio.TimeoutError, TimeoutError):
         raise FetchError(
@@ -60,25 +76,33 @@ async def fetch(
 
 
 async def _follow(
-    url: str, settings: ServerSettings, limit: int, transport: httpx.AsyncBaseTransport | None
-) -> bytes:
+    url: str,
+    write: Callable[[bytes], object],
+    settings: ServerSettings,
+    limit: int,
+    transport: httpx.AsyncBaseTransport | None,
+) -> None:
     target = parse_url(url)
     async with httpx.AsyncClient(
         transport=transport, trust_env=False, follow_redirects=False, timeout=None
     ) as client:
         for _ in range(settings.redirects + 1):
             address = await checked_address(target.host, _port(target), settings.fetch_hosts)
-            found = await _get(client, target, address, limit)
-            if isinstance(found, bytes):
-                return found
-            target = parse_url(str(target.join(found)))
+            place = await _get(client, target, address, write, limit)
+            if place is None:
+                return
+            target = parse_url(str(target.join(place)))
     raise FetchError(f"the URL redirects more than {settings.redirects} times")
 
 
 async def _get(
-    client: httpx.AsyncClient, target: httpx.URL, address: Address, limit: int
-) -> bytes | str:
-    """The body, or where a redirect points."""
+    client: httpx.AsyncClient,
+    target: httpx.URL,
+    address: Address,
+    write: Callable[[bytes], object],
+    limit: int,
+) -> str | None:
+    """None once the body is written, or where a redirect points."""
     # The connection goes to the judged address; name and certificate stay those of the host.
     pinned = target.copy_with(host=str(address))
     headers = {
@@ -99,14 +123,15 @@ async def _get(
                 raise FetchError("the URL's server compresses its answer, though asked not to")
             if int(_digits(answer.headers.get("Content-Length"))) > limit:
                 raise TooLarge(f"the file at the URL is larger than {limit:,} bytes, the limit")
-            data = bytearray()
+            received = 0
             async for chunk in answer.aiter_raw():
-                data += chunk
-                if len(data) > limit:
+                received += len(chunk)
+                if received > limit:
                     raise TooLarge(f"the file at the URL is larger than {limit:,} bytes, the limit")
-            if not data:
+                write(chunk)
+            if not received:
                 raise FetchError("the file at the URL is empty")
-            return bytes(data)
+            return None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise FetchError(
             f"the URL could not be fetched: {type(error).__name__} from {target.host}"

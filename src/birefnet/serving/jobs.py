@@ -22,6 +22,8 @@ from birefnet.serving.settings import ServerSettings
 log = logging.getLogger("birefnet.serving")
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
+_LAST_WORDS_S = 5.0  # for a cancelled job to end its files
+
 Work = Callable[["Job"], Awaitable[Any]]
 
 
@@ -149,14 +151,26 @@ class Jobs:
         """Oldest first."""
         return list(self._jobs.values())
 
+    @property
+    def running(self) -> int:
+        """How many are at work."""
+        return sum(job.status == "running" for job in self._jobs.values())
+
+    def refuse(self) -> None:
+        """Take no more, and drop those that wait."""
+        self._is_closing = True
+        for job in self.all():
+            if job.status == "queued":
+                self.cancel(job)
+
     async def close(self) -> None:
         """Stop everything, and delete all files."""
-        self._is_closing = True
+        self.refuse()
         tasks = [job.task for job in self._jobs.values() if job.task and not job.is_over]
         for job in self.all():
             self.cancel(job)
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._settings.grace_s)
+            _, late = await asyncio.wait(tasks, timeout=_LAST_WORDS_S)
             for task in late:
                 task.cancel()
         if self._root is not None:

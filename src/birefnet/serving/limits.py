@@ -23,6 +23,12 @@ log = logging.getLogger("birefnet.serving")
 OPEN_PATHS = frozenset({"/health", "/ready"})
 """Answered without a key: those that watch over a server have none."""
 
+OPEN_PREFIX = "/files/"
+"""Results whose URL nobody can guess: who was given it fetches the file without a key."""
+
+UPLOADS = frozenset({"/v1/batch", "/v1/video", "/gradio_api/upload"})
+"""Paths that take zips and videos."""
+
 REQUEST_ID = "X-Request-Id"
 
 
@@ -93,7 +99,8 @@ class Keys:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if scope["path"] in OPEN_PATHS or _is_preflight(scope, headers) or self._opens(headers):
+        is_open = scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_PREFIX)
+        if is_open or _is_preflight(scope, headers) or self._opens(headers):
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":
@@ -146,22 +153,25 @@ class BodyLimit:
     Args:
         app: what is inside.
         max_bytes: of a body.
+        max_upload: of a body at one of `UPLOADS`.
         forms: how errors are said.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, forms: ErrorForms) -> None:
-        self.app, self.max_bytes, self.forms = app, max_bytes, forms
+    def __init__(self, app: ASGIApp, max_bytes: int, max_upload: int, forms: ErrorForms) -> None:
+        self.app, self.forms = app, forms
+        self.max_bytes, self.max_upload = max_bytes, max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.max_upload if scope["path"] in UPLOADS else self.max_bytes
         error = TooLarge(
-            f"the request is larger than {self.max_bytes:,} bytes, the limit of this server",
+            f"the request is larger than {limit:,} bytes, the limit of this server",
             {"Connection": "close"},
         )
         length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > self.max_bytes:
+        if length.isdecimal() and int(length) > limit:
             await self.forms.answer(scope["path"], error)(scope, receive, send)
             return
         received = 0
@@ -170,7 +180,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > limit:
                 raise error
             return message
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from birefnet.api import default_model, load
 from birefnet.predictor import Predictor
+from birefnet.serving.batching import Lane
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
@@ -26,6 +27,7 @@ from birefnet.weights.table import CHECKPOINTS, lookup
 @dataclass
 class _Loaded:
     predictor: Predictor
+    lane: Lane
     bytes: int
     users: int = 0
 
@@ -51,7 +53,8 @@ class ModelPool:
         if predictor is not None:
             self.default = predictor.name or "default"
             self._sources.pop(self.default, None)
-            self._keep(self.default, _Loaded(predictor, _weights_of(predictor), users=1))
+            lane = Lane.of(self.default, predictor.engine)
+            self._keep(self.default, _Loaded(predictor, lane, _weights_of(predictor), users=1))
         else:
             self._sources.setdefault(self.default, settings.model or default_model())
 
@@ -97,6 +100,10 @@ class ModelPool:
             held.users -= 1
             self._make_room(0)
 
+    def lane(self, name: str) -> Lane:
+        """The ways to run the network of a model that is in use."""
+        return self._loaded[name].lane
+
     def about(self) -> list[dict[str, Any]]:
         """Each model as plain values, for `/v1/models`."""
         found = []
@@ -139,7 +146,8 @@ class ModelPool:
             size = predictor.preprocess
             predictor.predict(np.zeros((size.height, size.width, 3), np.uint8))
             grown = resident_bytes() - before
-            return _Loaded(predictor, _weights_of(predictor) or max(0, grown))
+            lane = Lane.of(name, predictor.engine)
+            return _Loaded(predictor, lane, _weights_of(predictor) or max(0, grown))
 
         self._keep(name, await asyncio.to_thread(work))
         self._make_room(0)

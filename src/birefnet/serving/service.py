@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging import compose
@@ -114,6 +114,10 @@ class Service:
         """The file at a URL, see `birefnet.serving.fetch.fetch`."""
         return await fetching.fetch(url, self.settings, max_bytes=max_bytes)
 
+    async def fetch_into(self, url: str, file: BinaryIO) -> None:
+        """The same for large files, as they come."""
+        await fetching.fetch_into(url, file.write, self.settings)
+
     async def remove(
         self,
         source: bytes | Picture,
@@ -178,8 +182,12 @@ class Service:
     ) -> Predictor:
         """The predictor for a thread of its own: its pictures take turns with all others."""
         mine = copy.copy(predictor)
-        loop = asyncio.get_running_loop()
-        mine.engine = SharedEngine(predictor.engine, self._batcher, loop, model, cancelled)
+        mine.engine = SharedEngine(
+            self.pool.lane(model),
+            self._batcher,
+            asyncio.get_running_loop(),
+            cancelled or threading.Event(),
+        )
         mine.limits = self.limits
         return mine
 
@@ -196,7 +204,8 @@ class Service:
         """Refuse what is new, finish what runs (as long as `grace_s`), and end the threads."""
         self.is_stopping = True
         deadline = time.monotonic() + self.settings.grace_s
-        while self._inside and time.monotonic() < deadline:
+        self.jobs.refuse()
+        while (self._inside or self.jobs.running) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await self.jobs.close()
         await self._batcher.close()
@@ -205,7 +214,7 @@ class Service:
 
     @asynccontextmanager
     async def _place(self, patient: bool) -> AsyncIterator[None]:
-        if self.is_stopping:
+        if self.is_stopping and not patient:  # the patient belong to what runs already
             raise Stopping
         if not patient and self._places.locked():
             self.metrics.refused.labels("busy").inc()
@@ -237,7 +246,7 @@ class Service:
                 options, found = await read
                 source = b""
                 if isinstance(found, Prepared):
-                    logits = await self._batcher.infer(name, predictor.engine, found.input)
+                    logits = await self._batcher.infer(self.pool.lane(name), found.input)
             finally:
                 self._coming -= 1
                 self._batcher.wake()
@@ -322,7 +331,7 @@ def safe_options(options: Options, limits: Limits) -> Options:
         if item.type != "Any" or value is None:
             continue
         if isinstance(value, (str, os.PathLike)):
-            changes[item.name] = _colour(item.name, value)
+            changes[item.name] = read_colour(item.name, value)
         elif isinstance(value, (bytes, bytearray, memoryview)):
             picture = decode(bytes(value), limits=limits)
             if item.name == "background":
@@ -330,7 +339,12 @@ def safe_options(options: Options, limits: Limits) -> Options:
     return replace(options, **changes)
 
 
-def _colour(name: str, value: str | os.PathLike[str]) -> compose.Colour:
+def read_colour(name: str, value: str | os.PathLike[str]) -> compose.Colour:
+    """A colour out of text that a client sent as the option `name`; never a path.
+
+    Raises:
+        InvalidRequest: it is none, or the option takes pictures only.
+    """
     if name == "background" and isinstance(value, str):
         try:
             return compose.parse_colour(value)

@@ -34,7 +34,8 @@ class ServerSettings:
         workers: threads that decode, and as many that encode; None for one a core, 8 at most.
         timeout_s: from a request's arrival at the queue to its answer; longer is answered 503.
         grace_s: what a shutdown waits for requests under way.
-        max_bytes: of a request's body, and of a fetched file.
+        max_bytes: of a request's body, of a picture in a zip, and of a fetched picture.
+        max_upload: bytes of a zip or video instead.
         max_pixels: of a picture.
         max_resolution: sides of the network's input multiply to at most the square of this [px].
         max_frames: of an animation or video.
@@ -71,6 +72,7 @@ class ServerSettings:
     timeout_s: float = 120.0
     grace_s: float = 30.0
     max_bytes: int = 64 * MIB
+    max_upload: int = 512 * MIB
     max_pixels: int = 50_000_000
     max_resolution: int = 2304
     max_frames: int = 3_000
@@ -88,8 +90,8 @@ class ServerSettings:
     root_path: str = ""
 
     def __post_init__(self) -> None:
-        at_least_one = ("queue", "max_bytes", "max_pixels", "max_frames", "max_entries", "jobs")
-        for name in (*at_least_one, "max_unzipped", "max_zip_ratio", "video_jobs"):
+        counts = ("queue", "max_pixels", "max_frames", "max_entries", "jobs", "video_jobs")
+        for name in (*counts, "max_bytes", "max_upload", "max_unzipped", "max_zip_ratio"):
             _check(self, name, 1)
         for name in ("wait_ms", "grace_s", "keep_s", "redirects", "port", "memory_budget"):
             _check(self, name, 0)

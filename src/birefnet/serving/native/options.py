@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 import typing
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -160,18 +161,19 @@ class Answer(BaseModel):
     include_mask: bool = Field(True, description="Whether JSON holds the mask.")
 
 
-def _fields() -> dict[str, Any]:
+def option_annotations(names: Collection[str] | None = None) -> dict[str, Any]:
+    """Fields of `Options` as pydantic makes models of them; all that clients may set, or some."""
     hints = typing.get_type_hints(Options)
     said = descriptions()
     made: dict[str, Any] = {}
     for item in fields(Options):
-        if item.name not in LEFT_OUT:
+        if item.name not in LEFT_OUT and (names is None or item.name in names):
             field = Field(item.default, description=said.get(item.name))
             made[item.name] = (_annotation(item.name, hints[item.name]), field)
     return made
 
 
-OptionFields: type[Answer] = create_model("OptionFields", __base__=Answer, **_fields())
+OptionFields: type[Answer] = create_model("OptionFields", __base__=Answer, **option_annotations())
 """Every option of `Options`, with text and JSON read as people write them."""
 
 LISTS = frozenset(

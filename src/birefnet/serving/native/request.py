@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -15,6 +17,7 @@ from birefnet.options import Options
 from birefnet.serving.errors import InvalidRequest, Unsupported
 from birefnet.serving.native.options import ALIASES, LISTS, picture_bytes
 from birefnet.serving.service import Service
+from birefnet.serving.settings import MIB
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
@@ -59,7 +62,7 @@ async def read_values(request: Request) -> dict[str, Any]:
         "application/zip",
         "application/x-zip-compressed",
     ):
-        values["file"] = await request.body()
+        values["file"] = Upload(await _spooled(request))
     elif await request.body():
         raise Unsupported(
             f"the body is {kind[:60] or 'of no stated kind'}; send multipart/form-data with a "
@@ -69,12 +72,35 @@ async def read_values(request: Request) -> dict[str, Any]:
 
 
 async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, str]:
-    """The file that a request is about, taken out of its fields, and its name.
+    """The picture that a request is about, taken out of its fields, and its name.
 
     Raises:
         InvalidRequest: none, or more than one.
         FetchError, TooLarge: it is at a URL that does not give it.
     """
+    source, is_url = _take_source(values)
+    if isinstance(source, Upload):
+        return await source.read(), source.name
+    if is_url:
+        return await service.fetch(source), source.partition("?")[0].rpartition("/")[2]
+    return _decoded(source), ""
+
+
+async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
+    """As `read_source` for large files, which stay on disk; the file stands at its beginning."""
+    source, is_url = _take_source(values)
+    if isinstance(source, Upload):
+        return source.file.file
+    if not is_url:
+        return io.BytesIO(_decoded(source))
+    file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
+    await service.fetch_into(source, file)
+    file.seek(0)
+    return file
+
+
+def _take_source(values: dict[str, Any]) -> tuple[Any, bool]:
+    """An `Upload` or text, and whether that is a URL."""
     given = [name for name in SOURCES if values.get(name) not in (None, "")]
     if len(given) != 1:
         what = f"got {' and '.join(given)}" if given else "got no file"
@@ -84,18 +110,25 @@ async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, 
     source = values[given[0]]
     for name in SOURCES:
         values.pop(name, None)
-    if isinstance(source, Upload):
-        return await source.read(), source.name
-    if isinstance(source, bytes):
-        return source, ""
-    if not isinstance(source, str):
+    if not isinstance(source, (Upload, str)):
         raise InvalidRequest(f"{given[0]} is a {type(source).__name__}; it must be text or a file")
-    if given[0] == "url":
-        return await service.fetch(source), source.partition("?")[0].rpartition("/")[2]
+    return source, given[0] == "url" and isinstance(source, str)
+
+
+def _decoded(text: str) -> bytes:
     try:
-        return picture_bytes(source, given[0]), ""
+        return picture_bytes(text)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
+
+
+async def _spooled(request: Request) -> UploadFile:
+    """A body that is a file, in memory while it is small."""
+    file: Any = tempfile.SpooledTemporaryFile(MIB)  # noqa: SIM115 - the caller's
+    async for chunk in request.stream():
+        file.write(chunk)
+    file.seek(0)
+    return UploadFile(file)
 
 
 async def read_options(values: Mapping[str, Any], service: Service, kind: type[Asked]) -> Asked:

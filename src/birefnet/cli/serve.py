@@ -1,0 +1,185 @@
+"""`birefnet serve`: background removal over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from birefnet.cli.common import Device, Dtype, Model, say, warn
+
+if TYPE_CHECKING:
+    from birefnet.serving.settings import ServerSettings
+
+KEYS = "BIREFNET_API_KEYS"
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    model: Model = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|NAME=PATH",
+            help="Another model that requests may name; `all` for every released one. It is "
+            "fetched when it is first asked for.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = (
+        8000
+    ),
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"One API key a line; or set {KEYS} to keys between commas. None: open to all.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Whose web pages may call it, such as https://a.org."),
+    ] = None,
+    page: Annotated[
+        bool, typer.Option(help="Serve the page for people at /, where the extra ui is installed.")
+    ] = True,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help="auto, torch, openvino or onnx.")
+    ] = "auto",
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="For all loaded models; those used last stay.")
+    ] = "4G",
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Pictures that run together at most.", show_default="by the engine"
+        ),
+    ] = None,
+    wait_ms: Annotated[
+        float, typer.Option(min=0, help="A picture waits so long for company, if that pays.")
+    ] = 5.0,
+    queue: Annotated[
+        int, typer.Option(min=1, help="Requests that wait or run; more are answered 429.")
+    ] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads that decode, and that encode.", show_default="one a core"
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", help="A picture that takes longer is answered 503.")
+    ] = 120.0,
+    grace: Annotated[
+        float, typer.Option(metavar="S", help="What a shutdown waits for work under way.")
+    ] = 30.0,
+    max_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of a request with a picture.")
+    ] = "64M",
+    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "512M",
+    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a picture.")] = 50,
+    max_resolution: Annotated[
+        int, typer.Option(min=32, help="Of the network's input, as side of a square.")
+    ] = 2304,
+    max_frames: Annotated[int, typer.Option(min=1, help="Of a video.")] = 3000,
+    fetch: Annotated[bool, typer.Option(help="Take pictures from URLs of the internet.")] = True,
+    fetch_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST|NETWORK", help="A private one that may be fetched from all the same."
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="Where a proxy publishes it, such as /cutout.")
+    ] = "",
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="warning, or info for a line per request.")
+    ] = "info",
+) -> None:
+    """Serve background removal over HTTP at http://127.0.0.1:8000; Ctrl-C ends it.
+
+    /docs describes every route. Requests are batched as they come; no picture is kept.
+    """
+    from birefnet.serving.settings import ServerSettings
+
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        api_keys=read_keys(api_keys),
+        cors=tuple(cors or ()),
+        page=page,
+        model=model,
+        models=tuple(also or ()),
+        device=device,
+        dtype=dtype,
+        engine=engine,
+        memory_budget=parse_size(memory, "--memory"),
+        batch=batch,
+        wait_ms=wait_ms,
+        queue=queue,
+        workers=workers,
+        timeout_s=timeout,
+        grace_s=grace,
+        max_bytes=parse_size(max_size, "--max-size"),
+        max_upload=parse_size(max_upload, "--max-upload"),
+        max_pixels=round(max_megapixels * 1_000_000),
+        max_resolution=max_resolution,
+        max_frames=max_frames,
+        fetch=fetch,
+        fetch_hosts=tuple(fetch_host or ()),
+        root_path=root_path,
+    )
+    _run(settings, log_level)
+
+
+def _run(settings: ServerSettings, log_level: str) -> None:
+    from contextlib import closing
+
+    from birefnet.serving.app import create_app
+    from birefnet.serving.running import address, bind, run
+
+    with closing(bind(settings.host, settings.port)) as listening:
+        place = address(listening)
+        if settings.is_public and not settings.api_keys:
+            warn(f"Everybody who reaches {place} can use it; {KEYS} or --api-keys asks for a key.")
+        app = create_app(settings=settings)
+        say("loading the model …")
+        run(
+            app,
+            listening,
+            lambda: say(f"birefnet listens at {place}; /docs describes it; Ctrl-C ends it"),
+            log_level=log_level,
+        )
+
+
+def read_keys(path: Path | None, environment: Any = os.environ) -> tuple[str, ...]:
+    """Keys of a file (a line each; # begins a comment) and of the environment."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path is not None else []
+    keys = [line.strip() for line in lines if not line.lstrip().startswith("#")]
+    keys += [key.strip() for key in environment.get(KEYS, "").split(",")]
+    return tuple(dict.fromkeys(key for key in keys if key))
+
+
+def parse_size(text: str, option: str) -> int:
+    """Bytes of "512M", "4G", "100000".
+
+    Raises:
+        typer.BadParameter: anything else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip().lower())
+    if found is None:
+        raise typer.BadParameter(f"{option} is {text!r}; give a size such as 64M or 4G")
+    return round(float(found[1]) * _UNITS[found[2]])

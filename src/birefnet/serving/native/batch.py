@@ -1,0 +1,122 @@
+"""POST /v1/batch: a zip of pictures in, a zip of results out, sent while it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from birefnet.errors import ImageError
+from birefnet.options import Options
+from birefnet.serving.errors import failure_of, log
+from birefnet.serving.native import describe
+from birefnet.serving.native.options import OptionFields, options_of
+from birefnet.serving.native.request import open_source, read_options, read_values
+from birefnet.serving.service import Result, Service, checked_format, safe_options
+from birefnet.serving.settings import ServerSettings
+from birefnet.serving.zips import Entry, Unzipped, ZipStream, outputs
+
+MANIFEST = "manifest.jsonl"
+ABREAST = 8  # pictures of one zip that are under way; others of the server go between
+
+
+def router(service: Service, settings: ServerSettings) -> APIRouter:
+    """`/v1/batch`."""
+    routes = APIRouter(tags=["pictures"])
+
+    @routes.post(
+        "/v1/batch",
+        summary="Cut the subjects out of all pictures in a zip",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "A zip of the same structure, with manifest.jsonl at its end: a "
+                "line of JSON for each file, with its error where it failed.",
+                "content": {"application/zip": {}},
+            },
+            **describe.ERRORS,
+        },
+        openapi_extra=describe.body_of_file("a zip of pictures", "application/zip", OptionFields),
+    )
+    async def batch(request: Request) -> Response:
+        values = await read_values(request)
+        source = await open_source(values, service)
+        asked = await read_options(values, service, OptionFields)
+        # What is wrong for all pictures is said once, before the answer begins.
+        model = service.pool.name_of(asked.model)
+        options = options_of(asked)
+        format = checked_format(options)
+        options = await service.in_thread(lambda: safe_options(options, service.limits).prepared())
+        unzipped = await service.in_thread(Unzipped, source, settings)
+        return StreamingResponse(
+            _stream(service, unzipped, options, model, f".{format}"),
+            media_type="application/zip",
+            headers={"Content-Disposition": 'attachment; filename="cutouts.zip"'},
+        )
+
+    return routes
+
+
+async def _stream(
+    service: Service, unzipped: Unzipped, options: Options, model: str, suffix: str
+) -> AsyncIterator[bytes]:
+    """The zip's bytes, in the order of the entries, whichever is done first."""
+    stream = ZipStream()
+    lines: list[dict[str, Any]] = []
+    names = list(outputs(unzipped.entries, suffix))
+    waiting = deque(zip(unzipped.entries, names, strict=True))
+    width = min(ABREAST, service.settings.queue)
+    running: deque[tuple[Entry, str, asyncio.Task[Result]]] = deque()
+    reading = asyncio.Lock()  # a zip is one file: entries are read one after the other
+
+    async def one(entry: Entry) -> Result:
+        if entry.path is not None and not entry.is_picture:
+            raise ImageError("its name is not that of a picture")
+        async with reading:
+            data = await service.in_thread(unzipped.read, entry)
+        return await service.remove(data, options, model=model, patient=True)
+
+    try:
+        while waiting or running:
+            while waiting and len(running) < width:
+                entry, name = waiting.popleft()
+                running.append((entry, name, asyncio.create_task(one(entry))))
+            entry, name, task = running.popleft()
+            try:
+                result = await task
+            except Exception as error:
+                failure = failure_of(error)
+                if failure.status >= 500 and failure.code == "internal":
+                    log.error("%s of a zip failed", entry.name, exc_info=error)
+                said = {"code": failure.code, "message": failure.message}
+                lines.append({"input": entry.name, "status": "failed", "error": said})
+                continue
+            assert result.data is not None
+            lines.append({"input": entry.name, "output": name, "status": "done", **_facts(result)})
+            yield await service.in_thread(stream.add, name, result.data)
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        yield stream.add(MANIFEST, text.encode())
+        yield stream.end()
+    finally:
+        for _, _, task in running:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*(task for _, _, task in running), return_exceptions=True)
+
+
+def _facts(result: Result) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "width": result.width,
+        "height": result.height,
+        "coverage": round(result.coverage, 6),
+        "confidence": round(result.confidence, 6),
+        "is_empty": result.is_empty,
+        "seconds": round(result.seconds, 4),
+    }

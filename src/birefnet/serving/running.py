@@ -1,0 +1,129 @@
+"""Run the application with uvicorn until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.serving.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_BACKLOG = 512
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there; taken early, so that a taken port is said before a model loads.
+
+    Raises:
+        BiRefNetError: the port is taken or not allowed, or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(_BACKLOG)
+    except OSError as error:
+        found.close()
+        if error.errno == errno.EADDRINUSE:
+            raise BiRefNetError(
+                f"port {port} is taken by another program; give --port, such as --port {port + 1}, "
+                "or --port 0 for any free one"
+            ) from None
+        reason = error.strerror or str(error)
+        raise BiRefNetError(f"cannot listen at {host}, port {port}: {reason}") from None
+    return found
+
+
+def address(listening: socket.socket) -> str:
+    """What to type into a browser of this machine."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::", "127.0.0.1", "::1"):
+        host = "127.0.0.1" if listening.family == socket.AF_INET else "[::1]"
+    return f"http://{host}:{port}"
+
+
+def run(
+    app: FastAPI,
+    listening: socket.socket,
+    started: Callable[[], object] = lambda: None,
+    *,
+    log_level: str = "warning",
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve at a socket until SIGINT or SIGTERM; what runs then is finished, what comes is refused.
+
+    Args:
+        app: of `create_app`.
+        listening: of `bind`.
+        started: called once it answers.
+        log_level: of uvicorn; with "info" each request is a line.
+        stop: set it from the loop to end the server, for those who run it in a thread.
+
+    Raises:
+        BiRefNetError: the model cannot be loaded.
+        MissingExtraError: uvicorn is not installed.
+    """
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtraError("the server", "serve") from None
+    settings: ServerSettings = app.state.settings
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.service.is_stopping = True
+            super().handle_exit(sig, frame)
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # As uvicorn's, but an end that was asked for is an end, not a signal raised again.
+            if stop is not None:
+                yield
+                return
+            signals = (signal.SIGINT, signal.SIGTERM)
+            before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
+            try:
+                yield
+            finally:
+                for sig, handler in before.items():
+                    signal.signal(sig, handler)
+
+    config = uvicorn.Config(
+        app,
+        log_level=log_level,
+        lifespan="off",  # it is run below, where its errors can be told
+        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+        root_path=settings.root_path,
+        server_header=False,
+    )
+    server = Server(config)
+
+    async def watch() -> None:
+        while not server.started and not server.should_exit:
+            await asyncio.sleep(0.02)
+        if server.started:
+            started()
+        if stop is not None:
+            await stop.wait()
+            app.state.service.is_stopping = True
+            server.should_exit = True
+
+    async def serve() -> None:
+        async with app.router.lifespan_context(app):
+            watching = asyncio.create_task(watch())
+            try:
+                await server.serve(sockets=[listening])
+            finally:
+                watching.cancel()
+
+    asyncio.run(serve())

@@ -1,0 +1,187 @@
+"""Zips from strangers: read within limits, and written as they are sent."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from birefnet.errors import ImageError
+from birefnet.imaging.formats import is_picture
+from birefnet.serving.errors import InvalidRequest, TooLarge
+from birefnet.serving.settings import MIB, ServerSettings
+
+_RECORD = struct.Struct("<4s4H2LH")  # end of central directory, APPNOTE.TXT 4.3.16
+_LONGEST_COMMENT = 65535
+_DIRECTORY_ENTRY = 46 + 1024  # bytes: its fixed part, and a generous name with extra fields
+_JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # what systems leave behind
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file in a zip.
+
+    Attributes:
+        name: as the zip has it.
+        path: the same as a safe relative path with /; None where it would leave the folder.
+        info: for `Unzipped.read`.
+    """
+
+    name: str
+    path: PurePosixPath | None
+    info: zipfile.ZipInfo
+
+    @property
+    def is_picture(self) -> bool:
+        return self.path is not None and is_picture(self.path)
+
+
+class Unzipped:
+    """The files in a zip, one at a time.
+
+    Args:
+        file: of the zip, seekable.
+        settings: how many entries, how large, and how far expanded.
+
+    Raises:
+        InvalidRequest: not a zip, or a broken one.
+        TooLarge: beyond the limits, as the zip itself says.
+    """
+
+    def __init__(self, file: BinaryIO, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._check_directory(file)
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except (*_BROKEN, ValueError, UnicodeError) as error:
+            raise InvalidRequest(f"the zip cannot be read: {_reason(error)}") from None
+        infos = [info for info in self._zip.infolist() if not info.is_dir()]
+        self.entries = [entry for info in infos if not _is_junk(entry := _entry(info))]
+        if len(infos) > settings.max_entries:
+            raise TooLarge(
+                f"the zip has {len(infos):,} files; this server takes {settings.max_entries:,}"
+            )
+        total = sum(info.file_size for info in infos)
+        if total > settings.max_unzipped:
+            raise TooLarge(
+                f"the zip expands to {total:,} bytes; this server takes {settings.max_unzipped:,}"
+            )
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of one file, never more than the zip announced.
+
+        Raises:
+            ImageError: it is unsafe, too large, packed suspiciously well, or broken.
+        """
+        info, settings = entry.info, self._settings
+        if entry.path is None:
+            raise ImageError(f"{entry.name[:100]!r} leads out of the zip's folder")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise ImageError("it is a link, not a file")
+        if info.flag_bits & 1:
+            raise ImageError("it is encrypted")
+        if info.file_size > settings.max_bytes:
+            raise ImageError(f"it is larger than {settings.max_bytes:,} bytes, the limit")
+        ratio = info.file_size / max(1, info.compress_size)
+        if info.file_size > MIB and ratio > settings.max_zip_ratio:
+            raise ImageError(f"it expands {ratio:,.0f} times; at most {settings.max_zip_ratio:g}")
+        try:
+            return self._zip.read(info)
+        except _BROKEN as error:
+            raise ImageError(f"it cannot be unpacked: {_reason(error)}") from None
+
+    def _check_directory(self, file: BinaryIO) -> None:
+        """Judge the size of the table of contents before it is read into memory."""
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _LONGEST_COMMENT - _RECORD.size))
+        tail = file.read()
+        at = tail.rfind(b"PK\x05\x06")
+        if at < 0 or len(tail) - at < _RECORD.size:
+            raise InvalidRequest("the file is not a zip, or the end of it is missing")
+        directory = _RECORD.unpack_from(tail, at)[5]
+        if directory > self._settings.max_entries * _DIRECTORY_ENTRY:
+            raise TooLarge(
+                f"the zip has too many files; this server takes {self._settings.max_entries:,}"
+            )
+
+
+class ZipStream:
+    """A zip that is written to a connection: `add` gives the bytes to send next."""
+
+    def __init__(self) -> None:
+        self._sink = _Sink()
+        self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_STORED)
+
+    def add(self, path: str, data: bytes) -> bytes:
+        """One more file; pictures are stored as they are, for they are compressed already."""
+        self._zip.writestr(path, data)
+        return self._sink.take()
+
+    def end(self) -> bytes:
+        """The table of contents."""
+        self._zip.close()
+        return self._sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """Takes what a `ZipFile` writes; it cannot seek, so that nothing is changed afterwards."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
+def outputs(entries: list[Entry], suffix: str) -> Iterator[str]:
+    """Where the result of each entry goes: same folder and name, another suffix.
+
+    Two pictures whose names differ in the suffix alone keep it, so that none replaces the other.
+    """
+    wanted = [str(entry.path.with_suffix(suffix)) if entry.path else "" for entry in entries]
+    taken = {"manifest.jsonl"}
+    for entry, name in zip(entries, wanted, strict=True):
+        if entry.path is None:
+            yield ""
+            continue
+        if wanted.count(name) > 1 or name in taken:
+            name = f"{entry.path}{suffix}"
+        number = 2
+        while name in taken:
+            name = f"{entry.path}.{number}{suffix}"
+            number += 1
+        taken.add(name)
+        yield name
+
+
+def _entry(info: zipfile.ZipInfo) -> Entry:
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    parts = [part for part in path.parts if part != "."]
+    unsafe = path.is_absolute() or ".." in parts or not parts or ":" in parts[0]
+    unsafe = unsafe or any(ord(letter) < 32 for letter in info.filename)
+    return Entry(info.filename, None if unsafe else PurePosixPath(*parts), info)
+
+
+def _is_junk(entry: Entry) -> bool:
+    path = entry.path
+    return path is not None and (path.parts[0] == "__MACOSX" or path.name in _JUNK)
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0][:120]
