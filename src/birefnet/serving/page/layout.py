@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,15 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from birefnet.serving.page.panel import build_panel
+from birefnet.serving.page.batch import Batch
+from birefnet.serving.page.film import FORMATS as FILM_FORMATS
+from birefnet.serving.page.film import KINDS as FILM_KINDS
+from birefnet.serving.page.film import Film
+from birefnet.serving.page.panel import Panel, build_panel, model_control, resolution_control
 from birefnet.serving.page.picture import EXAMPLES, Studio, examples, problem
 from birefnet.serving.page.store import Store
 from birefnet.serving.page.theme import text_of
-from birefnet.serving.page.wishes import Wishes
+from birefnet.serving.page.wishes import FORMATS, Wishes
 
 if TYPE_CHECKING:
     from birefnet.serving.service import Service
@@ -38,19 +43,29 @@ def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
         store: where visitors' pictures and results lie; `mount_page` serves them from there.
     """
     store = Store() if store is None else store  # an empty one counts as false
-    studio = Studio(service, service.settings, store, lambda: Path(get_upload_folder()))
+
+    def uploads() -> Path:
+        return Path(get_upload_folder())
+
+    studio = Studio(service, service.settings, store, uploads)
     with gr.Blocks(
         title="birefnet: cut the subject out", analytics_enabled=False, delete_cache=KEPT
     ) as page:
         gr.HTML(text_of("head.html"), apply_default_css=False, js_on_load=text_of("head.js"))
-        with gr.Tabs(), gr.Tab("Picture"):
-            _picture_tab(studio, service)
+        with gr.Tabs():
+            with gr.Tab("Picture"):
+                backdrop = gr.State(None, time_to_live=store.seconds)
+                panel = _picture_tab(studio, service, backdrop)
+            with gr.Tab("Many pictures"):
+                _batch_tab(Batch(service, service.settings, store, uploads), backdrop, panel)
+            if find_spec("av") is not None:
+                with gr.Tab("Video"):
+                    _film_tab(Film(service, service.settings, uploads), service)
     return page
 
 
-def _picture_tab(studio: Studio, service: Service) -> None:
+def _picture_tab(studio: Studio, service: Service, backdrop: gr.State) -> Panel:
     token = gr.State(None, time_to_live=studio.store.seconds)
-    backdrop = gr.State(None, time_to_live=studio.store.seconds)
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             stage = gr.HTML(
@@ -112,6 +127,77 @@ def _picture_tab(studio: Studio, service: Service) -> None:
     panel.backdrop.upload(
         set_backdrop, [panel.backdrop, backdrop], [backdrop, panel.backdrop, stage], **QUIET
     ).then(change, inputs, [stage], **QUIET)
+    return panel
+
+
+def _batch_tab(batch: Batch, backdrop: gr.State, panel: Panel) -> None:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=300):
+            files = gr.File(
+                label="Pictures, or zips of pictures",
+                file_count="multiple",
+                file_types=["image", ".zip", ".heic", ".heif", ".avif", ".tif", ".tiff"],
+                height=260,
+                elem_id="batch-files",
+            )
+            shown = gr.HTML(None, apply_default_css=False, elem_id="batch-report")
+        with gr.Column(scale=4, min_width=280), gr.Group(elem_classes="panel-group"):
+            format = gr.Dropdown(
+                [(name.upper() if name != "webp" else "WebP", name) for name in FORMATS],
+                value="png",
+                label="Format",
+                info="Background, edges, shape and model are those set under Picture",
+                elem_id="batch-format",
+            )
+            start = gr.Button("Cut all out", variant="primary", elem_id="batch-start")
+            stop = gr.Button("Stop", elem_id="batch-stop")
+
+    async def run(
+        paths: list[str] | None, format: str, backdrop: str | None, *values: Any
+    ) -> AsyncIterator[str]:
+        async for told in batch.run(paths, format, backdrop, Wishes(*values)):
+            yield told
+
+    running = start.click(run, [files, format, backdrop, *panel.controls], [shown], **QUIET)
+    running.then(lambda: None, None, [files], **QUIET)  # the files are gone, so is their list
+    _stop(stop, running, shown)
+
+
+def _film_tab(film: Film, service: Service) -> None:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=300):
+            video = gr.Video(
+                label="Video", sources=["upload"], height=340, buttons=[], elem_id="film-file"
+            )
+            shown = gr.HTML(None, apply_default_css=False, elem_id="film-report")
+        with gr.Column(scale=4, min_width=280), gr.Group(elem_classes="panel-group"):
+            kind = gr.Radio(
+                list(FILM_KINDS.items()), value="cutout", label="Background", elem_id="film-kind"
+            )
+            colour = gr.ColorPicker("#f2b8a0", label="Colour behind the subject", visible=False)
+            format = gr.Dropdown(
+                list(FILM_FORMATS.items()), value="webm", label="Format", elem_id="film-format"
+            )
+            quality = gr.Dropdown(
+                ["low", "medium", "high", "maximum"], value="high", label="Quality"
+            )
+            steady = gr.Checkbox(False, label="Steady", info="Against flicker between frames")
+            model = model_control(service.models(), "film-model")
+            resolution = resolution_control("film-resolution")
+            start = gr.Button("Cut it out", variant="primary", elem_id="film-start")
+            stop = gr.Button("Stop", elem_id="film-stop")
+
+    async def run(*values: Any) -> AsyncIterator[str]:
+        async for told in film.run(*values):
+            yield told
+
+    kind.change(lambda kind: gr.update(visible=kind == "colour"), [kind], [colour], **QUIET)
+    asked = [video, kind, colour, format, quality, steady, model, resolution]
+    _stop(stop, start.click(run, asked, [shown], **QUIET), shown)
+
+
+def _stop(button: gr.Button, running: Any, shown: gr.HTML) -> None:
+    button.click(lambda: "", None, [shown], cancels=[running], **QUIET)
 
 
 def _thumbnails() -> str:

@@ -89,24 +89,34 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
             list(SHAPES.items()), value="", label="Shape", elem_id="aspect"
         )
     with gr.Accordion("Network", open=False):
-        made["model"] = gr.Dropdown(
-            [(_title(model), model["id"]) for model in models],
-            value=models[0]["id"],
-            label="Model",
-            elem_id="model",
-        )
-        made["resolution"] = gr.Textbox(
-            "",
-            label="Resolution",
-            placeholder="as trained, or WIDTHxHEIGHT",
-            info="Of what the network sees: 1024x1024, say, or native",
-            elem_id="resolution",
-            max_lines=1,
-        )
+        made["model"] = model_control(models, "model")
+        made["resolution"] = resolution_control("resolution")
         made["fine"] = gr.Checkbox(
             False, label="Second look", info="Redo edges at the picture's own resolution; slower"
         )
     return Panel([made[field.name] for field in fields(Wishes)], backdrop)
+
+
+def model_control(models: list[dict[str, Any]], elem_id: str) -> gr.Dropdown:
+    """Which network; `models` as `Service.models()` tells them, the default first."""
+    return gr.Dropdown(
+        [(_title(model), model["id"]) for model in models],
+        value=models[0]["id"],
+        label="Model",
+        elem_id=elem_id,
+    )
+
+
+def resolution_control(elem_id: str) -> gr.Textbox:
+    """Size of the network's input, as text."""
+    return gr.Textbox(
+        "",
+        label="Resolution",
+        placeholder="as trained, or WIDTHxHEIGHT",
+        info="Of what the network sees: 1024x1024, say, or native",
+        elem_id=elem_id,
+        max_lines=1,
+    )
 
 
 def _title(model: dict[str, Any]) -> str:

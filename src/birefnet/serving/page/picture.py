@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import itertools
 import logging
 import time
@@ -25,6 +23,7 @@ from birefnet.imaging.picture import to_uint8
 from birefnet.matte import Matte
 from birefnet.serving.errors import failure_of
 from birefnet.serving.fetch import fetch
+from birefnet.serving.native.options import picture_bytes
 from birefnet.serving.page.store import File, Store, Work
 from birefnet.serving.page.wishes import FORMATS, Wishes, saveable, verdict, with_name
 
@@ -129,9 +128,7 @@ class Studio:
             transparent=is_see_through,
             alt="The picture without its background" if is_see_through else "The result",
             empty=raw.is_empty,
-            verdict=verdict(
-                raw, wishes.model or self.service.pool.default, time.perf_counter() - start
-            ),
+            verdict=verdict(raw, model, time.perf_counter() - start),
             formats=saveable(finishing),
             frame=_frame(finishing, matte),
         )
@@ -162,7 +159,7 @@ class Studio:
         """
         name, source = await self._read({"path": path})
         await asyncio.to_thread(decode, source, limits=self.service.limits)
-        return self.store.put(File(name, source, "application/octet-stream"))
+        return self.store.put(File(name, "application/octet-stream", source))
 
     def _finishing(self, backdrop: str | None, wishes: Wishes) -> Options:
         """In a thread: the panel's second part, with the background picture decoded."""
@@ -208,7 +205,7 @@ class Studio:
 
     def _place(self, name: str, data: bytes, media_type: str) -> str:
         """Keep a file for the browser; gives its address below the page's."""
-        return f"page/{self.store.put(File(name, data, media_type))}/{quote(name)}"
+        return f"page/{self.store.put(File(name, media_type, data))}/{quote(name)}"
 
 
 def examples() -> list[str]:
@@ -245,13 +242,10 @@ def read_guide(asked: dict[str, Any]) -> dict[str, Any]:
         guide[name] = tuple(marks)
     brush = asked.get("brush")
     if brush:
-        head, _, data = str(brush).partition(",")
-        if not head.startswith("data:image/png;base64") or len(data) > LARGEST_BRUSH:
-            raise BiRefNetError("what was painted did not arrive; paint it once more")
         try:
-            guide["guide"] = base64.b64decode(data, validate=True)
-        except binascii.Error:
-            raise BiRefNetError("what was painted did not arrive; paint it once more") from None
+            guide["guide"] = picture_bytes(str(brush)[:LARGEST_BRUSH], "what was painted")
+        except ValueError as error:
+            raise BiRefNetError(f"{error}; paint it once more") from None
     return guide
 
 

@@ -1,22 +1,22 @@
-"""What visitors of the page are working on, in memory and bounded; nothing of it is on the disk."""
+"""What visitors of the page are working on: in memory and bounded, by tokens nobody can guess."""
 
 from __future__ import annotations
 
 import secrets
+import tempfile
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.matte import Matte
 
 MIB = 2**20
 KEPT_BYTES = 1024 * MIB
+KEPT_ON_DISK = 8192 * MIB
 KEPT_SECONDS = 3600.0
 
 
@@ -36,8 +36,8 @@ class Work:
         source: the file's bytes.
         guide: fields of `Options` that say which object is meant.
         turn: how often that was said anew.
-        matte: the network's matte, and the options and model that it belongs to.
-        finished: the same after `Options.finish`, and the options that it belongs to.
+        matte: the network's matte, after what it belongs to.
+        finished: the same after `Options.finish`, after what it belongs to.
     """
 
     name: str
@@ -48,17 +48,14 @@ class Work:
     finished: tuple[Any, Matte] | None = None
 
     @property
-    def nbytes(self) -> int:
-        """About how much memory it takes."""
-        total = len(self.source)
-        if self.matte is not None:
-            # Alpha, pixels and the refined colours, which the matte keeps once they are made.
-            total += _size(self.matte[1])
-        if self.finished is not None and (
-            self.matte is None or self.finished[1] is not self.matte[1]
-        ):
-            total += _size(self.finished[1])
-        return total
+    def in_memory(self) -> int:
+        """About how many bytes of memory it takes."""
+        mattes = {id(kept[1]): kept[1] for kept in (self.matte, self.finished) if kept}
+        return len(self.source) + sum(_size(matte) for matte in mattes.values())
+
+    @property
+    def on_disk(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -67,31 +64,54 @@ class File:
 
     Attributes:
         name: under which it is saved.
-        data: its contents.
         media_type: such as image/png.
+        data: its contents; empty if they are on the disk.
+        path: where they are on the disk; the file goes with this.
     """
 
     name: str
-    data: bytes
     media_type: str
+    data: bytes = b""
+    path: Path | None = None
 
     @property
-    def nbytes(self) -> int:
+    def in_memory(self) -> int:
         return len(self.data)
+
+    @property
+    def on_disk(self) -> int:
+        try:
+            return self.path.stat().st_size if self.path else 0
+        except OSError:
+            return 0
 
 
 class Store:
-    """Things by unguessable tokens; those used last stay, as many as fit in `budget` bytes.
+    """Things by tokens; those used last stay, as many as fit.
 
     Args:
-        budget: bytes of all things together; the newest stays even if it alone is larger.
+        memory: bytes of all things together; the newest stays even if it alone is larger.
+        disk: the same for their files.
         seconds: what is not asked for during this time goes.
     """
 
-    def __init__(self, budget: int = KEPT_BYTES, seconds: float = KEPT_SECONDS) -> None:
-        self.budget, self.seconds = budget, seconds
+    def __init__(
+        self,
+        memory: int = KEPT_BYTES,
+        disk: int = KEPT_ON_DISK,
+        seconds: float = KEPT_SECONDS,
+    ) -> None:
+        self.memory, self.disk, self.seconds = memory, disk, seconds
         self._things: OrderedDict[str, tuple[float, Work | File]] = OrderedDict()
         self._lock = threading.Lock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def new_path(self, suffix: str) -> Path:
+        """A place for a file, in a folder that goes when the program ends."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="birefnet-page-")
+            return Path(self._folder.name) / f"{secrets.token_hex(8)}{suffix}"
 
     def put(self, thing: Work | File) -> str:
         """Keep it; gives its token."""
@@ -120,22 +140,28 @@ class Store:
     def drop(self, token: str | None) -> None:
         """Forget it, if it is there."""
         with self._lock:
-            self._things.pop(token or "", None)
+            self._let_go(token or "")
 
     def tidy(self) -> None:
         """Let go of what is too old or too much; call it when a thing has grown."""
         with self._lock:
             oldest = time.monotonic() - self.seconds
-            total = sum(thing.nbytes for _, thing in self._things.values())
+            memory = sum(thing.in_memory for _, thing in self._things.values())
+            disk = sum(thing.on_disk for _, thing in self._things.values())
             while len(self._things) > 1:
-                used, thing = next(iter(self._things.values()))
-                if total <= self.budget and used >= oldest:
+                token, (used, thing) = next(iter(self._things.items()))
+                if memory <= self.memory and disk <= self.disk and used >= oldest:
                     break
-                self._things.popitem(last=False)
-                total -= thing.nbytes
+                memory, disk = memory - thing.in_memory, disk - thing.on_disk
+                self._let_go(token)
 
     def __len__(self) -> int:
         return len(self._things)
+
+    def _let_go(self, token: str) -> None:
+        _, thing = self._things.pop(token, (0.0, None))
+        if isinstance(thing, File) and thing.path is not None:
+            thing.path.unlink(missing_ok=True)
 
     def _get(self, token: str | None) -> Work | File | None:
         with self._lock:
@@ -147,5 +173,5 @@ class Store:
 
 
 def _size(matte: Matte) -> int:
-    arrays: list[NDArray[Any]] = [matte.alpha, matte.picture.pixels, matte.picture.pixels]
-    return sum(np.asarray(array).nbytes for array in arrays)
+    """Alpha, pixels, and the refined colours, which the matte keeps once they are made [bytes]."""
+    return int(matte.alpha.nbytes + 2 * matte.picture.pixels.nbytes)

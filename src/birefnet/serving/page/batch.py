@@ -1,0 +1,218 @@
+"""The tab for many pictures: files and zips in, one zip out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import zipfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+from birefnet.errors import BiRefNetError, ImageError
+from birefnet.imaging.io import decode
+from birefnet.serving.errors import failure_of
+from birefnet.serving.page import report
+from birefnet.serving.page.picture import uploaded
+from birefnet.serving.page.store import File, Store
+from birefnet.serving.page.wishes import FORMATS, Wishes, for_batch, saveable
+from birefnet.serving.service import checked_format
+from birefnet.serving.zips import Entry, Unzipped, ZipStream, outputs
+
+if TYPE_CHECKING:
+    from birefnet.options import Options
+    from birefnet.serving.service import Result, Service
+    from birefnet.serving.settings import ServerSettings
+
+log = logging.getLogger("birefnet.serving")
+
+ABREAST = 4  # pictures that are under way
+EVERY = 0.25  # seconds between two reports
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture: what it is called, and how its bytes are got, in a thread."""
+
+    entry: Entry
+    read: Callable[[], bytes]
+
+
+@dataclass
+class Tally:
+    """What became of the pictures so far."""
+
+    total: int
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> int:
+        return self.done + len(self.failed)
+
+
+class Batch:
+    """One for all visitors.
+
+    Args:
+        service: does the work.
+        settings: what is accepted.
+        store: keeps the zips, on the disk.
+        uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ServerSettings,
+        store: Store,
+        uploads: Callable[[], Path],
+    ) -> None:
+        self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
+
+    async def run(
+        self, paths: list[str] | None, format: str, backdrop: str | None, wishes: Wishes
+    ) -> AsyncIterator[str]:
+        """All of them; yields what the page shows. Uploaded files are deleted at the end."""
+        files: list[Path] = []
+        try:
+            if not paths:
+                raise BiRefNetError("choose pictures or a zip first")
+            files = [uploaded(path, self.uploads()) for path in paths]
+            options = await asyncio.to_thread(self._options, format, backdrop, wishes)
+            with contextlib.ExitStack() as opened:
+                items = await asyncio.to_thread(self._items, files, opened)
+                if not items:
+                    raise BiRefNetError("there is no picture in what was chosen")
+                async for shown in self._work(items, options, wishes.model):
+                    yield shown
+        except Exception as error:
+            failure = failure_of(error)
+            if failure.code == "internal":
+                log.error("a batch of the page failed", exc_info=error)
+            yield report.problem(failure.message)
+        finally:
+            for file in files:
+                file.unlink(missing_ok=True)
+
+    def _options(self, format: str, backdrop: str | None, wishes: Wishes) -> Options:
+        kept = self.store.file(backdrop) if backdrop and wishes.kind == "picture" else None
+        picture = decode(kept.data, limits=self.service.limits) if kept else None
+        finishing = wishes.finishing(picture)
+        if format not in saveable(finishing):
+            raise BiRefNetError(f"{format.upper()} cannot hold this result; choose another format")
+        options = for_batch(wishes.network({}), finishing, format)
+        checked_format(options)
+        return options
+
+    def _items(self, files: list[Path], opened: contextlib.ExitStack) -> list[Item]:
+        """In a thread: the pictures, those in zips one by one."""
+        items: list[Item] = []
+        for file in files:
+            if file.suffix.lower() != ".zip":
+                info = zipfile.ZipInfo(file.name)
+                entry = Entry(file.name, PurePosixPath(file.name), info)
+                items.append(Item(entry, partial(_read, file, self.settings.max_bytes)))
+                continue
+            handle: BinaryIO = opened.enter_context(file.open("rb"))
+            unzipped = Unzipped(handle, self.settings)
+            found = [entry for entry in unzipped.entries if entry.is_picture or not entry.path]
+            items += [Item(entry, partial(unzipped.read, entry)) for entry in found]
+        if len(items) > self.settings.max_entries:
+            raise BiRefNetError(
+                f"got {len(items):,} pictures; {self.settings.max_entries:,} at a time are the most"
+            )
+        return items
+
+    async def _work(
+        self, items: list[Item], options: Options, model: str | None
+    ) -> AsyncIterator[str]:
+        start = shown = time.perf_counter()
+        tally = Tally(len(items))
+        suffix = f".{FORMATS[options.format or 'png']}"
+        places = list(outputs([item.entry for item in items], suffix))
+        waiting = deque(zip(items, places, strict=True))
+        running: deque[tuple[Item, str, asyncio.Task[Result]]] = deque()
+        reading = asyncio.Lock()  # a zip is one file: its entries are read one after the other
+        target = self.store.new_path(".zip")
+        yield report.bar(0, f"0 of {tally.total}")
+
+        async def one(item: Item) -> Result:
+            async with reading:
+                data = await asyncio.to_thread(item.read)
+            return await self.service.remove(data, options, model=model, patient=True)
+
+        try:
+            stream = ZipStream()
+            with target.open("wb") as file:
+                while waiting or running:
+                    while waiting and len(running) < ABREAST:
+                        item, place = waiting.popleft()
+                        running.append((item, place, asyncio.create_task(one(item))))
+                    item, place, task = running.popleft()
+                    await _settle(task, item, tally)
+                    if not task.cancelled() and task.exception() is None:
+                        data = task.result().data or b""
+                        file.write(await asyncio.to_thread(stream.add, place, data))
+                    if time.perf_counter() - shown > EVERY:
+                        shown = time.perf_counter()
+                        yield report.bar(tally.finished / tally.total, _progress(tally, start))
+                file.write(stream.end())
+            yield self._end(target, tally, time.perf_counter() - start)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        finally:
+            for _, _, task in running:
+                task.cancel()
+
+    def _end(self, target: Path, tally: Tally, seconds: float) -> str:
+        """What is said at last, with the zip to fetch."""
+        parts = [
+            report.listed("Not done:", tally.failed),
+            report.listed("No object found in:", tally.empty),
+        ]
+        if tally.done:
+            token = self.store.put(File("cutouts.zip", "application/zip", path=target))
+            text = f"Download the zip ({report.size(target.stat().st_size)})"
+            parts.insert(0, report.link(f"page/{token}/cutouts.zip", "cutouts.zip", text))
+        else:
+            target.unlink(missing_ok=True)
+        said = f"{tally.done} of {tally.total} pictures done in {seconds:.1f} s."
+        return report.done(said, *parts)
+
+
+async def _settle(task: asyncio.Task[Result], item: Item, tally: Tally) -> None:
+    """Wait for a picture and count it."""
+    name = item.entry.name
+    try:
+        result = await task
+    except Exception as error:
+        failure = failure_of(error)
+        if failure.code == "internal":
+            log.error("%s of a batch failed", name, exc_info=error)
+        tally.failed.append(f"{name}: {failure.message}")
+        return
+    tally.done += 1
+    if result.is_empty:
+        tally.empty.append(name)
+
+
+def _read(file: Path, limit: int) -> bytes:
+    """Raises `ImageError` for a file that is larger than `limit` bytes."""
+    if file.stat().st_size > limit:
+        raise ImageError(f"it is larger than {limit / 2**20:g} MB, the limit")
+    return file.read_bytes()
+
+
+def _progress(tally: Tally, start: float) -> str:
+    seconds = time.perf_counter() - start
+    left = seconds / tally.finished * (tally.total - tally.finished) if tally.finished else 0
+    failed = f", {len(tally.failed)} failed" if tally.failed else ""
+    return f"{tally.finished} of {tally.total}{failed}, about {left:.0f} s left"

@@ -1,0 +1,150 @@
+"""The tab for videos: one in, one without its background out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from birefnet.errors import BiRefNetError
+from birefnet.serving.errors import failure_of
+from birefnet.serving.native.video import (
+    VideoFields,
+    VideoFiles,
+    files_of,
+    keep_video,
+    load_video,
+    start_video,
+)
+from birefnet.serving.page import report
+from birefnet.serving.page.picture import uploaded
+from birefnet.serving.page.wishes import parse_picked, parse_resolution
+
+if TYPE_CHECKING:
+    from birefnet.serving.jobs import Job
+    from birefnet.serving.service import Service
+    from birefnet.serving.settings import ServerSettings
+
+log = logging.getLogger("birefnet.serving")
+
+KINDS = {
+    "Transparent": "cutout",
+    "Colour": "colour",
+    "Blurred": "blur",
+    "Mask": "mask",
+    "Overlay": "overlay",
+}
+FORMATS = {
+    "WebM (plays in browsers, transparent)": "webm",
+    "MP4 (H.264, with a background)": "mp4",
+    "MOV (ProRes 4444, for editing)": "mov",
+    "GIF": "gif",
+}
+EVERY = 0.3  # seconds between two reports
+
+
+class Film:
+    """One for all visitors.
+
+    Args:
+        service: does the work, as a job in the background.
+        settings: what is accepted.
+        uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ServerSettings,
+        uploads: Callable[[], Path],
+    ) -> None:
+        self.service, self.settings, self.uploads = service, settings, uploads
+
+    async def run(
+        self,
+        path: str | None,
+        kind: str,
+        colour: str,
+        format: str,
+        quality: str,
+        stabilise: bool,
+        model: str | None,
+        resolution: str,
+    ) -> AsyncIterator[str]:
+        """All of it; yields what the page shows. Whoever stops listening stops the work."""
+        job: Job | None = None
+        source: Path | None = None
+        try:
+            load_video()
+            if not path:
+                raise BiRefNetError("choose a video first")
+            source = uploaded(path, self.uploads())
+            asked = VideoFields.model_validate(
+                {
+                    "format": format,
+                    "kind": kind,
+                    "quality": quality,
+                    "stabilise": stabilise,
+                    "resolution": parse_resolution(resolution),
+                }
+            )
+            background = parse_picked(colour) if kind == "colour" else None
+            if format == "mp4" and kind == "cutout":
+                raise BiRefNetError(
+                    "MP4 holds no transparency; choose a background, or another format"
+                )
+            name = self.service.pool.name_of(model)
+            yield report.bar(None, "Reading the video")
+            job = self.service.jobs.create("video")
+            with source.open("rb") as file:
+                kept = await asyncio.to_thread(keep_video, file, job.folder, self.settings)
+            start_video(self.service, job, kept, name, background, asked)
+            while not job.is_over:
+                yield report.bar(job.progress, _progress(job))
+                await asyncio.sleep(EVERY)
+            files = files_of(job)
+            yield _end(job, files)
+            job = None  # it is kept for as long as the server keeps its jobs
+        except Exception as error:
+            failure = failure_of(error)
+            if failure.code == "internal":
+                log.error("a video of the page failed", exc_info=error)
+            yield report.problem(failure.message)
+        finally:
+            if job is not None:
+                self.service.jobs.remove(job)
+            if source is not None:
+                source.unlink(missing_ok=True)
+
+
+def _progress(job: Job) -> str:
+    if job.status == "queued":
+        return "Waiting for its turn"
+    detail: dict[str, Any] = job.detail
+    if not detail.get("frames"):
+        return "Starting"
+    total = f" of {detail['total']}" if detail.get("total") else ""
+    left = f", about {detail['seconds_left']:.0f} s left" if detail.get("seconds_left") else ""
+    return f"Frame {detail['frames']}{total}, {detail['frames_per_second']:.1f} a second{left}"
+
+
+def _end(job: Job, files: VideoFiles) -> str:
+    url = f"v1/video/{job.id}/result"
+    facts = files.facts
+    said = (
+        f"{facts['frames']} frames, {facts['duration']:.1f} s of {facts['width']} × "
+        f"{facts['height']}, done in {facts['seconds']:.1f} s. {' '.join(facts['notes'])}"
+    )
+    shown = ""
+    if files.media_type in ("video/webm", "video/mp4"):
+        shown = (
+            f'<video class="report-film" src="{url}" controls loop muted playsinline '
+            'aria-label="The video without its background"></video>'
+        )
+    elif files.media_type.startswith("image/"):
+        shown = f'<img class="report-film" src="{url}" alt="The video without its background">'
+    size = report.size(files.video.stat().st_size)
+    link = report.link(url, files.video.name, f"Download {files.video.name} ({size})")
+    return report.done(said, shown, link)
