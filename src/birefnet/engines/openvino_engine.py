@@ -201,6 +201,9 @@ def _core() -> Core:
         import openvino
     except ImportError:
         raise MissingExtraError("the engine openvino", "openvino") from None
+    # Two threads that hand over their first arrays at once wait for each other for ever: one holds
+    # Python's lock, the other the one around the binding's table of numpy. So it is filled here.
+    _ = openvino.Tensor(np.zeros(1, np.float32)).data
     return openvino.Core()
 
 
