@@ -1,0 +1,194 @@
+"""Files of weights for `from_pretrained`: named ones, local ones, and those of the Hub.
+
+Only .safetensors are read here, and no code of a repository is fetched or run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from birefnet.errors import WeightsError
+from birefnet.weights.cache import hub_endpoint
+from birefnet.weights.files import find_weights, part_names, read_json
+from birefnet.weights.hub import choose_files
+from birefnet.weights.records import Checkpoint
+from birefnet.weights.source import BUNDLED, bundled_names, resolve
+from birefnet.weights.table import lookup
+
+_SUFFIX = ".safetensors"
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """How to reach Hugging Face, with the meanings that `transformers` gives these arguments."""
+
+    cache_dir: str | os.PathLike[str] | None = None
+    force_download: bool = False
+    local_files_only: bool = False
+    token: str | bool | None = None
+    revision: str | None = None
+    subfolder: str = ""
+    variant: str | None = None
+
+    @classmethod
+    def taken_from(cls, arguments: dict[str, Any]) -> HubOptions:
+        """Those among `arguments`, which lose them."""
+        names = [name for name in cls.__dataclass_fields__ if name in arguments]
+        given = {name: arguments.pop(name) for name in names}
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model's files are.
+
+    Attributes:
+        name: as it was asked for.
+        folder: on this machine, or `None`.
+        file: of weights on this machine, where one was asked for.
+        repo: on Hugging Face, or `None`.
+        checkpoint: the table's entry, if it is one.
+    """
+
+    name: str
+    folder: Path | None = None
+    file: Path | None = None
+    repo: str | None = None
+    checkpoint: Checkpoint | None = None
+
+
+def find_place(name: str | os.PathLike[str]) -> Place:
+    """What `name` means: a path that exists, a bundled or released name, or an id on the Hub."""
+    text = os.fspath(name)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return Place(text, folder=path)
+    if path.is_file():
+        return Place(text, folder=path.parent, file=path)
+    if text.lower() in bundled_names():
+        return Place(text, folder=BUNDLED / text.lower())
+    checkpoint = lookup(text)
+    if "/" in text:
+        return Place(text, repo=text, checkpoint=checkpoint)
+    if checkpoint is None or checkpoint.kind != "network":
+        resolve(text, offline=True)  # says what is near, or why it is no network
+        raise AssertionError("resolve raises for what is no network")
+    return Place(text, checkpoint=checkpoint)
+
+
+def read_config(place: Place, options: HubOptions) -> dict[str, Any]:
+    """The config.json of a model, `{}` where it has none."""
+    if place.repo is not None:
+        file = _download(place.repo, _CONFIG, options, required=False)
+        return read_json(file) if file is not None else {}
+    if place.folder is None or (place.file is not None and place.file.name != "model.safetensors"):
+        return {}
+    file = place.folder / options.subfolder / _CONFIG
+    return read_json(file) if file.is_file() else {}
+
+
+def has_file(place: Place, filename: str, options: HubOptions) -> bool:
+    """Whether a model comes with a file of this name."""
+    if place.repo is not None:
+        return _download(place.repo, filename, options, required=False) is not None
+    return place.folder is not None and (place.folder / options.subfolder / filename).is_file()
+
+
+def find_files(place: Place, options: HubOptions) -> Path:
+    """The file of weights, or the folder of a split one, downloaded if need be.
+
+    Raises:
+        WeightsError: there is none, or only such as could carry code.
+        OSError: the Hub cannot be reached or shows no such repository.
+    """
+    if place.file is not None:
+        return _checked(place.file)
+    if place.folder is not None:
+        folder = place.folder / options.subfolder
+        if options.variant:
+            return _checked(folder / f"model.{options.variant}{_SUFFIX}")
+        files = find_weights(folder)
+        _checked(files[0])
+        return files[0] if len(files) == 1 else folder
+    if place.repo is not None:
+        return _fetch(place.repo, options)
+    assert place.checkpoint is not None
+    _refuse_code(place.checkpoint.filename, place.name)
+    offline = True if options.local_files_only else None
+    found = resolve(place.checkpoint.name, cache_dir=options.cache_dir, offline=offline)
+    return found.files[0]
+
+
+def _fetch(repo: str, options: HubOptions) -> Path:
+    from huggingface_hub import list_repo_files
+
+    usual = f"model.{options.variant}{_SUFFIX}" if options.variant else f"model{_SUFFIX}"
+    file = _download(repo, usual, options, required=bool(options.variant))
+    if file is not None:
+        return file
+    index = _download(repo, f"{usual}.index.json", options, required=False)
+    if index is not None:
+        for part in part_names(index):
+            _refuse_code(part, repo)
+            _download(repo, part, options)
+        return index.parent
+    if options.local_files_only:
+        raise WeightsError(f"{repo} is not in the cache; load it once without local_files_only")
+    names = list_repo_files(repo, revision=options.revision, token=options.token)
+    inside = f"{options.subfolder}/" if options.subfolder else ""
+    names = [name.removeprefix(inside) for name in names if name.startswith(inside)]
+    chosen = choose_files(names, repo)[-1]
+    _refuse_code(chosen, repo)
+    file = _download(repo, chosen, options)
+    assert file is not None
+    return file
+
+
+def _download(
+    repo: str, filename: str, options: HubOptions, *, required: bool = True
+) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        path = hf_hub_download(
+            repo,
+            filename,
+            subfolder=options.subfolder or None,
+            revision=options.revision,
+            cache_dir=None if options.cache_dir is None else os.fspath(options.cache_dir),
+            force_download=options.force_download,
+            local_files_only=options.local_files_only,
+            token=options.token,
+            endpoint=hub_endpoint(),
+        )
+    except LocalEntryNotFoundError:
+        # Offline, and not in the cache; whether it exists at all cannot be known.
+        if required:
+            raise
+        return None
+    except EntryNotFoundError:
+        if required:
+            raise
+        return None
+    return Path(path)
+
+
+def _checked(file: Path) -> Path:
+    if not file.is_file():
+        raise WeightsError(f"there is no file {file}")
+    _refuse_code(file.name, str(file.parent))
+    return file
+
+
+def _refuse_code(filename: str, where: str) -> None:
+    if not filename.endswith(_SUFFIX):
+        raise WeightsError(
+            f"{where} has its weights in {filename}, and only .safetensors are read here: write "
+            f"them anew with `birefnet models convert {where} DIR --layout huggingface` and load "
+            "DIR, or use birefnet.load, which reads such files without running their code"
+        )

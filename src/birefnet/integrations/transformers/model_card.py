@@ -1,0 +1,152 @@
+"""The README.md of a model on Hugging Face: what it is, how to use it, and who may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from birefnet.errors import MissingExtraError
+from birefnet.imaging.geometry import Preprocess
+from birefnet.integrations.transformers.configuration import BiRefNetConfig
+from birefnet.weights.records import Checkpoint
+from birefnet.weights.table import CHECKPOINTS, lookup
+
+TAGS = ("birefnet", "background-removal", "image-matting", "dichotomous-image-segmentation")
+_PAPER = "https://arxiv.org/abs/2401.03407"
+# Identifiers of Hugging Face for what this project writes out.
+_LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0", "CC BY-NC 4.0": "cc-by-nc-4.0"}
+
+_TEXT = """
+# {title}
+
+A [BiRefNet]({paper}) that cuts the subject out of a picture: {backbone} encoder, {parameters}
+parameters, input {size}.
+
+## Use
+
+With `pip install birefnet`:
+
+```python
+import birefnet
+
+predictor = birefnet.load("{repo}")
+predictor.predict("photo.jpg").save("photo.png")
+```
+
+With `pip install 'birefnet[transformers]'`:
+
+```python
+from birefnet.integrations.transformers import BiRefNetForImageSegmentation, background_removal
+
+background_removal("{repo}")("photo.jpg").save("photo.png")
+model = BiRefNetForImageSegmentation.from_pretrained("{repo}")  # model(pixel_values)[-1]: logits
+```
+{official}
+## Input and output
+
+{preprocess}
+The output is one map of logits; their sigmoid is the matte, 0 for background to 1 for foreground.
+
+## Licence and data
+
+{licence}
+{scores}"""
+
+_OFFICIAL = """
+The names of the weights are those of the official releases, and `config.json` names the official
+code, so `AutoModelForImageSegmentation.from_pretrained("{repo}", trust_remote_code=True)` works
+without this package, where that code works.
+"""
+
+
+def model_card(
+    config: BiRefNetConfig,
+    repo: str,
+    *,
+    parameters: int | None = None,
+    tags: Sequence[str] = (),
+    notes: str = "",
+) -> str:
+    """A model card, Markdown with the metadata that Hugging Face reads at its head.
+
+    Args:
+        config: of the model.
+        repo: `owner/name` where it will lie.
+        parameters: how many numbers were trained.
+        tags: further ones.
+        notes: Markdown for the end, such as results on own data.
+    """
+    known = _checkpoint(config)
+    size = config.preprocess_config
+    text = _TEXT.format(
+        title=repo.rpartition("/")[2],
+        paper=_PAPER,
+        backbone=config.network_config.backbone,
+        parameters=f"{parameters / 1e6:.1f} million" if parameters else "an unknown number of",
+        size="at its own size" if size.fit == "native" else f"{size.width} x {size.height}",
+        repo=repo,
+        official=_OFFICIAL.format(repo=repo) if "auto_map" in config.to_dict() else "",
+        preprocess=_preprocess(size),
+        licence=_licence(config, known),
+        scores=_scores(known),
+    )
+    end = f"\n## Notes\n\n{notes.strip()}\n" if notes.strip() else ""
+    return f"---\n{_metadata(config, known, tags)}\n---\n{text}{end}"
+
+
+def _metadata(config: BiRefNetConfig, known: Checkpoint | None, tags: Sequence[str]) -> str:
+    try:
+        from huggingface_hub import ModelCardData
+    except ImportError:
+        raise MissingExtraError("a model card", "transformers") from None
+
+    licence = _LICENCES.get(config.licence or "")
+    other: dict[str, Any] = {"license_name": config.licence} if config.licence else {}
+    data = ModelCardData(
+        library_name="birefnet",
+        pipeline_tag="image-segmentation",
+        license=licence or ("other" if config.licence else None),
+        base_model=known.repo if known else None,
+        tags=[*TAGS, *(tag for tag in tags if tag not in TAGS)],
+        **({} if licence else other),
+    )
+    return str(data.to_yaml()).strip()
+
+
+def _checkpoint(config: BiRefNetConfig) -> Checkpoint | None:
+    """The release that these weights are, or began with."""
+    for entry in CHECKPOINTS.values():
+        if config.source and config.source in entry.addresses:
+            return entry
+    return lookup(config.source) if config.source else None
+
+
+def _preprocess(preprocess: Preprocess) -> str:
+    mean, std = (
+        ", ".join(f"{v:g}" for v in values) for values in (preprocess.mean, preprocess.std)
+    )
+    fit = {
+        "stretch": f"stretched to {preprocess.width} x {preprocess.height} pixels",
+        "pad": f"fitted into {preprocess.width} x {preprocess.height} pixels",
+        "native": f"at their own size, rounded to multiples of {preprocess.multiple} pixels",
+    }[preprocess.fit]
+    return (
+        f"RGB pictures, {fit} ({preprocess.interpolation}), in [0, 1], minus the mean ({mean}), "
+        f"divided by the deviation ({std}).\n"
+    )
+
+
+def _licence(config: BiRefNetConfig, known: Checkpoint | None) -> str:
+    lines = [f"Licence of the weights: {config.licence or 'not stated'}."]
+    if config.source:
+        lines.append(f"Source: {config.source}.")
+    if known is not None and known.data:
+        lines.append(f"Trained on: {known.data}.")
+    return "\n".join(lines) + "\n"
+
+
+def _scores(known: Checkpoint | None) -> str:
+    if known is None or not known.scores:
+        return ""
+    lines = [f"- {score} ({score.source})" for score in known.scores]
+    return f"\n## Reported results of {known.name}\n\n" + "\n".join(lines) + "\n"
