@@ -17,6 +17,7 @@ COMMANDS = (
     "bench",
     "video",
     "serve",
+    "ui",
     "models",
     "train",
     "data",

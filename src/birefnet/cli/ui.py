@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, Model, say
+from birefnet.cli.common import Device, Dtype, Model, say, warn
+from birefnet.cli.serve import KEYS, parse_size, read_keys
 
 if TYPE_CHECKING:
     from birefnet.serving.settings import ServerSettings
-
-PORT = 7860
-MIB = 2**20
 
 
 def register(app: typer.Typer) -> None:
@@ -21,82 +20,79 @@ def register(app: typer.Typer) -> None:
 
 def ui(
     model: Model = None,
-    models: Annotated[
+    also: Annotated[
         list[str] | None,
         typer.Option(
-            "--also",
             metavar="NAME|NAME=PATH",
-            help="Another model to choose from; `all` for every released one. It is downloaded "
-            "when it is first chosen.",
+            help="Another model to choose from; `all` for every released one. It is fetched when "
+            "it is first chosen.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = (
-        PORT
-    ),
     host: Annotated[
-        str,
-        typer.Option(
-            "--host", help="127.0.0.1 for this machine alone, 0.0.0.0 for the whole network."
-        ),
+        str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody.")
     ] = "127.0.0.1",
-    key: Annotated[
-        str | None,
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = (
+        7860
+    ),
+    api_keys: Annotated[
+        Path | None,
         typer.Option(
-            "--key",
-            metavar="KEY",
-            help="Asked for by the browser, as password beside any name; 16 characters or more.",
-            envvar="BIREFNET_API_KEY",
+            metavar="FILE",
+            help="One key a line; browsers ask for one as a password, beside any name.",
+            exists=True,
+            dir_okay=False,
         ),
     ] = None,
-    max_mb: Annotated[
-        int, typer.Option("--max-mb", min=1, metavar="MB", help="Largest upload.")
-    ] = 1024,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a picture.")] = "256M",
+    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "4G",
+    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a picture.")] = 200,
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve the page for people at http://127.0.0.1:7860; Ctrl-C ends it.
 
-    Everything comes from this machine, and pictures stay on it. Only a model that is not there yet
-    is downloaded, when it is chosen.
+    Pictures stay on this machine, and all of the page comes from it. Only a model that is not here
+    yet is fetched, when it is chosen.
     """
     from birefnet.serving.settings import ServerSettings
 
     settings = ServerSettings(
         host=host,
         port=port,
-        api_keys=(key,) if key else (),
+        api_keys=read_keys(api_keys),
         model=model,
-        models=tuple(models or ()),
+        models=tuple(also or ()),
         device=device,
         dtype=dtype,
-        max_bytes=max_mb * MIB,
+        max_bytes=parse_size(max_size, "--max-size"),
+        max_upload=parse_size(max_upload, "--max-upload"),
+        max_pixels=round(max_megapixels * 1_000_000),
+        max_frames=1_000_000,
+        grace_s=3,
     )
-    _serve(settings, open_browser=open_browser)
+    _run(settings, open_page=open_page)
 
 
-def _serve(settings: ServerSettings, *, open_browser: bool) -> None:
-    """Until it is interrupted.
-
-    Raises:
-        BiRefNetError: the port is taken, or the model cannot be loaded.
-        MissingExtraError: Gradio is not installed.
-    """
+def _run(settings: ServerSettings, *, open_page: bool) -> None:
     from contextlib import closing
 
-    from birefnet.serving.page.running import address as address_of
-    from birefnet.serving.page.running import bind, run
+    from birefnet.serving import page  # noqa: F401 - says which extra is missing, before all else
+    from birefnet.serving.app import create_app
+    from birefnet.serving.running import address, bind, run
 
     with closing(bind(settings.host, settings.port)) as listening:
-        address = address_of(listening)
+        place = address(listening)
+        if settings.is_public and not settings.api_keys:
+            warn(f"Everybody who reaches {place} can use it; {KEYS} or --api-keys asks for a key.")
+        app = create_app(settings=settings)
+        say("loading the model …")
 
         def started() -> None:
-            say(f"birefnet's page is at {address} (Ctrl-C ends it)")
-            if settings.is_public and not settings.api_keys:
-                say("Everybody on this network can use it; --key asks them for a key.")
-            if open_browser:
+            say(f"The page is at {place}; Ctrl-C ends it")
+            if open_page:
                 import webbrowser
 
-                webbrowser.open(address)
+                webbrowser.open(place)
 
-        run(settings, listening, started)
+        run(app, listening, started, log_level="warning")

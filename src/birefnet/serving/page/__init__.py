@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from birefnet.errors import MissingExtraError
+
+# Before Gradio is imported: it shall tell nobody that it runs.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 try:
     import gradio as _gradio

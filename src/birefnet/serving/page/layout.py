@@ -51,7 +51,12 @@ def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
     with gr.Blocks(
         title="birefnet: cut the subject out", analytics_enabled=False, delete_cache=KEPT
     ) as page:
-        gr.HTML(text_of("head.html"), apply_default_css=False, js_on_load=text_of("head.js"))
+        gr.HTML(
+            text_of("head.html"),
+            apply_default_css=False,
+            js_on_load=text_of("head.js"),
+            elem_id="head",
+        )
         with gr.Tabs():
             with gr.Tab("Picture"):
                 backdrop = gr.State(None, time_to_live=store.seconds)
@@ -141,14 +146,15 @@ def _batch_tab(batch: Batch, backdrop: gr.State, panel: Panel) -> None:
                 elem_id="batch-files",
             )
             shown = gr.HTML(None, apply_default_css=False, elem_id="batch-report")
-        with gr.Column(scale=4, min_width=280), gr.Group(elem_classes="panel-group"):
-            format = gr.Dropdown(
-                [(name.upper() if name != "webp" else "WebP", name) for name in FORMATS],
-                value="png",
-                label="Format",
-                info="Background, edges, shape and model are those set under Picture",
-                elem_id="batch-format",
-            )
+        with gr.Column(scale=4, min_width=280):
+            with gr.Group(elem_classes="panel-group"):
+                format = gr.Dropdown(
+                    [(name.upper() if name != "webp" else "WebP", name) for name in FORMATS],
+                    value="png",
+                    label="Format",
+                    info="Background, edges, shape and model are those set under Picture",
+                    elem_id="batch-format",
+                )
             start = gr.Button("Cut all out", variant="primary", elem_id="batch-start")
             stop = gr.Button("Stop", elem_id="batch-stop")
 
@@ -170,20 +176,24 @@ def _film_tab(film: Film, service: Service) -> None:
                 label="Video", sources=["upload"], height=340, buttons=[], elem_id="film-file"
             )
             shown = gr.HTML(None, apply_default_css=False, elem_id="film-report")
-        with gr.Column(scale=4, min_width=280), gr.Group(elem_classes="panel-group"):
-            kind = gr.Radio(
-                list(FILM_KINDS.items()), value="cutout", label="Background", elem_id="film-kind"
-            )
-            colour = gr.ColorPicker("#f2b8a0", label="Colour behind the subject", visible=False)
-            format = gr.Dropdown(
-                list(FILM_FORMATS.items()), value="webm", label="Format", elem_id="film-format"
-            )
-            quality = gr.Dropdown(
-                ["low", "medium", "high", "maximum"], value="high", label="Quality"
-            )
-            steady = gr.Checkbox(False, label="Steady", info="Against flicker between frames")
-            model = model_control(service.models(), "film-model")
-            resolution = resolution_control("film-resolution")
+        with gr.Column(scale=4, min_width=280):
+            with gr.Group(elem_classes="panel-group"):
+                kind = gr.Radio(
+                    list(FILM_KINDS.items()),
+                    value="cutout",
+                    label="Background",
+                    elem_id="film-kind",
+                )
+                colour = gr.ColorPicker("#f2b8a0", label="Colour behind the subject", visible=False)
+                format = gr.Dropdown(
+                    list(FILM_FORMATS.items()), value="webm", label="Format", elem_id="film-format"
+                )
+                quality = gr.Dropdown(
+                    ["low", "medium", "high", "maximum"], value="high", label="Quality"
+                )
+                steady = gr.Checkbox(False, label="Steady", info="Against flicker between frames")
+                model = model_control(service.models(), "film-model")
+                resolution = resolution_control("film-resolution")
             start = gr.Button("Cut it out", variant="primary", elem_id="film-start")
             stop = gr.Button("Stop", elem_id="film-stop")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 from fastapi import FastAPI
 from starlette.responses import FileResponse, Response
@@ -24,7 +26,6 @@ OWN = frozenset(
         "svelte",
         "favicon.ico",
         "theme.css",
-        "manifest.json",
     }
 )
 """First parts of the paths that Gradio's page needs. It knows more, such as a sign-in, a manual of
@@ -48,6 +49,11 @@ def mount_page(app: FastAPI, service: Service, path: str = "/") -> Store:
         if file.path is not None:
             return FileResponse(file.path, media_type=file.media_type, headers=headers)
         return Response(file.data, media_type=file.media_type, headers=headers)
+
+    @app.get(f"{base}/manifest.json", include_in_schema=False)
+    async def manifest() -> dict[str, Any]:
+        icon = {"src": f"{base}/favicon.ico", "type": "image/svg+xml", "sizes": "any"}
+        return {"name": "birefnet", "start_url": f"{base}/", "icons": [icon]}
 
     gr.mount_gradio_app(
         app,
