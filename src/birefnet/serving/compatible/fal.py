@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -20,22 +20,18 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from birefnet.errors import BiRefNetError
-from birefnet.imaging.io import encode, encode_animation
-from birefnet.imaging.picture import to_uint8
-from birefnet.matte import Matte
-from birefnet.options import Options
-from birefnet.serving.compatible.body import file_at, read_body
+from birefnet.serving.compatible.body import read_body
 from birefnet.serving.compatible.describe import json_only
 from birefnet.serving.compatible.fal_fields import (
     ImageInput,
     Input,
     Made,
     VideoInput,
-    file_object,
     form,
     invalid,
     schema_of,
 )
+from birefnet.serving.compatible.fal_work import cut_image, cut_video
 from birefnet.serving.compatible.files import address, files_of
 from birefnet.serving.errors import (
     Failure,
@@ -52,8 +48,6 @@ from birefnet.serving.settings import ServerSettings
 
 APP = "/fal-ai/birefnet"
 QUEUE = "/queue"
-STILL_MS = 100  # a GIF of one picture needs some duration
-
 _POLL_S = 0.1
 
 ERROR_FORMS: Mapping[str, Form] = {APP: form, QUEUE + APP: form}
@@ -69,7 +63,7 @@ class Endpoint:
         path: below `APP`.
         kind: of its input.
         file: the field that names the file.
-        work: gives the results by the names of the output; reports to the job, if it is one.
+        work: gives the results by the names of the output.
         lane: kind of its jobs; only so many of a kind run at the same time.
     """
 
@@ -83,51 +77,56 @@ class Endpoint:
 def router(service: Service, settings: ServerSettings) -> APIRouter:
     """Both endpoints, directly and queued."""
     routes = APIRouter(tags=["compatible: fal.ai"])
-    image = Endpoint("/v2", ImageInput, "image_url", partial(_image, service), "fal")
+    image = Endpoint("/v2", ImageInput, "image_url", partial(cut_image, service), "fal")
+    video = Endpoint("/v2/video", VideoInput, "video_url", partial(cut_video, service), "video")
 
     def output(request: Request, asked: Input, made: Mapping[str, Made | None]) -> Output:
-        found: Output = {}
-        for name, result in made.items():
-            if result is None:
-                found[name] = None
-                continue
-            if asked.sync_mode:
-                url = data_uri(result.data, result.media_type)
-            else:
-                path = files_of(service).add(result.data, result.name, result.media_type)
-                url = address(request, path)
-            size = len(result.data)
-            found[name] = file_object(url, result.name, result.media_type, size, result.sides)
-        return found
+        return {
+            name: None if result is None else _file(request, asked, result, service)
+            for name, result in made.items()
+        }
 
     async def submit(request: Request, endpoint: Endpoint) -> Response:
-        is_queued = request.url.path.startswith(QUEUE) or (request.url.hostname or "").startswith(
-            "queue."
-        )
+        host = request.url.hostname or ""
+        is_queued = request.url.path.startswith(QUEUE) or host.startswith("queue.")
         body = await read_body(request, service)
         try:
             asked = endpoint.kind.model_validate(body)
         except ValidationError as error:
             return invalid(error)
-        if not is_queued:
+        service.pool.name_of(asked.network)  # an unknown model is refused at once
+        if is_queued and "fal_webhook" in request.query_params:
+            raise InvalidRequest("this server calls no webhooks; poll the status_url instead")
+
+        if not is_queued and endpoint is image:
             try:
                 made = await endpoint.work(asked, None)
             except (BiRefNetError, ServingError) as error:
                 return form(failure_of(error), endpoint.file)
-            content = await service.in_thread(output, request, asked, made)
-            return JSONResponse(content, headers={"X-Fal-Request-Id": secrets.token_hex(16)})
-        if "fal_webhook" in request.query_params:
-            raise InvalidRequest("this server calls no webhooks; poll the status_url instead")
+            return JSONResponse(await service.in_thread(output, request, asked, made))
 
         async def work(job: Job) -> Output:
             made = await endpoint.work(asked, job)
             return await service.in_thread(output, request, asked, made)
 
-        service.pool.name_of(asked.network)  # an unknown model is refused at once
         job = service.jobs.create(endpoint.lane)
         job.detail = {"endpoint": APP + endpoint.path, "file": endpoint.file}
         service.jobs.start(job, work)
-        return JSONResponse({**_status(request, job, service), "queue_position": 0})
+        if is_queued:
+            return JSONResponse({"queue_position": 0, **_status(request, job, service)})
+        assert job.task is not None
+        try:
+            await job.task
+        finally:  # done, or the client has gone
+            service.jobs.remove(job)
+        return answer(job)
+
+    def answer(job: Job) -> Response:
+        if job.failure is not None:
+            return form(job.failure, job.detail["file"])
+        if job.status == "cancelled":
+            return form(Failure(410, "cancelled", "the request was cancelled"))
+        return JSONResponse(job.result)
 
     def job_of(request_id: str) -> Job:
         job = service.jobs.get(request_id)
@@ -159,11 +158,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         job = job_of(request_id)
         if not job.is_over:
             return JSONResponse({"detail": "Request is still in progress"}, 400)
-        if job.failure is not None:
-            return form(job.failure, job.detail["file"])
-        if job.status == "cancelled":
-            return form(Failure(410, "cancelled", "the request was cancelled"))
-        return JSONResponse(job.result)
+        return answer(job)
 
     async def cancel(request: Request, request_id: str) -> Response:
         job = job_of(request_id)
@@ -172,7 +167,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         service.jobs.cancel(job)
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
 
-    for endpoint in (image,):
+    for endpoint in (image, video):
         _add_submit(routes, endpoint, partial(submit, endpoint=endpoint))
     # Clients ask below the app's name; some below the whole path that they submitted to.
     for base in (APP, f"{APP}/v2", f"{APP}/v2/video"):
@@ -245,34 +240,18 @@ def _status(request: Request, job: Job, service: Service) -> Output:
     return found
 
 
-async def _image(service: Service, asked: ImageInput, job: Job | None) -> dict[str, Made | None]:
-    data = await file_at(asked.image_url, "image_url", service)
-    options = Options(
-        kind="mask" if asked.mask_only else "cutout",
-        refine=asked.refine_foreground,
-        resolution=asked.resolution,
-    )
-    done = await service.remove(
-        data, options, model=asked.network, encode=False, patient=job is not None
-    )
-
-    def make() -> dict[str, Made | None]:
-        mask = None
-        if asked.output_mask:
-            mask = _made(done.matte, "mask", asked)
-        return {"image": _made(done.matte, options.kind, asked), "mask_image": mask}
-
-    return await service.in_thread(make)
-
-
-def _made(matte: Matte, kind: str, asked: ImageInput) -> Made:
-    is_mask = kind == "mask"
-    pixels = to_uint8(matte.mask() if is_mask else matte.cutout(refine=asked.refine_foreground))
-    alpha = None if is_mask else pixels[..., 3]
-    colours = pixels if is_mask else pixels[..., :3]
-    if asked.output_format == "gif":
-        data = encode_animation([(colours, alpha, STILL_MS)], format="gif")
+def _file(request: Request, asked: Input, made: Made, service: Service) -> Output:
+    """fal's description of a file, which is kept for its URL, or is in it."""
+    size = made.bytes
+    if asked.sync_mode:
+        data = made.data.read_bytes() if isinstance(made.data, Path) else made.data
+        url = data_uri(data, made.media_type)
     else:
-        data = encode(colours, alpha, format=asked.output_format)
-    name = f"{secrets.token_hex(8)}.{asked.output_format}"
-    return Made(name, data, f"image/{asked.output_format}", (matte.width, matte.height))
+        url = address(request, files_of(service).add(made.data, made.name, made.media_type))
+    return {
+        "url": url,
+        "content_type": made.media_type,
+        "file_name": made.name,
+        "file_size": size,
+        **made.facts,
+    }

@@ -6,8 +6,8 @@ in November 2026.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,11 +27,12 @@ MODELS = {
 """Names of the released networks for those of fal; any name of `/v1/models` is taken, too."""
 
 FORMATS = {
-    "X264 (.mp4)": ("mp4", "video/mp4"),
-    "VP9 (.webm)": ("webm", "video/webm"),
-    "PRORES4444 (.mov)": ("mov", "video/quicktime"),
-    "GIF (.gif)": ("gif", "image/gif"),
+    "X264 (.mp4)": "mp4",
+    "VP9 (.webm)": "webm",
+    "PRORES4444 (.mov)": "mov",
+    "GIF (.gif)": "gif",
 }
+"""Our names for fal's kinds of videos."""
 
 Resolution = Literal["1024x1024", "2048x2048", "2304x2304"]
 
@@ -95,12 +96,23 @@ class VideoInput(Input):
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A result on its way to the client."""
+    """A result on its way to the client.
+
+    Attributes:
+        name: of the file.
+        data: its bytes, or where it lies.
+        media_type: such as image/png.
+        facts: width, height and the like.
+    """
 
     name: str
-    data: bytes
+    data: bytes | Path
     media_type: str
-    sides: tuple[int, ...] = ()
+    facts: dict[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        return self.data.stat().st_size if isinstance(self.data, Path) else len(self.data)
 
 
 _DOCUMENTED = "https://docs.fal.ai/errors#"
@@ -152,13 +164,3 @@ def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
     schema = kind.model_json_schema()
     assert "$defs" not in schema
     return schema
-
-
-def file_object(
-    url: str, name: str, media_type: str, size: int, sides: Sequence[int] = ()
-) -> dict[str, Any]:
-    """fal's description of a file; pictures have width and height."""
-    entry = {"url": url, "content_type": media_type, "file_name": name, "file_size": size}
-    if sides:
-        entry |= {"width": sides[0], "height": sides[1]}
-    return entry

@@ -17,7 +17,6 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
 from birefnet.imaging.framing import visible_box
 from birefnet.imaging.geometry import resize, resize_map
-from birefnet.imaging.picture import Picture
 from birefnet.matte import Matte
 
 LARGEST_MARGIN_PX = 500
@@ -121,7 +120,7 @@ def place(matte: Matte, placement: Placement) -> Matte:
     alpha = np.zeros((height, width), np.float32)
     pixels = np.zeros((height, width, 3), matte.picture.pixels.dtype)
     part, target = _visible(matte, box, factor, (round(top), round(left)), height, width)
-    part = _resized(part, target.height, target.width)
+    part = _resized_cutout(part, target.height, target.width)
     alpha[target.slices], pixels[target.slices] = part.alpha, part.picture.pixels
     return Matte(alpha, replace(matte.picture, pixels=pixels, alpha=None))
 
@@ -161,8 +160,21 @@ def _resized(matte: Matte, height: int, width: int) -> Matte:
     return Matte(alpha, replace(matte.picture, pixels=pixels, alpha=None))
 
 
+def _resized_cutout(matte: Matte, height: int, width: int) -> Matte:
+    """As `_resized`, where colours mean something only as far as alpha goes: weighted by it."""
+    if (height, width) == (matte.height, matte.width):
+        return matte
+    weight = resize_map(matte.alpha, height, width)
+    colours = np.zeros((height, width, 3), np.float32)
+    for channel in range(3):
+        plane = resize_map(matte.picture.pixels[..., channel] * matte.alpha, height, width)
+        np.divide(plane, weight, out=colours[..., channel], where=weight > 1e-4)
+    pixels = _like(colours, matte.picture.pixels)
+    return Matte(np.clip(weight, 0, 1), replace(matte.picture, pixels=pixels, alpha=None))
+
+
 def _like(values: NDArray, pixels: NDArray) -> NDArray:
-    """Rounded to the type of `pixels`; resized pictures of 16 bits are floats in their range."""
+    """Floats in the range of `pixels` rounded to their type."""
     if values.dtype == pixels.dtype:
         return values
     return np.clip(np.rint(values), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
@@ -170,5 +182,4 @@ def _like(values: NDArray, pixels: NDArray) -> NDArray:
 
 def with_colours(matte: Matte, colours: NDArray) -> Matte:
     """The matte of a picture that has these colours."""
-    picture: Picture = replace(matte.picture, pixels=colours, alpha=None)
-    return Matte(matte.alpha, picture)
+    return Matte(matte.alpha, replace(matte.picture, pixels=colours, alpha=None))

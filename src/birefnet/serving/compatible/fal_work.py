@@ -1,0 +1,104 @@
+"""What fal.ai's endpoints ask for, done by the service."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+from typing import Any
+
+from birefnet.imaging.compose import parse_colour
+from birefnet.imaging.io import encode, encode_animation
+from birefnet.imaging.picture import to_uint8
+from birefnet.matte import Matte
+from birefnet.options import Options
+from birefnet.serving.compatible.body import file_at
+from birefnet.serving.compatible.fal_fields import FORMATS, ImageInput, Made, VideoInput
+from birefnet.serving.jobs import Job
+from birefnet.serving.native.video import (
+    MEDIA_TYPES,
+    VideoFields,
+    keep_video,
+    load_video,
+    make_video,
+)
+from birefnet.serving.service import Service
+
+STILL_MS = 100  # a GIF of one picture needs some duration
+
+Results = dict[str, Made | None]
+"""By the names of the output."""
+
+
+async def cut_image(service: Service, asked: ImageInput, job: Job | None) -> Results:
+    """`image`, and `mask_image` if asked for; a job waits where the queue is full."""
+    data = await file_at(asked.image_url, "image_url", service)
+    options = Options(
+        kind="mask" if asked.mask_only else "cutout",
+        refine=asked.refine_foreground,
+        resolution=asked.resolution,
+    )
+    done = await service.remove(
+        data, options, model=asked.network, encode=False, patient=job is not None
+    )
+
+    def make() -> Results:
+        mask = _still(done.matte, "mask", asked) if asked.output_mask else None
+        return {"image": _still(done.matte, options.kind, asked), "mask_image": mask}
+
+    return await service.in_thread(make)
+
+
+def _still(matte: Matte, kind: str, asked: ImageInput) -> Made:
+    is_mask = kind == "mask"
+    pixels = to_uint8(matte.mask() if is_mask else matte.cutout(refine=asked.refine_foreground))
+    alpha = None if is_mask else pixels[..., 3]
+    colours = pixels if is_mask else pixels[..., :3]
+    if asked.output_format == "gif":
+        data = encode_animation([(colours, alpha, STILL_MS)], format="gif")
+    else:
+        data = encode(colours, alpha, format=asked.output_format)
+    sides = {"width": matte.width, "height": matte.height}
+    return Made(_name(asked.output_format), data, f"image/{asked.output_format}", sides)
+
+
+async def cut_video(service: Service, asked: VideoInput, job: Job | None) -> Results:
+    """`video`, and `mask_video` if asked for."""
+    assert job is not None
+    load_video()
+    model = service.pool.name_of(asked.network)
+    with tempfile.TemporaryFile(dir=job.folder) as file:
+        if asked.video_url[:5].lower() == "data:":
+            file.write(await file_at(asked.video_url, "video_url", service))
+        else:
+            await service.fetch_into(asked.video_url, file)
+        source = await service.in_thread(keep_video, file, job.folder, service.settings)
+    format = FORMATS[asked.video_output_type]
+    # H.264 holds no alpha, and fal's answer has none there.
+    background = parse_colour("black") if format == "mp4" else None
+    fields = VideoFields.model_validate(
+        {
+            "format": format,
+            "mask": asked.output_mask,
+            "quality": asked.video_quality,
+            "preset": asked.video_write_mode,
+            "resolution": asked.resolution,
+            "refine": asked.refine_foreground,
+        }
+    )
+    async with service.pool.use(model) as predictor:
+        mine = service.shared(predictor, model, job.cancelled)
+        made = await asyncio.to_thread(
+            make_video, job, source, mine, background, fields, service.settings
+        )
+    facts: dict[str, Any] = {name: made.facts[name] for name in ("width", "height", "duration")}
+    facts["num_frames"] = made.facts["frames"]
+    if made.facts["duration"]:
+        facts["fps"] = round(made.facts["frames"] / made.facts["duration"], 3)
+    media_type = MEDIA_TYPES[format]
+    mask = None if made.mask is None else Made(_name(format), made.mask, media_type, facts)
+    return {"video": Made(_name(format), made.video, media_type, facts), "mask_video": mask}
+
+
+def _name(suffix: str) -> str:
+    return f"{secrets.token_hex(8)}.{suffix}"
