@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError
 from birefnet.guidance import Guidance, parse_box, parse_point
 from birefnet.imaging.box import Box
-from birefnet.imaging.framing import parse_aspect
+from birefnet.imaging.framing import Frame, parse_aspect
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.matting import check_method
-from birefnet.imaging.measure import Measure, parse_measure
+from birefnet.imaging.measure import parse_measure
 from birefnet.imaging.shadow import Shadow
 from birefnet.matte import (
     Kind,
@@ -81,7 +81,7 @@ class Options:
     objects: bool = False
     min_object: str | float = "0.1%"
     crop: bool = False
-    crop_margin: str | float = 0
+    crop_margin: str | float = "0"
     aspect: str | None = None
     shadow: str = "none"
     shadow_strength: float | None = None
@@ -149,7 +149,7 @@ class Options:
         }
         for field in fields(self):
             needed, is_there = wanted.get(field.name, ("", True))
-            if not is_there and getattr(self, field.name) != field.default:
+            if not is_there and str(getattr(self, field.name)) != str(field.default):
                 name = field.name.replace("_", "-")
                 raise BiRefNetError(f"--{name} does nothing without {needed}; add it")
         if self.shadow != "none" and self.kind in ("mask", "trimap", "foreground", "overlay"):
@@ -222,18 +222,23 @@ class Options:
             box: what must be seen instead of the subject: for frames, the union of their
                 `Matte.visible_box`.
         """
+        frame = self.frame(matte, box)
+        return matte if frame is None else matte.within(frame)
+
+    def frame(self, matte: Matte, box: Box | None = None) -> Frame | None:
+        """Where `framed` trims a finished matte; `None` if nothing is to be trimmed or seen."""
         if not self.crop:
-            return matte
-        return matte.cropped(self._margin, aspect=self._ratio, box=box)
+            return None
+        margin = parse_measure(self.crop_margin, "--crop-margin")
+        ratio = None if self.aspect is None else parse_aspect(self.aspect)
+        return matte.frame(margin, aspect=ratio, box=box)
 
     def render(self, matte: Matte, box: Box | None = None) -> NDArray[Any]:
         """What is asked for, of a finished matte; see `Matte.render`, and `framed` for `box`."""
         if self.kind == "trimap":
             # Its band follows the whole picture's size and surroundings.
             known = matte.trimap(band=self.band)
-            frame = None
-            if self.crop:
-                frame = matte.frame(self._margin, aspect=self._ratio, box=box)
+            frame = self.frame(matte, box)
             return known if frame is None else frame.cut(known)
         return self.framed(matte, box).render(
             cast(Kind, self.kind), background=self.background, refine=self.refine
@@ -248,14 +253,6 @@ class Options:
             quality=self.quality,
             icc_profile=matte.picture.icc_profile if self.keep_profile else None,
         )
-
-    @property
-    def _margin(self) -> Measure:
-        return parse_measure(self.crop_margin, "--crop-margin")
-
-    @property
-    def _ratio(self) -> float | None:
-        return None if self.aspect is None else parse_aspect(self.aspect)
 
 
 def _read_mask(source: Source) -> NDArray[Any]:

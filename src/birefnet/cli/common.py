@@ -13,13 +13,14 @@ from birefnet.errors import BiRefNetError
 
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
+MODEL_HELP = "Bundled or released weights, a file or a folder; see `birefnet models list`."
 Model = Annotated[
     str | None,
     typer.Option(
         "--model",
         "-m",
         metavar="NAME|PATH",
-        help="Bundled or released weights, a file or a folder; see `birefnet models list`.",
+        help=MODEL_HELP,
         envvar="BIREFNET_MODEL",
         show_default="nano",
     ),
@@ -36,6 +37,44 @@ ResolutionText = Annotated[
         help="Size of the network's input; rounded to multiples of 32.",
         show_default="as trained",
     ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        help="Pictures or frames that run together.",
+        show_default="4 on CUDA, else 1",
+    ),
+]
+OutputType = Annotated[
+    str,
+    typer.Option(
+        "--type",
+        "-t",
+        metavar="TYPE",
+        help="cutout, mask, trimap, foreground, colour, green, white, blur or overlay.",
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        "--background",
+        "-b",
+        metavar="COLOUR|FILE",
+        help="Behind the subject: white, '#rrggbb', 'r,g,b' or a picture; in a video also a video.",
+    ),
+]
+Refine = Annotated[bool, typer.Option(help="Take the old background's colour out of the edges.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, max=1, help="Make each pixel all or nothing: all where alpha reaches this."
+    ),
+]
+MaskBlur = Annotated[float, typer.Option(min=0, help="Soften the edge [px].")]
+MaskOffset = Annotated[
+    float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 

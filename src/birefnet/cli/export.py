@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Json, say, warn
+from birefnet.cli.common import MODEL_HELP, Json, say, warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ def export(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Bundled or released weights, a file or a folder; see `birefnet models list`.",
+            help=MODEL_HELP,
             show_default=False,
         ),
     ],

@@ -67,6 +67,7 @@ class Search:
         inputs, output: as typed.
         kind: one of `TYPES`.
         format: of the results, one of `FORMATS`; `None` for png (an animation keeps its own).
+        suffix: of the targets; `None` for that of the format.
         recursive: look into folders inside folders.
         stream: what came on standard input.
         on_error: told of folders that cannot be read.
@@ -76,6 +77,7 @@ class Search:
     output: str | None = None
     kind: str = "cutout"
     format: str | None = None
+    suffix: str | None = None
     recursive: bool = True
     stream: bytes = b""
     on_error: Callable[[Exception], None] = lambda error: None
@@ -127,7 +129,10 @@ class Search:
             if self.is_stream:
                 yield from jobs
             elif self.output is not None and self.folder is None:
-                yield from (replace(job, target=to_place(self.output)) for job in jobs)
+                target = to_place(self.output)
+                if self.suffix is not None:
+                    target = target.with_suffix(self.suffix)
+                yield from (replace(job, target=target) for job in jobs)
             else:
                 yield from self._named(jobs, taken)
 
@@ -225,8 +230,7 @@ class Search:
             parent, infix = folder.joinpath(*job.inside.parent.parts), ""
         else:
             parent, infix = (job.source.parent if job.source else Path()), f".{kind}"
-        result = result_format(job, self.format)
-        suffix = suffix_of(result)
+        suffix = self.suffix or suffix_of(result_format(job, self.format))
         yield parent / f"{job.inside.stem}{infix}{suffix}"
         yield parent / f"{job.inside.name}{infix}{suffix}"
         yield parent / f"{job.inside.name}.{kind}{suffix}"
@@ -282,14 +286,21 @@ def results_among(names: Iterable[str]) -> set[str]:
     return {
         name
         for name in pictures
-        if _kind_in(name) and Path(name).stem.rpartition(".")[0] in sources
+        if _kind_in(name) and _without_number(name).rpartition(".")[0] in sources
     }
 
 
 def _kind_in(name: str) -> str | None:
     """`cutout` in `a.cutout.png`: the mark of a result that was written beside its source."""
-    kind = Path(name).stem.rpartition(".")[2]
+    kind = _without_number(name).rpartition(".")[2]
     return kind if kind in TYPES else None
+
+
+def _without_number(name: str) -> str:
+    """`a.cutout` of `a.cutout.png`, and of `a.cutout.2.png`, which is one object of a picture."""
+    stem = Path(name).stem
+    rest, _, number = stem.rpartition(".")
+    return rest if number.isdecimal() else stem
 
 
 def _unseen(jobs: list[Job], seen: set[int] | None) -> list[Job]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import errno
+import json
+import pickle
 import sys
-from collections.abc import Iterator
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from birefnet.cli.common import is_debugging
-from birefnet.cli.inputs import Job, result_format
-from birefnet.cli.places import Fetched, write
+from birefnet.cli.inputs import Job, result_format, suffix_of
+from birefnet.cli.places import Fetched, identity, write
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, facts_of
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.box import Box
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation
+from birefnet.imaging.framing import union
 from birefnet.matte import Matte
+from birefnet.options import Options
 from birefnet.profiling import timed
 
 if TYPE_CHECKING:
@@ -42,16 +49,47 @@ def source_of(job: Job, plan: Plan) -> Any:
 def make_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
     """Write what the plan's settings make of one matte."""
     settings = plan.settings
+    format = result_format(job, settings.format)
     try:
         with timed(plan.profile, "refine"):
             matte = settings.finish(matte)
+        facts = {**facts_of(matte), **crop_of(matte, settings)}
+        if settings.objects:
+            facts.pop("crop", None)  # each object has its own
+            facts["objects"] = _write_objects(job, matte, plan, format)
+            return Outcome(job, "done", facts=facts)
         with timed(plan.profile, "encode"):
-            data = settings.encode(matte, result_format(job, settings.format))
+            data = settings.encode(matte, format)
         with timed(plan.profile, "write"):
             _put(job, data)
     except Exception as error:  # whatever it is, the other pictures go on
         return failed(job, error)
-    return Outcome(job, "done", facts=facts_of(matte))
+    return Outcome(job, "done", facts=facts)
+
+
+def crop_of(matte: Matte, settings: Options, box: Box | None = None) -> dict[str, Any]:
+    """Where a cropped result lies in the picture, as facts: x0, y0, x1, y1 [px]."""
+    frame = settings.frame(matte, box)
+    return {} if frame is None else {"crop": frame.corners}
+
+
+def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict[str, Any]]:
+    """A file for each object, NAME.1.png …, then the list of them, NAME.json, which is returned."""
+    settings, index = plan.settings, job.target
+    assert index is not None
+    listed = []
+    for part in settings.parts(matte):
+        target = index.with_name(f"{index.stem}.{part.number}{suffix_of(format)}")
+        if job.source is not None and identity(target) == identity(job.source):
+            raise BiRefNetError(f"an object would be written over {job.name}; give another -o")
+        with timed(plan.profile, "encode"):
+            data = settings.encode(part.matte, format)
+        with timed(plan.profile, "write"):
+            write(target, data)
+        listed.append({"file": target.name, **part.facts(), **crop_of(part.matte, settings)})
+    text = {"input": job.name, "width": matte.width, "height": matte.height, "objects": listed}
+    write(index, (json.dumps(text, indent=2) + "\n").encode())
+    return listed
 
 
 def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
@@ -59,15 +97,24 @@ def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
     settings = plan.settings
     format = result_format(job, settings.format)
     facts: list[dict[str, Any]] = []
+    crop: dict[str, Any] = {}
 
-    def frames() -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
+    def mattes() -> Iterator[Matte]:
         for matte in predictor.predict_frames(
             source_of(job, plan), resolution=settings.resolution, batch_size=settings.batch_size
         ):
             with timed(plan.profile, "refine"):
-                matte = settings.finish(matte)
-            facts.append(facts_of(matte))
-            rendered = settings.render(matte)
+                finished = settings.finish(matte)
+            facts.append(facts_of(finished))
+            yield finished
+
+    def frames() -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
+        finished: Iterable[tuple[Matte, Box | None]] = ((matte, None) for matte in mattes())
+        if settings.crop:
+            finished = _in_one_box(mattes())
+        for matte, box in finished:
+            crop.update(crop_of(matte, settings, box))
+            rendered = settings.render(matte, box)
             has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4
             colours, alpha = (
                 (rendered[..., :3], rendered[..., 3]) if has_alpha else (rendered, None)
@@ -75,6 +122,8 @@ def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
             yield colours, alpha, matte.picture.duration_ms or DEFAULT_FRAME_MS
 
     try:
+        if settings.objects:
+            raise BiRefNetError("the picture is animated, and --objects is for still pictures")
         if format not in ANIMATIONS:
             raise BiRefNetError(
                 f"the picture is animated, and {format} holds one frame; choose gif, webp or png"
@@ -83,7 +132,24 @@ def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
     except Exception as error:
         return failed(job, error)
     fullest = max(facts, key=lambda found: found["coverage"])
-    return Outcome(job, "done", facts={**fullest, "frames": len(facts)})
+    return Outcome(job, "done", facts={**fullest, **crop, "frames": len(facts)})
+
+
+def _in_one_box(mattes: Iterable[Matte]) -> Iterator[tuple[Matte, Box | None]]:
+    """All frames, each with the box that holds what is seen in any of them.
+
+    It is known after the last frame, so the frames wait in a temporary file, compressed.
+    """
+    boxes: list[Box | None] = []
+    sizes: list[int] = []
+    with tempfile.TemporaryFile() as waiting:
+        for matte in mattes:
+            boxes.append(matte.visible_box)
+            sizes.append(waiting.write(zlib.compress(pickle.dumps(matte), 1)))
+        box = union(boxes)
+        waiting.seek(0)
+        for size in sizes:
+            yield pickle.loads(zlib.decompress(waiting.read(size))), box
 
 
 def failed(job: Job, error: Exception) -> Outcome:

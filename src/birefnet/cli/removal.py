@@ -17,6 +17,8 @@ from birefnet.imaging.picture import Limits
 from birefnet.options import Options
 from birefnet.profiling import Profile
 
+INDEX = ".json"  # names of files that list the objects of a picture
+
 Skip = Literal["finished", "existing", "nothing"]
 
 
@@ -103,6 +105,7 @@ def plan(
             output,
             settings.kind,
             settings.format,
+            INDEX if settings.objects else None,
             recursive,
             _standard_input(inputs),
         )
@@ -112,6 +115,8 @@ def plan(
     except BiRefNetError as error:
         raise InputError(str(error)) from error
     if search.is_stream:
+        if settings.objects:
+            raise InputError("standard output holds one picture, not --objects; give -o FOLDER")
         if as_json:
             raise InputError("--json and a picture both want standard output; give -o FILE")
         if sys.stdout.isatty():
@@ -164,6 +169,11 @@ def _check_table(search: Search, settings: Options) -> None:
             "--threshold, --mask-blur, --mask-offset, --keep-profile, --refine-passes and guidance "
             "are for files, not for tables; leave them out"
         )
+    if settings.matting != "none" or settings.shadow != "none" or settings.objects or settings.crop:
+        raise InputError(
+            "--matting, --objects, --crop and --shadow are for files, not for tables; leave them "
+            "out"
+        )
 
 
 def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
@@ -183,10 +193,14 @@ def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
 
 
 def _fingerprint(settings: Options, model: str) -> str:
-    """Settings and model as text; files among them count with their size and time of change."""
-    parts = {**asdict(replace(settings, batch_size=None)), "model": model}
+    """Settings that are not the usual ones, and model, as text; files among them count with their
+    size and time of change."""
+    usual = asdict(Options())
+    asked = asdict(replace(settings, batch_size=None))
+    parts = {name: value for name, value in asked.items() if value != usual[name]}
+    parts["model"] = model
     for name in ("background", "guide", "model"):
-        path = Path(str(parts[name]))
-        if parts[name] and path.exists():
+        path = Path(str(parts.get(name)))
+        if parts.get(name) and path.exists():
             parts[name] = [str(path.resolve()), version_of(path)]
     return json.dumps(parts, default=str)

@@ -8,11 +8,18 @@ from typing import Annotated
 import typer
 
 from birefnet.cli.common import (
+    Background,
+    BatchSize,
     Device,
     Dtype,
     Json,
+    MaskBlur,
+    MaskOffset,
     Model,
+    OutputType,
+    Refine,
     ResolutionText,
+    Threshold,
     parse_resolution,
 )
 
@@ -42,24 +49,8 @@ def remove(
         ),
     ] = None,
     model: Model = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--type",
-            "-t",
-            metavar="TYPE",
-            help="cutout, mask, foreground, colour, green, white, blur or overlay.",
-        ),
-    ] = "cutout",
-    background: Annotated[
-        str | None,
-        typer.Option(
-            "--background",
-            "-b",
-            metavar="COLOUR|FILE",
-            help="Behind the subject: white, '#rrggbb', 'r,g,b' or a picture.",
-        ),
-    ] = None,
+    kind: OutputType = "cutout",
+    background: Background = None,
     resolution: ResolutionText = None,
     boxes: Annotated[
         list[str] | None,
@@ -121,15 +112,7 @@ def remove(
             show_default="the picture's contents; the key in shards",
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            min=1,
-            help="Pictures that run together.",
-            show_default="4 on CUDA, else 1",
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -143,19 +126,79 @@ def remove(
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="Of jpeg, webp and avif.")
     ] = None,
-    threshold: Annotated[
+    threshold: Threshold = None,
+    mask_blur: MaskBlur = 0,
+    mask_offset: MaskOffset = 0,
+    matting: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="Find alpha anew where it is uncertain: guided, or closed-form, knn, lbdm, lkm.",
+        ),
+    ] = "none",
+    band: Annotated[
         float | None,
         typer.Option(
-            min=0.001, max=1, help="Make each pixel all or nothing: all where alpha reaches this."
+            min=0,
+            metavar="PX",
+            help="Where that is, and a trimap's unknown: so far to both sides of the edge.",
+            show_default="1.2 % of the longer side",
         ),
     ] = None,
-    mask_blur: Annotated[float, typer.Option(min=0, help="Soften the edge [px].")] = 0,
-    mask_offset: Annotated[
-        float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
-    ] = 0,
-    refine: Annotated[
-        bool, typer.Option(help="Take the old background's colour out of the edges.")
-    ] = True,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects",
+            help="Each connected object by itself, NAME.1.png …, and a list of them, NAME.json.",
+        ),
+    ] = False,
+    min_object: Annotated[
+        str,
+        typer.Option(metavar="PX|%", help="Smallest area of an object."),
+    ] = "0.1%",
+    crop: Annotated[bool, typer.Option("--crop", help="Trim to the subject.")] = False,
+    crop_margin: Annotated[
+        str,
+        typer.Option(
+            metavar="PX|%",
+            help="Around it, in pixels or of its longer side; may reach beyond the picture.",
+        ),
+    ] = "0",
+    aspect: Annotated[
+        str | None,
+        typer.Option(metavar="W:H", help="Shape of what is trimmed: square, 4:5 …"),
+    ] = None,
+    shadow: Annotated[
+        str,
+        typer.Option(
+            metavar="SHADOW",
+            help="Below the subject: ground, drop (on a wall), or keep the photograph's own.",
+        ),
+    ] = "none",
+    shadow_strength: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Opacity, up to 1; of keep, the share of what is seen.",
+            show_default="0.5; 0.4 for drop, 1 for keep",
+        ),
+    ] = None,
+    shadow_blur: Annotated[
+        float,
+        typer.Option(metavar="B", help="Softness; 0 is hard, 1 usual."),
+    ] = 1.0,
+    shadow_angle: Annotated[
+        float,
+        typer.Option(
+            metavar="DEGREES",
+            help="Where it falls: 0 backwards, 90 to the right, 180 towards the viewer.",
+        ),
+    ] = 60.0,
+    shadow_length: Annotated[
+        float,
+        typer.Option(metavar="L", help="In heights of the subject."),
+    ] = 0.5,
+    refine: Refine = True,
     keep_profile: Annotated[
         bool, typer.Option("--keep-profile", help="Keep ICC profiles instead of making sRGB.")
     ] = False,
@@ -232,6 +275,18 @@ def remove(
                 other_points=tuple(other_points or ()),
                 guide=guide,
                 passes=passes,
+                matting=matting,
+                band=band,
+                objects=objects,
+                min_object=min_object,
+                crop=crop,
+                crop_margin=crop_margin,
+                aspect=aspect,
+                shadow=shadow,
+                shadow_strength=shadow_strength,
+                shadow_blur=shadow_blur,
+                shadow_angle=shadow_angle,
+                shadow_length=shadow_length,
             ),
             model=model,
             device=device,

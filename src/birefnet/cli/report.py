@@ -32,7 +32,7 @@ class Outcome:
         may_pass: the system or the network failed, not the picture.
         seconds: from its reading to its written file, other pictures beside it.
         facts: of the matte: width, height, frames, coverage, confidence, is_empty (for an
-            animation: of its fullest frame).
+            animation: of its fullest frame), and where they are asked for its objects.
     """
 
     job: Job
@@ -211,8 +211,9 @@ class Report:
         if facts["is_empty"]:
             warn(f"no subject found: {outcome.job.name}")
         if target is not None:
+            parts = f"{_count(len(facts['objects']), 'object')}, " if "objects" in facts else ""
             say(
-                f"{target}: the subject takes {facts['coverage']:.0%} of the picture "
+                f"{target}: {parts}the subject takes {facts['coverage']:.0%} of the picture "
                 f"(confidence {facts['confidence']:.2f}, {self.seconds:.1f} s)"
             )
 

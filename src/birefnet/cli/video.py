@@ -17,11 +17,18 @@ import typer
 
 from birefnet.cli.common import (
     INTERRUPTED,
+    Background,
+    BatchSize,
     Device,
     Dtype,
     Json,
+    MaskBlur,
+    MaskOffset,
     Model,
+    OutputType,
+    Refine,
     ResolutionText,
+    Threshold,
     fail,
     parse_resolution,
     say,
@@ -58,24 +65,8 @@ def video(
         ),
     ] = None,
     model: Model = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--type",
-            "-t",
-            metavar="TYPE",
-            help="cutout, mask, foreground, colour, green, white, blur or overlay.",
-        ),
-    ] = "cutout",
-    background: Annotated[
-        str | None,
-        typer.Option(
-            "--background",
-            "-b",
-            metavar="COLOUR|FILE",
-            help="Behind the subject: white, '#rrggbb', 'r,g,b', a picture or a video.",
-        ),
-    ] = None,
+    kind: OutputType = "cutout",
+    background: Background = None,
     mask_output: Annotated[
         str | None, typer.Option(metavar="OUT", help="Write the mattes as a second video, too.")
     ] = None,
@@ -108,28 +99,11 @@ def video(
     resolution: ResolutionText = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            min=1,
-            help="Frames that run together.",
-            show_default="4 on CUDA, else 1",
-        ),
-    ] = None,
-    refine: Annotated[
-        bool, typer.Option(help="Take the old background's colour out of the edges.")
-    ] = True,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, max=1, help="Make each pixel all or nothing: all where alpha reaches this."
-        ),
-    ] = None,
-    mask_blur: Annotated[float, typer.Option(min=0, help="Soften the edge [px].")] = 0,
-    mask_offset: Annotated[
-        float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
-    ] = 0,
+    batch_size: BatchSize = None,
+    refine: Refine = True,
+    threshold: Threshold = None,
+    mask_blur: MaskBlur = 0,
+    mask_offset: MaskOffset = 0,
     rate: Annotated[
         str | None,
         typer.Option(

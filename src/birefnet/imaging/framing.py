@@ -32,6 +32,11 @@ class Frame:
     height: int
     width: int
 
+    @property
+    def corners(self) -> list[int]:
+        """x0, y0, x1, y1 in the picture, where x1 and y1 are the first not in it."""
+        return [self.left, self.top, self.left + self.width, self.top + self.height]
+
     def cut(self, pixels: NDArray[Any], *, repeats: bool = False) -> NDArray[Any]:
         """The rectangle's part of H x W (x C); beyond the picture 0, or its edge repeated."""
         height, width = pixels.shape[:2]
