@@ -7,8 +7,12 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -99,19 +103,24 @@ class ResultFiles:
             total -= kept.bytes
 
 
+_stores: WeakKeyDictionary[Service, ResultFiles] = WeakKeyDictionary()
+
+
 def files_of(service: Service) -> ResultFiles:
     """The store that all families of one service share."""
-    found = getattr(service, "result_files", None)
-    if found is None:
-        found = ResultFiles(service.settings)
-        service.result_files = found  # type: ignore[attr-defined]
-    return found
+    return _stores.setdefault(service, ResultFiles(service.settings))
 
 
 def router(service: Service, settings: ServerSettings) -> APIRouter:
     """`GET /files/{token}/{name}`."""
-    routes = APIRouter(tags=["results"])
     files = files_of(service)
+
+    @asynccontextmanager
+    async def until_the_end(app: Any) -> AsyncIterator[None]:
+        yield
+        files.close()
+
+    routes = APIRouter(tags=["results"], lifespan=until_the_end)
 
     @routes.get(
         PREFIX + "/{token}/{name}",
