@@ -4,7 +4,8 @@ python benchmarks/folder.py --pictures 10000
 
 The folder is made of links to a few pictures, so that it takes no space; each is decoded, cut out,
 encoded and written. The network alone runs the same engine on one prepared input, in this process,
-before and after.
+before and after: one by one, as a loop of single predictions does, and side by side, as folders are
+done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -44,20 +47,37 @@ def make_folder(folder: Path, pictures: int, side: int) -> None:
         os.link(originals / f"{index % DIFFERENT}.jpg", here / f"{index:06}.jpg")
 
 
-def network_alone(model: str, engine: str, seconds: float) -> float:
-    """Pictures a second of `engine.infer` on one prepared input."""
+def network_alone(model: str, engine: str, seconds: float, *, many: bool) -> float:
+    """Pictures a second of `infer` on a prepared input: one by one, or side by side."""
     import birefnet
+    from birefnet.engines.base import for_many
 
     predictor = birefnet.load(model, engine=engine)
-    network = (1, 3, predictor.preprocess.height, predictor.preprocess.width)
-    batch = np.random.default_rng(0).standard_normal(network).astype(np.float32)
-    for _ in range(3):
-        predictor.engine.infer(batch)
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        predictor.engine.infer(batch)
-        count += 1
-    return count / (time.perf_counter() - start)
+    height, width = predictor.preprocess.height, predictor.preprocess.width
+    batch = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
+    found, callers = for_many(predictor.engine, height * width) if many else (predictor.engine, 1)
+    counts = [0] * callers
+
+    def call(caller: int) -> None:
+        while time.perf_counter() < end:
+            found.infer(batch)
+            counts[caller] += 1
+
+    end = time.perf_counter() + 1  # warm-up
+    _together(call, callers)
+    counts[:] = [0] * callers
+    start = time.perf_counter()
+    end = start + seconds
+    _together(call, callers)
+    return sum(counts) / (time.perf_counter() - start)
+
+
+def _together(call: Callable[[int], None], callers: int) -> None:
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def whole_folder(folder: Path, out: Path, model: str, engine: str) -> tuple[float, list[int]]:
@@ -81,23 +101,34 @@ def whole_folder(folder: Path, out: Path, model: str, engine: str) -> tuple[floa
     return time.perf_counter() - first, memory
 
 
+def _both(asked: argparse.Namespace) -> list[float]:
+    return [
+        network_alone(asked.model, asked.engine, asked.seconds, many=many) for many in (False, True)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=160, help="of each picture [px]")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--seconds", type=float, default=20, help="of the network alone, twice")
+    parser.add_argument("--seconds", type=float, default=10, help="of each network alone")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "in"
         make_folder(folder, asked.pictures, asked.side)
-        before = network_alone(asked.model, asked.engine, asked.seconds)
+        before = _both(asked)
         seconds, memory = whole_folder(folder, Path(place) / "out", asked.model, asked.engine)
-        after = network_alone(asked.model, asked.engine, asked.seconds)
-    alone, speed = (before + after) / 2, asked.pictures / seconds
-    print(f"network alone      {alone:8.2f} pictures/s  ({before:.2f} before, {after:.2f} after)")
-    print(f"birefnet remove    {speed:8.2f} pictures/s  {speed / alone:.0%}")
+        after = _both(asked)
+    speed = asked.pictures / seconds
+    print(f"birefnet remove          {speed:8.2f} pictures/s")
+    for name, one, two in zip(("one by one", "side by side"), before, after, strict=True):
+        alone = (one + two) / 2
+        print(
+            f"network, {name:12}    {alone:8.2f} pictures/s  ({one:.2f} before, {two:.2f} after): "
+            f"{speed / alone:.0%}"
+        )
     print("memory [MB] at each tenth: " + " ".join(f"{kb / 1024:.0f}" for kb in memory))
 
 
