@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.engines.base import Engine
+from birefnet.engines.base import Engine, takes_guidance
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
 from birefnet.imaging.io import decode, decode_frames
@@ -164,13 +164,32 @@ class Predictor:
             raise BiRefNetError(f"passes is {passes}; give 1 or 2")
         picture = source if isinstance(source, Picture) else self._decode(source)
 
-        def predict(part: Picture) -> NDArray[np.float32]:
-            return self._run([self.prepare(part, resolution)])[0].alpha
+        def predict(part: Picture, meant: guide.Guide | None = None) -> NDArray[np.float32]:
+            prepared = self.prepare(part, resolution)
+            if meant is not None:
+                channel = meant.draw(prepared.geometry)[None]
+                prepared = replace(prepared, input=np.concatenate([prepared.input, channel]))
+            return self._run([prepared])[0].alpha
 
-        alpha = guide.matte_of(predict, picture, guidance or guide.Guidance())
+        def predict_many(parts: Sequence[Picture]) -> list[NDArray[np.float32]]:
+            return [matte.alpha for matte in self.predict(list(parts), resolution=resolution)]
+
+        alpha = guide.matte_of(
+            predict,
+            picture,
+            guidance or guide.Guidance(),
+            has_channel=takes_guidance(self.engine),
+        )
         if passes == 2:
             geometry = self.preprocess.plan(picture.height, picture.width, resolution)
-            alpha = guide.refine_detail(predict, picture, alpha, side=min(geometry.input))
+            alpha = guide.refine_detail(
+                predict,
+                picture,
+                alpha,
+                side=min(geometry.input),
+                predict_many=predict_many,
+                overwrite=True,
+            )
         return Matte(alpha, picture)
 
     def predict_frames(

@@ -1,7 +1,8 @@
 """Which object is meant, and its edge at the picture's own resolution.
 
 Everything here works with a function that gives a picture's matte, so it serves every network and
-engine alike, and needs no other training.
+engine alike, and needs no other training. A network that was trained with a guidance channel is
+also shown what is meant.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from birefnet.guidance.boxes import matte_in_box
+from birefnet.guidance.channel import Guide
 from birefnet.guidance.choose import matte_at_points, matte_near_mask
 from birefnet.guidance.detail import refine_detail
 from birefnet.guidance.regions import (
@@ -24,6 +26,7 @@ from birefnet.imaging.picture import Picture
 
 __all__ = [
     "Guidance",
+    "Guide",
     "Point",
     "matte_at_points",
     "matte_in_box",
@@ -35,8 +38,14 @@ __all__ = [
 ]
 
 
-def matte_of(predict: Predict, picture: Picture, guidance: Guidance) -> Alpha:
+def matte_of(
+    predict: Predict, picture: Picture, guidance: Guidance, *, has_channel: bool = False
+) -> Alpha:
     """The matte, H x W, of the object that `guidance` means; without any, of the whole picture.
+
+    Args:
+        has_channel: the network has a guidance channel: `predict(part, guide)` shows it what is
+            meant.
 
     Raises:
         BiRefNetError: boxes or points that lie outside the picture.
@@ -44,13 +53,19 @@ def matte_of(predict: Predict, picture: Picture, guidance: Guidance) -> Alpha:
     height, width = picture.height, picture.width
     context = guidance.context
     if guidance.points:
-        return matte_at_points(predict, picture, guidance.points, context=context)
+        return matte_at_points(
+            predict, picture, guidance.points, context=context, has_channel=has_channel
+        )
     if guidance.mask is not None:
-        return matte_near_mask(predict, picture, guidance.mask, context=context)
+        return matte_near_mask(
+            predict, picture, guidance.mask, context=context, has_channel=has_channel
+        )
     boxes = [to_box(corners, height, width) for corners in guidance.boxes]
     if not boxes:
         return predict(picture)
-    alpha = matte_in_box(predict, picture, boxes[0], context=context)
-    for box in boxes[1:]:
-        np.maximum(alpha, matte_in_box(predict, picture, box, context=context), out=alpha)
+    alpha = np.zeros((height, width), np.float32)
+    for box in boxes:
+        guide = Guide(boxes=(box,)) if has_channel else None
+        found = matte_in_box(predict, picture, box, context=context, guide=guide)
+        np.maximum(alpha, found, out=alpha)
     return alpha

@@ -5,13 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.guidance.regions import Alpha, Predict, cut
+from birefnet.guidance.channel import Guide
+from birefnet.guidance.regions import Alpha, Predict, see
 from birefnet.imaging.box import Box
 from birefnet.imaging.objects import owners
 from birefnet.imaging.picture import Picture
 
 
-def matte_in_box(predict: Predict, picture: Picture, box: Box, *, context: float = 0.25) -> Alpha:
+def matte_in_box(
+    predict: Predict,
+    picture: Picture,
+    box: Box,
+    *,
+    context: float = 0.25,
+    guide: Guide | None = None,
+) -> Alpha:
     """The matte of what is in a box, 0 elsewhere.
 
     The network sees the box with some of its surroundings. Parts that lie mostly outside the box
@@ -23,13 +31,14 @@ def matte_in_box(predict: Predict, picture: Picture, box: Box, *, context: float
         picture: the whole.
         box: around the object [px].
         context: share of the box's longer side that is added on all sides.
+        guide: what to tell a network with a guidance channel.
 
     Returns:
         H x W of the whole picture.
     """
     height, width = picture.pixels.shape[:2]
     outer = box.grow(float(context), height, width)
-    alpha = predict(cut(picture, outer))
+    alpha = see(predict, picture, outer, guide)
     inner = Box(box.top - outer.top, box.left - outer.left, box.height, box.width)
     alpha = _without_neighbours(alpha, inner)
     alpha = alpha * np.outer(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.guidance.boxes import matte_in_box
-from birefnet.guidance.regions import Alpha, Point, Predict, cut
+from birefnet.guidance.channel import Guide
+from birefnet.guidance.regions import Alpha, Point, Predict, see
 from birefnet.guidance.selection import keep, split
 from birefnet.imaging.box import Box
 from birefnet.imaging.geometry import resize_map
@@ -26,7 +27,12 @@ _REACH = 0.02  # how far beside an object a point may lie, of the picture's long
 
 
 def matte_at_points(
-    predict: Predict, picture: Picture, points: Sequence[Point], *, context: float = 0.25
+    predict: Predict,
+    picture: Picture,
+    points: Sequence[Point],
+    *,
+    context: float = 0.25,
+    has_channel: bool = False,
 ) -> Alpha:
     """The matte of the object that the points are on, 0 elsewhere.
 
@@ -39,6 +45,7 @@ def matte_at_points(
         picture: the whole.
         points: at least one on the object.
         context: see `matte_in_box`.
+        has_channel: the network has a guidance channel, which then shows the points.
 
     Returns:
         H x W of the whole picture; zeros where no object is found at the points.
@@ -48,11 +55,15 @@ def matte_at_points(
     unwanted = [point.at(height, width) for point in points if not point.is_object]
     if not wanted:
         raise BiRefNetError("all points are on what is not meant; give one on the object")
-    found = _closest(predict, picture, wanted, unwanted)
+    guide = None
+    if has_channel:
+        marks = [(*place, True) for place in wanted] + [(*place, False) for place in unwanted]
+        guide = Guide(marks=tuple(marks))
+    found = _closest(predict, picture, wanted, unwanted, guide)
     box = Box.around(found)
     if box is None:
         return np.zeros((height, width), np.float32)
-    closer = matte_in_box(predict, picture, box, context=context)
+    closer = matte_in_box(predict, picture, box, context=context, guide=guide)
     closer = _chosen(picture, closer, wanted, unwanted)
     # A closer look that loses the object says less than the first one.
     overlap = np.minimum(found, closer).sum()
@@ -60,7 +71,12 @@ def matte_at_points(
 
 
 def matte_near_mask(
-    predict: Predict, picture: Picture, mask: NDArray[Any], *, context: float = 0.25
+    predict: Predict,
+    picture: Picture,
+    mask: NDArray[Any],
+    *,
+    context: float = 0.25,
+    has_channel: bool = False,
 ) -> Alpha:
     """The matte of the object that a coarse mask marks.
 
@@ -73,6 +89,7 @@ def matte_near_mask(
         picture: the whole.
         mask: H x W of any size, bool, uint8 or float in [0, 1]: where the object is, roughly.
         context: see `matte_in_box`.
+        has_channel: the network has a guidance channel, which then shows the mask.
 
     Returns:
         H x W of the whole picture; zeros for an empty mask.
@@ -90,8 +107,9 @@ def matte_near_mask(
         rows, columns = np.nonzero(solid)
         places = np.linspace(0, len(rows) - 1, min(len(rows), _SCRIBBLE_POINTS)).astype(int)
         points = [Point(int(columns[place]), int(rows[place])) for place in places]
-        return matte_at_points(predict, picture, points, context=context)
-    alpha = matte_in_box(predict, picture, box, context=context)
+        return matte_at_points(predict, picture, points, context=context, has_channel=has_channel)
+    guide = Guide(mask=coarse) if has_channel else None
+    alpha = matte_in_box(predict, picture, box, context=context, guide=guide)
     count, labels = owners(alpha)
     whole = np.bincount(labels.ravel(), minlength=count + 1)
     covered = np.bincount(labels[solid], minlength=count + 1)
@@ -117,6 +135,7 @@ def _closest(
     picture: Picture,
     wanted: list[tuple[int, int]],
     unwanted: list[tuple[int, int]],
+    guide: Guide | None,
 ) -> Alpha:
     """The object at the points in the first view, from far to close, that shows one there."""
     height, width = picture.pixels.shape[:2]
@@ -124,7 +143,7 @@ def _closest(
     empty = np.zeros((height, width), np.float32)
     for share in _CLOSER:
         view = _around(rows, columns, share, height, width)
-        alpha = view.embed(predict(cut(picture, view)), height, width)
+        alpha = view.embed(see(predict, picture, view, guide), height, width)
         chosen = _chosen(picture, alpha, wanted, unwanted)
         if chosen.max() >= 0.5:
             return chosen

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
+from birefnet.guidance.channel import Guide
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
 
 Alpha: TypeAlias = NDArray[np.float32]
 """H x W in [0, 1]."""
 
-Predict: TypeAlias = Callable[[Picture], Alpha]
-"""Gives a picture's alpha matte at its own size."""
+Predict: TypeAlias = Callable[..., Alpha]
+"""Gives a picture's alpha matte at its own size; of a network with a guidance channel also that of
+`(picture, guide)`, where the `Guide` says what is meant."""
 
 Corners: TypeAlias = Sequence[float]
 """x0, y0, x1, y1: pixels, or shares of width and height where all four lie in [0, 1]."""
@@ -111,6 +113,12 @@ def cut(picture: Picture, box: Box) -> Picture:
     """The box's part of a picture, as a picture."""
     alpha = None if picture.alpha is None else box.cut(picture.alpha)
     return replace(picture, pixels=box.cut(picture.pixels), alpha=alpha)
+
+
+def see(predict: Predict, picture: Picture, view: Box, guide: Guide | None) -> Alpha:
+    """The matte of the box's part of a picture, guided if there is a guide."""
+    part = cut(picture, view)
+    return predict(part) if guide is None else predict(part, guide.within(view))
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

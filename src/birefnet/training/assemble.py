@@ -12,6 +12,7 @@ from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig, preset
+from birefnet.network.guidance import is_guidance
 from birefnet.training.loop import Origin
 from birefnet.training.pretrained import load_backbone, locate_weights
 from birefnet.training.recipe import Recipe
@@ -58,7 +59,10 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
     network = build_network(config)
     if loaded and weights:
         try:
-            network.load_state_dict(loaded.network.state_dict())
+            state = loaded.network.state_dict()
+            if not loaded.config.guidance_channel:  # which then starts at 0
+                state = {n: t for n, t in network.state_dict().items() if is_guidance(n)} | state
+            network.load_state_dict(state)
         except RuntimeError as failure:
             first = str(failure).splitlines()[1].strip()
             raise SettingsError(

@@ -9,6 +9,7 @@ from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.network.backbones import Backbone
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.decoder import BilateralReferenceStage
+from birefnet.network.guidance import GuidedConv2d
 from birefnet.training.recipe import LoopSettings
 
 
@@ -67,6 +68,9 @@ def freeze(network: BiRefNet, settings: LoopSettings) -> None:
         for name, parameter in backbone.named_parameters():
             if depths[name] <= settings.frozen_blocks:
                 parameter.requires_grad_(False)
+    for module in backbone.modules():
+        if isinstance(module, GuidedConv2d):  # starts at 0, and must learn whatever else is kept
+            module.guide.requires_grad_(True)
     for norm in _frozen_norms(network, settings):
         norm.requires_grad_(False)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from birefnet.errors import BiRefNetError
 from birefnet.network.birefnet import BiRefNet
+from birefnet.network.guidance import PICTURE_CHANNELS
 from birefnet.network.simplify import simplify
 from birefnet.training import distributed, freezing, optim
 from birefnet.training.adversary import Adversary
@@ -277,9 +278,10 @@ class Trainer:
         if self.recipe.loop.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         output = self.network(image, supervised=True)
+        picture = image[:, :PICTURE_CHANNELS]  # without guidance
         loss, losses = self.objective(
             output,
-            image,
+            picture,
             batch.truth,
             epoch=epoch,
             classes=batch.labels,
@@ -288,7 +290,7 @@ class Trainer:
         )
         self.accelerator.backward(loss / parts)
         if self.adversary:
-            self.adversary.update(part, image, output.logits, batch.truth)
+            self.adversary.update(part, picture, output.logits, batch.truth)
         return {"loss": loss.detach(), **losses}
 
     def _synchronised(self, is_last: bool) -> AbstractContextManager[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from birefnet.network.guidance import is_guidance
 from birefnet.training.recipe import OptimiserSettings
 
 PEAK = "peak"
@@ -56,7 +57,9 @@ def parameter_groups(
             continue
         name = plain_name(name)
         factor = 1.0
-        if name.startswith(_BACKBONE):
+        if is_guidance(name):
+            factor = settings.guidance_factor
+        elif name.startswith(_BACKBONE):
             below = deepest - depths[name.removeprefix(_BACKBONE)]
             factor = settings.encoder_factor * settings.layer_decay**below
         elif ".offset." in name or ".modulator." in name:  # of deformable convolutions

@@ -56,6 +56,7 @@ class OptimiserSettings:
         layer_decay: further factor for each block of the backbone, counted from its last one
             towards the image (1: none). Source: Clark et al., ELECTRA, ICLR 2020.
         offset_factor: of `rate`, for offsets and modulation of deformable convolutions.
+        guidance_factor: of `rate`, for what reads a guidance channel, which starts at 0.
         batch_scaling: `none`; `sqrt` or `linear` multiply every rate by that function of (pictures
             per step / `reference_batch`).
         reference_batch: pictures per step that `rate` is meant for.
@@ -70,6 +71,7 @@ class OptimiserSettings:
     encoder_factor: float = 1.0
     layer_decay: float = 1.0
     offset_factor: float = 1.0
+    guidance_factor: float = 1.0
     batch_scaling: Literal["none", "sqrt", "linear"] = "none"
     reference_batch: int = 4
     weight_decay: float = 0.01
@@ -78,7 +80,8 @@ class OptimiserSettings:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "encoder_factor", "offset_factor", "weight_decay", "momentum")
+        _at_least(self, 0, "encoder_factor", "offset_factor", "guidance_factor")
+        _at_least(self, 0, "weight_decay", "momentum")
         _at_least(self, 1, "reference_batch")
         if self.rate <= 0:
             raise ValueError(f"rate is {self.rate}; it must be above 0")

@@ -19,9 +19,10 @@ from torch import nn
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import write_atomic
-from birefnet.imaging.geometry import Preprocess
+from birefnet.imaging.geometry import Preprocess, resize_map
 from birefnet.imaging.picture import to_uint8
 from birefnet.imaging.png import write_png
+from birefnet.training.data.guides import from_levels
 
 Levels = NDArray[np.uint8]
 Metrics = Callable[[Levels, Levels], Mapping[str, float]]
@@ -36,7 +37,7 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Levels:
-        """H x W x 4: RGB and truth."""
+        """H x W x 4: RGB and truth; a fifth channel holds levels of guidance."""
         ...
 
 
@@ -114,7 +115,8 @@ class Validator:
                 break
             pixels = self.sets[name].read(index)
             rgb, truth = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
-            matte = to_uint8(predict_matte(network, rgb, self.preprocess, device))
+            guide = np.ascontiguousarray(pixels[..., 4]) if pixels.shape[2] > 4 else None
+            matte = to_uint8(predict_matte(network, rgb, self.preprocess, device, guide))
             scored.append(Scored(name, index, dict(self.metrics(matte, truth))))
             if rank == 0 and len(previews) < self.previews:
                 previews.append(preview(rgb, truth, matte))
@@ -154,11 +156,24 @@ class Validator:
 
 @torch.inference_mode()
 def predict_matte(
-    network: nn.Module, rgb: Levels, preprocess: Preprocess, device: torch.device
+    network: nn.Module,
+    rgb: Levels,
+    preprocess: Preprocess,
+    device: torch.device,
+    guide: Levels | None = None,
 ) -> NDArray[np.float32]:
-    """The matte, float32 H x W in [0, 1], of a picture uint8 H x W x 3."""
+    """The matte, float32 H x W in [0, 1], of a picture uint8 H x W x 3.
+
+    `guide` are levels of guidance, H x W, see `birefnet.training.data.guides`.
+    """
     geometry = preprocess.plan(*rgb.shape[:2])
     batch = torch.from_numpy(geometry.apply(rgb))[None].to(device)
+    if guide is not None:
+        plane = from_levels(torch.from_numpy(guide)).numpy()
+        seen = geometry.box.embed(
+            resize_map(plane, geometry.box.height, geometry.box.width), *geometry.input
+        )
+        batch = torch.cat([batch, torch.from_numpy(seen)[None, None].to(device)], dim=1)
     logits = network(batch.contiguous(memory_format=torch.channels_last))
     matte = logits.float().sigmoid()[0, 0].cpu().numpy()
     return np.clip(geometry.restore(matte), 0, 1)

@@ -23,6 +23,7 @@ class Sample:
         name: of the picture.
         number: global number of the sample.
         numbers: what is left to do on the device, if anything.
+        guide: 1 x H x W, uint8, levels of guidance (`guides.to_levels`), or None without a channel.
     """
 
     image: Tensor
@@ -31,6 +32,7 @@ class Sample:
     name: str
     number: int
     numbers: Numbers | None = None
+    guide: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,17 @@ class Batch:
     names: tuple[str, ...]
     numbers: tuple[int, ...]
     todo: Numbers | None = None
+    guide: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """For a `DataLoader` with `pin_memory=True`."""
         todo = self.todo.pin_memory() if self.todo is not None else None
         return replace(
-            self, image=self.image.pin_memory(), truth=self.truth.pin_memory(), todo=todo
+            self,
+            image=self.image.pin_memory(),
+            truth=self.truth.pin_memory(),
+            todo=todo,
+            guide=self.guide.pin_memory() if self.guide is not None else None,
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -66,6 +73,7 @@ class Batch:
             truth=self.truth.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
             todo=self.todo.to(device) if self.todo is not None else None,
+            guide=self.guide.to(device, non_blocking=True) if self.guide is not None else None,
         )
 
 
@@ -73,7 +81,7 @@ class DeviceBatch(NamedTuple):
     """What a step of training takes.
 
     Attributes:
-        image: B x 3 x H x W, float32, normalised.
+        image: B x 3 x H x W, float32, normalised; B x 4 x H x W with guidance from -1 to 1.
         truth: B x 1 x H x W, float32 in [0, 1].
         labels: B, int64, -1 for none.
         weight: of each picture in the loss (B), or None where all count the same.
@@ -87,6 +95,7 @@ class DeviceBatch(NamedTuple):
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size; the `collate_fn` of a `DataLoader`."""
+    guides = [sample.guide for sample in samples if sample.guide is not None]
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
         truth=torch.stack([sample.truth for sample in samples]),
@@ -94,4 +103,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         names=tuple(sample.name for sample in samples),
         numbers=tuple(sample.number for sample in samples),
         todo=join_numbers([sample.numbers for sample in samples]),
+        guide=torch.stack(guides) if guides else None,
     )

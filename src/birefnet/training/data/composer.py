@@ -21,8 +21,13 @@ from birefnet.training.data.draft import (
     draw_view,
     whole,
 )
+from birefnet.training.data.guides import simulate, to_levels
 from birefnet.training.data.order import sample_stream
-from birefnet.training.data.settings import AugmentSettings, CompositeSettings
+from birefnet.training.data.settings import (
+    AugmentSettings,
+    CompositeSettings,
+    GuidanceSettings,
+)
 from birefnet.training.data.sources import Pixels, Source
 
 Read = Callable[[int, int], Pixels]
@@ -31,6 +36,8 @@ Read = Callable[[int, int], Pixels]
 _BACKGROUND = AugmentSettings(flip=0.5, crop=0.8, crop_least=0.4)
 _PLAIN_SIDE = 256  # plain grounds are drawn at this size: there is nothing finer in them [px]
 _ANOTHER = 0.25  # chance that one more object joins
+_AMONG_OTHERS = (0.35, 0.75)  # extent of an object beside others
+_APART = (0.16, 0.3)  # of such objects' centres from the middle, as shares of the canvas
 _OUT_OF_FOCUS = (0.5, 4.0)  # standard deviation of a background's blur [px at 256]
 
 
@@ -66,6 +73,7 @@ class Composer:
         augment, composite: the settings.
         read: of pictures.
         cutouts, backgrounds: what there is to compose of.
+        guidance: how often an object is meant, and others are not.
     """
 
     def __init__(
@@ -75,7 +83,9 @@ class Composer:
         read: Read,
         cutouts: Pool,
         backgrounds: Pool,
+        guidance: GuidanceSettings | None = None,
     ) -> None:
+        self.guidance = guidance or GuidanceSettings()
         self.augment, self.composite, self.read = augment, composite, read
         self.cutouts, self.backgrounds = cutouts, backgrounds
 
@@ -83,17 +93,55 @@ class Composer:
         """A picture with its truth (H x W x 4); now and then its subject on another background."""
         view = draw_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
         finish = draw_finish(self.augment, max(height, width), rng)
+        is_guided = self._is_guided(rng)
         if rng.random() >= self.composite.photos:
-            return Draft(pixels, view, finish=finish)
+            return Draft(pixels, view, finish=finish, is_guided=is_guided)
         # The subject stays where it was, for it may touch the border.
         subject = render.look(pixels, view, height, width)
         rgb, alpha = render.split(subject)
         opaque = estimate_foreground(rgb, alpha, dtype=np.uint8)
         layer = filling(render.join(opaque, alpha))
-        return replace(self._ground(height, width, rng, subject), layers=(layer,), finish=finish)
+        ground = self._ground(height, width, rng, subject)
+        return replace(ground, layers=(layer,), finish=finish, is_guided=is_guided)
+
+    def _is_guided(self, rng: Generator) -> bool:
+        return bool(self.guidance.share) and bool(rng.random() < self.guidance.share)
 
     def cutout(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
         """A cut-out (h x w x 4), perhaps with others, on a background."""
+        if self._is_guided(rng):
+            if rng.random() < self.guidance.others:
+                return self._among_others(pixels, height, width, rng)
+            return replace(self._alone_or_several(pixels, height, width, rng), is_guided=True)
+        return self._alone_or_several(pixels, height, width, rng)
+
+    def _among_others(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+        """A cut-out that is meant, with one or two beside, before or behind it that are not."""
+        extent = float(np.exp(rng.uniform(*np.log(_AMONG_OTHERS))))
+        ground = self._ground(height, width, rng, pixels)
+        count = 2 + int(rng.random() < _ANOTHER)
+        turn = rng.uniform(0, 2 * np.pi)
+        layers = []
+        for number in rng.permutation(count):
+            angle = turn + 2 * np.pi * number / count
+            apart = rng.uniform(*_APART)
+            is_meant = number == 0
+            layer = draw_layer(
+                pixels if is_meant else self.read(*self.cutouts.draw(rng)),
+                (height, width),
+                self.composite,
+                self.augment,
+                rng,
+                extent=extent * (1 if is_meant else rng.uniform(0.6, 1.3)),
+                is_subject=is_meant,
+                place=(0.5 + apart * np.cos(angle), 0.5 + apart * np.sin(angle)),
+                is_sharp=bool(rng.random() < 0.8),
+            )
+            layers += [layer] if layer is not None else []
+        finish = draw_finish(self.augment, max(height, width), rng)
+        return replace(ground, layers=tuple(layers), finish=finish, is_guided=True)
+
+    def _alone_or_several(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
         settings = self.composite
         extent = float(np.exp(rng.uniform(*np.log(settings.extent))))
         ground = self._ground(height, width, rng, pixels)
@@ -149,6 +197,8 @@ class Composer:
 class Composed(Source):
     """Cut-outs as pictures with truth: each on its own background, always the same.
 
+    With guidance, a fifth channel holds its levels, see `birefnet.training.data.guides`.
+
     Args:
         source: the cut-outs.
         composer: what puts them on backgrounds.
@@ -173,7 +223,12 @@ class Composed(Source):
         rng = sample_stream(self._seed, index)
         draft = self._composer.cutout(self._source.read(index), self._height, self._width, rng)
         clean = replace(draft, finish=Finish())
-        return render.join(*render.render(clean, self._height, self._width))
+        rgb, truth, other = render.render_parts(clean, self._height, self._width)
+        both = render.join(rgb, truth)
+        if not self._composer.guidance.share:
+            return both
+        guide = simulate(truth, other, self._composer.guidance, rng)
+        return np.dstack([both, to_levels(guide * draft.is_guided)])
 
 
 def filling(pixels: Pixels) -> Layer:

@@ -8,6 +8,7 @@ resumes by counting on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from birefnet.training.data.composer import Composed, Composer, Pool, plainly
 from birefnet.training.data.device import finish_batch, pack
 from birefnet.training.data.draft import Draft
 from birefnet.training.data.folders import DataError
+from birefnet.training.data.guides import from_levels, simulate, to_levels
 from birefnet.training.data.labels import NO_LABEL, Classes
 from birefnet.training.data.order import Key, Order, Part
 from birefnet.training.data.settings import DataSettings, parse_bytes
@@ -98,6 +100,7 @@ class TrainingData(Dataset[Sample]):
             self._read,
             self._pool([i for i, s in enumerate(self.sources) if s.kind == "cutouts"]),
             self._pool(list(range(len(self.sources), len(self._all)))),
+            settings.guidance,
         )
         size = (settings.height, settings.width)
         self.held_out = [
@@ -153,13 +156,21 @@ class TrainingData(Dataset[Sample]):
         is_empty = part == len(self.sources)
         name = "empty" if is_empty else self.sources[part].name_of(index)
         label = NO_LABEL if is_empty else self._classes.label(name)
-        draft = self._draft(part, index, height, width, order.sample_stream(self.seed, number))
+        rng = order.sample_stream(self.seed, number)
+        draft = self._draft(part, index, height, width, rng)
         if self.settings.on_device and self.train:
             scene, truth, numbers = pack(draft, height, width)
             return Sample(_planes(scene), _planes(truth), label, name, number, numbers)
         binary = self.settings.truth == "binary"
-        rgb, levels = render.render(draft, height, width, binary=binary)
-        return Sample(_planes(rgb), _planes(levels), label, name, number)
+        rgb, levels, other = render.render_parts(draft, height, width, binary=binary)
+        sample = Sample(_planes(rgb), _planes(levels), label, name, number)
+        settings = self.settings.guidance
+        if not settings.share:
+            return sample
+        guide = np.zeros((height, width), np.float32)
+        if draft.is_guided:
+            guide = simulate(levels, other, settings, rng)
+        return replace(sample, guide=_planes(to_levels(guide)))
 
     def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Batch:
         """The samples of these numbers at `size` (height, width) [px]."""
@@ -188,7 +199,10 @@ class TrainingData(Dataset[Sample]):
             torch.tensor(values, device=image.device).view(1, 3, 1, 1)
             for values in (self.preprocess.mean, self.preprocess.std)
         )
-        return DeviceBatch((image - mean) / std, truth, batch.labels)
+        image = (image - mean) / std
+        if batch.guide is not None:
+            image = torch.cat([image, from_levels(batch.guide)], dim=1)
+        return DeviceBatch(image, truth, batch.labels)
 
     def originals(self) -> Iterator[tuple[str, Pixels]]:
         """All pictures of the sources at their own size, H x W x 4, with their names, in order."""

@@ -129,6 +129,7 @@ class Draft:
         scene_colour: change of the scene's colours before anything is put on it.
         layers: from the lowest to the topmost.
         finish: of the whole.
+        is_guided: guidance says which object is meant.
     """
 
     scene: Pixels
@@ -137,6 +138,7 @@ class Draft:
     scene_colour: Colour | None = None
     layers: tuple[Layer, ...] = ()
     finish: Finish = field(default_factory=Finish)
+    is_guided: bool = False
 
 
 def whole(height: int, width: int) -> View:
@@ -241,6 +243,8 @@ def draw_layer(
     *,
     extent: float,
     is_subject: bool,
+    place: tuple[float, float] | None = None,
+    is_sharp: bool = False,
 ) -> Layer | None:
     """Where and how a cut-out lies on the canvas; None if nothing of it can be seen.
 
@@ -248,6 +252,8 @@ def draw_layer(
         cutout: h x w x 4.
         canvas: height and width [px].
         extent: longer side of the object as a share of the canvas' shorter side.
+        place: of its centre, as shares of the canvas' width and height; `None` draws one.
+        is_sharp: in focus though it is no subject.
     """
     numbers = rng.random(6)
     tilt, stretch = rng.normal(0, 8), np.exp(rng.normal(0, 0.08))
@@ -271,12 +277,13 @@ def draw_layer(
     spread = 0.5 - min(0.42, extent / 2.6)
     if not is_subject:
         spread = 0.45
-    centre = np.array([width, height]) * (0.5 + where * spread)
+    shares = 0.5 + where * spread if place is None else np.array(place)
+    centre = np.array([width, height]) * shares
     to_canvas = turn @ np.diag(size)  # from -1 ... 1 on the cut-out to pixels about its centre
     from_canvas = np.linalg.inv(to_canvas)
     half = np.array([width, height]) / 2
     theta = np.column_stack([from_canvas * half, from_canvas @ (half - centre)])
-    in_focus = is_subject or numbers[4] < 0.5
+    in_focus = is_subject or is_sharp or numbers[4] < 0.5
     unit = min(height, width) / _REFERENCE_SIDE
     blur = soften * 1.5 * unit if numbers[2] < settings.soften else 0.0
     return Layer(

@@ -13,7 +13,7 @@ _GAP = 6  # px
 
 
 def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
-    """The first samples in rows, each with its truth below; RGB.
+    """The first samples in rows, each with its truth below, and its guidance if there is any; RGB.
 
     Samples come through `to_device_batch`, as training gets them, on the CPU.
     """
@@ -28,15 +28,17 @@ def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
             np.array(v).reshape(3, 1, 1) for v in (data.preprocess.mean, data.preprocess.std)
         )
         for rgb, levels in zip(image.numpy(), truth.numpy(), strict=True):
-            cells.append(_cell(rgb * std + mean, levels))
+            shown = [levels, *(0.5 + 0.5 * rgb[3:])[:, None]]
+            cells.append(_cell(rgb[:3] * std + mean, *shown))
     empty = np.full_like(cells[0], _PAPER)
     cells += [empty] * (-len(cells) % columns)
     rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
     return np.vstack(rows)
 
 
-def _cell(rgb: np.ndarray, levels: np.ndarray) -> Pixels:
-    both = np.concatenate([rgb, np.repeat(levels, 3, axis=0)], axis=1).transpose(1, 2, 0)
+def _cell(rgb: np.ndarray, *planes: np.ndarray) -> Pixels:
+    grey = (np.repeat(plane, 3, axis=0) for plane in planes)
+    both = np.concatenate([rgb, *grey], axis=1).transpose(1, 2, 0)
     pixels = np.clip(np.rint(both * 255), 0, 255).astype(np.uint8)
     framed = cv2.copyMakeBorder(pixels, 0, _GAP, 0, _GAP, cv2.BORDER_CONSTANT, value=(_PAPER,) * 3)
     return np.asarray(framed, np.uint8)

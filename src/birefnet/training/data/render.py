@@ -21,17 +21,25 @@ def render(draft: Draft, height: int, width: int, *, binary: bool = False) -> tu
     Args:
         binary: cut the truth at half, so that no levels but 0 and 255 occur.
     """
+    return render_parts(draft, height, width, binary=binary)[:2]
+
+
+def render_parts(
+    draft: Draft, height: int, width: int, *, binary: bool = False
+) -> tuple[Pixels, Pixels, Pixels]:
+    """As `render`, and what can be seen of the layers that are no subjects (height x width)."""
     base = look(draft.scene, draft.view, height, width)
     rgb, truth = split(base)
     if draft.scene_colour is not None:
         rgb = recolour(rgb, draft.scene_colour)
     rgb = blur(rgb, draft.scene_blur)
     scene_mean = mean(rgb)
+    other = np.zeros_like(truth)
     for layer in draft.layers:
-        rgb, truth = _put(layer, rgb, truth, scene_mean)
+        rgb, truth, other = _put(layer, rgb, truth, other, scene_mean)
     if binary:
         truth = np.asarray(cv2.threshold(truth, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
-    return finish(rgb, draft.finish), truth
+    return finish(rgb, draft.finish), truth, other
 
 
 def split(pixels: Pixels) -> tuple[Pixels, Pixels]:
@@ -145,8 +153,10 @@ def shrunk_cutout(pixels: Pixels, scale: float) -> Pixels:
     return np.asarray(shrunk, np.uint8)
 
 
-def _put(layer: Layer, rgb: Pixels, truth: Pixels, scene_mean: NDArray) -> tuple[Pixels, Pixels]:
-    """A layer over a scene, with its shadow; the truth follows."""
+def _put(
+    layer: Layer, rgb: Pixels, truth: Pixels, other: Pixels, scene_mean: NDArray
+) -> tuple[Pixels, Pixels, Pixels]:
+    """A layer over a scene, with its shadow; what is truth and what is not follow."""
     height, width = truth.shape
     pixels = layer.pixels
     if layer.colour is not None or layer.match:
@@ -163,10 +173,14 @@ def _put(layer: Layer, rgb: Pixels, truth: Pixels, scene_mean: NDArray) -> tuple
         rgb = _shade(rgb, alpha, layer.shadow)
     rest = np.asarray(cv2.bitwise_not(alpha), np.uint8)
     under = cv2.multiply(rgb, cv2.merge([rest] * 3), scale=1 / 255)
-    truth = np.asarray(cv2.multiply(truth, rest, scale=1 / 255), np.uint8)
+    truth, other = (
+        np.asarray(cv2.multiply(plane, rest, scale=1 / 255), np.uint8) for plane in (truth, other)
+    )
     if layer.is_subject:
         truth = np.asarray(cv2.add(truth, alpha), np.uint8)
-    return np.asarray(cv2.add(under, own), np.uint8), truth
+    else:
+        other = np.asarray(cv2.add(other, alpha), np.uint8)
+    return np.asarray(cv2.add(under, own), np.uint8), truth, other
 
 
 def _shade(rgb: Pixels, alpha: Pixels, shadow: Shadow) -> Pixels:

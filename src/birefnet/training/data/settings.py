@@ -109,6 +109,31 @@ class CompositeSettings:
 
 
 @dataclass(frozen=True)
+class GuidanceSettings:
+    """What samples say of the object that is meant, for networks with a guidance channel.
+
+    Attributes:
+        share: of the samples that say something; 0 makes samples without the channel.
+        box, points, scribble, mask: relative weights of the kinds.
+        others: of composites that say something, another object beside the meant one, about as
+            large, that is not in the truth; of the rest, what is in the picture is meant.
+    """
+
+    share: float = 0.0
+    box: float = 1.0
+    points: float = 1.0
+    scribble: float = 0.5
+    mask: float = 1.0
+    others: float = 0.8
+
+    def __post_init__(self) -> None:
+        _check_range(self, 0, 1, "share", "others")
+        _check_range(self, 0, 100, "box", "points", "scribble", "mask")
+        if not self.box + self.points + self.scribble + self.mask:
+            raise ValueError("box, points, scribble and mask are all 0; give one of them a weight")
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """The training data.
 
@@ -131,7 +156,7 @@ class DataSettings:
         classes: class labels: `none`; `dis5k`, the fourth field of file names such as
             `1#Accessories#1#Bag#23…_o.jpg`, numbered in the order of the names that the sources
             hold; or a text file with those names, one a line, which fixes their numbers.
-        augment, composite: see there.
+        augment, composite, guidance: see there.
         on_device: composite and augment on the training device instead of in the workers.
         cache: memory for decoded pictures, shared by all workers: bytes, or `500M`, `8G`; 0 for
             none.
@@ -151,6 +176,7 @@ class DataSettings:
     classes: str = "none"
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     composite: CompositeSettings = field(default_factory=CompositeSettings)
+    guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
     on_device: bool = False
     cache: str = "0"
     longest: int = 0
@@ -166,6 +192,11 @@ class DataSettings:
                     _check_side(name, side)
         _check_range(self, 0, 2**40, "epoch_length", "longest")
         _check_range(self, 0, 0.9, "held_out")
+        if self.guidance.share and self.on_device:
+            raise ValueError(
+                "guidance is drawn from finished samples, which on_device leaves to the device; "
+                "switch one of them off (guidance.share=0, or on_device=false)"
+            )
         parse_bytes(self.cache)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from birefnet.training.recipe import Recipe
-from birefnet.training.recipes import cod, dis5k, finetune, general, hrsod, matting, nano
+from birefnet.training.recipes import cod, dis5k, finetune, general, guided, hrsod, matting, nano
 from birefnet.training.settings import SettingsError
 
 _ALL = (
@@ -21,6 +21,7 @@ _ALL = (
     *general.RECIPES,
     *matting.RECIPES,
     *finetune.RECIPES,
+    *guided.RECIPES,
     *nano.RECIPES,
 )
 
