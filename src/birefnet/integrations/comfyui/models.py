@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -79,9 +80,12 @@ def files() -> dict[str, Path]:
     """Networks in ComfyUI's folders, by their path in there; of equal names the first counts."""
     found: dict[str, Path] = {}
     for folder in host.model_folders():
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in _FILES and path.is_file() and not _is_backbone(path):
-                found.setdefault(path.relative_to(folder).as_posix(), path)
+        # As ComfyUI does, through links too: models are often kept elsewhere.
+        for place, folders, names in os.walk(folder, followlinks=True):
+            folders.sort()
+            for path in (Path(place, name) for name in sorted(names)):
+                if path.suffix.lower() in _FILES and not _is_backbone(path):
+                    found.setdefault(path.relative_to(folder).as_posix(), path)
     return found
 
 
