@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from birefnet.errors import BiRefNetError, DeviceError, ImageError, MissingExtraError, WeightsError
 
 log = logging.getLogger("birefnet.serving")
+
+_LONGEST = 600  # characters of a message
 
 INTERNAL = "something went wrong inside the server; its log has the details under this request's id"
 
@@ -53,6 +56,10 @@ class UnknownModel(ServingError):  # noqa: N818
 
 class NotReady(ServingError):  # noqa: N818
     status, code = 409, "not_ready"
+
+
+class TooSlow(ServingError):  # noqa: N818
+    status, code = 408, "too_slow"
 
 
 class TooLarge(ServingError):  # noqa: N818
@@ -107,7 +114,7 @@ class Failure:
     Attributes:
         status: of HTTP.
         code: one word for programs.
-        message: one sentence for people.
+        message: one sentence for people; of what a client sent, it repeats a little at most.
         headers: to send along, such as Retry-After.
     """
 
@@ -115,6 +122,17 @@ class Failure:
     code: str
     message: str
     headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", sayable(self.message))
+
+
+def sayable(message: str) -> str:
+    """A message that can be sent: without lone surrogates, and not as long as a client likes."""
+    message = message.encode("utf-8", "replace").decode("utf-8")
+    if len(message) <= _LONGEST:
+        return message
+    return f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 3 :]}"
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -140,10 +158,15 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, ImageError):
         return Failure(400, "invalid_picture", str(error))
     if isinstance(error, BiRefNetError):
-        return Failure(400, "invalid_request", str(error))
+        return Failure(400, "invalid_request", _in_fields(str(error)))
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return Failure(503, "timed_out", "the server took too long", {"Retry-After": "10"})
     return Failure(500, "internal", INTERNAL)
+
+
+def _in_fields(message: str) -> str:
+    """A sentence about the command's options, with the names of the fields: crop_margin."""
+    return re.sub(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)", lambda m: m[1].replace("-", "_"), message)
 
 
 def _first_problem(error: RequestValidationError) -> str:

@@ -22,6 +22,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _LONGEST_URL = 4096
+_LONGEST_HOST = 253  # of DNS
 _USER_AGENT = "birefnet"
 
 
@@ -148,12 +149,15 @@ def parse_url(text: str) -> httpx.URL:
         raise FetchError(f"the URL has {len(text)} characters; at most {_LONGEST_URL} are accepted")
     try:
         url = httpx.URL(text.strip())
+        host = url.host  # decodes international names, which may fail
     except (httpx.InvalidURL, UnicodeError, ValueError):
         raise FetchError("the URL cannot be understood; give http://… or https://…") from None
     if url.scheme not in ("http", "https"):
         raise FetchError("only http and https URLs are fetched; send other files themselves")
-    if not url.host:
+    if not host:
         raise FetchError("the URL names no host")
+    if len(host) > _LONGEST_HOST:
+        raise FetchError("the URL's host has a name that is too long")
     if url.userinfo:
         raise FetchError("URLs with a user name or password are not fetched")
     return url

@@ -119,8 +119,3 @@ def boolean(value: Any, name: str, *, default: bool = False) -> bool:
     if text in ("false", "0", "no", "off", "n", "f"):
         return False
     raise InvalidRequest(f"{name} is {text[:40]!r}; give true or false")
-
-
-def text_of(message: str) -> str:
-    """A message that can be sent: what cannot be encoded (lone surrogates) is replaced."""
-    return message.encode("utf-8", "replace").decode("utf-8")

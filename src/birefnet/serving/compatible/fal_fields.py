@@ -13,8 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.responses import JSONResponse, Response
 
-from birefnet.serving.compatible.body import text_of
-from birefnet.serving.errors import Failure
+from birefnet.serving.errors import Failure, sayable
 
 MODELS = {
     "General Use (Light)": "general",
@@ -134,7 +133,7 @@ def form(failure: Failure, field: str | None = None) -> Response:
 
     `field` is that of the file, where it is known.
     """
-    message = text_of(failure.message)
+    message = failure.message
     headers = {**failure.headers, "X-Fal-Retryable": str(failure.status >= 429).lower()}
     if failure.status not in (400, 413, 415, 422) and failure.code != "unknown_model":
         return JSONResponse({"detail": message}, failure.status, headers)
@@ -151,7 +150,7 @@ def invalid(error: ValidationError) -> Response:
     detail = [
         {
             "loc": ["body", *entry["loc"]],
-            "msg": text_of(str(entry["msg"])),
+            "msg": sayable(str(entry["msg"])),
             "type": entry["type"],
         }
         for entry in error.errors(include_url=False, include_input=False, include_context=False)

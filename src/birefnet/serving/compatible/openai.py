@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from birefnet.options import Options
-from birefnet.serving.compatible.body import Fields, picture_of, read_body, text_of
+from birefnet.serving.compatible.body import Fields, picture_of, read_body
 from birefnet.serving.compatible.describe import forms_and_json
 from birefnet.serving.compatible.files import address, files_of
 from birefnet.serving.errors import Failure, Form, ServingError
@@ -68,7 +68,7 @@ def form(failure: Failure) -> Response:
         param, code = code.removeprefix("param:"), "invalid_value"
     status = 400 if failure.status in (413, 415, 422) else failure.status
     kind = "server_error" if status >= 500 else _KINDS.get(status, "invalid_request_error")
-    error = {"message": text_of(failure.message), "type": kind, "param": param, "code": code}
+    error = {"message": failure.message, "type": kind, "param": param, "code": code}
     return JSONResponse({"error": error}, status, failure.headers)
 
 

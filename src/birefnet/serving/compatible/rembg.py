@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from birefnet.options import Options
-from birefnet.serving.compatible.body import text_of
 from birefnet.serving.errors import Failure, InvalidRequest
 from birefnet.serving.errors import Form as ErrorForm
 from birefnet.serving.service import Service
@@ -30,7 +29,7 @@ _EXTRAS = ("boxes", "points", "not_points", "sam_prompt")
 
 def form(failure: Failure) -> Response:
     """FastAPI's own form, which rembg's server uses."""
-    message = text_of(failure.message)
+    message = failure.message
     detail: Any = message
     if failure.code == "invalid_request":
         detail = [{"loc": ["body"], "msg": message, "type": "value_error"}]

@@ -30,7 +30,7 @@ from birefnet.imaging.shadow import Shadow
 from birefnet.matte import Matte
 from birefnet.options import Options
 from birefnet.serving.compatible.body import Fields as Body
-from birefnet.serving.compatible.body import file_at, picture_of, read_body, text_of
+from birefnet.serving.compatible.body import file_at, picture_of, read_body
 from birefnet.serving.compatible.describe import forms_and_json
 from birefnet.serving.compatible.placement import place, shrink, with_colours
 from birefnet.serving.compatible.removebg_fields import (
@@ -65,7 +65,7 @@ _JPEG_QUALITY = 90
 def form(failure: Failure) -> Response:
     """{"errors": [{"title", "code"}]}."""
     error = {
-        "title": text_of(failure.message),
+        "title": failure.message,
         "code": _CODES.get(failure.code, failure.code),
     }
     status = _STATUS.get(failure.status, failure.status)
