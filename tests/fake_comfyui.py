@@ -161,20 +161,33 @@ class ComfyUI:
         return value
 
     def _execute(self, name: str, prompt: Prompt, done: dict[str, tuple[Any, ...]]) -> Any:
-        if name not in done:
-            node = self.nodes[prompt[name]["class_type"]]
-            declared = node.INPUT_TYPES()
-            known = {**declared.get("required", {}), **declared.get("optional", {})}
-            inputs = {
-                key: self._execute(value[0], prompt, done)[value[1]]
-                if isinstance(value, list)
-                else value
-                for key, value in prompt[name]["inputs"].items()
-                if key in known
-            }
-            result = getattr(node(), node.FUNCTION)(**inputs)
-            done[name] = tuple(result) if result is not None else ()
-            assert len(done[name]) == len(node.RETURN_TYPES)
+        """A node's outputs; it runs once for each item of a list that another node gave."""
+        if name in done:
+            return done[name]
+        node = self.nodes[prompt[name]["class_type"]]
+        declared = node.INPUT_TYPES()
+        known = {**declared.get("required", {}), **declared.get("optional", {})}
+        inputs: dict[str, Any] = {}
+        listed: dict[str, list[Any]] = {}
+        for key, value in prompt[name]["inputs"].items():
+            if key not in known:
+                continue
+            if not isinstance(value, list):
+                inputs[key] = value
+                continue
+            given = self._execute(value[0], prompt, done)[value[1]]
+            (listed if isinstance(given, list) else inputs)[key] = given
+        count = max((len(items) for items in listed.values()), default=1)
+        results = []
+        for index in range(count):
+            own = {key: items[min(index, len(items) - 1)] for key, items in listed.items()}
+            result = getattr(node(), node.FUNCTION)(**inputs, **own)
+            results.append(tuple(result) if result is not None else ())
+            assert len(results[-1]) == len(node.RETURN_TYPES)
+        is_list = getattr(node, "OUTPUT_IS_LIST", [False] * len(node.RETURN_TYPES))
+        for slot, wanted in enumerate(is_list):
+            assert isinstance(results[0][slot], list) == wanted
+        done[name] = tuple(map(list, zip(*results, strict=True))) if listed else results[0]
         return done[name]
 
 

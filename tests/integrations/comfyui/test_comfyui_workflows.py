@@ -175,3 +175,27 @@ def test_comfyui_s_own(comfyui: ComfyUI, loads, photo: np.ndarray, name: str) ->
     (image,) = comfyui.saved
     assert image[0, 24, 32, 3] > 0.99
     assert image[0, 0, 0, 3] < 0.01
+
+
+OWN = Path(__file__).parents[3] / "comfyui" / "example_workflows"
+
+
+@pytest.mark.parametrize("path", sorted(OWN.glob("*.json")), ids=lambda path: path.stem)
+def test_our_examples(comfyui: ComfyUI, loads, photo: np.ndarray, path: Path) -> None:
+    """Every value stands where its widget is, and the workflow runs."""
+    comfyui.picture("background.png", disc(80, 60))
+    comfyui.picture("mask.png", np.dstack([photo, 255 - photo[..., :1]]))
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    for node in saved["nodes"]:
+        declared = comfyui.nodes[node["type"]].INPUT_TYPES()
+        widgets = [
+            spec
+            for section in ("required", "optional")
+            for spec in declared.get(section, {}).values()
+            if isinstance(spec[0], list) or spec[0] in ("INT", "FLOAT", "STRING", "BOOLEAN")
+        ]
+        if node["type"].startswith("BiRefNet"):
+            assert len(node["widgets_values"]) == len(widgets)
+    comfyui.run(saved)
+    assert comfyui.saved
+    assert all(image.ndim == 4 and image.isfinite().all() for image in comfyui.saved)
