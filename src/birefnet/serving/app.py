@@ -107,9 +107,7 @@ def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
     """The layers around the routes; the one added last is the outermost."""
     settings = service.settings
     app.add_middleware(Disconnects)
-    app.add_middleware(
-        BodyLimit, max_bytes=settings.max_bytes, max_upload=settings.max_upload, forms=forms
-    )
+    app.add_middleware(BodyLimit, settings=settings, forms=forms)
     app.add_middleware(Keys, keys=settings.api_keys, forms=forms)
     if settings.cors:
         app.add_middleware(

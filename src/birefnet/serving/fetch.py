@@ -20,7 +20,6 @@ from birefnet.serving.settings import ServerSettings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _LONGEST_URL = 4096
 _LONGEST_HOST = 253  # of DNS
 _USER_AGENT = "birefnet"
@@ -158,6 +157,8 @@ def parse_url(text: str) -> httpx.URL:
         raise FetchError("the URL names no host")
     if len(host) > _LONGEST_HOST:
         raise FetchError("the URL's host has a name that is too long")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise FetchError(f"the URL's port is {url.port}; ports go from 1 to 65535")
     if url.userinfo:
         raise FetchError("URLs with a user name or password are not fetched")
     return url
@@ -185,15 +186,11 @@ def is_public(address: Address) -> bool:
     """Whether an address is of the open internet: not private, loopback, link-local (where clouds
     keep their metadata), shared, multicast, reserved, or one of these hidden in IPv6."""
     if isinstance(address, ipaddress.IPv6Address):
-        hidden = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64:
-            hidden.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if any(inner is not None and not is_public(inner) for inner in hidden):
-            return False
-        if int(address) >> 32 == 0:  # ::1 and the old IPv4-compatible form
+        if address.sixtofour is not None and not is_public(address.sixtofour):
             return False
         if address.is_site_local:
             return False
+        # IPv4 in its other IPv6 disguises (mapped, compatible, NAT64) lies in the reserved ::/8.
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from birefnet.serving.errors import ErrorForms, TooLarge, Unauthorised
+from birefnet.serving.errors import Busy, ErrorForms, TooLarge, TooSlow, Unauthorised
 from birefnet.serving.metrics import Metrics
+from birefnet.serving.settings import ServerSettings
 
 log = logging.getLogger("birefnet.serving")
 
@@ -148,43 +149,62 @@ def _is_preflight(scope: Scope, headers: Headers) -> bool:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large: by their announced length, or as soon as they are.
+    """Refuses bodies that are too large or too slow: by their announced length, or as they come.
 
     Args:
         app: what is inside.
-        max_bytes: of a body.
-        max_upload: of a body at one of `UPLOADS`.
+        settings: `max_bytes`, `max_upload` (at one of `UPLOADS`), `max_held` and `body_timeout_s`.
         forms: how errors are said.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_upload: int, forms: ErrorForms) -> None:
-        self.app, self.forms = app, forms
-        self.max_bytes, self.max_upload = max_bytes, max_upload
+    def __init__(self, app: ASGIApp, settings: ServerSettings, forms: ErrorForms) -> None:
+        self.app, self.settings, self.forms = app, settings, forms
+        self.held = 0  # bytes of all bodies that are being read or worked on
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.max_upload if scope["path"] in UPLOADS else self.max_bytes
-        error = TooLarge(
+        settings = self.settings
+        is_upload = scope["path"] in UPLOADS  # these go to disk
+        limit = settings.max_upload if is_upload else settings.max_bytes
+        too_large = TooLarge(
             f"the request is larger than {limit:,} bytes, the limit of this server",
             {"Connection": "close"},
         )
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            await self.forms.answer(scope["path"], error)(scope, receive, send)
+            await self.forms.answer(scope["path"], too_large)(scope, receive, send)
             return
-        received = 0
+        received, held, is_complete = 0, 0, False
 
         async def counting() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
+            nonlocal received, held, is_complete
+            if is_complete:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), settings.body_timeout_s)
+            except (asyncio.TimeoutError, TimeoutError):
+                raise TooSlow(
+                    f"nothing of the request's body came for {settings.body_timeout_s:g} s",
+                    {"Connection": "close"},
+                ) from None
+            size = len(message.get("body", b""))
+            received += size
+            is_complete = not message.get("more_body", False)
             if received > limit:
-                raise error
+                raise too_large
+            if not is_upload:
+                held += size
+                self.held += size
+                if self.held > settings.max_held and self.held > held:
+                    raise Busy(5, "the server holds as many large requests as it can; try again")
             return message
 
-        await self.app(scope, counting, send)
+        try:
+            await self.app(scope, counting, send)
+        finally:
+            self.held -= held
 
 
 class ClientGone(Exception):  # noqa: N818

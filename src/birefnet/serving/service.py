@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import math
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, BinaryIO, TypeVar
+
+from PIL import Image
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging import compose
@@ -33,7 +36,32 @@ from birefnet.serving.settings import ServerSettings
 
 T = TypeVar("T")
 
+MOST_OBJECTS = 64  # of one picture
 _FIRST_GUESS_S = 1.0  # of a picture's time, before one has been measured
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectResult:
+    """One object of a picture.
+
+    Attributes:
+        number: from 1 on, the largest first.
+        data: the encoded picture of it alone.
+        facts: see `birefnet.matte.Part.facts`.
+    """
+
+    number: int
+    data: bytes
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What the last thread of a picture makes."""
+
+    matte: Matte
+    data: bytes | None = None
+    objects: tuple[ObjectResult, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +71,9 @@ class Result:
     Attributes:
         matte: after all corrections.
         data: the encoded picture; None where it was not asked for.
-        format: of `data`, such as png.
-        width, height: of the picture [px].
+        objects: instead of `data`, where each object is asked for by itself.
+        format: of `data` or the objects, such as png.
+        width, height: of what `data` shows, or else of the picture [px].
         coverage, confidence, is_empty: see `Matte`.
         model: that made it.
         seconds: from arrival to the end, waiting included.
@@ -60,6 +89,7 @@ class Result:
     is_empty: bool
     model: str
     seconds: float
+    objects: tuple[ObjectResult, ...] | None = None
 
     @property
     def media_type(self) -> str:
@@ -149,7 +179,7 @@ class Service:
             start = time.perf_counter()
             gone = threading.Event()
             try:
-                matte, data = await asyncio.wait_for(
+                made = await asyncio.wait_for(
                     self._remove(source, options, name, format if encode else None, gone),
                     self.settings.timeout_s,
                 )
@@ -164,17 +194,18 @@ class Service:
             seconds = time.perf_counter() - start
         self.metrics.pictures.labels(name).inc()
         self._pace_s += 0.2 * (seconds / max(1, self._inside + 1) - self._pace_s)
+        matte, data = made.matte, made.data
         return Result(
             matte,
             data,
             format,
-            matte.width,
-            matte.height,
+            *(matte.width, matte.height) if data is None else size_of(data),
             matte.coverage,
             matte.confidence,
             matte.is_empty,
             name,
             seconds,
+            made.objects,
         )
 
     def shared(
@@ -235,7 +266,7 @@ class Service:
         name: str,
         format: str | None,
         gone: threading.Event,
-    ) -> tuple[Matte, bytes | None]:
+    ) -> _Made:
         loop = asyncio.get_running_loop()
         async with self._ahead, self.pool.use(name) as predictor:
             self._coming += 1
@@ -294,14 +325,41 @@ class Service:
         options: Options,
         format: str | None,
         gone: threading.Event,
-    ) -> tuple[Matte, bytes | None]:
+    ) -> _Made:
         """In a thread: the matte corrected, and encoded if asked for."""
         start = time.perf_counter()
         matte = options.finish(matte_of())
-        data = None if format is None or gone.is_set() else options.encode(matte, format)
+        frame = options.frame(matte)
+        most = self.settings.max_pixels
+        if frame is not None and frame.height * frame.width > most:
+            raise InvalidRequest(
+                f"the trimmed picture would have {frame.width} x {frame.height} pixels; at most "
+                f"{most:,} are made"
+            )
+        made = _Made(matte)
+        if format is not None and not gone.is_set():
+            if options.objects:
+                made = _Made(matte, objects=tuple(_objects(matte, options, format)))
+            else:
+                made = _Made(matte, options.encode(matte, format))
         _ = matte.coverage, matte.confidence  # kept by the matte; they take a while
         self.metrics.stage.labels("finish").observe(time.perf_counter() - start)
-        return matte, data
+        return made
+
+
+def _objects(matte: Matte, options: Options, format: str) -> Iterator[ObjectResult]:
+    for part in options.parts(matte):
+        if part.number > MOST_OBJECTS:
+            raise InvalidRequest(
+                f"the picture has more than {MOST_OBJECTS} objects; give a larger min_object"
+            )
+        yield ObjectResult(part.number, options.encode(part.matte, format), part.facts())
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded picture [px], from its header."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.width, image.height
 
 
 def checked_format(options: Options) -> str:

@@ -36,6 +36,8 @@ class ServerSettings:
         grace_s: what a shutdown waits for requests under way.
         max_bytes: of a request's body, of a picture in a zip, and of a fetched picture.
         max_upload: bytes of a zip or video instead.
+        max_held: bytes of all bodies in memory together; beyond it requests are answered 429.
+        body_timeout_s: between two parts of a body; a client that is slower is answered 408.
         max_pixels: of a picture.
         max_resolution: sides of the network's input multiply to at most the square of this [px].
         max_frames: of an animation or video.
@@ -73,6 +75,8 @@ class ServerSettings:
     grace_s: float = 30.0
     max_bytes: int = 64 * MIB
     max_upload: int = 512 * MIB
+    max_held: int = 1024 * MIB
+    body_timeout_s: float = 30.0
     max_pixels: int = 50_000_000
     max_resolution: int = 2304
     max_frames: int = 3_000
@@ -91,11 +95,18 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         counts = ("queue", "max_pixels", "max_frames", "max_entries", "jobs", "video_jobs")
-        for name in (*counts, "max_bytes", "max_upload", "max_unzipped", "max_zip_ratio"):
+        for name in (
+            *counts,
+            "max_bytes",
+            "max_upload",
+            "max_held",
+            "max_unzipped",
+            "max_zip_ratio",
+        ):
             _check(self, name, 1)
         for name in ("wait_ms", "grace_s", "keep_s", "redirects", "port", "memory_budget"):
             _check(self, name, 0)
-        for name in ("timeout_s", "fetch_timeout_s"):
+        for name in ("timeout_s", "fetch_timeout_s", "body_timeout_s"):
             _check(self, name, 0.001)
         _check(self, "max_resolution", 32)
         if self.port > 65535:

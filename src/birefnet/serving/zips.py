@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -63,7 +64,8 @@ class Unzipped:
         except (*_BROKEN, ValueError, UnicodeError) as error:
             raise InvalidRequest(f"the zip cannot be read: {_reason(error)}") from None
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        self.entries = [entry for info in infos if not _is_junk(entry := _entry(info))]
+        found = {info.filename: _entry(info) for info in infos}  # of equal names the last counts
+        self.entries = [entry for entry in found.values() if not _is_junk(entry)]
         if len(infos) > settings.max_entries:
             raise TooLarge(
                 f"the zip has {len(infos):,} files; this server takes {settings.max_entries:,}"
@@ -149,25 +151,46 @@ class _Sink(io.RawIOBase):
         return data
 
 
-def outputs(entries: list[Entry], suffix: str) -> Iterator[str]:
+class Names:
     """Where the result of each entry goes: same folder and name, another suffix.
 
     Two pictures whose names differ in the suffix alone keep it, so that none replaces the other.
+
+    Args:
+        entries: of the zip that came in.
+        suffix: of the results, such as ".png".
     """
-    wanted = [str(entry.path.with_suffix(suffix)) if entry.path else "" for entry in entries]
-    taken = {"manifest.jsonl"}
-    for entry, name in zip(entries, wanted, strict=True):
-        if entry.path is None:
-            yield ""
-            continue
-        if wanted.count(name) > 1 or name in taken:
-            name = f"{entry.path}{suffix}"
-        number = 2
-        while name in taken:
-            name = f"{entry.path}.{number}{suffix}"
-            number += 1
-        taken.add(name)
-        yield name
+
+    def __init__(self, entries: list[Entry], suffix: str) -> None:
+        self._suffix = suffix
+        self._taken = {"manifest.jsonl"}
+        stems = Counter(entry.path.with_suffix("") for entry in entries if entry.path)
+        self._of: dict[str, str] = {}
+        for entry in entries:
+            if entry.path is not None:
+                stem = entry.path.with_suffix("")
+                self._of[entry.name] = self._free(str(stem if stems[stem] == 1 else entry.path))
+
+    def of(self, entry: Entry) -> str:
+        """For the result of a picture."""
+        return self._of[entry.name]
+
+    def numbered(self, entry: Entry, number: int) -> str:
+        """For one object of a picture: NAME.1.png."""
+        return self._free(f"{self.of(entry).removesuffix(self._suffix)}.{number}")
+
+    def _free(self, stem: str) -> str:
+        name, more = f"{stem}{self._suffix}", 2
+        while name in self._taken:
+            name, more = f"{stem}.{more}{self._suffix}", more + 1
+        self._taken.add(name)
+        return name
+
+
+def outputs(entries: list[Entry], suffix: str) -> Iterator[str]:
+    """Where the result of each entry goes, see `Names`; empty for an unsafe one."""
+    names = Names(entries, suffix)
+    return (names.of(entry) if entry.path is not None else "" for entry in entries)
 
 
 def _entry(info: zipfile.ZipInfo) -> Entry:

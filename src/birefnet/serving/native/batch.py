@@ -17,10 +17,11 @@ from birefnet.options import Options
 from birefnet.serving.errors import failure_of, log
 from birefnet.serving.native import describe
 from birefnet.serving.native.options import OptionFields, options_of
+from birefnet.serving.native.remove import facts_of
 from birefnet.serving.native.request import open_source, read_options, read_values
 from birefnet.serving.service import Result, Service, checked_format, safe_options
 from birefnet.serving.settings import ServerSettings
-from birefnet.serving.zips import Entry, Unzipped, ZipStream, outputs
+from birefnet.serving.zips import Entry, Names, Unzipped, ZipStream
 
 MANIFEST = "manifest.jsonl"
 ABREAST = 8  # pictures of one zip that are under way; others of the server go between
@@ -69,10 +70,10 @@ async def _stream(
     """The zip's bytes, in the order of the entries, whichever is done first."""
     stream = ZipStream()
     lines: list[dict[str, Any]] = []
-    names = list(outputs(unzipped.entries, suffix))
-    waiting = deque(zip(unzipped.entries, names, strict=True))
+    names = Names(unzipped.entries, suffix)
+    waiting = deque(unzipped.entries)
     width = min(ABREAST, service.settings.queue)
-    running: deque[tuple[Entry, str, asyncio.Task[Result]]] = deque()
+    running: deque[tuple[Entry, asyncio.Task[Result]]] = deque()
     reading = asyncio.Lock()  # a zip is one file: entries are read one after the other
 
     async def one(entry: Entry) -> Result:
@@ -85,9 +86,9 @@ async def _stream(
     try:
         while waiting or running:
             while waiting and len(running) < width:
-                entry, name = waiting.popleft()
-                running.append((entry, name, asyncio.create_task(one(entry))))
-            entry, name, task = running.popleft()
+                entry = waiting.popleft()
+                running.append((entry, asyncio.create_task(one(entry))))
+            entry, task = running.popleft()
             try:
                 result = await task
             except Exception as error:
@@ -97,26 +98,22 @@ async def _stream(
                 said = {"code": failure.code, "message": failure.message}
                 lines.append({"input": entry.name, "status": "failed", "error": said})
                 continue
-            assert result.data is not None
-            lines.append({"input": entry.name, "output": name, "status": "done", **_facts(result)})
-            yield await service.in_thread(stream.add, name, result.data)
+            line = {"input": entry.name, "status": "done", **facts_of(result)}
+            if result.data is not None:
+                line["output"] = names.of(entry)
+                yield await service.in_thread(stream.add, line["output"], result.data)
+            elif result.objects is not None:
+                line["objects"] = []
+                for part in result.objects:
+                    name = names.numbered(entry, part.number)
+                    line["objects"].append({"output": name, **part.facts})
+                    yield await service.in_thread(stream.add, name, part.data)
+            lines.append(line)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         yield stream.add(MANIFEST, text.encode())
         yield stream.end()
     finally:
-        for _, _, task in running:
+        for _, task in running:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*(task for _, _, task in running), return_exceptions=True)
-
-
-def _facts(result: Result) -> dict[str, Any]:
-    return {
-        "model": result.model,
-        "width": result.width,
-        "height": result.height,
-        "coverage": round(result.coverage, 6),
-        "confidence": round(result.confidence, 6),
-        "is_empty": result.is_empty,
-        "seconds": round(result.seconds, 4),
-    }
+            await asyncio.gather(*(task for _, task in running), return_exceptions=True)

@@ -61,6 +61,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
                         "seconds": {"type": "number"},
                         "format": {"type": "string"},
                         "image": {"type": "string", "description": "data URI"},
+                        "objects": {"type": "array", "items": {"type": "object"}},
                         "mask": {"type": "string", "description": "data URI of a PNG"},
                     },
                 }

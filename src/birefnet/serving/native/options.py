@@ -30,7 +30,8 @@ LONGEST_LIST = 64  # boxes or points
 ALIASES = {"type": "kind", "box": "boxes", "point": "points", "not_point": "other_points"}
 """Names of the command's options that differ from those of the fields."""
 
-_LARGEST_NUMBER = 10_000.0
+_LARGEST = {"mask_blur": 64.0, "mask_offset": 64.0, "band": 128.0}  # beyond, they take minutes
+_LARGEST_OTHER = 10_000.0
 _DATA_URI = re.compile(r"data:[\w.+/;=-]*,", re.ASCII)
 
 
@@ -131,8 +132,9 @@ def _annotation(name: str, hint: Any) -> Any:
         ]
     if hint == tuple[str, ...]:
         return Annotated[hint, BeforeValidator(_texts), Field(max_length=LONGEST_LIST)]
-    if hint is float or float in typing.get_args(hint):
-        return Annotated[hint, Field(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER)]
+    if hint is float or {float, str} & set(typing.get_args(hint)) == {float}:
+        most = _LARGEST.get(name, _LARGEST_OTHER)
+        return Annotated[hint, Field(ge=-most, le=most)]
     return hint
 
 

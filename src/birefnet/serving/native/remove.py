@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from birefnet.imaging.encoding import encode
+from birefnet.serving.errors import InvalidRequest
 from birefnet.serving.native import describe
 from birefnet.serving.native.options import Answer, OptionFields, options_of
 from birefnet.serving.native.request import read_options, read_source, read_values, with_format
@@ -38,6 +39,10 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         wants_json = asked.answer == "json" or (
             asked.answer is None and "application/json" in accept
         )
+        if options.objects and not wants_json:
+            raise InvalidRequest(
+                "objects makes a picture of each; ask for answer=json, or send a zip to /v1/batch"
+            )
         encoded = not wants_json or asked.include_image
         result = await service.remove(source, options, model=asked.model, encode=encoded)
         if wants_json:
@@ -50,9 +55,9 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     return routes
 
 
-def as_json(result: Result, asked: Answer) -> dict[str, Any]:
-    """A result for programs; pictures are data URIs."""
-    found: dict[str, Any] = {
+def facts_of(result: Result) -> dict[str, Any]:
+    """What is known of a result, without its pixels."""
+    return {
         "model": result.model,
         "width": result.width,
         "height": result.height,
@@ -61,8 +66,19 @@ def as_json(result: Result, asked: Answer) -> dict[str, Any]:
         "is_empty": result.is_empty,
         "seconds": round(result.seconds, 4),
     }
+
+
+def as_json(result: Result, asked: Answer) -> dict[str, Any]:
+    """A result for programs; pictures are data URIs."""
+    found = facts_of(result)
     if result.data is not None:
         found |= {"format": result.format, "image": data_uri(result.data, result.media_type)}
+    if result.objects is not None:
+        found["format"] = result.format
+        found["objects"] = [
+            {**part.facts, "image": data_uri(part.data, result.media_type)}
+            for part in result.objects
+        ]
     if asked.include_mask:
         mask = encode(result.matte.mask(), format="png")
         found["mask"] = data_uri(mask, "image/png")
