@@ -8,8 +8,8 @@ import logging
 import time
 import zipfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,9 +20,9 @@ from birefnet.serving.errors import failure_of
 from birefnet.serving.page import report
 from birefnet.serving.page.picture import uploaded
 from birefnet.serving.page.store import File, Store
-from birefnet.serving.page.wishes import FORMATS, Wishes, for_batch, saveable
+from birefnet.serving.page.wishes import FORMATS, Wishes, for_batch
 from birefnet.serving.service import checked_format
-from birefnet.serving.zips import Entry, Unzipped, ZipStream, outputs
+from birefnet.serving.zips import Entry, Names, Unzipped, ZipStream
 
 if TYPE_CHECKING:
     from birefnet.options import Options
@@ -105,8 +105,6 @@ class Batch:
         kept = self.store.file(backdrop) if backdrop and wishes.kind == "picture" else None
         picture = decode(kept.data, limits=self.service.limits) if kept else None
         finishing = wishes.finishing(picture)
-        if format not in saveable(finishing):
-            raise BiRefNetError(f"{format.upper()} cannot hold this result; choose another format")
         options = for_batch(wishes.network({}), finishing, format)
         checked_format(options)
         return options
@@ -128,7 +126,7 @@ class Batch:
             raise BiRefNetError(
                 f"got {len(items):,} pictures; {self.settings.max_entries:,} at a time are the most"
             )
-        return items
+        return _unlike(items)
 
     async def _work(
         self, items: list[Item], options: Options, model: str | None
@@ -136,9 +134,9 @@ class Batch:
         start = shown = time.perf_counter()
         tally = Tally(len(items))
         suffix = f".{FORMATS[options.format or 'png']}"
-        places = list(outputs([item.entry for item in items], suffix))
-        waiting = deque(zip(items, places, strict=True))
-        running: deque[tuple[Item, str, asyncio.Task[Result]]] = deque()
+        names = Names([item.entry for item in items], suffix)
+        waiting = deque(items)
+        running: deque[tuple[Item, asyncio.Task[Result]]] = deque()
         reading = asyncio.Lock()  # a zip is one file: its entries are read one after the other
         target = self.store.new_path(".zip")
         yield report.bar(0, f"0 of {tally.total}")
@@ -153,12 +151,11 @@ class Batch:
             with target.open("wb") as file:
                 while waiting or running:
                     while waiting and len(running) < ABREAST:
-                        item, place = waiting.popleft()
-                        running.append((item, place, asyncio.create_task(one(item))))
-                    item, place, task = running.popleft()
-                    await _settle(task, item, tally)
-                    if not task.cancelled() and task.exception() is None:
-                        data = task.result().data or b""
+                        item = waiting.popleft()
+                        running.append((item, asyncio.create_task(one(item))))
+                    item, task = running.popleft()
+                    result = await _settle(task, item, tally)
+                    for place, data in _files(result, item.entry, names):
                         file.write(await asyncio.to_thread(stream.add, place, data))
                     if time.perf_counter() - shown > EVERY:
                         shown = time.perf_counter()
@@ -169,7 +166,7 @@ class Batch:
             target.unlink(missing_ok=True)
             raise
         finally:
-            for _, _, task in running:
+            for _, task in running:
                 task.cancel()
 
     def _end(self, target: Path, tally: Tally, seconds: float) -> str:
@@ -188,8 +185,33 @@ class Batch:
         return report.done(said, *parts)
 
 
-async def _settle(task: asyncio.Task[Result], item: Item, tally: Tally) -> None:
-    """Wait for a picture and count it."""
+def _unlike(items: list[Item]) -> list[Item]:
+    """The same with different names: files of equal names may come from different folders."""
+    seen: set[str] = set()
+    found = []
+    for item in items:
+        entry, number = item.entry, 2
+        while entry.name in seen and item.entry.path is not None:
+            path = item.entry.path
+            path = path.with_name(f"{path.stem}.{number}{path.suffix}")
+            entry, number = replace(item.entry, name=str(path), path=path), number + 1
+        seen.add(entry.name)
+        found.append(Item(entry, item.read))
+    return found
+
+
+def _files(result: Result | None, entry: Entry, names: Names) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of what was made of a picture: nothing, one file, or one an object."""
+    if result is None:
+        return
+    if result.data is not None:
+        yield names.of(entry), result.data
+    for part in result.objects or ():
+        yield names.numbered(entry, part.number), part.data
+
+
+async def _settle(task: asyncio.Task[Result], item: Item, tally: Tally) -> Result | None:
+    """Wait for a picture and count it; None if it failed."""
     name = item.entry.name
     try:
         result = await task
@@ -198,10 +220,11 @@ async def _settle(task: asyncio.Task[Result], item: Item, tally: Tally) -> None:
         if failure.code == "internal":
             log.error("%s of a batch failed", name, exc_info=error)
         tally.failed.append(f"{name}: {failure.message}")
-        return
+        return None
     tally.done += 1
     if result.is_empty:
         tally.empty.append(name)
+    return result
 
 
 def _read(file: Path, limit: int) -> bytes:

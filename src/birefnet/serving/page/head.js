@@ -15,3 +15,12 @@ lamp.addEventListener("click", () => {
   light(dark);
 });
 document.documentElement.lang = "en";
+
+// Gradio draws arrows and marks as pictures without a name: screen readers need not stop at them.
+function hideMarks() {
+  for (const mark of document.querySelectorAll("svg:not([aria-hidden], [role])")) {
+    mark.setAttribute("aria-hidden", "true");
+  }
+}
+hideMarks();
+new MutationObserver(hideMarks).observe(document.body, { childList: true, subtree: true });

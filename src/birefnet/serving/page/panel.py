@@ -88,6 +88,9 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["aspect"] = gr.Dropdown(
             list(SHAPES.items()), value="", label="Shape", elem_id="aspect"
         )
+        made["objects"] = gr.Checkbox(
+            False, label="Each object by itself", info="The download is a zip then"
+        )
     with gr.Accordion("Network", open=False):
         made["model"] = model_control(models, "model")
         made["resolution"] = resolution_control("resolution")

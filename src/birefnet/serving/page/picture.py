@@ -26,6 +26,7 @@ from birefnet.serving.fetch import fetch
 from birefnet.serving.native.options import picture_bytes
 from birefnet.serving.page.store import File, Store, Work
 from birefnet.serving.page.wishes import FORMATS, Wishes, saveable, verdict, with_name
+from birefnet.serving.zips import ZipStream
 
 if TYPE_CHECKING:
     from birefnet.options import Options
@@ -81,7 +82,7 @@ class Studio:
             token,
             _message(
                 "picture",
-                url=self._place("before.jpg", shown, "image/jpeg"),
+                url=self._place(File("before.jpg", "image/jpeg", shown)),
                 name=name,
                 width=picture.width,
                 height=picture.height,
@@ -124,7 +125,7 @@ class Studio:
         model = wishes.model or self.service.pool.default
         yield _message(
             "result",
-            url=self._place("after.webp", data, "image/webp"),
+            url=self._place(File("after.webp", "image/webp", data)),
             transparent=is_see_through,
             alt="The picture without its background" if is_see_through else "The result",
             empty=raw.is_empty,
@@ -144,12 +145,12 @@ class Studio:
             work = self.store.work(token)
             finishing = await asyncio.to_thread(self._finishing, backdrop, wishes)
             _, matte = await self._matte(work, finishing, wishes)
-            data = await asyncio.to_thread(finishing.encode, matte, format)
+            save = _parts if finishing.objects else _whole
+            file = await asyncio.to_thread(save, work.name, finishing, matte, format)
         except Exception as error:
             yield problem(error)
             return
-        name = with_name(work.name, finishing, format)
-        yield _message("file", url=self._place(name, data, f"image/{format}"), name=name)
+        yield _message("file", url=self._place(file), name=file.name)
 
     async def set_backdrop(self, path: object) -> str:
         """Keep an uploaded picture for behind subjects; gives its token.
@@ -203,9 +204,9 @@ class Studio:
         finally:
             path.unlink(missing_ok=True)
 
-    def _place(self, name: str, data: bytes, media_type: str) -> str:
+    def _place(self, file: File) -> str:
         """Keep a file for the browser; gives its address below the page's."""
-        return f"page/{self.store.put(File(name, media_type, data))}/{quote(name)}"
+        return f"page/{self.store.put(file)}/{quote(file.name)}"
 
 
 def examples() -> list[str]:
@@ -262,6 +263,25 @@ def problem(error: BaseException) -> Message:
 def _message(type: str, **fields: Any) -> Message:
     """Never equal to another one, so that the stage notices it."""
     return {"type": type, "serial": next(_serial), **fields}
+
+
+def _whole(name: str, finishing: Options, matte: Matte, format: str) -> File:
+    """In a thread: the result as a file."""
+    data = finishing.encode(matte, format)
+    return File(with_name(name, finishing, format), f"image/{format}", data)
+
+
+def _parts(name: str, finishing: Options, matte: Matte, format: str) -> File:
+    """In a thread: each object as a file in a zip."""
+    stream, data = ZipStream(), bytearray()
+    found = 0
+    for part in finishing.parts(matte):
+        found += 1
+        inside = with_name(name, finishing, format, part.number)
+        data += stream.add(inside, finishing.encode(part.matte, format))
+    if not found:
+        raise BiRefNetError("no object was found that could be saved by itself")
+    return File(f"{name}.objects.zip", "application/zip", bytes(data + stream.end()))
 
 
 def _result(finishing: Options, matte: Matte) -> tuple[bytes, bool]:

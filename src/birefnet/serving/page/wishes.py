@@ -40,7 +40,7 @@ class Wishes:
         model: a name; None for the default.
         resolution: as typed; empty for what the weights were trained with.
         fine: look at edges again at the picture's own resolution.
-        matting, shadow, crop, aspect: see `Options`; aspect may be empty.
+        matting, shadow, crop, aspect, objects: see `Options`; aspect may be empty.
         crop_margin: share of the subject's longer side [%].
     """
 
@@ -58,6 +58,7 @@ class Wishes:
     crop: bool = False
     crop_margin: float = 0
     aspect: str = ""
+    objects: bool = False
 
     def network(self, guide: dict[str, Any]) -> Options:
         """What the network is to do: the part that takes time.
@@ -103,6 +104,7 @@ class Wishes:
             crop=self.crop,
             crop_margin=f"{max(0.0, float(self.crop_margin or 0)):g}%" if self.crop else 0,
             aspect=(self.aspect or None) if self.crop else None,
+            objects=bool(self.objects),
         ).prepared()
 
     def edge(self) -> tuple[Any, ...]:
@@ -174,12 +176,19 @@ def verdict(matte: Matte, model: str | None, seconds: float) -> str:
     return " · ".join(parts)
 
 
-def with_name(name: str, finishing: Options, format: str) -> str:
-    """Name of a saved file."""
+def with_name(name: str, finishing: Options, format: str, number: int | None = None) -> str:
+    """Name of a saved file; `number` is that of an object."""
     kind = finishing.kind if finishing.kind != "colour" else "cutout"
-    return f"{name}.{kind}.{FORMATS[format]}"
+    which = "" if number is None else f".{number}"
+    return f"{name}.{kind}{which}.{FORMATS[format]}"
 
 
-def for_batch(options: Options, finishing: Options, format: str) -> Options:
-    """Both parts in one, for pictures that nobody looks at in between; guidance is left out."""
-    return replace(finishing, resolution=options.resolution, passes=options.passes, format=format)
+def for_batch(network: Options, finishing: Options, format: str) -> Options:
+    """Both parts in one, for pictures that nobody looks at in between.
+
+    Raises:
+        BiRefNetError: the format cannot hold the result.
+    """
+    if format not in saveable(finishing):
+        raise BiRefNetError(f"{format.upper()} cannot hold this result; choose another format")
+    return replace(finishing, resolution=network.resolution, passes=network.passes, format=format)

@@ -1,0 +1,530 @@
+"""What the page does, without a browser: settings, pictures in and out, batches, videos, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+pytest.importorskip("gradio")
+
+from birefnet.errors import BiRefNetError
+from birefnet.matte import Matte
+from birefnet.predictor import Predictor
+from birefnet.serving.page import report
+from birefnet.serving.page.batch import Batch
+from birefnet.serving.page.film import Film
+from birefnet.serving.page.picture import Studio, examples, problem, read_guide, uploaded
+from birefnet.serving.page.store import File, GoneError, Store, Work
+from birefnet.serving.page.wishes import (
+    Wishes,
+    for_batch,
+    parse_picked,
+    parse_resolution,
+    saveable,
+    verdict,
+)
+from birefnet.serving.service import Service
+from birefnet.serving.settings import ServerSettings
+from fakes import PLAIN, BrightEngine, disc, write_disc
+
+
+class Place:
+    """A service with a folder for uploads, and what the page makes of them."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.engine = BrightEngine()
+        self.settings = ServerSettings(**settings)
+        self.service = Service(self.settings, Predictor(self.engine, PLAIN, name="bright"))
+        self.store = Store()
+        rest = (self.service, self.settings)
+        self.studio = Studio(*rest, self.store, lambda: folder)
+        self.batch = Batch(*rest, self.store, lambda: folder)
+        self.film = Film(*rest, lambda: folder)
+
+    def upload(self, name: str = "disc.png", **size: int) -> str:
+        return str(write_disc(self.folder / name, **size))
+
+    async def brought(self, wishes: Wishes | None = None, **asked: Any) -> tuple[str | None, Any]:
+        """Token and last message of a picture that is brought."""
+        asked = asked or {"path": self.upload(), "name": "my disc.png"}
+        answers = [a async for a in self.studio.bring(None, asked, None, wishes or Wishes())]
+        return answers[-1]
+
+    def shown(self, message: dict[str, Any]) -> File:
+        """The file that a message tells the browser to fetch."""
+        file = self.store.file(message["url"].split("/")[1])
+        assert file is not None
+        return file
+
+
+@pytest.fixture
+def within(tmp_path: Path) -> Callable[..., Any]:
+    """Run a coroutine of a `Place`, and stop its service."""
+
+    def run(work: Callable[[Place], Awaitable[Any]], **settings: Any) -> Any:
+        async def all_of_it() -> Any:
+            place = Place(tmp_path, **settings)
+            try:
+                return await work(place)
+            finally:
+                await place.service.stop()
+
+        return asyncio.run(all_of_it())
+
+    return run
+
+
+async def last(answers: AsyncIterator[Any]) -> Any:
+    found = None
+    async for answer in answers:
+        found = answer
+    return found
+
+
+def pixels(data: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+# Settings -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("", None),
+        ("1024", 1024),
+        ("1280x720", (1280, 720)),
+        (" 640 × 480 ", (640, 480)),
+        ("Native", "native"),
+    ],
+)
+def test_resolutions_as_typed(text: str, meant: object) -> None:
+    assert parse_resolution(text) == meant
+
+
+@pytest.mark.parametrize("text", ["big", "0x10", "12x", "99999", "1x2x3", "-5"])
+def test_resolutions_that_make_no_sense(text: str) -> None:
+    with pytest.raises(BiRefNetError, match="WIDTHxHEIGHT"):
+        parse_resolution(text)
+
+
+def test_colours_as_pickers_give_them() -> None:
+    assert parse_picked("#ff8000") == (255, 128, 0, 255)
+    assert parse_picked("rgba(254.7, 128.2, 0, 1)") == (255, 128, 0, 255)
+    assert parse_picked("rgb(1, 2, 3)") == (1, 2, 3, 255)
+    for wrong in ("rgba(a, b, c, d)", "/etc/passwd", "", "rgba(1,2,3,4,5)"):
+        with pytest.raises(BiRefNetError):
+            parse_picked(wrong)
+
+
+def test_wishes_become_options() -> None:
+    wishes = Wishes(kind="colour", colour="#00ff00", resolution="64x32", fine=True, hard_edge=0.5)
+    network, finishing = wishes.network({}), wishes.finishing(None)
+    assert (network.resolution, network.passes) == ((64, 32), 2)
+    assert (finishing.background, finishing.threshold) == ((0, 255, 0, 255), 0.5)
+    both = for_batch(network, finishing, "jpeg")
+    assert (both.resolution, both.passes, both.format) == ((64, 32), 2, "jpeg")
+    with pytest.raises(BiRefNetError, match="background picture"):
+        Wishes(kind="picture").finishing(None)
+    with pytest.raises(BiRefNetError, match="no result"):
+        Wishes(kind="/etc/passwd").finishing(None)
+
+
+def test_formats_fit_the_result() -> None:
+    assert "jpeg" not in saveable(Wishes().finishing(None))
+    assert "jpeg" in saveable(Wishes(kind="mask").finishing(None))
+    assert "jpeg" in saveable(Wishes(kind="colour").finishing(None))
+    assert "jpeg" not in saveable(Wishes(kind="colour", colour="#00ff0080").finishing(None))
+    with pytest.raises(BiRefNetError, match="JPEG cannot hold"):
+        for_batch(Wishes().network({}), Wishes().finishing(None), "jpeg")
+
+
+def test_the_verdict_says_when_nothing_was_found() -> None:
+    from birefnet.imaging.picture import Picture
+
+    picture = Picture(disc())
+    assert "No object found" in verdict(Matte(np.zeros((48, 64), np.float32), picture), "n", 1)
+    assert "takes 100%" in verdict(Matte(np.ones((48, 64), np.float32), picture), "nano", 1.5)
+
+
+# What comes from the browser ----------------------------------------------------------------------
+
+
+def test_only_uploads_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    inside = write_disc(folder / "a" / "disc.png")
+    outside = write_disc(tmp_path / "secret.png")
+    (folder / "link.png").symlink_to(outside)
+    assert uploaded(str(inside), folder) == inside
+    wrong: list[Any] = [
+        str(outside),
+        f"{folder}/../secret.png",
+        str(folder / "link.png"),
+        str(folder),
+        "nul\0",
+        None,
+        7,
+        ["x"],
+    ]
+    for path in wrong:
+        with pytest.raises(BiRefNetError, match="did not arrive"):
+            uploaded(path, folder)
+
+
+def test_marks_are_read_and_paths_are_not() -> None:
+    painted = io.BytesIO()
+    Image.new("L", (4, 4)).save(painted, "png")
+    brush = "data:image/png;base64," + base64.b64encode(painted.getvalue()).decode()
+    guide = read_guide({"boxes": ["0.1,0.1,0.5,0.5"], "points": None, "brush": brush})
+    assert guide["boxes"] == ("0.1,0.1,0.5,0.5",)
+    assert guide["guide"] == painted.getvalue()
+    wrong: list[dict[str, Any]] = [
+        {"boxes": "/etc/passwd"},
+        {"points": [[1, 2]]},
+        {"boxes": ["0,0,1,1"] * 1000},
+        {"brush": "/etc/passwd"},
+        {"brush": {"path": "/etc/passwd"}},
+    ]
+    for asked in wrong:
+        with pytest.raises(BiRefNetError):
+            read_guide(asked)
+
+
+def test_problems_are_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    assert problem(BiRefNetError("it is broken"))["text"] == "It is broken."
+    said = problem(KeyError("inside"))["text"]
+    assert "inside" not in said
+    assert "log" in said
+    assert "inside" in caplog.text
+    assert problem(KeyError())["serial"] != problem(KeyError())["serial"]
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+
+def test_a_picture_gives_a_result(within: Any) -> None:
+    async def work(place: Place) -> None:
+        path = place.upload()
+        asked = {"path": path, "name": "my disc.png"}
+        answers = [a async for a in place.studio.bring(None, asked, None, Wishes())]
+        kinds = [message["type"] for _, message in answers]
+        assert kinds == ["picture", "busy", "result"]
+        token, result = answers[-1]
+        assert not Path(path).exists(), "uploads are not kept on the disk"
+        assert place.store.work(token).name == "my disc"
+        assert (answers[0][1]["width"], answers[0][1]["height"]) == (64, 48)
+        shown = pixels(place.shown(result).data)
+        assert shown.shape == (48, 64, 4)
+        assert shown[24, 32, 3] == 255
+        assert shown[0, 0, 3] == 0
+        assert result["transparent"]
+        assert not result["empty"]
+
+    within(work)
+
+
+def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
+    async def work(place: Place) -> None:
+        token, _ = await place.brought()
+        assert len(place.engine.batches) == 1
+        cheap = [Wishes(kind="blur"), Wishes(mask_offset=2), Wishes(crop=True), Wishes(kind="mask")]
+        for wishes in cheap:
+            message = await last(place.studio.change(token, None, wishes))
+            assert message["type"] == "result", message
+        assert len(place.engine.batches) == 1
+        await last(place.studio.change(token, None, Wishes(resolution="96x64")))
+        assert place.engine.batches[-1][2:] == (64, 96)
+        guide = {"boxes": ["0.1,0.1,0.9,0.9"]}
+        before = len(place.engine.batches)
+        assert (await last(place.studio.guide(token, guide, None, Wishes())))["type"] == "result"
+        assert len(place.engine.batches) > before
+
+    within(work)
+
+
+def test_edges_and_crops_are_shown(within: Any) -> None:
+    async def work(place: Place) -> None:
+        token, plain = await place.brought(Wishes(kind="mask"))
+        grown = await last(place.studio.change(token, None, Wishes(kind="mask", mask_offset=4)))
+        small, large = (pixels(place.shown(m).data).astype(int) for m in (plain, grown))
+        assert large.sum() > small.sum()
+        crop = await last(place.studio.change(token, None, Wishes(crop=True, crop_margin=0)))
+        left, top, right, bottom = crop["frame"]
+        assert 0.1 < left < 0.4 < 0.6 < right < 0.9
+        assert 0.1 < top < 0.4 < 0.6 < bottom < 0.9
+        assert pixels(place.shown(crop).data).shape[:2] == (48, 64), "the whole is shown"
+        saved = await last(
+            place.studio.save(token, {"format": "png"}, None, Wishes(crop=True, crop_margin=0))
+        )
+        assert pixels(place.shown(saved).data).shape[1] == round((right - left) * 64)
+
+    within(work)
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "tiff"])
+def test_results_are_saved(within: Any, format: str) -> None:
+    async def work(place: Place) -> None:
+        token, _ = await place.brought()
+        message = await last(place.studio.save(token, {"format": format}, None, Wishes()))
+        assert message["name"].startswith("my disc.cutout.")
+        file = place.shown(message)
+        assert file.media_type == f"image/{format}"
+        assert pixels(file.data).shape == (48, 64, 4)
+
+    within(work)
+
+
+def test_objects_are_saved_one_by_one(within: Any) -> None:
+    async def work(place: Place) -> None:
+        two = np.concatenate([disc(), disc()], axis=1)
+        Image.fromarray(two).save(place.folder / "two.png")
+        asked = {"path": str(place.folder / "two.png"), "name": "two.png"}
+        wishes = Wishes(objects=True)
+        token, _ = await place.brought(wishes, **asked)
+        message = await last(place.studio.save(token, {"format": "png"}, None, wishes))
+        assert message["name"] == "two.objects.zip"
+        with zipfile.ZipFile(io.BytesIO(place.shown(message).data)) as found:
+            assert found.namelist() == ["two.cutout.1.png", "two.cutout.2.png"]
+
+    within(work)
+
+
+def test_a_background_picture_is_used(within: Any) -> None:
+    async def work(place: Place) -> None:
+        token, _ = await place.brought()
+        blue = place.folder / "blue.png"
+        Image.new("RGB", (8, 8), (0, 0, 255)).save(blue)
+        backdrop = await place.studio.set_backdrop(str(blue))
+        assert not blue.exists()
+        message = await last(place.studio.change(token, backdrop, Wishes(kind="picture")))
+        assert pixels(place.shown(message).data)[0, 0].tolist() == pytest.approx([0, 0, 255], abs=9)
+        missing = await last(place.studio.change(token, None, Wishes(kind="picture")))
+        assert missing["type"] == "problem"
+        broken = place.folder / "broken.png"
+        broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+        with pytest.raises(BiRefNetError):
+            await place.studio.set_backdrop(str(broken))
+
+    within(work)
+
+
+def test_what_cannot_be_done_is_said(within: Any, tmp_path: Path) -> None:
+    async def work(place: Place) -> None:
+        broken = tmp_path / "broken.jpg"
+        broken.write_bytes(b"\xff\xd8\xffnothing")
+        wrong: list[dict[str, Any]] = [
+            {"path": str(broken), "name": "broken.jpg"},
+            {"path": "/etc/passwd"},
+            {"example": "../../secret"},
+            {"url": "http://127.0.0.1:1/x.png"},
+            {"url": "file:///etc/passwd"},
+            {},
+        ]
+        for asked in wrong:
+            token, message = await place.brought(**asked) if asked else await last_of_nothing(place)
+            assert token is None
+            assert message["type"] == "problem", asked
+            assert "Traceback" not in message["text"]
+            assert message["text"].endswith(".")
+        assert len(place.store) == 0
+        token, _ = await place.brought()
+        for wishes in (Wishes(resolution="huge"), Wishes(model="none-such"), Wishes(shadow="odd")):
+            message = await last(place.studio.change(token, None, wishes))
+            assert message["type"] == "problem", wishes
+        gone = await last(place.studio.change("no-such-token", None, Wishes()))
+        assert "no longer kept" in gone["text"]
+        assert await last(place.studio.change(None, None, Wishes())) is None
+
+    async def last_of_nothing(place: Place) -> Any:
+        return await last(place.studio.bring(None, {}, None, Wishes()))
+
+    within(work)
+
+
+def test_large_files_are_refused(within: Any) -> None:
+    async def work(place: Place) -> None:
+        _, message = await place.brought()
+        assert "larger than" in message["text"]
+
+    within(work, max_bytes=100)
+
+
+def test_no_object_is_said(within: Any) -> None:
+    async def work(place: Place) -> None:
+        path = place.upload("dark.png", subject=20)
+        _, message = await place.brought(path=path, name="dark.png")
+        assert message["empty"]
+        assert "No object found" in message["verdict"]
+
+    within(work)
+
+
+def test_examples_are_there(within: Any) -> None:
+    async def work(place: Place) -> None:
+        for name in examples():
+            _, message = await place.brought(example=name)
+            assert message["type"] == "result", name
+
+    assert len(examples()) >= 4
+    within(work)
+
+
+# Many pictures ------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_files_and_zips(within: Any) -> None:
+    async def work(place: Place) -> None:
+        inner = place.folder / "more.zip"
+        data = Path(place.upload("x.png")).read_bytes()
+        with zipfile.ZipFile(inner, "w") as made:
+            made.writestr("holiday/disc.png", data)
+            made.writestr("holiday/broken.jpg", b"\xff\xd8\xffnothing")
+            made.writestr("notes.txt", "nothing to see")
+        dark = place.upload("dark.png", subject=20)
+        paths = [place.upload(), dark, str(inner)]
+        told = [text async for text in place.batch.run(paths, "webp", None, Wishes())]
+        assert "<progress" in told[0]
+        end = told[-1]
+        assert "3 of 4 pictures done" in end
+        assert "holiday/broken.jpg" in end
+        assert "No object found in:" in end
+        assert not any(Path(path).exists() for path in paths)
+        token = end.split('href="page/')[1].split("/")[0]
+        file = place.store.file(token)
+        assert file is not None
+        assert file.path is not None
+        with zipfile.ZipFile(file.path) as found:
+            assert found.namelist() == ["disc.webp", "dark.webp", "holiday/disc.webp"]
+            assert pixels(found.read("disc.webp")).shape == (48, 64, 4)
+        place.store.drop(token)
+        assert not file.path.exists()
+
+    within(work)
+
+
+def test_a_batch_keeps_files_of_equal_names_and_objects_apart(within: Any) -> None:
+    async def work(place: Place) -> None:
+        paths = [place.upload(f"{folder}/disc.png") for folder in "ab"]
+        end = await last(place.batch.run(paths, "png", None, Wishes(objects=True)))
+        file = place.store.file(end.split('href="page/')[1].split("/")[0])
+        assert file is not None
+        assert file.path is not None
+        with zipfile.ZipFile(file.path) as found:
+            assert found.namelist() == ["disc.1.png", "disc.2.1.png"]
+
+    within(work)
+
+
+def test_batches_that_cannot_be(within: Any) -> None:
+    async def work(place: Place) -> None:
+        assert "choose pictures" in await last(place.batch.run([], "png", None, Wishes()))
+        outside = await last(place.batch.run(["/etc/passwd"], "png", None, Wishes()))
+        assert "did not arrive" in outside
+        jpeg = await last(place.batch.run([place.upload()], "jpeg", None, Wishes()))
+        assert "JPEG cannot hold" in jpeg
+        broken = place.folder / "broken.zip"
+        broken.write_bytes(b"PK nothing")
+        assert "not a zip" in await last(place.batch.run([str(broken)], "png", None, Wishes()))
+
+    within(work)
+
+
+def test_a_batch_that_is_stopped_leaves_nothing(within: Any) -> None:
+    async def work(place: Place) -> None:
+        path = place.upload()
+        running = place.batch.run([path], "png", None, Wishes())
+        await running.__anext__()
+        await running.aclose()  # type: ignore[attr-defined]
+        assert not Path(path).exists()
+        assert not list(place.store.new_path("").parent.iterdir())
+
+    within(work)
+
+
+# Videos -------------------------------------------------------------------------------------------
+
+
+def test_a_video_is_cut_out(within: Any) -> None:
+    av = pytest.importorskip("av")
+
+    async def work(place: Place) -> None:
+        path = place.folder / "clip.mp4"
+        with av.open(str(path), "w") as made:
+            stream = made.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for _ in range(4):
+                made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
+            made.mux(stream.encode())
+        rest = ("#00ff00", "webm", "low", False, None, "")
+        end = await last(place.film.run(str(path), "cutout", *rest))
+        assert "4 frames" in end
+        assert "<video" in end
+        job = place.service.jobs.get(end.split("v1/video/")[1].split("/")[0])
+        assert job.result.video.stat().st_size > 100
+        assert not path.exists()
+
+    within(work)
+
+
+def test_videos_that_cannot_be(within: Any) -> None:
+    pytest.importorskip("av")
+
+    async def work(place: Place) -> None:
+        rest = ("#00ff00", "mp4", "low", False, None, "")
+        assert "choose a video" in await last(place.film.run(None, "cutout", *rest))
+        text = place.folder / "film.mp4"
+        text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
+        assert "MP4 holds no" in await last(place.film.run(str(text), "cutout", *rest))
+        text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
+        assert "not a video" in await last(place.film.run(str(text), "blur", *rest))
+        assert not text.exists()
+
+    within(work)
+
+
+# What is kept -------------------------------------------------------------------------------------
+
+
+def test_the_store_keeps_what_was_used_last(tmp_path: Path) -> None:
+    store = Store(memory=250)
+    first, second = (store.put(File(n, "text/plain", b"x" * 100)) for n in "ab")
+    assert store.file(first) is not None
+    third = store.put(File("c", "text/plain", b"x" * 100))
+    assert store.file(second) is None, "the one that nobody asked for"
+    assert store.file(first)
+    assert store.file(third)
+    large = store.put(File("d", "text/plain", b"x" * 1000))
+    assert store.file(large), "the newest stays"
+    assert len(store) == 1
+
+
+def test_the_store_forgets_in_time_and_deletes_files() -> None:
+    store = Store(seconds=-1)
+    path = store.new_path(".zip")
+    path.write_bytes(b"zip")
+    old = store.put(File("a.zip", "application/zip", path=path))
+    store.put(Work("b", b""))
+    assert store.file(old) is None
+    assert not path.exists()
+    with pytest.raises(GoneError):
+        store.work("guessed")
+
+
+def test_reports_escape_what_they_say() -> None:
+    evil = '<img src=x onerror="alert(1)">'
+    said = report.done(evil, report.listed(evil, [evil]), report.link(evil, evil, evil))
+    assert "<img" not in said + report.problem(evil) + report.bar(0.5, evil)
+    assert '"alert' not in said
+    many = report.listed("Not done:", ["x"] * 60)
+    assert many.count("<li>") == 51
