@@ -127,8 +127,6 @@ def test_outputs_are_indexed_as_the_official_ones(tiny: BiRefNetForImageSegmenta
     pair = tiny(pixel_values=batch(), return_dict=False)
     assert isinstance(pair, tuple)
     assert len(pair) == 1
-    with pytest.raises(TypeError, match="forward takes no pixels"):
-        tiny(batch(), pixels=batch())
 
 
 def test_directories_are_read_by_everything(

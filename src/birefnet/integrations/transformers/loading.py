@@ -124,7 +124,7 @@ def find_files(place: Place, options: HubOptions) -> Path:
 
 
 def _fetch(repo: str, options: HubOptions) -> Path:
-    from huggingface_hub import list_repo_files
+    from huggingface_hub import HfApi
 
     usual = f"model.{options.variant}{_SUFFIX}" if options.variant else f"model{_SUFFIX}"
     file = _download(repo, usual, options, required=bool(options.variant))
@@ -138,9 +138,12 @@ def _fetch(repo: str, options: HubOptions) -> Path:
         return index.parent
     if options.local_files_only:
         raise WeightsError(f"{repo} is not in the cache; load it once without local_files_only")
-    names = list_repo_files(repo, revision=options.revision, token=options.token)
+    api = HfApi(endpoint=hub_endpoint(), token=options.token)
+    listed = api.model_info(repo, revision=options.revision).siblings or ()
     inside = f"{options.subfolder}/" if options.subfolder else ""
-    names = [name.removeprefix(inside) for name in names if name.startswith(inside)]
+    names = [
+        file.rfilename.removeprefix(inside) for file in listed if file.rfilename.startswith(inside)
+    ]
     chosen = choose_files(names, repo)[-1]
     _refuse_code(chosen, repo)
     file = _download(repo, chosen, options)

@@ -92,7 +92,6 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         labels: Tensor | None = None,
         output_stages: bool = False,
         return_dict: bool | None = None,
-        **kwargs: Any,
     ) -> BiRefNetOutput | tuple[Tensor, ...]:
         """From normalised pictures to logits, and to a loss where `labels` are given.
 
@@ -105,8 +104,6 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         Raises:
             ValueError: another shape.
         """
-        if kwargs:
-            raise TypeError(f"forward takes no {', '.join(sorted(kwargs))}")
         if labels is None and not output_stages:
             output = BiRefNetOutput(logits=self.network(pixel_values))
         else:
