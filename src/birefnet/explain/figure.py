@@ -18,6 +18,7 @@ SUFFIXES = (".png", ".svg", ".pdf", ".html")
 
 _CELL = 1.9  # width of a panel [inch]
 _GAP, _LINE, _MARGIN = 0.12, 0.15, 0.25  # between panels, a line of small print, the border
+_TEXT = 5.2 * _LINE  # above and below the panels of a row
 
 
 def check_figure_path(path: Path) -> None:
@@ -55,12 +56,10 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    high, wide = rows[0].panels[0].pixels.shape[:2]
     columns = max(len(row.panels) for row in rows)
-    cell = _CELL * high / wide
-    step = cell + 5 * _LINE + _GAP
+    cells = [_CELL * high / wide for high, wide in (r.panels[0].pixels.shape[:2] for r in rows)]
     width = columns * (_CELL + _GAP) - _GAP + 2 * _MARGIN
-    height = len(rows) * step + 3 * _LINE + 2 * _MARGIN
+    height = sum(cells) + len(rows) * _TEXT + 3 * _LINE + 2 * _MARGIN
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
 
@@ -68,8 +67,8 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
         figure.text(x / width, 1 - y / height, text, fontsize=size, va="top", **style)
 
     write(_MARGIN, _MARGIN, title, 12, weight="bold")
-    for i, row in enumerate(rows):
-        top = _MARGIN + 3 * _LINE + i * step
+    top = _MARGIN + 3 * _LINE
+    for row, cell in zip(rows, cells, strict=True):
         write(_MARGIN, top, row.title, 9, weight="bold", color="#24527a")
         for j, panel in enumerate(row.panels):
             left = _MARGIN + j * (_CELL + _GAP)
@@ -80,6 +79,7 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
             axes.imshow(panel.pixels, aspect="auto", interpolation="none")
             axes.set_axis_off()
             write(left, below + 0.2 * _LINE, panel.note, 6.5, color="#555555")
+        top += cell + _TEXT
     buffer = io.BytesIO()
     figure.savefig(buffer, format=format, dpi=160)
     return buffer.getvalue()

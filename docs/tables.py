@@ -1,0 +1,208 @@
+"""Tables of the documents that are made, not typed; a test finds out when they are behind.
+
+    python docs/tables.py            # writes them anew
+    python docs/tables.py --check    # says which are not current, exit status 1
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from birefnet.network.config import PRESETS, NetworkConfig
+from birefnet.weights.records import Checkpoint
+from birefnet.weights.source import bundled_names, resolve
+from birefnet.weights.table import CHECKPOINTS
+
+DOCS = Path(__file__).parent
+_BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# Zheng et al., CAAI AIR 2024, Table 7 at 1024²: ms on an A100, millions of parameters, GMACs, HCE
+# and weighted F on DIS-TE.
+TABLE_7 = {
+    "swin_v1_l": ("83.3", 215, 1143, "916, .858"),
+    "swin_v1_b": ("61.4", 101, 561, "954, .855"),
+    "swin_v1_t": ("40.9", 39, 231, "980, .822"),
+    "pvt_v2_b2": ("47.8", 35, 195, "969, .838"),
+    "pvt_v2_b1": ("36.6", 23, 147, "978, .817"),
+    "pvt_v2_b0": ("32.9", 11, 89, "1013, .806"),
+}
+
+
+def table(head: str, rows: Iterable[Iterable[object]]) -> str:
+    """Markdown; `head` holds the titles, those of numbers with a colon behind them."""
+    titles = [title.strip() for title in head.split("|")]
+    rule = ["--:" if title.endswith(":") else "---" for title in titles]
+    lines = [[title.rstrip(":") for title in titles], rule, *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def models() -> str:
+    """Networks that `--model` takes: the bundled ones, then those on Hugging Face."""
+    sets = list(dict.fromkeys(c.data for c in _hub()))
+    made = table(
+        "name | for | input | network | MB: | reported score | licence | data",
+        [
+            *(_bundled(name) for name in bundled_names()),
+            *(_row(c, ascii_uppercase[sets.index(c.data)]) for c in _hub()),
+        ],
+    )
+    notes = (f"- **{ascii_uppercase[i]}**: {data}" for i, data in enumerate(sets))
+    return made + "\n\n" + "\n".join(notes)
+
+
+def _hub() -> list[Checkpoint]:
+    return [c for c in CHECKPOINTS.values() if c.kind == "network" and c.repo]
+
+
+def _bundled(name: str) -> list[object]:
+    found = resolve(name)
+    settings = found.settings
+    size = sum(path.stat().st_size for path in found.files)
+    return [
+        f"**`{name}`**",
+        "any object; carried by the package",
+        f"{settings['preprocess']['width']}x{settings['preprocess']['height']}",
+        settings["network"]["backbone"],
+        f"{size / 1e6:.0f}",
+        f"[measured]({name}.md)",
+        str(settings["licence"]).partition(";")[0],
+        f"[its page]({name}.md)",
+    ]
+
+
+def _row(checkpoint: Checkpoint, note: str) -> list[object]:
+    size = checkpoint.approximate_bytes
+    exact = "" if checkpoint.bytes else "~"
+    return [
+        f"`{checkpoint.name}`",
+        checkpoint.title,
+        checkpoint.input_size,
+        checkpoint.preset,
+        f"{exact}{size / 1e6:.0f}" if size else "",
+        "; ".join(map(str, checkpoint.scores)),
+        checkpoint.licence,
+        f"{note}{'' if checkpoint.use == 'free' else ', restricted'}",
+    ]
+
+
+def files() -> str:
+    """Everything else in the table: files of releases, ONNX files, backbones."""
+    others = [c for c in CHECKPOINTS.values() if c not in _hub()]
+    return table(
+        "name | for | input | network | MB: | licence | checksum",
+        [
+            (
+                f"`{c.name}`",
+                c.title,
+                c.input_size if c.kind != "backbone" else "",
+                c.preset,
+                f"{c.bytes / 1e6:.0f}" if c.bytes else "",
+                c.licence,
+                "verified" if c.sha256 else "not published",
+            )
+            for c in others
+        ],
+    )
+
+
+def efficiency() -> str:
+    """The paper's Table 7 beside what `benchmarks/efficiency.py` measured."""
+    measured = _measured()
+    rows = []
+    for name, row in measured["networks"].items():
+        ms, parameters, macs, scores = TABLE_7.get(name, ("–", "–", "–", "–"))
+        rows.append(
+            (
+                f"`{name}`",
+                f"{row['parameters'] / 1e6:.1f}",
+                f"{row['parameters_without_kernels'] / 1e6:.1f}",
+                parameters,
+                f"{row['macs'] / 1e9:.0f}",
+                f"{row['macs_without_kernels'] / 1e9:.0f}",
+                macs,
+                f"{row['seconds']:.2f}",
+                ms,
+                scores,
+            )
+        )
+    made = table(
+        "network | parameters, M: | without kernels: | paper: | GMACs: | without kernels: | paper: "
+        "| s, this CPU: | ms, paper's A100: | paper's DIS-TE HCE, wF",
+        rows,
+    )
+    return made + (
+        f"\n\n{measured['processor']}, {measured['threads']} threads, torch {measured['torch']}, "
+        "float32, random weights."
+    )
+
+
+def _measured() -> dict[str, Any]:
+    """What benchmarks/efficiency.py has written."""
+    found: dict[str, Any] = json.loads(
+        (DOCS / "data" / "efficiency.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def presets() -> str:
+    """Every ablation and variant: what it changes in the paper's network, and what it costs."""
+    default, counts = NetworkConfig(), _measured()
+    whole = counts["networks"]["swin_v1_l"]
+    rows: list[tuple[str, ...]] = [("`swin_v1_l`", "the whole network", *_costs(whole))]
+    for name, config in PRESETS.items():
+        if not name.startswith(("ablation_", "variant_")):
+            continue
+        changes = [
+            f"`{field.name}={getattr(config, field.name)}`"
+            for field in fields(config)
+            if getattr(config, field.name) != getattr(default, field.name)
+        ]
+        rows.append((f"`{name}`", ", ".join(changes), *_costs(counts["ablations"][name])))
+    return table("preset | what it changes | parameters, M: | GMACs at 1024²:", rows)
+
+
+def _costs(row: dict[str, int]) -> tuple[str, str]:
+    return f"{row['parameters'] / 1e6:.1f}", f"{row['macs'] / 1e9:.0f}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "models": models,
+    "files": files,
+    "efficiency": efficiency,
+    "presets": presets,
+}
+
+
+def renewed(text: str) -> str:
+    """A page with all its tables made anew; a name without a maker is a KeyError."""
+    return _BLOCK.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]()}\n\n{m[3]}", text)
+
+
+def main() -> int:
+    """Write or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="Write nothing.")
+    check = parser.parse_args().check
+    behind = 0
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        new = renewed(text)
+        if new != text:
+            behind += 1
+            print(f"{page.name} {'is not current' if check else 'written'}")
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    return 1 if check and behind else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What the documents promise: links lead somewhere, commands and their options exist, tables are
+current, and no page is left out of the site.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+import birefnet
+from birefnet.cli.main import app
+
+ROOT = Path(birefnet.__file__).parents[2]
+DOCS = ROOT / "docs"
+
+pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="installed without its repository")
+
+PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))] if DOCS.exists() else []
+_FENCE = re.compile(r"^ *```([a-z]*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_SHELL = {"", "sh", "bash", "shell", "console"}
+_MARKS = {"<", ">", ">>", "2>", "|", "&", "&&", ";", "…", "..."}
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(text: str) -> str:
+    return _FENCE.sub("", text)
+
+
+def commands(text: str) -> list[str]:
+    """`birefnet …` of a page: lines of shell blocks, continued ones joined, and inline code."""
+    found = []
+    for language, block in _FENCE.findall(text):
+        if language in _SHELL:
+            for line in block.replace("\\\n", " ").splitlines():
+                parts = re.split(r"&&|\|", line)
+                found += [p.strip() for p in parts if re.match(r"(\S+=\S+ )*birefnet\s", p.strip())]
+    found += re.findall(r"`((?:[A-Z_]+=\S+ )?birefnet [^`]+)`", prose(text))
+    return found
+
+
+def known_options(command: Any) -> set[str]:
+    return {"--help", "-h"} | {
+        option for param in command.params for option in (*param.opts, *param.secondary_opts)
+    }
+
+
+def check(line: str) -> None:
+    """Parse as far as the shell would: the command exists, and has these options."""
+    words = [
+        word for word in shlex.split(line, comments=True) if "=" not in word or "-" in word[:1]
+    ]
+    words = words[words.index("birefnet") + 1 :]
+    cut = min((words.index(mark) for mark in _MARKS if mark in words), default=len(words))
+    words = words[:cut]
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        if not re.fullmatch(r"[a-z][a-z-]*", words[0]):
+            return  # a placeholder, such as COMMAND
+        assert words[0] in command.commands, f"there is no command {words[0]!r} in: {line}"
+        command = command.commands[words.pop(0)]
+    known = known_options(command)
+    if not words or getattr(command, "ignore_unknown_options", False):
+        return
+    if command.context_settings.get("ignore_unknown_options"):
+        return  # hands its options on
+    for word in words:
+        option = word.partition("=")[0] if word.startswith("--") else word
+        if re.match(r"--?[a-zA-Z]", option):
+            assert option in known, f"no option {option} in: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_exist(page: Path) -> None:
+    for line in commands(page.read_text(encoding="utf-8")):
+        check(line)
+
+
+def test_commands_are_found() -> None:
+    """The test above sees what it should."""
+    block = "X=1 birefnet remove a \\\n  -o b > c\ncd x && birefnet models list\n"
+    text = f"a `birefnet doctor` b\n```sh\n{block}```\n"
+    assert commands(text) == [
+        "X=1 birefnet remove a    -o b > c",
+        "birefnet models list",
+        "birefnet doctor",
+    ]
+    check(commands(text)[0])
+    for wrong in ("birefnet remove a --nothing", "birefnet nothing"):
+        with pytest.raises(AssertionError):
+            check(wrong)
+
+
+@lru_cache
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as mkdocs and GitHub make them."""
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", prose(page.read_text(encoding="utf-8")), re.MULTILINE):
+        plain = re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower()
+        slug = re.sub(r"[^\w\s-]", "", plain.replace("²", "2")).strip()
+        found.add(re.sub(r"[\s]+", "-", slug))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = prose(page.read_text(encoding="utf-8"))
+    text = re.sub(r"`[^`\n]*`", "", text)
+    for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text):
+        link, _, anchor = next(filter(None, target)).partition("#")
+        if re.match(r"[a-z]+:", link):
+            assert link.startswith(("https://", "http://localhost", "mailto:")), link
+            continue
+        path = (page.parent / link).resolve() if link else page
+        assert path.exists(), f"{name(page)} links to {link}, which is not there"
+        if anchor and path.suffix == ".md" and "birefnet." not in anchor:
+            assert anchor in anchors(path), f"{name(page)} links to {link}#{anchor}"
+
+
+def module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_tables_are_current() -> None:
+    """`python docs/tables.py` writes them anew."""
+    tables = module(DOCS / "tables.py")
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        assert tables.renewed(text) == text, f"{page.name} is behind: python docs/tables.py"
+
+
+def test_every_page_is_on_the_site() -> None:
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert listed == there
+
+
+def test_troubleshooting_quotes_real_messages() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "src").rglob("*.py"))
+    for message in (
+        "needs the extra",
+        "was asked for, but torch",
+        "was asked for, but",
+        "cannot compute in it",
+        "the network's numbers do not fit",
+        "no model is called",
+        "cannot fetch",
+        "ran out of memory on a batch of",
+    ):
+        assert message in page
+        assert message in source
+
+
+def test_site_needs_nothing_from_elsewhere() -> None:
+    """No fonts, scripts or pictures of other hosts."""
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in text
+    assert "extra_javascript" not in text
+    assert "http" not in text
+
+
+@pytest.mark.slow
+def test_site_is_built_strictly(tmp_path: Path) -> None:
+    """As CI does: `mkdocs build --strict`; and no page loads anything from another host."""
+    build = pytest.importorskip("mkdocs.commands.build")
+    config = pytest.importorskip("mkdocs.config")
+    pytest.importorskip("mkdocstrings")
+    site = tmp_path / "site"
+    build.build(config.load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(site)))
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|link)[^>]*(?:src|href)=\"?(https?:[^\"\s>]+)", text)
+        assert not [url for url in loaded if "canonical" not in url], page
+    reference = (site / "reference" / "index.html").read_text(encoding="utf-8")
+    assert "birefnet.remove_background" in reference
+    assert "birefnet remove" in (site / "reference" / "cli.html").read_text(encoding="utf-8")
