@@ -415,11 +415,9 @@ def encode_rendered(
     rendered: NDArray, format: str, *, quality: int | None = None, icc_profile: bytes | None = None
 ) -> bytes:
     """What `Matte.render` made, as the bytes of a file; see `Matte.encode`."""
-    has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4
     deep = rendered.dtype == np.uint16 and format in ("png", "tiff")
     return encode(
-        rendered[..., :3] if has_alpha else rendered,
-        rendered[..., 3] if has_alpha else None,
+        rendered,
         format=format,
         quality=quality,
         bits=16 if deep else 8,

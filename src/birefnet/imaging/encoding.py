@@ -44,7 +44,8 @@ def encode(
     """Encode a picture or a mask.
 
     Args:
-        pixels: H x W x 3 RGB, or H x W (a mask), uint8, uint16, bool, or float in [0, 1].
+        pixels: H x W x 3 RGB, H x W x 4 RGBA, or H x W (a mask), uint8, uint16, bool, or float in
+            [0, 1].
         alpha: H x W of the same kinds, not multiplied into `pixels`; None for none.
         format: png, webp, jpeg, tiff, or avif where Pillow was built with it.
         quality: 1 to 100 for jpeg, webp and avif; None for 95, 90 and 80.
@@ -61,7 +62,7 @@ def encode(
     if bits not in (8, 16) or (bits == 16 and format not in ("png", "tiff")):
         raise BiRefNetError(f"{format} with {bits} bits cannot be written; 16 need png or tiff.")
     _check_shapes(pixels, alpha)
-    if format == "jpeg" and alpha is not None:
+    if format == "jpeg" and (alpha is not None or pixels.shape[2:] == (4,)):
         raise BiRefNetError(
             "a JPEG holds no transparency: it needs a background, or choose png or webp."
         )
@@ -151,7 +152,10 @@ _BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
 def _check_shapes(pixels: NDArray, alpha: NDArray | None) -> None:
-    if 0 in pixels.shape or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+    channels = (3,) if alpha is not None else (3, 4)
+    if 0 in pixels.shape or not (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in channels)
+    ):
         raise BiRefNetError(f"got pixels of shape {pixels.shape}; expected H x W x 3, or H x W.")
     if alpha is not None and alpha.shape != pixels.shape[:2]:
         raise BiRefNetError(

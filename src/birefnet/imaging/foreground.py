@@ -198,9 +198,8 @@ def _wide_means(
     before = radius // 2
     margin = step * -(-before // step)
     rows, columns = (-(-(margin + side + radius) // step) for side in (height, width))
-    border = (margin, rows * step - margin - height, margin, columns * step - margin - width)
-    padded = cv2.copyMakeBorder(image, *border, cv2.BORDER_REFLECT_101)
-    padded_alpha = cv2.copyMakeBorder(alpha, *border, cv2.BORDER_REFLECT_101)
+    across = _reflected(-margin, columns * step - margin, width)
+    down = _reflected(-margin, rows * step - margin, height)
     unit = _unit(image)
     cells = [np.zeros((rows, columns), np.float32) for _ in range(7)]
     per_tile = max(1, _TILE // step)
@@ -209,21 +208,22 @@ def _wide_means(
         top, left = corner
         bottom, right = min(rows, top + per_tile), min(columns, left + per_tile)
         size = right - left, bottom - top
-        inside = slice(top * step, bottom * step), slice(left * step, right * step)
-        low, high = _extremes(padded_alpha[inside])
+        inside = down[top * step : bottom * step], across[left * step : right * step]
+        seen_alpha = _gather(alpha, *inside)
+        low, high = _extremes(seen_alpha)
         target = slice(top, bottom), slice(left, right)
         if low >= 1 - snap or high <= snap:
             is_opaque = high > snap
             cells[0][target] = is_opaque
-            small = cv2.resize(padded[inside], size, interpolation=cv2.INTER_AREA)
+            seen = _gather(image, *inside)
+            small = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
             small = small.reshape(*size[::-1], 3)
             for channel, cell in enumerate(cells[1:4] if is_opaque else cells[4:]):
                 np.multiply(small[..., channel], unit, out=cell[target])
             return
-        a = _snapped(padded_alpha[inside], snap)
-        colours = [
-            np.multiply(plane, unit, dtype=np.float32) for plane in cv2.split(padded[inside])
-        ]
+        a = _snapped(seen_alpha, snap)
+        channels = cv2.split(_gather(image, *inside))
+        colours = [np.multiply(plane, unit, dtype=np.float32) for plane in channels]
         rest = 1 - a
         planes = [a, *(a * plane for plane in colours), *(rest * plane for plane in colours)]
         for cell, plane in zip(cells, planes, strict=True):
@@ -239,6 +239,24 @@ def _wide_means(
         return cv2.blur(cell, (span, span), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
 
     return _WideMeans(tuple(run(box, cells)), step, before - margin)
+
+
+def _reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:
+    """Pixels of a line of `length` that stand at places from `start` to before `stop`, where the
+    line is continued by its reflection, its ends not repeated."""
+    around = np.arange(start, stop) % max(1, 2 * (length - 1))
+    return np.minimum(around, 2 * (length - 1) - around)
+
+
+def _gather(pixels: NDArray, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray:
+    """The pixels at these rows and columns: a view where they follow each other."""
+    if _is_run(rows) and _is_run(columns):
+        return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return pixels[rows[:, None], columns]
+
+
+def _is_run(places: NDArray[np.intp]) -> bool:
+    return bool(places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all())
 
 
 def _fuse(

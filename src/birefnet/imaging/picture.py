@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from birefnet.errors import ImageError
+
+_PIECE = 2**20  # values that are rounded at a time
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def to_uint8(values: NDArray) -> NDArray[np.uint8]:
     if values.dtype == np.uint16:
         # Exact rounding of v / 257 in 32-bit integers; the float way costs twice the memory.
         return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
-    return _round(values, 255).astype(np.uint8)
+    return _rounded(values, 255, np.uint8)
 
 
 def to_uint16(values: NDArray) -> NDArray[np.uint16]:
@@ -77,7 +79,7 @@ def to_uint16(values: NDArray) -> NDArray[np.uint16]:
         return values.astype(np.uint16) * np.uint16(65535)
     if values.dtype == np.uint8:
         return values.astype(np.uint16) * np.uint16(257)
-    return _round(values, 65535).astype(np.uint16)
+    return _rounded(values, 65535, np.uint16)
 
 
 def to_float(values: NDArray) -> NDArray[np.float32]:
@@ -89,10 +91,16 @@ def to_float(values: NDArray) -> NDArray[np.float32]:
     return out
 
 
-def _round(values: NDArray, full_scale: int) -> NDArray[np.float32]:
+def _rounded(values: NDArray, full_scale: int, dtype: DTypeLike) -> NDArray:
+    """Some rows at a time, so that a large plane needs no other one of floats beside it."""
     if values.dtype.kind != "f":
         raise ImageError(f"got pixels of type {values.dtype}; expected uint8, uint16 or float.")
-    scaled = values.astype(np.float32)
-    scaled *= full_scale
-    scaled += 0.5  # truncation follows, so this rounds
-    return np.clip(scaled, 0, full_scale, out=scaled)
+    out = np.empty(values.shape, dtype)
+    step = max(1, _PIECE * len(values) // max(1, values.size)) if values.ndim else 1
+    parts = [slice(i, i + step) for i in range(0, len(values), step)] if values.ndim else [...]
+    for part in parts:
+        scaled = values[part].astype(np.float32)
+        scaled *= full_scale
+        scaled += 0.5  # truncation follows, so this rounds
+        out[part] = np.clip(scaled, 0, full_scale, out=scaled).astype(dtype)
+    return out
