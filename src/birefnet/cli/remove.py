@@ -84,6 +84,9 @@ def remove(
             help="2 redoes edges at the picture's own resolution.",
         ),
     ] = 1,
+    high_resolution: Annotated[
+        bool, typer.Option("--high-resolution", help="The same as --refine-passes 2.")
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     engine: Annotated[
@@ -274,7 +277,7 @@ def remove(
                 points=tuple(points or ()),
                 other_points=tuple(other_points or ()),
                 guide=guide,
-                passes=passes,
+                passes=2 if high_resolution else passes,
                 matting=matting,
                 band=band,
                 objects=objects,
