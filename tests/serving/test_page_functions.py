@@ -50,7 +50,7 @@ class Place:
         rest = (self.service, self.settings)
         self.studio = Studio(*rest, self.store, lambda: folder)
         self.batch = Batch(*rest, self.store, lambda: folder)
-        self.film = Film(*rest, lambda: folder)
+        self.film = Film(*rest, self.store, lambda: folder)
 
     def upload(self, name: str = "disc.png", **size: int) -> str:
         return str(write_disc(self.folder / name, **size))
@@ -470,8 +470,9 @@ def test_a_video_is_cut_out(within: Any) -> None:
         end = await last(place.film.run(str(path), "cutout", *rest))
         assert "4 frames" in end
         assert "<video" in end
-        job = place.service.jobs.get(end.split("v1/video/")[1].split("/")[0])
-        assert job.result.video.stat().st_size > 100
+        file = place.store.file(end.split('href="page/')[1].split("/")[0])
+        assert file is not None
+        assert file.on_disk > 100
         assert not path.exists()
 
     within(work)

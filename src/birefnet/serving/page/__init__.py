@@ -13,6 +13,8 @@ try:
     import gradio as _gradio
 except ImportError:
     raise MissingExtraError("the page", "ui") from None
+if int(_gradio.__version__.partition(".")[0]) < 6:
+    raise MissingExtraError(f"the page (Gradio is {_gradio.__version__}, 6 is needed; it)", "ui")
 
 from birefnet.serving.page.layout import build_page
 from birefnet.serving.page.mount import mount_page

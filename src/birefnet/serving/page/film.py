@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from birefnet.serving.native.video import (
 )
 from birefnet.serving.page import report
 from birefnet.serving.page.picture import uploaded
+from birefnet.serving.page.store import File, Store
 from birefnet.serving.page.wishes import parse_picked, parse_resolution
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Film:
     Args:
         service: does the work, as a job in the background.
         settings: what is accepted.
+        store: keeps the results, on the disk.
         uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
     """
 
@@ -58,9 +61,10 @@ class Film:
         self,
         service: Service,
         settings: ServerSettings,
+        store: Store,
         uploads: Callable[[], Path],
     ) -> None:
-        self.service, self.settings, self.uploads = service, settings, uploads
+        self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
 
     async def run(
         self,
@@ -104,9 +108,8 @@ class Film:
             while not job.is_over:
                 yield report.bar(job.progress, _progress(job))
                 await asyncio.sleep(EVERY)
-            files = files_of(job)
-            yield _end(job, files)
-            job = None  # it is kept for as long as the server keeps its jobs
+            made = files_of(job)
+            yield self._end(made, await asyncio.to_thread(self._keep, made))
         except Exception as error:
             failure = failure_of(error)
             if failure.code == "internal":
@@ -118,6 +121,32 @@ class Film:
             if source is not None:
                 source.unlink(missing_ok=True)
 
+    def _keep(self, made: VideoFiles) -> File:
+        """The video, out of the job's folder, which goes with the job."""
+        path = self.store.new_path(made.video.suffix)
+        shutil.move(made.video, path)
+        return File(made.video.name, made.media_type, path=path)
+
+    def _end(self, made: VideoFiles, file: File) -> str:
+        """What is said at last, with the video to see and to fetch."""
+        url, facts = f"page/{self.store.put(file)}/{file.name}", made.facts
+        said = (
+            f"{facts['frames']} frames, {facts['duration']:.1f} s of {facts['width']} × "
+            f"{facts['height']}, done in {facts['seconds']:.1f} s. {' '.join(facts['notes'])}"
+        )
+        shown = ""
+        if file.media_type in ("video/webm", "video/mp4"):
+            shown = (
+                f'<video class="report-film" src="{url}" controls loop muted playsinline '
+                'aria-label="The video without its background"></video>'
+            )
+        elif file.media_type.startswith("image/"):
+            shown = f'<img class="report-film" src="{url}" alt="The video without its background">'
+        size = report.size(file.on_disk)
+        return report.done(
+            said, shown, report.link(url, file.name, f"Download {file.name} ({size})")
+        )
+
 
 def _progress(job: Job) -> str:
     if job.status == "queued":
@@ -128,23 +157,3 @@ def _progress(job: Job) -> str:
     total = f" of {detail['total']}" if detail.get("total") else ""
     left = f", about {detail['seconds_left']:.0f} s left" if detail.get("seconds_left") else ""
     return f"Frame {detail['frames']}{total}, {detail['frames_per_second']:.1f} a second{left}"
-
-
-def _end(job: Job, files: VideoFiles) -> str:
-    url = f"v1/video/{job.id}/result"
-    facts = files.facts
-    said = (
-        f"{facts['frames']} frames, {facts['duration']:.1f} s of {facts['width']} × "
-        f"{facts['height']}, done in {facts['seconds']:.1f} s. {' '.join(facts['notes'])}"
-    )
-    shown = ""
-    if files.media_type in ("video/webm", "video/mp4"):
-        shown = (
-            f'<video class="report-film" src="{url}" controls loop muted playsinline '
-            'aria-label="The video without its background"></video>'
-        )
-    elif files.media_type.startswith("image/"):
-        shown = f'<img class="report-film" src="{url}" alt="The video without its background">'
-    size = report.size(files.video.stat().st_size)
-    link = report.link(url, files.video.name, f"Download {files.video.name} ({size})")
-    return report.done(said, shown, link)

@@ -65,7 +65,7 @@ def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
                 _batch_tab(Batch(service, service.settings, store, uploads), backdrop, panel)
             if find_spec("av") is not None:
                 with gr.Tab("Video"):
-                    _film_tab(Film(service, service.settings, uploads), service)
+                    _film_tab(Film(service, service.settings, store, uploads), service)
     return page
 
 

@@ -50,7 +50,7 @@ def mount_page(app: FastAPI, service: Service, path: str = "/") -> Store:
             return FileResponse(file.path, media_type=file.media_type, headers=headers)
         return Response(file.data, media_type=file.media_type, headers=headers)
 
-    @app.get(f"{base}/manifest.json", include_in_schema=False)
+    @app.get("/manifest.json", include_in_schema=False)
     async def manifest() -> dict[str, Any]:
         icon = {"src": f"{base}/favicon.ico", "type": "image/svg+xml", "sizes": "any"}
         return {"name": "birefnet", "start_url": f"{base}/", "icons": [icon]}
