@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from birefnet.errors import ImageError
-from birefnet.imaging.picture import Picture, to_float, to_uint8, to_uint16
+from birefnet.imaging.picture import Picture, to_float, to_uint16
 
 _EIGHT_BITS = 1e-3  # of a level: what conversions to float and back leave
 
@@ -36,16 +36,19 @@ def pictures_of(images: Tensor) -> Iterator[Picture]:
 
 def picture_of(image: Tensor) -> Picture:
     """H x W x C in [0, 1] → a picture; values outside are clipped."""
-    values = image.detach().to("cpu", torch.float32).numpy()
-    if not np.isfinite(values).all():
-        raise ImageError("the IMAGE holds NaN or infinity; look at the node that made it")
-    colours = np.ascontiguousarray(np.broadcast_to(values[..., :3], (*values.shape[:2], 3)))
+    values = image.detach().to("cpu", torch.float32)
+    colours = values[..., :3].expand(*values.shape[:2], 3)
     alpha = None
     if values.shape[2] == 4 and values[..., 3].min() < 1:
-        alpha = np.clip(values[..., 3], 0, 1)
-    scaled = colours * np.float32(255)
-    exact = np.abs(scaled - np.rint(scaled)).max(initial=0) < _EIGHT_BITS
-    return Picture(to_uint8(colours) if exact else to_uint16(colours), alpha)
+        alpha = values[..., 3].clamp(0, 1).numpy()
+    levels = colours * 255
+    rounded = levels.round()
+    # torch does this with all cores, so numpy is left for what torch cannot hold.
+    if levels.sub_(rounded).abs_().max() < _EIGHT_BITS:  # never, where a number is none
+        return Picture(rounded.clamp_(0, 255).to(torch.uint8).numpy(), alpha)
+    if not values.isfinite().all():
+        raise ImageError("the IMAGE holds NaN or infinity; look at the node that made it")
+    return Picture(to_uint16(colours.numpy()), alpha)
 
 
 def masks_of(masks: Tensor, count: int) -> list[NDArray[np.float32]]:
@@ -85,7 +88,10 @@ def batch(arrays: Iterable[NDArray], count: int) -> Tensor:
                 f"picture {index + 1} came out as {array.shape[1]}x{array.shape[0]} and the first "
                 f"as {out.shape[2]}x{out.shape[1]}; a batch needs one size"
             )
-        out[index] = torch.from_numpy(to_float(array))
+        if array.dtype == np.uint8:
+            torch.mul(torch.from_numpy(array), 1 / 255, out=out[index])
+        else:
+            out[index] = torch.from_numpy(to_float(array))
     assert out is not None, "a batch holds at least one picture"
     return out
 
