@@ -18,6 +18,7 @@ COMMANDS = (
     "video",
     "serve",
     "ui",
+    "rembg",
     "models",
     "train",
     "data",

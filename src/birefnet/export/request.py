@@ -8,7 +8,7 @@ its metadata (`request.metadata()`); `run.export` compares the result with the n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -101,13 +101,21 @@ class Request:
         """Of the network's input: 3, or 4 with guidance."""
         return 3 + self.is_guided
 
+    def _preprocess(self) -> Preprocess:
+        """The weights' own, but for the size: a file that takes one size wants pictures of it."""
+        if self.preprocess.fit == "native" and self.dynamic:
+            return self.preprocess
+        width, height = self.input_size
+        fit = "stretch" if self.preprocess.fit == "native" else self.preprocess.fit
+        return replace(self.preprocess, width=width, height=height, fit=fit)
+
     def metadata(self) -> Metadata:
         """What the file says of itself."""
         import birefnet
 
         return Metadata(
             name=self.name,
-            preprocess=self.preprocess,
+            preprocess=self._preprocess(),
             input="pixels" if self.with_preprocessing else "normalised",
             output="matte" if self.with_preprocessing else "logits",
             precision=self.precision,

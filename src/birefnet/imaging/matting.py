@@ -77,7 +77,7 @@ def refine_alpha(
         return alpha
     solve = _guided if method == "guided" else _laplacian_solver(method)
     # A tile sees what is certain on both sides of its band.
-    overlap = max(16, round(4 * reach))
+    overlap = max(16, round((_GUIDED_SIGHT if method == "guided" else _SIGHT) * reach))
     tiles = Tiles.plan(height, width, tile=max(_TILE, 2 * overlap + 1), overlap=overlap)
     out = np.array(alpha, np.float32)
     change = np.zeros_like(out)
@@ -93,13 +93,23 @@ def refine_alpha(
 
 
 _TILE = 512  # [px]
+_GUIDED_SIGHT, _SIGHT = 6, 3  # by how much tiles overlap, in half bands
 _PRIOR = 0.01  # weight of the matte itself within the band, where the Laplacian's windows weigh 1
 
 
 def _guided(
     pixels: NDArray[np.float32], alpha: Alpha, known: NDArray[np.uint8], reach: float
 ) -> Alpha:
-    """Alpha as a linear function of colour in each window, fitted mostly to what is certain.
+    """Alpha as a linear function of colour in each window, fitted mostly to what is certain."""
+    for _ in range(_ROUNDS):
+        alpha = _fitted(pixels, alpha, known, reach)
+    return alpha
+
+
+def _fitted(
+    pixels: NDArray[np.float32], alpha: Alpha, known: NDArray[np.uint8], reach: float
+) -> Alpha:
+    """One round of `_guided`.
 
     A guided filter (He, Sun, Tang, "Guided Image Filtering", TPAMI 2013, Sec. 3.5) with weights:
     pixels of the band, whose alpha is what is sought, count little, and windows whose colours do
@@ -142,20 +152,25 @@ def _guided(
     rest = spread - sum(s * c for s, c in zip(slopes, covariance, strict=True))
     trust = 1 / (np.maximum(rest, 0) + np.float32(_MISFIT))
     norm = 1 / mean(trust)
+    explained = np.clip(1 - rest / np.maximum(spread, 1e-6), 0, 1)
     coefficients: NDArray[Any] = np.dstack(
-        [mean(trust * plane) * norm for plane in (*slopes, offset)]
+        [mean(trust * plane) * norm for plane in (*slopes, offset, explained)]
     )
     if step > 1:
         coefficients = np.asarray(cv2.resize(coefficients, (width, height)))
     out = coefficients[..., 3].copy()
     for channel in range(3):
         out += coefficients[..., channel] * pixels[..., channel]
-    return np.clip(out, 0, 1)
+    # Where colours say nothing about alpha, it stays as it was.
+    belief = np.clip(_BELIEF * coefficients[..., 4], 0, 1)
+    return alpha + belief * (np.clip(out, 0, 1) - alpha)
 
 
 _CELLS = 4  # of the reduced size, in half a band
-_BAND_WEIGHT = 0.1
-_WINDOW = 1.5  # radius of the windows, in half bands
+_ROUNDS = 2  # the second one's windows know the band better; a third gains little
+_BAND_WEIGHT = 0.2
+_BELIEF = 1.0
+_WINDOW = 2.5  # radius of the windows, in half bands
 _FLAT = 1e-4  # variance of colours below which a window counts as flat
 _MISFIT = 0.01  # variance of alpha that a window may leave unexplained
 

@@ -90,7 +90,7 @@ def regions(alpha: Alpha, minimum: float) -> Iterator[Region]:
         return
     distance, nearest = _nearest(core)
     owned = np.where(_belongs(alpha, distance), nearest, 0)
-    sigma = max(0.7, _SEAM * max(height, width))
+    sigma = max(1.0, _SEAM * max(height, width))
     total = cv2.GaussianBlur((owned > 0).astype(np.float32), (0, 0), sigma)
     for label in sorted(np.flatnonzero(is_object), key=lambda number: -areas[number]):
         own = owned == label

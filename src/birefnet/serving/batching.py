@@ -136,9 +136,13 @@ class Batcher:
                 if batch:
                     task = asyncio.create_task(self._do(batch, abreast))
                     self._running.add(task)
-                    task.add_done_callback(self._running.discard)
+                    task.add_done_callback(self._ended)
                 continue
             await self._news.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._news.set()
 
     def _room(self, head: _Item) -> int:
         """How many batches may run at once while `head` is the next."""
@@ -151,10 +155,7 @@ class Batcher:
             self._metrics.stage.labels("wait").observe(time.perf_counter() - item.arrived)
         threads, engine = (self._abreast, lane.crowd) if abreast else (self._alone, lane.engine)
         loop = asyncio.get_running_loop()
-        try:
-            outcomes = await loop.run_in_executor(threads, self._infer, batch, engine)
-        finally:
-            self._news.set()
+        outcomes = await loop.run_in_executor(threads, self._infer, batch, engine)
         for item, outcome in zip(batch, outcomes, strict=True):
             if item.result.done():
                 continue

@@ -1,0 +1,185 @@
+"""`birefnet rembg i|p|s|b|d`: the commands of rembg with their options; see docs/compat.md."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        help="A name of rembg's (birefnet-general …), or of `birefnet models list`.",
+        envvar="BIREFNET_MODEL",
+        show_default="nano",
+    ),
+]
+AlphaMatting = Annotated[
+    bool, typer.Option("-a", "--alpha-matting", help="Find alpha anew in a band along the edge.")
+]
+Foreground = Annotated[
+    int, typer.Option("-af", "--alpha-matting-foreground-threshold", help="Has no effect.")
+]
+Background = Annotated[
+    int, typer.Option("-ab", "--alpha-matting-background-threshold", help="Has no effect.")
+]
+Erode = Annotated[
+    int, typer.Option("-ae", "--alpha-matting-erode-size", min=0, help="Width of the band [px].")
+]
+OnlyMask = Annotated[bool, typer.Option("-om", "--only-mask", help="Write only the mask.")]
+PostProcess = Annotated[
+    bool, typer.Option("-ppm", "--post-process-mask", help="Smooth mask, all or nothing.")
+]
+Decontaminate = Annotated[
+    bool, typer.Option("-dc", "--decontaminate", help="Always done; has no effect.")
+]
+ViTMatte = Annotated[bool, typer.Option("-vm", "--vitmatte", help="Not part of this package.")]
+Colour = Annotated[
+    tuple[int, int, int, int],
+    typer.Option("-bgc", "--bgcolor", metavar="R G B A", help="Colour of the background."),
+]
+Extras = Annotated[
+    str | None,
+    typer.Option("-x", "--extras", metavar="JSON", help="Further arguments of `remove`."),
+]
+TRANSPARENT = (0, 0, 0, 0)
+
+rembg = typer.Typer(help="rembg's commands, run by BiRefNet.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(rembg, name="rembg", rich_help_panel=None)
+
+
+@rembg.command("i")
+def one_picture(
+    input: Annotated[
+        str, typer.Argument(metavar="[INPUT]", help="A file; - or none: stdin.")
+    ] = "-",
+    output: Annotated[
+        str | None, typer.Argument(metavar="[OUTPUT]", help="A file; - or none: stdout.")
+    ] = None,
+    model: Model = None,
+    alpha_matting: AlphaMatting = False,
+    foreground: Foreground = 240,
+    background: Background = 10,
+    erode: Erode = 10,
+    only_mask: OnlyMask = False,
+    post_process: PostProcess = False,
+    decontaminate: Decontaminate = False,
+    vitmatte: ViTMatte = False,
+    colour: Colour = TRANSPARENT,
+    extras: Extras = None,
+) -> None:
+    """One picture: a file, or standard input to standard output."""
+    from birefnet.cli import rembg_work as work
+
+    arguments = work.arguments_of(locals())
+    work.one_picture(input, output, model, arguments)
+
+
+@rembg.command("p")
+def folder(
+    input: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures.")],
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A folder for PNG files.")],
+    model: Model = None,
+    alpha_matting: AlphaMatting = False,
+    foreground: Foreground = 240,
+    background: Background = 10,
+    erode: Erode = 10,
+    only_mask: OnlyMask = False,
+    post_process: PostProcess = False,
+    decontaminate: Decontaminate = False,
+    vitmatte: ViTMatte = False,
+    colour: Colour = TRANSPARENT,
+    extras: Extras = None,
+    watch: Annotated[
+        bool,
+        typer.Option("-w", "--watch", help="Go on with pictures that come later, until stop.txt."),
+    ] = False,
+    delete_input: Annotated[
+        bool, typer.Option("-d", "--delete_input", help="Delete each picture that is done.")
+    ] = False,
+) -> None:
+    """A folder of pictures into another, with its subfolders; what is there already is kept."""
+    from birefnet.cli import rembg_work as work
+
+    arguments = work.arguments_of(locals())
+    done = work.folder(input, output, model, arguments, watch=watch, delete_input=delete_input)
+    sys.exit(0 if done else 1)
+
+
+@rembg.command("s", context_settings={"help_option_names": ["--help"]})
+def server(
+    port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535)] = 7000,
+    host: Annotated[
+        str, typer.Option("-h", "--host", help="0.0.0.0 lets everybody in.")
+    ] = "127.0.0.1",
+    log_level: Annotated[str, typer.Option("-l", "--log_level", metavar="LEVEL")] = "info",
+    threads: Annotated[
+        int | None,
+        typer.Option("-t", "--threads", min=1, help="That decode and encode.", show_default="auto"),
+    ] = None,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the page for people.")] = False,
+    model: Model = None,
+) -> None:
+    """A server with rembg's route /api/remove, and those of `birefnet serve`."""
+    from birefnet.cli.serve import serve
+    from birefnet.compat.rembg import resolve_name
+
+    serve(
+        model=resolve_name(model) if model else None,
+        host=host,
+        port=port,
+        workers=threads,
+        page=not no_ui,
+        log_level=log_level,
+    )
+
+
+@rembg.command("b")
+def frames(
+    width: Annotated[int, typer.Argument(metavar="IMAGE_WIDTH", min=1)],
+    height: Annotated[int, typer.Argument(metavar="IMAGE_HEIGHT", min=1)],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output_specifier",
+            metavar="NAME-%d.png",
+            help="Files instead of standard output; %d is the frame's number.",
+        ),
+    ] = None,
+    model: Model = None,
+    alpha_matting: AlphaMatting = False,
+    foreground: Foreground = 240,
+    background: Background = 10,
+    erode: Erode = 10,
+    only_mask: OnlyMask = False,
+    post_process: PostProcess = False,
+    decontaminate: Decontaminate = False,
+    vitmatte: ViTMatte = False,
+    colour: Colour = TRANSPARENT,
+    extras: Extras = None,
+) -> None:
+    """Raw RGB frames of one size on standard input (as ffmpeg writes them), PNG out."""
+    from birefnet.cli import rembg_work as work
+
+    arguments = work.arguments_of(locals())
+    work.frames(width, height, output, model, arguments)
+
+
+@rembg.command("d")
+def download(
+    models: Annotated[list[str], typer.Argument(metavar="MODELS…", help="What to fetch.")],
+) -> None:
+    """Fetch the weights of models ahead of their use."""
+    from birefnet.compat.rembg import download_models
+
+    found: list[Any] = download_models(*models)
+    for path in found:
+        typer.echo(path)

@@ -1,0 +1,181 @@
+"""The work of `birefnet rembg`: pictures, folders and raw frames."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import typer
+
+from birefnet.cli.common import fail, say, warn
+from birefnet.cli.inputs import STREAM, Job, Search
+from birefnet.cli.watching import Watch
+from birefnet.compat import rembg
+from birefnet.errors import BiRefNetError, ImageError
+from birefnet.imaging.encoding import write_atomic
+from birefnet.imaging.picture import Limits
+
+STOP = "stop.txt"  # in a watched folder: the end
+_SUFFIX = ".out.png"  # of a result beside its picture, where standard output is a terminal
+
+
+def arguments_of(typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options of a command mean for `birefnet.compat.rembg.remove`.
+
+    Raises:
+        typer.BadParameter: extras that are no JSON object.
+    """
+    arguments = {
+        "alpha_matting": typed["alpha_matting"],
+        "alpha_matting_foreground_threshold": typed["foreground"],
+        "alpha_matting_background_threshold": typed["background"],
+        "alpha_matting_erode_size": typed["erode"],
+        "only_mask": typed["only_mask"],
+        "post_process_mask": typed["post_process"],
+        "decontaminate": typed["decontaminate"],
+        "vitmatte": typed["vitmatte"],
+    }
+    if any(typed["colour"]):  # rembg's default is no colour
+        arguments["bgcolor"] = tuple(typed["colour"])
+    if typed["extras"]:
+        try:
+            extras = json.loads(typed["extras"])
+        except (ValueError, RecursionError):
+            extras = None
+        if not isinstance(extras, dict):
+            raise typer.BadParameter(f"--extras is {typed['extras']!r}; give a JSON object")
+        arguments |= {
+            key: tuple(value) if isinstance(value, list) else value for key, value in extras.items()
+        }
+    return arguments
+
+
+def one_picture(
+    source: str, target: str | None, model: str | None, arguments: dict[str, Any]
+) -> None:
+    """`rembg i`."""
+    is_stream = source == STREAM
+    if is_stream and sys.stdin.isatty():
+        raise typer.BadParameter("give a file, or a picture on standard input")
+    if target is None:
+        to_file = not is_stream and sys.stdout.isatty()
+        target = str(Path(source).with_suffix(_SUFFIX)) if to_file else STREAM
+    # One byte above the limit is enough for the decoder to refuse it.
+    data: Any = sys.stdin.buffer.read(Limits().max_bytes + 1) if is_stream else Path(source)
+    png = _remove(data, rembg.new_session(model), arguments, force_return_bytes=True)
+    if target == STREAM:
+        sys.stdout.buffer.write(png)
+        sys.stdout.buffer.flush()
+    else:
+        _write(Path(target), png)
+
+
+def folder(
+    source: str,
+    target: str,
+    model: str | None,
+    arguments: dict[str, Any],
+    *,
+    watch: bool = False,
+    delete_input: bool = False,
+) -> bool:
+    """`rembg p`; returns whether every picture is done.
+
+    A picture that fails is reported, and the others go on.
+    """
+    if not Path(source).is_dir():
+        raise typer.BadParameter(f"INPUT is {source!r}; give a folder")
+    session = rembg.new_session(model)
+    search = Search((source,), target, format="png", on_error=lambda error: warn(str(error)))
+    search.check()
+    failed = done = 0
+    jobs = _watched(search, Path(source)) if watch else iter(search)
+    for job in jobs:
+        if job.source is None or job.target is None:
+            continue
+        picture, result = Path(str(job.source)), Path(str(job.target))
+        try:
+            if not result.exists():
+                _write(result, _remove(picture, session, arguments, force_return_bytes=True))
+                done += 1
+                if watch:
+                    say(f"processed: {picture} -> {result}")
+            if delete_input:
+                picture.unlink()
+        except (BiRefNetError, OSError) as error:
+            failed += 1
+            fail(str(error))
+    say(f"{done} pictures done" + (f", {failed} failed" if failed else ""))
+    return not failed
+
+
+def frames(
+    width: int, height: int, specifier: str | None, model: str | None, arguments: dict[str, Any]
+) -> None:
+    """`rembg b`.
+
+    Raises:
+        typer.BadParameter: a name of files without a place for the number.
+        ImageError: the stream ends within a frame.
+    """
+    import numpy as np
+
+    if specifier is not None:
+        try:
+            _ = specifier % 0
+        except (TypeError, ValueError):
+            raise typer.BadParameter(
+                f"-o is {specifier!r}; give a name with %d, such as frame-%03d.png"
+            ) from None
+    session = rembg.new_session(model)
+    for number, data in enumerate(_chunks(sys.stdin.buffer, width * height * 3)):
+        pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        png = _remove(pixels, session, arguments, force_return_bytes=True)
+        if specifier is None:
+            sys.stdout.buffer.write(png)
+            sys.stdout.buffer.flush()
+        else:
+            _write(Path(specifier % number), png)
+
+
+def _remove(data: Any, session: rembg.Session, arguments: Mapping[str, Any], **more: Any) -> Any:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("once")
+        result = rembg.remove(data, session=session, **{**arguments, **more})
+    for message in told:
+        if message.category is UserWarning:
+            warn(str(message.message))
+    return result
+
+
+def _chunks(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    count = 0
+    while data := stream.read(size):
+        if len(data) < size:
+            raise ImageError(
+                f"standard input ends after {len(data)} of {size} bytes of frame {count}; are "
+                "width and height right, and the pixels rgb24?"
+            )
+        yield data
+        count += 1
+
+
+def _watched(search: Search, folder: Path) -> Iterable[Job]:
+    watch = Watch(search)
+    stop = folder / STOP
+    while True:
+        yield from watch.ready()
+        if stop.exists():
+            stop.unlink()
+            return
+        time.sleep(watch.pause)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)

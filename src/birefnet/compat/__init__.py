@@ -1,0 +1,1 @@
+"""Drop-in modules: the interfaces of rembg and transparent-background, run by BiRefNet."""

@@ -1,0 +1,119 @@
+"""The server under Ray Serve, on a local cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
+yaml = pytest.importorskip("yaml")
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "deploy" / "ray_serve.yaml"
+
+
+def test_the_config_file_fits_the_application() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from birefnet.integrations.ray_serve import Arguments
+
+    found = yaml.safe_load(CONFIG.read_text())
+    schema = ServeDeploySchema(**found)
+    (application,) = schema.applications
+    arguments = Arguments(**application.args)
+    assert arguments.server_settings().timeout_s == 60
+    assert {item.name for item in application.deployments} == {"Server", "Network"}
+
+
+def test_settings_are_checked_before_anything_is_deployed() -> None:
+    from birefnet.errors import BiRefNetError
+    from birefnet.integrations.ray_serve import Arguments
+
+    with pytest.raises(BiRefNetError, match="no setting 'colour'"):
+        Arguments(settings={"colour": 1}).server_settings()
+    with pytest.raises(BiRefNetError, match="queue"):
+        Arguments(settings={"queue": 0}).server_settings()
+    assert Arguments(settings={"cors": ["*"]}).server_settings().cors == ("*",)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the application listens: two replicas of each deployment, of a tiny network."""
+    import torch
+    from ray import serve
+
+    from birefnet.imaging.geometry import Preprocess
+    from birefnet.integrations.ray_serve import Arguments, app
+    from birefnet.network.build import build_network
+    from birefnet.network.config import preset
+    from birefnet.weights import save_directory
+
+    torch.manual_seed(0)
+    model = tmp_path_factory.mktemp("model")
+    save_directory(model, build_network(preset("tiny")), Preprocess(64, 64), name="tiny")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT / "src")  # the replicas inherit it
+    ray.init(num_cpus=4, log_to_driver=False, logging_level="error", include_dashboard=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    arguments = Arguments(
+        model=str(model), device="cpu", engine="torch", batch=4, wait_ms=200,
+        settings={"api_keys": ["a-key-that-is-long-enough"]},
+    )  # fmt: skip
+    made = app(arguments)
+    serve.run(made, name="birefnet")
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+    ray.shutdown()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.mark.slow
+def test_requests_share_the_batches_of_a_network(cluster: str) -> None:
+    from birefnet.api import load
+    from compat_client import disc_file, pixels_of
+
+    keyed = {"X-Api-Key": "a-key-that-is-long-enough"}
+    assert httpx.get(f"{cluster}/health").json()["status"] == "ok"
+    assert httpx.get(f"{cluster}/v1/models").status_code == 401
+    (model, *_) = httpx.get(f"{cluster}/v1/models", headers=keyed).json()["data"]
+    assert model["id"] == "tiny"
+
+    def remove(number: int) -> Any:
+        path, name = [("/v1/remove", "file"), ("/v1.0/removebg", "image_file")][number % 2]
+        files = {name: ("a.png", disc_file(40 + number, 48))}
+        fields = {"kind": "mask"} if number % 2 == 0 else {"size": "full", "channels": "alpha"}
+        url = cluster + path
+        return httpx.post(url, files=files, data=fields, headers=keyed, timeout=120)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(remove, range(16)))
+    own = [number for number, answer in enumerate(answers) if answer.status_code == 200]
+    assert set(range(0, 16, 2)) <= set(own)  # a random network may find no foreground
+    for number in own:
+        assert pixels_of(answers[number].content).shape == (40 + number, 48)
+
+    from ray import serve
+
+    network = serve.get_deployment_handle("Network", "birefnet")
+    sizes = network.sizes.remote().result()
+    assert sum(sizes) == 16
+    assert max(sizes) > 1
+    assert load is not None
+
+    broken = httpx.post(f"{cluster}/api/remove", files={"file": ("a", b"x")}, headers=keyed)
+    assert broken.status_code == 400
+    assert isinstance(broken.json()["detail"], str)
