@@ -207,6 +207,8 @@ def stand_in(
         monkeypatch.setenv("HF_ENDPOINT", address)
         # Read once by huggingface_hub, when it is imported.
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         yield folder, asked
 
 
