@@ -118,7 +118,7 @@ def test_objects(matte: Matte, shadow: str) -> None:
 
 
 def test_small_parts_are_no_objects(matte: Matte) -> None:
-    assert len(list(Options(objects=True, min_object="10%").prepared().parts(matte))) == 1
+    assert len(list(Options(objects=True, min_object="12.7%").prepared().parts(matte))) == 1
     assert len(list(matte.objects(1e9))) == 0
 
 

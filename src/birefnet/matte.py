@@ -120,7 +120,7 @@ class Matte:
         """The same picture with alpha found anew inside its uncertain band, see `refine_alpha`.
 
         Args:
-            method: guided; or with the extra `matting` closed-form, knn, lbdm or lkm.
+            method: guided; or with the extra `matting` closed-form, lbdm or lkm.
             band: half of its width [px]; `None` follows the picture's size.
 
         Raises:

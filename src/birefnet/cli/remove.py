@@ -136,7 +136,7 @@ def remove(
         str,
         typer.Option(
             metavar="METHOD",
-            help="Find alpha anew where it is uncertain: guided, or closed-form, knn, lbdm, lkm.",
+            help="Find alpha anew where it is uncertain: guided, or closed-form, lbdm, lkm.",
         ),
     ] = "none",
     band: Annotated[

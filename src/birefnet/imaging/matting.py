@@ -17,7 +17,7 @@ from birefnet.imaging.box import Tiles
 from birefnet.imaging.picture import to_float
 from birefnet.imaging.trimap import SUBJECT, UNKNOWN, default_band, trimap
 
-Method = Literal["none", "guided", "closed-form", "knn", "lbdm", "lkm"]
+Method = Literal["none", "guided", "closed-form", "lbdm", "lkm"]
 Alpha: TypeAlias = NDArray[Any]
 """float32 H x W in [0, 1]."""
 
@@ -86,7 +86,12 @@ def refine_alpha(
         unknown = part == UNKNOWN
         if not unknown.any():
             continue
-        found = solve(to_float(pixels[box.slices]), out[box.slices], part, reach)
+        try:
+            found = solve(to_float(pixels[box.slices]), out[box.slices], part, reach)
+        except ValueError as error:  # of the library's solver
+            raise BiRefNetError(
+                f"matting {method!r} finds no solution for this picture; choose guided"
+            ) from error
         change[box.slices] += np.where(unknown, weight * (found - out[box.slices]), 0)
     out += change
     return np.clip(out, 0, 1, out=out)
@@ -167,9 +172,9 @@ def _fitted(
 
 
 _CELLS = 4  # of the reduced size, in half a band
-_ROUNDS = 2  # the second one's windows know the band better; a third gains little
+_ROUNDS = 3  # later windows know the band better
 _BAND_WEIGHT = 0.2
-_BELIEF = 1.0
+_BELIEF = 1.5  # a window whose colours explain 1 / 1.5 of alpha is believed
 _WINDOW = 2.5  # radius of the windows, in half bands
 _FLAT = 1e-4  # variance of colours below which a window counts as flat
 _MISFIT = 0.01  # variance of alpha that a window may leave unexplained
@@ -206,7 +211,6 @@ def _laplacian_solver(method: str) -> Any:
 
     build = {
         "closed-form": pymatting.cf_laplacian,
-        "knn": pymatting.knn_laplacian,
         "lbdm": pymatting.lbdm_laplacian,
         "lkm": pymatting.lkm_laplacian,
     }[method]
