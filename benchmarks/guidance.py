@@ -5,7 +5,11 @@ python benchmarks/guidance.py CUTOUTS BACKGROUNDS [--model nano] [--pairs 40] [-
 Two cut-outs beside each other on a photograph: which one a box, points or a coarse mask choose, as
 IoU beside that of the same cut-out alone. One cut-out on a photograph of 4 megapixels: boundary
 scores of one pass and of two. CUTOUTS (RGBA) and BACKGROUNDS are folders; of the cut-outs a tenth
-is used, chosen by a hash of the name, which training leaves out.
+is used, chosen by a hash of the name: those that the training of `nano` leaves out, or with
+`--held-out train` those that `birefnet train` does.
+
+A network with a guidance channel is also asked for its matte of the whole picture, which nothing
+but the channel tells what is meant.
 """
 
 from __future__ import annotations
@@ -19,16 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import birefnet
+from birefnet.engines.base import takes_guidance
 from birefnet.evaluation import evaluate_pair
-from birefnet.guidance import (
-    Point,
-    matte_at_points,
-    matte_in_box,
-    matte_near_mask,
-    refine_detail,
-)
+from birefnet.guidance import Guidance, Guide, Point, refine_detail
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
+from birefnet.training.data.sources import hold_out, open_source
 from birefnet.training.store import is_held_out
 
 SCORES = ("iou", "matte_mae", "boundary_iou_mean", "mean_boundary_accuracy", "hce")
@@ -84,15 +84,28 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--large", type=int, default=8)
+    parser.add_argument("--held-out", choices=("nano", "train"), default="nano")
     asked = parser.parse_args()
     predictor = birefnet.load(asked.model)
     side = min(predictor.preprocess.width, predictor.preprocess.height)
     draw = np.random.default_rng(0)
     cutouts = [path for path in sorted(asked.cutouts.iterdir()) if is_held_out(path.name)]
+    if asked.held_out == "train":
+        kept = hold_out(open_source(str(asked.cutouts)), 0.1)[1]
+        names = {Path(kept.name_of(i)).stem for i in range(len(kept))}
+        cutouts = [path for path in sorted(asked.cutouts.iterdir()) if path.stem in names]
     grounds = sorted(asked.backgrounds.iterdir())
 
     def predict(part: Picture) -> NDArray[np.float32]:
         return predictor.predict(part).alpha
+
+    def guided(part: Picture, **meant) -> NDArray[np.float32]:  # type: ignore[no-untyped-def]
+        return predictor.predict_guided(part, Guidance(**meant)).alpha
+
+    def channel_alone(part: Picture, guide: Guide) -> NDArray[np.float32]:
+        prepared = predictor.prepare(part)
+        seen = np.concatenate([prepared.input, guide.draw(prepared.geometry)[None]])
+        return prepared.restore(predictor.engine.infer(seen[None])[0, 0]).alpha
 
     def ground(width: int, height: int) -> NDArray[np.float32]:
         pixels = read(grounds[draw.integers(len(grounds))])[..., :3]
@@ -114,11 +127,19 @@ def main() -> None:
         mattes = {
             "alone": predict(alone),
             "both, unguided": predict(both),
-            "box": matte_in_box(predict, both, box),
-            "point": matte_at_points(predict, both, [on]),
-            "points on and off": matte_at_points(predict, both, [on, off]),
-            "coarse mask": matte_near_mask(predict, both, coarse),
+            "box": guided(both, boxes=((box.left, box.top, box.right, box.bottom),)),
+            "point": guided(both, points=(on,)),
+            "points on and off": guided(both, points=(on, off)),
+            "coarse mask": guided(both, mask=coarse),
         }
+        if takes_guidance(predictor.engine):
+            marks = ((row, column, True), (other_row, other_column, False))
+            mattes |= {
+                "channel alone: box": channel_alone(both, Guide(boxes=(box,))),
+                "channel alone: point": channel_alone(both, Guide(marks=marks[:1])),
+                "channel alone: points on and off": channel_alone(both, Guide(marks=marks)),
+                "channel alone: coarse mask": channel_alone(both, Guide(mask=coarse)),
+            }
         rows.append({name: overlap(alpha, truth) for name, alpha in mattes.items()})
     if rows:
         print(f"IoU, mean of {len(rows)} pairs\n")
