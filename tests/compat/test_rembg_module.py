@@ -1,0 +1,213 @@
+"""The interface of rembg, as its README and its signatures describe it."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from birefnet.compat import rembg
+from birefnet.compat.rembg import new_session, remove
+from birefnet.errors import BiRefNetError, ImageError, WeightsError
+from birefnet.imaging.picture import Picture
+from birefnet.matte import Matte
+from birefnet.predictor import Predictor
+from fakes import PLAIN, BrightEngine, disc, write_disc
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What was loaded; it is always the stand-in that sees brightness."""
+    loaded: list[tuple[str, dict[str, Any]]] = []
+
+    def load(name: str, **settings: Any) -> Predictor:
+        loaded.append((name, settings))
+        return Predictor(BrightEngine(), PLAIN)
+
+    monkeypatch.setattr(rembg, "load", load)
+    monkeypatch.delenv("BIREFNET_MODEL", raising=False)
+    rembg._default.cache_clear()
+    return loaded
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_arguments_come_in_rembg_s_order() -> None:
+    names = list(inspect.signature(remove).parameters)
+    assert names == [
+        *("data", "alpha_matting", "alpha_matting_foreground_threshold"),
+        *("alpha_matting_background_threshold", "alpha_matting_erode_size", "session"),
+        *("only_mask", "post_process_mask", "decontaminate", "vitmatte", "vitmatte_model"),
+        *("bgcolor", "force_return_bytes", "args", "kwargs"),
+    ]
+    assert next(iter(inspect.signature(new_session).parameters)) == "model_name"
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    pixels = disc()
+    array = remove(pixels)
+    assert isinstance(array, np.ndarray)
+    assert (array.shape, array.dtype) == ((48, 64, 4), np.uint8)
+    image = remove(Image.fromarray(pixels))
+    assert isinstance(image, Image.Image)
+    assert (image.mode, image.size) == ("RGBA", (64, 48))
+    assert np.array_equal(np.asarray(image), array)
+    path = write_disc(tmp_path / "disc.png")
+    with path.open("rb") as file:
+        for source in (encoded(pixels), path, str(path), file):
+            found = remove(source)
+            assert isinstance(found, bytes)
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(found))), array)
+    for source in (pixels, Image.fromarray(pixels)):
+        assert isinstance(remove(source, force_return_bytes=True), bytes)
+    with pytest.raises(ImageError, match="got a int"):
+        remove(3)
+
+
+def test_masks() -> None:
+    pixels = disc()
+    mask = remove(pixels, only_mask=True)
+    assert mask.shape == (48, 64)
+    assert np.array_equal(mask, remove(pixels)[..., 3])
+    assert remove(Image.fromarray(pixels), only_mask=True).mode == "L"
+    assert Image.open(io.BytesIO(remove(encoded(pixels), only_mask=True))).mode == "L"
+    # A colour of the background is for cut-outs, as with rembg.
+    assert np.array_equal(remove(pixels, only_mask=True, bgcolor=(255, 0, 0, 255)), mask)
+
+
+def test_a_mask_is_not_stretched() -> None:
+    """rembg's sessions map each mask's minimum to 0 and its maximum to 255."""
+    grey = np.full((48, 64, 3), 128, np.uint8)
+    grey[10:20, 10:20] = 129
+    mask = remove(grey, only_mask=True)
+    assert 120 < mask.min() <= mask.max() < 150
+
+
+def test_the_picture_s_turn_is_respected() -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = 6  # a quarter turn
+    Image.fromarray(disc(48, 64)).save(file, "JPEG", exif=exif)
+    assert Image.open(io.BytesIO(remove(file.getvalue()))).size == (48, 64)
+
+
+def test_background_colours() -> None:
+    for colour in ((255, 0, 0, 255), [0, 0, 255, 255]):
+        found = remove(disc(), bgcolor=colour)
+        assert found.shape == (48, 64, 4)
+        assert found[0, 0].tolist() == list(colour)
+        assert (found[..., 3] == 255).all()
+        assert found[24, 32, :3].min() > 225
+    half = remove(Image.fromarray(disc()), bgcolor=(0, 255, 0, 128))
+    assert half.mode == "RGBA"
+    assert 120 < half.getpixel((0, 0))[3] < 136
+    for wrong in ((255, 0, 0), (256, 0, 0, 0)):
+        with pytest.raises(BiRefNetError, match="give R, G, B, A"):
+            remove(disc(), bgcolor=wrong)
+
+
+def test_post_processing_is_rembg_s() -> None:
+    """An opening with a cross, a Gaussian of two pixels, and a cut in the middle."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    alpha = np.zeros((60, 80), np.float32)
+    alpha[15:45, 20:60] = 1
+    alpha[5, 5] = alpha[30:32, 40:42] = 1 - alpha[30:32, 40:42]  # a speck, and a hole
+    alpha[5, 5] = 1
+    alpha[15:45, 55:60] = 0.7
+    picture = Picture(np.zeros((60, 80, 3), np.uint8))
+    found = rembg.post_processed(Matte(alpha, picture)).mask()
+    cross = ndimage.generate_binary_structure(2, 1)
+    levels = np.round(alpha * 255).astype(np.uint8)
+    opened = ndimage.grey_opening(levels, footprint=cross)
+    smooth = ndimage.gaussian_filter(opened.astype(np.float64), sigma=2)
+    expected = np.where(smooth < 127, 0, 255)
+    assert set(np.unique(found)) == {0, 255}
+    assert (found != expected).mean() < 0.002
+    assert found[5, 5] == 0
+    assert set(np.unique(remove(disc(), only_mask=True, post_process_mask=True))) == {0, 255}
+
+
+def test_edges_carry_no_old_background() -> None:
+    """rembg leaves it in unless `decontaminate` says otherwise; `putalpha` keeps it here too."""
+    pixels = disc(96, 128, ground=20, subject=240)
+    soft = np.asarray(Image.fromarray(pixels).resize((32, 24)).resize((128, 96)))
+    cutout, plain = remove(soft), remove(soft, putalpha=True)
+    assert np.array_equal(remove(soft, decontaminate=True), cutout)
+    assert np.array_equal(plain[..., :3], soft)
+    edge = (cutout[..., 3] > 60) & (cutout[..., 3] < 250)
+    assert cutout[edge, :3].mean() > plain[edge, :3].mean() + 10
+
+
+def test_alpha_matting() -> None:
+    pixels = disc(96, 128)
+    found = remove(pixels, alpha_matting=True, alpha_matting_erode_size=8)
+    assert found.shape == (96, 128, 4)
+    assert found[48, 64, 3] == 255
+    assert found[0, 0, 3] == 0
+    with pytest.warns(UserWarning, match="thresholds of alpha matting have no effect"):
+        remove(pixels, True, 270)
+    with pytest.raises(BiRefNetError, match="there is no matting 'magic'"):
+        remove(pixels, alpha_matting=True, alpha_matting_method="magic")
+    pytest.importorskip("pymatting")
+    closed = remove(pixels, alpha_matting=True, alpha_matting_method="closed-form")
+    assert closed[48, 64, 3] == 255
+
+
+def test_own_options_and_unknown_ones() -> None:
+    assert remove(disc(), crop=True).shape[:2] < (48, 64)
+    assert remove(disc(), threshold=0.5, only_mask=True).max() == 255
+    with pytest.raises(BiRefNetError, match="no argument 'alpha_mating'"):
+        remove(disc(), alpha_mating=True)
+    with pytest.raises(BiRefNetError, match="vitmatte is not part"):
+        remove(disc(), vitmatte=True)
+
+
+def test_sessions(asked: list[tuple[str, dict[str, Any]]]) -> None:
+    session = new_session("birefnet-general-lite")
+    assert asked == [("lite", {})]
+    assert (session.model_name, session.name()) == ("birefnet-general-lite",) * 2
+    masks = session.predict(Image.fromarray(disc()))
+    assert [m.mode for m in masks] == ["L"]
+    assert np.array_equal(np.asarray(masks[0]), remove(disc(), session=session, only_mask=True))
+    assert len(asked) == 1
+    remove(disc())
+    remove(disc())
+    assert asked[1:] == [("nano", {})]  # loaded once
+    for name, here in rembg.MODELS.items():
+        assert rembg.lookup(here) is not None, name
+        new_session(name)
+    assert {name for name, _ in asked} >= set(rembg.MODELS.values())
+    new_session("matting", providers=["CPUExecutionProvider"])
+    assert asked[-1] == ("matting", {"device": "cpu"})
+    new_session("hr", providers=["CoreMLExecutionProvider", ("CPUExecutionProvider", {})])
+    assert asked[-1][1]["device"] in ("cpu", "mps")
+    new_session("hr", providers=["OpenVINOExecutionProvider"])
+    assert asked[-1] == ("hr", {"device": "cpu", "engine": "openvino"})
+    with pytest.warns(UserWarning, match="sess_opts has no effect"):
+        new_session("hr", sess_opts=object())
+
+
+@pytest.mark.parametrize("name", ["u2net", "u2netp", "silueta", "isnet-general-use", "sam"])
+def test_other_networks_are_named_not_replaced(name: str, asked: list[Any]) -> None:
+    with pytest.raises(WeightsError, match=f"rembg's {name} is another kind .* nearest: "):
+        new_session(name)
+    assert not asked
+
+
+def test_what_a_session_cannot_have() -> None:
+    with pytest.raises(BiRefNetError, match="no provider 'QNNExecutionProvider'"):
+        new_session("hr", providers=["QNNExecutionProvider"])
+    with pytest.raises(BiRefNetError, match="no argument 'model_path'"):
+        new_session("hr", model_path="x.onnx")
+    with pytest.raises(BiRefNetError, match="name the models to fetch"):
+        rembg.download_models()
+    assert rembg.download_models("nano")[0].endswith("model.safetensors")
