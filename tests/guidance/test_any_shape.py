@@ -96,7 +96,8 @@ def test_pictures_of_every_kind_and_format(size: tuple[int, int]) -> None:
     for format in ("png", "webp", "tiff"):
         with Image.open(io.BytesIO(matte.encode(format))) as image:
             assert image.size == (size[1], size[0])
-            assert image.mode == "RGBA"
+            # libwebp leaves out an alpha that is 255 everywhere, as one bright pixel's is.
+            assert image.mode == "RGBA" or (format == "webp" and matte.alpha.min() > 0.999)
 
 
 @EACH
