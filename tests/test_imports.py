@@ -65,7 +65,17 @@ MAY_IMPORT = {
         "api",
         "video",
     },
-    "compat": {"errors", "imaging", "matte", "guidance", "predictor", "options", "api", "weights"},
+    "compat": {
+        "errors",
+        "imaging",
+        "weights",
+        "engines",
+        "matte",
+        "guidance",
+        "predictor",
+        "options",
+        "api",
+    },
 }
 EDGES = {
     "cli",
