@@ -208,7 +208,9 @@ def stand_in(
         # Read once by huggingface_hub, when it is imported.
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for where in ("constants", "file_download"):  # 0.x keeps a copy of its own
+            name = f"huggingface_hub.{where}.HUGGINGFACE_CO_URL_TEMPLATE"
+            monkeypatch.setattr(name, template, raising=False)
         yield folder, asked
 
 
