@@ -43,6 +43,16 @@ def test_extras_and_files_of_the_dockerfile_exist() -> None:
             assert f"!{name}" in ignored
 
 
+def test_the_dockerfile_copies_all_that_the_wheel_is_built_of() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    copied = " ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)).split()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    named = [project["project"]["readme"], *project["project"]["license-files"]]
+    for path in [*named, *wheel["packages"], *wheel["force-include"]]:
+        assert {path, path.split("/")[0]} & set(copied), f"{path} is not copied"
+
+
 def test_arguments_are_options_of_the_command() -> None:
     import typer
 

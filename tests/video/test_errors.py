@@ -9,10 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip("av")
+
+import av
 
 import birefnet
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
