@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +271,28 @@ def test_nonsense_is_refused_in_one_sentence(predictor: Predictor) -> None:
     for source in (None, 7, torch.zeros(3, 8, 8)):
         with pytest.raises(ImageError):
             predictor.predict(source)
+
+
+LOOKS = replace(PLAIN, looks=((96, 64, True), (64, 64, False)))
+
+
+def test_looks_are_averaged_in_every_way_in(engine: BrightEngine, tmp_path: Path) -> None:
+    half = np.zeros((64, 96, 3), np.uint8)
+    half[:, :30] = 255  # on the left; a mirrored look must be turned back
+    predictor = Predictor(engine, LOOKS)
+    matte = predictor.predict(half)
+    assert engine.batches == [(1, 3, 64, 96), (1, 3, 64, 64)]
+    expected = half[..., 0] > 0
+    assert ((matte.alpha > 0.5) == expected).all()
+    many = predictor.predict([half, half], batch_size=2)
+    assert engine.batches[2:] == [(2, 3, 64, 96), (2, 3, 64, 64)]
+    for other in (*many, predictor.predict_guided(half)):
+        np.testing.assert_allclose(other.alpha, matte.alpha, atol=1e-6)
+
+
+def test_a_resolution_means_one_look(engine: BrightEngine) -> None:
+    predictor = Predictor(engine, LOOKS)
+    predictor.predict(disc(), resolution=64)
+    assert engine.batches == [(1, 3, 64, 64)]
+    plain = Predictor(BrightEngine(), PLAIN).predict(disc())
+    np.testing.assert_array_equal(predictor.predict(disc(), resolution=64).alpha, plain.alpha)

@@ -14,6 +14,7 @@ from birefnet.engines.base import Engine, takes_guidance
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
 from birefnet.imaging.io import decode, decode_frames
+from birefnet.imaging.looks import Look, merge, view
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
 from birefnet.profiling import Profile, timed
@@ -108,8 +109,9 @@ class Predictor:
         Args:
             source: a path, bytes, open binary file, Pillow image, array or `Picture` → one `Matte`;
                 a list or tuple of them → a list; any other iterable → a lazy iterator.
-            resolution: size of the network's input; `None` as the weights were trained, N, (width,
-                height) or "native". Rounded to multiples of 32.
+            resolution: size of the network's input; `None` as the weights want it, N, (width,
+                height) or "native". Rounded to multiples of 32. Weights that want several looks
+                at a picture (`Preprocess.looks`) get one where a resolution is given.
             batch_size: pictures of equal network size that run together; `None` leaves it to the
                 engine. Mattes come in the order of their sources whatever it is. An iterator is
                 read ahead by at most twice the batch size and some.
@@ -181,7 +183,7 @@ class Predictor:
             has_channel=takes_guidance(self.engine),
         )
         if passes == 2:
-            geometry = self.preprocess.plan(picture.height, picture.width, resolution)
+            geometry = self.plan(picture, resolution)
             alpha = guide.refine_detail(
                 predict,
                 picture,
@@ -212,20 +214,29 @@ class Predictor:
     def prepare(self, source: Input, resolution: Resolution | None = None) -> Prepared:
         """First of the three steps of `predict`, for those who run them in threads of their own.
 
-        The others are `engine.infer`, of stacked inputs of one size, and `Prepared.restore`.
+        The others are `infer` of this module, of stacked inputs of one size, and
+        `Prepared.restore`.
         """
         picture = source if isinstance(source, Picture) else self._decode(source)
         with timed(self.profile, "prepare"):
-            geometry = self.preprocess.plan(picture.height, picture.width, resolution)
-            return Prepared(picture, geometry, geometry.apply(picture.pixels))
+            geometry = self.plan(picture, resolution)
+            looks = self.preprocess.looks if resolution is None else ()
+            return Prepared(picture, geometry, geometry.apply(picture.pixels), looks)
+
+    def plan(self, picture: Picture, resolution: Resolution | None = None) -> Geometry:
+        """Where a picture lies in the network's (largest) input; see `predict` for `resolution`."""
+        if resolution is None and self.preprocess.looks:
+            resolution = self.preprocess.looks[0][:2]
+        return self.preprocess.plan(picture.height, picture.width, resolution)
 
     def _decode(self, source: Source) -> Picture:
         with timed(self.profile, "decode"):
             return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
     def _run(self, batch: list[Prepared], engine: Engine | None = None) -> list[Matte]:
+        inputs = np.stack([prepared.input for prepared in batch])
         with timed(self.profile, "network", len(batch)):
-            logits = (engine or self.engine).infer(np.stack([prepared.input for prepared in batch]))
+            logits = infer(engine or self.engine, inputs, batch[0].looks)
         with timed(self.profile, "restore", len(batch)):
             return [
                 prepared.restore(plane[0]) for prepared, plane in zip(batch, logits, strict=True)
@@ -254,12 +265,14 @@ class Prepared:
     Attributes:
         picture: as decoded.
         geometry: between it and the input.
-        input: of the network, float32 [3,h,w], normalised.
+        input: of the network, float32 [3,h,w], normalised; of its largest look.
+        looks: whose logits are averaged; none: the network sees `input` alone.
     """
 
     picture: Picture
     geometry: Geometry
     input: NDArray[np.float32]
+    looks: tuple[Look, ...] = ()
 
     def restore(self, logits: NDArray[np.float32]) -> Matte:
         """Logits [h,w] → matte at the picture's size.
@@ -272,6 +285,15 @@ class Prepared:
         if self.picture.alpha is not None:
             alpha *= self.picture.alpha
         return Matte(alpha, self.picture)
+
+
+def infer(
+    engine: Engine, inputs: NDArray[np.float32], looks: Sequence[Look] = ()
+) -> NDArray[np.float32]:
+    """Logits [B,1,h,w] of inputs [B,3,h,w], the mean of all looks at them."""
+    if not looks:
+        return engine.infer(inputs)
+    return merge([engine.infer(view(inputs, look)) for look in looks], looks)
 
 
 def is_single(source: object) -> bool:

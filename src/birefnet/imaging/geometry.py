@@ -19,6 +19,7 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.box import Box
+from birefnet.imaging.looks import Look
 
 Fit = Literal["stretch", "pad", "native"]
 Interpolation = Literal["bilinear", "area", "bicubic"]
@@ -47,6 +48,8 @@ class Preprocess:
         multiple: both sides of every input are multiples of this [px].
         minimum, maximum: with `native`, the picture is scaled, keeping its aspect ratio as far as
             both can hold, until each side lies between these [px].
+        looks: inputs whose logits are averaged where no resolution is asked for, the largest first
+            (`birefnet.imaging.looks`); none: one input of `width` x `height`.
     """
 
     width: int = 1024
@@ -58,6 +61,7 @@ class Preprocess:
     multiple: int = 32
     minimum: int = 256
     maximum: int = 2304
+    looks: tuple[Look, ...] = ()
 
     def __post_init__(self) -> None:
         for name, options in (("fit", get_args(Fit)), ("interpolation", get_args(Interpolation))):
@@ -83,13 +87,33 @@ class Preprocess:
                     f"{' above 0' if name == 'std' else ''}."
                 )
             object.__setattr__(self, name, values)
+        object.__setattr__(self, "looks", tuple(self._look(given) for given in self.looks))
+
+    def _look(self, given: Any) -> Look:
+        """One of `looks`, checked; JSON has lists."""
+        try:
+            look = Look(*given)
+            sides = [self._check_side(side) for side in look[:2]]
+        except (TypeError, BiRefNetError):
+            sides = []
+        if not sides or any(side % self.multiple for side in sides):
+            raise BiRefNetError(
+                f"looks hold {given!r}; each is width, height (multiples of {self.multiple}) and "
+                "whether it is mirrored."
+            )
+        first = Look(*self.looks[0])
+        if look.width > first.width or look.height > first.height:
+            raise BiRefNetError(f"looks hold {given!r} behind {first!r}; the largest comes first.")
+        return look
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
+        """Plain values for JSON; `looks` only where there are any, for readers without them."""
+        values = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
         }
+        looks = [list(look) for look in values.pop("looks")]
+        return {**values, "looks": looks} if looks else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:

@@ -22,12 +22,13 @@ from birefnet.imaging import compose
 from birefnet.imaging.encoding import FORMATS
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.io import decode
+from birefnet.imaging.looks import merge, view
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
 from birefnet.options import Options
 from birefnet.predictor import Predictor, Prepared
 from birefnet.serving import fetch as fetching
-from birefnet.serving.batching import Batcher, SharedEngine
+from birefnet.serving.batching import Array, Batcher, Lane, SharedEngine
 from birefnet.serving.errors import Busy, InvalidRequest, Stopping, TimedOut
 from birefnet.serving.jobs import Jobs
 from birefnet.serving.metrics import Metrics
@@ -277,7 +278,7 @@ class Service:
                 options, found = await read
                 source = b""
                 if isinstance(found, Prepared):
-                    logits = await self._batcher.infer(self.pool.lane(name), found.input)
+                    logits = await self._logits(self.pool.lane(name), found)
             finally:
                 self._coming -= 1
                 self._batcher.wake()
@@ -295,6 +296,14 @@ class Service:
                 self._writers, self._finish, matte_of, options, format, gone
             )
 
+    async def _logits(self, lane: Lane, found: Prepared) -> Array:
+        """[h, w], the mean of all looks at the picture; each look takes a turn of its own."""
+        if not found.looks:
+            return await self._batcher.infer(lane, found.input)
+        inputs = [view(found.input[None], look)[0] for look in found.looks]
+        planes = await asyncio.gather(*(self._batcher.infer(lane, input) for input in inputs))
+        return merge([plane[None, None] for plane in planes], found.looks)[0, 0]
+
     def _read(
         self,
         source: bytes | Picture,
@@ -308,8 +317,7 @@ class Service:
         picture = source
         if not isinstance(picture, Picture):
             picture = decode(picture, limits=self.limits, convert_to_srgb=not options.keep_profile)
-        geometry = predictor.preprocess.plan(picture.height, picture.width, options.resolution)
-        height, width = geometry.input
+        height, width = predictor.plan(picture, options.resolution).input
         most = self.settings.max_resolution
         if height * width > most * most:
             raise InvalidRequest(
