@@ -1,11 +1,13 @@
 """A training run in a process of its own: `training_worker.py MODE FOLDER [SETTING=VALUE …]`.
 
 MODE `gradients` writes the gradients of the first step, `run` trains to the end, a number to that
-step.
+step; SIGINT and SIGTERM send themselves that signal in step 2.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,8 +25,12 @@ from discs import PLAIN, Discs, recipe, tiny
 class Slow(Discs):
     """Discs that take their time, so that a run can be killed anywhere in it."""
 
+    sends: signal.Signals | None = None
+
     def to_device_batch(self, samples: Any, device: torch.device, step: int) -> Any:
         time.sleep(0.02)
+        if self.sends and step == 2:
+            os.kill(os.getpid(), self.sends)
         return super().to_device_batch(samples, device, step)
 
 
@@ -74,6 +80,13 @@ def main(mode: str, folder: Path, settings: list[str]) -> None:
     if run.state.exists():
         trainer.resume()
     print("ready", flush=True)
+    if mode.startswith("SIG"):
+        number = trainer.data.sends = signal.Signals[mode]
+        before = signal.getsignal(number)
+        outcome = trainer.run()
+        assert (outcome.signal, outcome.step) == (number, 3)
+        assert signal.getsignal(number) is before
+        return
     trainer.run(until=int(mode) if mode.isdigit() else None)
 
 

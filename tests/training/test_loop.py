@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -198,23 +196,6 @@ def test_loss_falls_and_best_and_last_are_models(tmp_path: Path) -> None:
     assert matte.alpha.shape == (64, 64)
     names = {path.name for path in (tmp_path / "run" / "previews").iterdir()}
     assert names == {f"step-{step:07d}.png" for step in (0, 6, 12)}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_ends_the_run(tmp_path: Path, number: int) -> None:
-    class Interrupting(Discs):
-        def to_device_batch(self, samples: Any, device: torch.device, step: int) -> DeviceBatch:
-            if step == 2:
-                os.kill(os.getpid(), number)
-            return super().to_device_batch(samples, device, step)
-
-    before = signal.getsignal(number)
-    outcome = trainer(tmp_path / "run", Interrupting()).run()
-    assert (outcome.signal, outcome.step) == (number, 3)
-    assert signal.getsignal(number) is before
-    resumed = trainer(tmp_path / "run", Discs())
-    resumed.resume()
-    assert resumed.step == 3
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_is_used(tmp_path: Path) -> None:

@@ -101,3 +101,12 @@ def test_killed_at_any_moment_the_run_resumes_as_if_nothing_had_been(tmp_path: P
     lines = [line for line in RunFolder(folder).read_metrics() if "loss" in line]
     assert [line["step"] for line in lines] == sorted({line["step"] for line in lines})
     assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_saves_and_ends_the_run(tmp_path: Path, name: str) -> None:
+    """In a process of its own, in which no other library has taken signals into its hands."""
+    launch(1, name, str(tmp_path), "schedule.steps=6")
+    assert RunFolder(tmp_path).load_state()["step"] == 3
+    launch(1, "4", str(tmp_path), "schedule.steps=6")
+    assert RunFolder(tmp_path).load_state()["step"] == 4
