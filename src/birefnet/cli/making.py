@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from birefnet.cli.common import is_debugging
 from birefnet.cli.inputs import Job, result_format, suffix_of
-from birefnet.cli.places import Fetched, identity, write
+from birefnet.cli.places import identity, write
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, facts_of
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation
 from birefnet.imaging.framing import union
+from birefnet.imaging.remote import Remote
 from birefnet.matte import Matte
 from birefnet.options import Options
 from birefnet.profiling import timed
@@ -43,7 +44,8 @@ def source_of(job: Job, plan: Plan) -> Any:
     """What the predictor reads."""
     if job.source is None:
         return plan.search.stream
-    return job.source if isinstance(job.source, Path) else Fetched(job.source)
+    place = job.source
+    return place if isinstance(place, Path) else Remote(lambda: place.open("rb"), str(place))
 
 
 def make_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:

@@ -6,7 +6,6 @@ language over every protocol of fsspec.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
+from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.encoding import write_atomic
 
 if TYPE_CHECKING:
@@ -108,29 +107,6 @@ def walk(
     else:
         for place, folders, files in folder.walk(on_error=on_error):
             yield place, folders, files
-
-
-class Fetched:
-    """A file behind a URL as a binary file, fetched when it is read: in the thread that decodes."""
-
-    def __init__(self, place: UPath) -> None:
-        self._place = place
-        self.name = str(place)
-
-    def read(self, size: int) -> bytes:
-        """Its first `size` bytes.
-
-        Raises:
-            ImageError: it cannot be fetched; the cause is an `OSError`.
-        """
-        try:
-            with self._place.open("rb") as file:
-                return bytes(file.read(size))
-        except FileNotFoundError as error:
-            raise ImageError(f"{self.name} does not exist.") from error
-        except Exception as error:  # every protocol has errors of its own
-            cause = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
-            raise ImageError(f"{self.name} cannot be fetched: {error}.") from cause
 
 
 def write(place: Place, data: bytes) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from birefnet.errors import BiRefNetError, DeviceError, ImageError, MissingExtraError
+from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
+from birefnet.imaging.remote import Remote
 
 if TYPE_CHECKING:
     from birefnet.imaging.geometry import Resolution
@@ -124,23 +125,8 @@ def _picture(value: Any) -> Any:
     if isinstance(value, str) and "://" in value:
         import fsspec
 
-        return _Address(fsspec.open(value, "rb"), value)
+        return Remote(lambda: fsspec.open(value, "rb"), value)
     return b"" if value is None else value
-
-
-class _Address:
-    """A file behind a URL, opened when it is read."""
-
-    def __init__(self, opener: Any, name: str) -> None:
-        self._opener = opener
-        self.name = name
-
-    def read(self, size: int) -> bytes:
-        try:
-            with self._opener as file:
-                return bytes(file.read(size))
-        except Exception as error:  # every protocol has errors of its own
-            raise ImageError(f"{self.name} cannot be fetched: {error}.") from error
 
 
 def _column(values: list[Any]) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from birefnet.imaging.geometry import Preprocess
+from birefnet.imaging.looks import Look
 from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
@@ -24,7 +25,13 @@ SOURCE = "trained by this project, see docs/nano.md"
 
 
 def publish(
-    checkpoints: Sequence[Path], directory: Path, *, preset_name: str, size: int, name: str
+    checkpoints: Sequence[Path],
+    directory: Path,
+    *,
+    preset_name: str,
+    size: int,
+    name: str,
+    looks: Sequence[Look] = (),
 ) -> list[int]:
     """Write the mean of the averaged weights of `checkpoints`; returns the steps they are from.
 
@@ -34,6 +41,7 @@ def publish(
         preset_name: of the network.
         size: the model's default input [px].
         name: of the model.
+        looks: inputs whose logits are averaged by default, the largest first.
     """
     states = [torch.load(path, weights_only=True, map_location="cpu") for path in checkpoints]
     network = build_network(preset(preset_name))
@@ -41,7 +49,7 @@ def publish(
     save_directory(
         directory,
         network,
-        Preprocess(size, size, PIXEL_MEAN, PIXEL_STD),
+        Preprocess(size, size, PIXEL_MEAN, PIXEL_STD, looks=tuple(looks)),
         name=name,
         licence=LICENCE,
         source=SOURCE,
@@ -61,6 +69,12 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
+def look(text: str) -> Look:
+    """A square look as the command writes it: `576`, or `576m` where it is mirrored."""
+    side = int(text.removesuffix("m"))
+    return Look(side, side, text.endswith("m"))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, publish, say what was written."""
     parser = argparse.ArgumentParser(prog="python -m birefnet.training.publish")
@@ -69,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--size", type=int, default=320, help="default input [px]")
     parser.add_argument("--name", default="nano")
+    parser.add_argument(
+        "--looks",
+        type=look,
+        nargs="*",
+        default=[],
+        metavar="SIDE[m]",
+        help="inputs whose logits are averaged by default, the largest first; m: mirrored",
+    )
     options = parser.parse_args(arguments)
     checkpoints = [run if run.is_file() else run / "state.pt" for run in options.run]
     steps = publish(
@@ -77,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preset_name=options.preset,
         size=options.size,
         name=options.name,
+        looks=options.looks,
     )
     for run, step in zip(options.run, steps, strict=True):
         print(f"step {step} of {run} is in {options.directory}")
