@@ -1,0 +1,127 @@
+"""Build the wheel and the sdist, look into them, and use the wheel where nothing else is.
+
+Run by `.ci/run` with the Python of an environment that has `build` and `twine`:
+`python .ci/package.py [FOLDER]`. The wheel and the sdist stay in the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MEGABYTES = {".whl": 12, ".gz": 30}  # what each may take: the bundled weights are 9 of them
+NEEDED = (
+    "birefnet/py.typed",
+    "birefnet/weights/bundled/nano/model.safetensors",
+    "birefnet/weights/bundled/nano/ATTRIBUTION.md",
+    "birefnet/serving/page/stage.html",
+    "birefnet/integrations/comfyui/folder/__init__.py",
+)
+EXTRAS = {  # what a plain install cannot do says which extra is missing
+    "serve": ["serve"],
+    "ui": ["ui"],
+    "video": ["video", "film.mp4", "-o", "film.webm"],
+    "onnx": ["export", "nano", "-o", "nano.onnx"],
+    "matting": ["remove", "photo.jpg", "--matting", "closed-form"],
+}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        away = Path(folder)
+        target = Path(sys.argv[1]) if len(sys.argv) > 1 else away / "dist"
+        wheel, sdist = build(target.resolve(), away)
+        look_into(wheel, sdist)
+        use(install(wheel, away / "environment"), away)
+    print(f"package: {wheel.name} and {sdist.name} build, hold what they should, install and run")
+
+
+def build(target: Path, away: Path) -> tuple[Path, Path]:
+    """Both files; the wheel is made from the sdist, and is the same from the repository."""
+    run(sys.executable, "-m", "build", "--outdir", target, ROOT)
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", away / "direct", ROOT)
+    (wheel,) = target.glob("*.whl")
+    (sdist,) = target.glob("*.tar.gz")
+    (direct,) = (away / "direct").glob("*.whl")
+    assert wheel.read_bytes() == direct.read_bytes(), "the sdist builds another wheel"
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
+    return wheel, sdist
+
+
+def look_into(wheel: Path, sdist: Path) -> None:
+    """Exactly the files that git tracks, and no larger than they should be."""
+    tracked = set(run("git", "-C", ROOT, "ls-files", "-z").split("\0")) - {""}
+    home = "birefnet/integrations/comfyui/folder"
+    expected = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
+    expected |= {f"{home}{name[7:]}" for name in tracked if name.startswith("comfyui/")}
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    compare(wheel, inside, expected)
+    assert not set(NEEDED) - inside, f"{wheel.name} lacks {set(NEEDED) - inside}"
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+    compare(sdist, names - {"PKG-INFO"}, tracked)
+    for path in (wheel, sdist):
+        size, most = path.stat().st_size / 1e6, MEGABYTES[path.suffix]
+        assert size <= most, f"{path.name} has {size:.1f} MB, more than {most}"
+
+
+def compare(path: Path, inside: set[str], expected: set[str]) -> None:
+    foreign, absent = sorted(inside - expected), sorted(expected - inside)
+    assert not foreign, f"{path.name} holds what git does not track: {foreign[:9]}"
+    assert not absent, f"{path.name} lacks {absent[:9]}"
+
+
+def install(wheel: Path, environment: Path) -> Path:
+    """The folder of programs of a new environment with the wheel and its dependencies alone."""
+    venv.create(environment, with_pip=True)
+    programs = environment / ("Scripts" if os.name == "nt" else "bin")
+    run(programs / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
+    run(programs / "python", "-m", "pip", "check")
+    return programs
+
+
+def use(programs: Path, away: Path) -> None:
+    """What a first user does, without a network and far from the repository."""
+    (away / "photo.jpg").write_bytes((ROOT / "examples/coffee.jpg").read_bytes())
+    (away / "film.mp4").write_bytes(b"")
+    (away / "custom_nodes").mkdir()
+    python, birefnet = programs / "python", programs / "birefnet"
+
+    def said(*command: str | Path, fails: bool = False) -> str:
+        return run(*command, folder=away, fails=fails)
+
+    home = said(python, "-c", "import birefnet; print(birefnet.__file__)")
+    assert Path(home.strip()).is_relative_to(programs.parent), f"{home} is not the installed one"
+    said(birefnet, "remove", "photo.jpg", "-o", "cutout.png")
+    check = "import sys; from PIL import Image; a = Image.open('cutout.png'); print(a.mode)"
+    check += "; low, high = a.getchannel('A').getextrema(); sys.exit(low > 9 or high < 246)"
+    assert said(python, "-c", check).strip() == "RGBA"
+    assert "All is well" in said(birefnet, "doctor")
+    said(python, "-m", "birefnet.integrations.comfyui", "custom_nodes")
+    assert (away / "custom_nodes/comfyui-birefnet/__init__.py").is_file()
+    for extra, arguments in EXTRAS.items():
+        assert f"birefnet[{extra}]" in said(birefnet, *arguments, fails=True), extra
+
+
+def run(*command: str | Path, folder: Path = ROOT, fails: bool = False) -> str:
+    """What a command said; it must succeed, or fail with an exit status of the commands."""
+    hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment |= {"BIREFNET_OFFLINE": "1", "BIREFNET_CACHE": str(folder / "cache")}
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=folder, env=environment, text=True, capture_output=True)
+    said = done.stdout + done.stderr
+    if done.returncode not in ((1, 2) if fails else (0,)):
+        sys.exit(f"{' '.join(words)} ended with {done.returncode}:\n{said}")
+    return said if fails else done.stdout
+
+
+if __name__ == "__main__":
+    main()
