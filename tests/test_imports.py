@@ -64,6 +64,7 @@ MAY_IMPORT = {
         "options",
         "api",
         "video",
+        "compat",
     },
     "compat": {
         "errors",

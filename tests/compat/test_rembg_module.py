@@ -129,7 +129,7 @@ def test_post_processing_is_rembg_s() -> None:
     cross = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     levels = np.round(alpha * 255).astype(np.uint8)
     opened = cv2.morphologyEx(levels, cv2.MORPH_OPEN, cross)
-    smooth = cv2.GaussianBlur(opened, (5, 5), sigmaX=2, sigmaY=2)
+    smooth = cv2.GaussianBlur(opened.astype(np.float64), (17, 17), sigmaX=2, sigmaY=2)
     expected = np.where(smooth < 127, 0, 255)
     assert set(np.unique(found)) == {0, 255}
     assert (found != expected).mean() < 0.002
@@ -170,6 +170,27 @@ def test_own_options_and_unknown_ones() -> None:
         remove(disc(), alpha_mating=True)
     with pytest.raises(BiRefNetError, match="vitmatte is not part"):
         remove(disc(), vitmatte=True)
+
+
+def test_which_object_is_meant() -> None:
+    """rembg's `sam_prompt`, and lists of numbers; marks in pixels need not be whole."""
+    two = disc(96, 128, ground=20, subject=20)
+    two[20:60, 10:50] = two[30:80, 80:120] = 240
+    left = [[4, 12, 60, 70]]
+    marks = [
+        {"boxes": left},
+        {"points": [[30, 40]], "not_points": [(100, 50)]},
+        {"sam_prompt": [{"type": "point", "data": [30.4, 40.2], "label": 1}]},
+        {"sam_prompt": [{"type": "rectangle", "data": left[0]}]},
+        {"boxes": ("4,12,60,70",)},
+    ]
+    for given in marks:
+        mask = remove(two, only_mask=True, **given)
+        assert mask[40, 30] > 200, given
+        assert mask[50, 100] < 50, given
+    for wrong in ({"boxes": [[1, 2, 3]]}, {"sam_prompt": [{"type": "circle"}]}, {"points": "1,2"}):
+        with pytest.raises(BiRefNetError, match=r"mark|sam_prompt"):
+            remove(two, **wrong)
 
 
 def test_sessions(asked: list[tuple[str, dict[str, Any]]]) -> None:

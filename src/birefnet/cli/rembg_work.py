@@ -50,7 +50,9 @@ def arguments_of(typed: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(extras, dict):
             raise typer.BadParameter(f"--extras is {typed['extras']!r}; give a JSON object")
         arguments |= {
-            key: tuple(value) if isinstance(value, list) else value for key, value in extras.items()
+            # A resolution and a colour are tuples in Python, and lists in JSON.
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in extras.items()
         }
     return arguments
 

@@ -7,7 +7,6 @@ maximum, and the old background's colour is always taken out of the edges.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -18,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.api import default_model, load
+from birefnet.compat.marks import MARKS, guidance_of
 from birefnet.errors import BiRefNetError, WeightsError
+from birefnet.imaging.encoding import encode
 from birefnet.imaging.picture import to_uint8
 from birefnet.options import Options
 
@@ -51,7 +52,7 @@ _OTHERS: Mapping[str, str] = {
     "isnet-general-use": "general or dis5k",
     "u2net_human_seg": "portrait",
     "isnet-anime": "toonout",
-    "sam": "general with boxes= or points=",
+    "sam": "any, for all take sam_prompt, boxes and points",
     "u2net_cloth_seg": "none that tells clothes apart",
     "u2net_custom": "the path of a BiRefNet's weights",
     "dis_custom": "the path of a BiRefNet's weights",
@@ -191,7 +192,9 @@ def remove(
         force_return_bytes: return bytes whatever came.
         **kwargs: `putalpha=True` keeps the picture's own colours; `alpha_matting_method` is one of
             `birefnet.imaging.matting.METHODS`; others are fields of `birefnet.options.Options`,
-            such as `resolution`, `boxes`, `points`, `crop`.
+            such as `resolution`, `passes`, `crop`. Which object is meant is said by `boxes`,
+            `points` and `not_points` (lists of numbers), or by `sam_prompt` as to rembg's session
+            `sam`, whatever the network.
 
     Returns:
         Bytes of a PNG for bytes, paths and files; a Pillow image, RGBA (L with `only_mask`), for
@@ -250,8 +253,10 @@ def download_models(*names: str) -> list[str]:
 
 
 def _options(given: Mapping[str, Any], **choices: Any) -> Options:
-    _refuse(key for key in given if key not in _OWN)
-    return Options(**{**choices, **given}).prepared()
+    _refuse(key for key in given if key not in {*_OWN, *MARKS})
+    marks = {key: given[key] for key in MARKS if key in given}
+    others = {key: value for key, value in given.items() if key not in MARKS}
+    return Options(**{**choices, **(guidance_of(marks) if marks else {}), **others}).prepared()
 
 
 def _refuse(names: Any) -> None:
@@ -275,12 +280,9 @@ def _returned(rendered: NDArray[np.uint8], data: Any, force_bytes: bool) -> Any:
 
     if isinstance(data, np.ndarray) and not force_bytes:
         return rendered
-    image = Image.fromarray(rendered)
     if isinstance(data, Image.Image) and not force_bytes:
-        return image
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+        return Image.fromarray(rendered)
+    return encode(rendered, format="png")
 
 
 def _device_of(providers: Sequence[Any]) -> dict[str, str]:

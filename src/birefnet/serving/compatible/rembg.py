@@ -13,6 +13,9 @@ from fastapi import APIRouter, Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from birefnet.compat.marks import MARKS
+from birefnet.compat.marks import guidance_of as guidance_of_marks
+from birefnet.errors import BiRefNetError
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, InvalidRequest
 from birefnet.serving.errors import Form as ErrorForm
@@ -23,8 +26,6 @@ PATH = "/api/remove"
 
 # rembg's post-processing: a Gaussian of two pixels, then everything above the middle.
 _SMOOTH = {"mask_blur": 4.0, "threshold": 0.5}
-
-_EXTRAS = ("boxes", "points", "not_points", "sam_prompt")
 
 
 def form(failure: Failure) -> Response:
@@ -126,33 +127,12 @@ def guidance_of(extras: str) -> dict[str, Any]:
         found = json.loads(extras)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("extras is no JSON") from error
-    if not isinstance(found, dict) or not set(found) <= set(_EXTRAS):
-        raise InvalidRequest(f"extras is an object with one of {', '.join(_EXTRAS)}")
-    boxes = [_numbers(box, 4) for box in _list(found, "boxes")]
-    points = [_numbers(point, 2) for point in _list(found, "points")]
-    others = [_numbers(point, 2) for point in _list(found, "not_points")]
-    for mark in _list(found, "sam_prompt"):
-        kind = mark.get("type") if isinstance(mark, dict) else None
-        if kind == "point":
-            (others if mark.get("label") == 0 else points).append(_numbers(mark.get("data"), 2))
-        elif kind == "rectangle":
-            boxes.append(_numbers(mark.get("data"), 4))
-        else:
-            raise InvalidRequest('sam_prompt holds {"type": "point" or "rectangle", "data": […]}')
-    return {"boxes": tuple(boxes), "points": tuple(points), "other_points": tuple(others)}
-
-
-def _list(found: Mapping[str, Any], name: str) -> list[Any]:
-    value = found.get(name, [])
-    if not isinstance(value, list):
-        raise InvalidRequest(f"{name} in extras is no list")
-    return value
-
-
-def _numbers(values: Any, count: int) -> str:
-    is_numbers = isinstance(values, list) and len(values) == count
-    if not is_numbers or not all(type(value) in (int, float) for value in values):
-        raise InvalidRequest(f"a mark in extras is no list of {count} numbers")
-    if not all(abs(value) < 1e9 for value in values):
-        raise InvalidRequest("a mark in extras lies outside any picture")
-    return ",".join(str(value) if type(value) is int else f"{value:.6f}" for value in values)
+    if not isinstance(found, dict) or not set(found) <= set(MARKS):
+        raise InvalidRequest(f"extras is an object with one of {', '.join(MARKS)}")
+    texts = [mark for marks in found.values() if isinstance(marks, list) for mark in marks]
+    if any(isinstance(mark, str) for mark in texts):
+        raise InvalidRequest("a mark in extras is no list of numbers")
+    try:
+        return guidance_of_marks(found)
+    except BiRefNetError as error:
+        raise InvalidRequest(f"extras: {error}") from error
