@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import subprocess
@@ -214,6 +215,28 @@ def test_a_taken_port_is_said_plainly() -> None:
             bind("127.0.0.1", port)
     with pytest.raises(BiRefNetError, match="cannot listen"):
         bind("203.0.113.1", 0)
+
+
+def test_answers_are_not_held_back_for_the_next_packet() -> None:
+    """Without TCP_NODELAY an answer waits 40 ms for the client's acknowledgement of its header."""
+
+    async def option_of_a_connection() -> int:
+        accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                accepted.put_nowait(transport.get_extra_info("socket"))
+
+        listening = bind("127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(Protocol, sock=listening)
+        async with server:
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            found = (await accepted.get()).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            writer.close()
+            await writer.wait_closed()
+        return found
+
+    assert asyncio.run(option_of_a_connection())
 
 
 def test_the_command_says_errors_in_one_sentence() -> None:

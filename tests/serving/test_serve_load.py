@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("fastapi")
 
@@ -250,6 +251,34 @@ def test_sixteen_clients_lose_nothing() -> None:
         assert not wrong
         assert server.app.state.service.places_taken == 0
     assert sum(shape[0] for shape in engine.batches) == 96
+
+
+def test_sixteen_clients_get_what_batches_gain() -> None:
+    """On an engine whose batch takes as long as one picture, as a GPU's does."""
+
+    class Steady(BrightEngine):
+        batch_size = 8
+
+        def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            time.sleep(0.05)
+            return super().infer(batch)
+
+    data = disc_file(40, 40)
+
+    async def work(service: Service) -> tuple[float, float]:
+        async def client(requests: int) -> None:
+            for _ in range(requests):
+                await service.remove(data, Options(kind="mask"))
+
+        start = time.perf_counter()
+        await client(6)
+        one = 6 / (time.perf_counter() - start)
+        start = time.perf_counter()
+        await asyncio.gather(*(client(3) for _ in range(16)))
+        return one, 48 / (time.perf_counter() - start)
+
+    one, many = service_of(Steady(), work)
+    assert many > 1.6 * one
 
 
 def test_nothing_new_is_taken_while_stopping() -> None:

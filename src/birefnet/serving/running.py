@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import signal
 import socket
@@ -12,12 +13,16 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from birefnet.errors import BiRefNetError, MissingExtraError
-from birefnet.serving.settings import ServerSettings
+from birefnet.serving.settings import MIB, ServerSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _BACKLOG = 512
+# mallopt of glibc: blocks from this size on go back to the system at once [bytes], and so does what
+# is free at a heap's end beyond that.
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 16 * MIB
+_M_TRIM_THRESHOLD, _FREE_AT_END = -1, 64 * MIB
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -27,7 +32,8 @@ def bind(host: str, port: int) -> socket.socket:
         BiRefNetError: the port is taken or not allowed, or the host is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, for asyncio lets small packets leave at once (TCP_NODELAY) only then.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
@@ -50,6 +56,21 @@ def address(listening: socket.socket) -> str:
     if host in ("0.0.0.0", "::", "127.0.0.1", "::1"):
         host = "127.0.0.1" if listening.family == socket.AF_INET else "[::1]"
     return f"http://{host}:{port}"
+
+
+def keep_memory() -> None:
+    """Let the process keep what a picture needed for the next one.
+
+    Left alone, glibc gives the arrays of a picture back to the system after each, and a thousand
+    pages are mapped anew for the next; that takes a fifth of the time after the network. Nothing
+    happens with another C library.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+    mallopt(_M_TRIM_THRESHOLD, _FREE_AT_END)
 
 
 def run(
@@ -98,6 +119,7 @@ def run(
                 for sig, handler in before.items():
                     signal.signal(sig, handler)
 
+    keep_memory()
     config = uvicorn.Config(
         app,
         log_level=log_level,
