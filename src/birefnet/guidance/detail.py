@@ -2,7 +2,9 @@
 
 The network sees a large picture much reduced, so it finds the object but not its hair. Here it sees
 tiles of the picture, twice as close at each level, and only those in which the matte is undecided
-or has an edge; only there does the matte change.
+or has an edge; only there does the matte change. A tile shows little of the whole, so it may only
+say how things look in detail: where it differs from the matte over whole areas, it is not believed,
+the less the surer the matte is.
 
 The coarser levels work on reduced copies of picture and matte, and the last one goes through the
 picture in rows of tiles; so little more than the matte itself is held.
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.guidance.regions import Alpha, Predict, cut
-from birefnet.imaging.box import Box, Tiles
+from birefnet.imaging.box import Tiles
 from birefnet.imaging.picture import Picture
 
 PredictMany: TypeAlias = Callable[[Sequence[Picture]], Sequence[Alpha]]
@@ -29,7 +31,10 @@ PredictMany: TypeAlias = Callable[[Sequence[Picture]], Sequence[Alpha]]
 SURE = 0.04  # alpha this close to 0 or 1 is decided
 OVERLAP = 0.25  # of neighbouring tiles, of their side
 LARGEST_STEP = 2.0  # from one level to the next: tiles of less context mislead the network
-DISAGREES = 0.15  # mean difference from the decided pixels above which a tile is not believed
+TOLERANCE = 0.1  # difference from a decided matte, over an area, up to which a tile is believed
+TOLERANCE_UNDECIDED = 0.6  # likewise where alpha is one half
+_DOUBT = 0.2  # over which belief falls from 1 to 0, beyond the tolerance
+_AREA = 2 * LARGEST_STEP  # standard deviation of what counts as an area [px of a level]
 _RADIUS = round(4 * LARGEST_STEP)  # of what is redone around the undecided [px of a level]
 _STRIP = 256  # rows in which a level's change is enlarged
 
@@ -115,9 +120,9 @@ def _level(many: PredictMany, picture: Picture, alpha: Alpha, tile: int) -> None
         mattes = many([cut(picture, box) for box, _ in row]) if row else []
         for (box, weight), seen in zip(row, mattes, strict=True):
             columns = slice(box.left, box.right)
-            if _is_believed(seen, alpha, box, band[:, columns]):
-                total[:, columns] += weight * seen
-                weights[:, columns] += weight
+            belief = weight * _belief(seen, box.cut(alpha))
+            total[:, columns] += belief * seen
+            weights[:, columns] += belief
         # Rows that no later tile reaches. Where neighbours were not needed or not believed, the
         # matte takes their share.
         rows = following - top
@@ -131,12 +136,16 @@ def _level(many: PredictMany, picture: Picture, alpha: Alpha, tile: int) -> None
             held[: len(kept)] = kept
 
 
-def _is_believed(seen: Alpha, alpha: Alpha, box: Box, band: NDArray[np.float32]) -> bool:
-    """Whether what the network sees in a tile agrees with what is decided there."""
-    decided = band == 0
-    if not decided.any():
-        return True
-    return float(np.abs(seen - box.cut(alpha))[decided].mean()) <= DISAGREES
+def _belief(seen: Alpha, before: Alpha) -> NDArray[np.float32]:
+    """0 to 1: how far a tile is believed that contradicts the matte before.
+
+    Finer detail averages out: an edge that becomes sharp, or moves by some pixels, is no
+    contradiction, and nor is a hair; a part that comes, goes or is hollowed out is one.
+    """
+    difference = np.abs(cv2.GaussianBlur(seen - before, (0, 0), _AREA))
+    undecided = cv2.GaussianBlur(4 * before * (1 - before), (0, 0), _AREA)
+    tolerance = TOLERANCE + (TOLERANCE_UNDECIDED - TOLERANCE) * undecided
+    return np.asarray(np.clip(1 + (tolerance - difference) / _DOUBT, 0, 1), np.float32)
 
 
 def _band(above: Alpha, below: Alpha, rows: int) -> NDArray[np.float32]:
