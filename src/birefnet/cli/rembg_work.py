@@ -112,7 +112,7 @@ def folder(
         except (BiRefNetError, OSError) as error:
             failed += 1
             fail(str(error))
-    say(f"{done} pictures done" + (f", {failed} failed" if failed else ""))
+    say(f"{done} picture{'' if done == 1 else 's'} done" + (f", {failed} failed" if failed else ""))
     return not failed
 
 

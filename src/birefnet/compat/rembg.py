@@ -264,7 +264,7 @@ def _refuse(names: Any) -> None:
     if unknown:
         raise BiRefNetError(
             f"there is no argument {unknown[0]!r} here; besides rembg's there are "
-            f"{', '.join(sorted(_OWN))}"
+            f"{', '.join(sorted({*_OWN, *MARKS}))}"
         )
 
 
