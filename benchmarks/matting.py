@@ -6,7 +6,8 @@ Composites with exact alpha over photographs: fur, strands, smoke and glass as d
 and held-out cut-outs (RGBA; those that training leaves out). Each method starts from two mattes:
 the truth, degraded to what a network of a quarter of the resolution could at best say, and the
 model's own. SAD, MSE, Grad and Conn as in `birefnet.evaluation.matting`, means over the pictures;
-lower is better. `--seconds` times the methods on pictures of several sizes instead.
+lower is better. `--seconds` times the methods on pictures of several sizes instead, `--sheet FILE`
+draws picture, truth and what each method makes of the model's matte.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import birefnet
+from birefnet import Predictor
 from birefnet.evaluation import evaluate_pair
 from birefnet.imaging.matting import METHODS, refine_alpha
 from birefnet.imaging.picture import to_uint8
@@ -141,6 +143,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=6)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seconds", action="store_true")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw one picture of each kind")
     asked = parser.parse_args()
     cutouts = [path for path in sorted(asked.cutouts.rglob("*.*")) if is_held_out(path.name)]
     grounds = sorted(asked.backgrounds.iterdir())
@@ -149,6 +152,9 @@ def main() -> None:
         time_methods(methods, grounds)
         return
     predictor = birefnet.load(asked.model)
+    if asked.sheet:
+        draw_sheet(asked.sheet, predictor, methods, grounds, asked.size)
+        return
     for start in ("degraded truth", asked.model):
         print(f"\nfrom {start}\n\n| kind | method | SAD | MSE | Grad | Conn | s |")
         print("|---|---|--:|--:|--:|--:|--:|")
@@ -168,6 +174,33 @@ def main() -> None:
                     f"| {kind} | {method} | {sad:.2f} | {mse:.4f} | {grad:.2f} | {conn:.2f} "
                     f"| {spent:.2f} |"
                 )
+
+
+def draw_sheet(
+    path: Path, predictor: Predictor, methods: list[str], grounds: list[Path], size: int
+) -> None:
+    """A row for each drawn kind: picture, truth, and the methods from the model's matte."""
+    rows = []
+    for kind in DRAWN:
+        pixels, truth = next(pictures(kind, [], grounds, size, 1))
+        first = predictor.predict(pixels).alpha
+        panels = {kind: pixels, "truth": truth}
+        panels |= {method: refine_alpha(pixels, first, method) for method in methods}
+        rows.append(np.hstack([labelled(label, panel) for label, panel in panels.items()]))
+    cv2.imwrite(
+        str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88]
+    )
+
+
+def labelled(label: str, panel: NDArray, side: int = 200) -> NDArray[np.uint8]:
+    """RGB or alpha, small, with its name below."""
+    levels = panel if panel.dtype == np.uint8 else to_uint8(panel)
+    small = cv2.resize(levels, (side, side), interpolation=cv2.INTER_AREA)
+    rgb = np.dstack([small] * 3) if small.ndim == 2 else small
+    canvas = np.full((side + 24, side + 8, 3), 255, np.uint8)
+    canvas[:side, :side] = rgb
+    cv2.putText(canvas, label, (2, side + 16), 0, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return canvas
 
 
 def time_methods(methods: list[str], grounds: list[Path]) -> None:
