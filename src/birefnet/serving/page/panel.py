@@ -74,6 +74,40 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["matting"] = gr.Dropdown(
             list(MATTINGS.items()), value="none", label="Hair and fur", elem_id="matting"
         )
+        made["band"] = gr.Slider(
+            0,
+            64,
+            0,
+            step=1,
+            label="Uncertain band",
+            info="Pixels to both sides of the edge, for hair and trimaps; 0 suits the size",
+            buttons=["reset"],
+        )
+    with gr.Accordion("Shadow", open=False):
+        made["shadow_strength"] = gr.Slider(
+            0, 1, 0, step=0.05, label="Strength", info="0 for the usual one", buttons=["reset"]
+        )
+        made["shadow_blur"] = gr.Slider(
+            0, 4, 1, step=0.1, label="Softness", info="0 is hard, 1 usual", buttons=["reset"]
+        )
+        made["shadow_angle"] = gr.Slider(
+            -180,
+            180,
+            60,
+            step=5,
+            label="Direction",
+            info="Degrees: 0 backwards, 90 to the right, 180 towards you",
+            buttons=["reset"],
+        )
+        made["shadow_length"] = gr.Slider(
+            0,
+            3,
+            0.5,
+            step=0.1,
+            label="Length",
+            info="In heights of the subject",
+            buttons=["reset"],
+        )
     with gr.Accordion("Size and shape", open=False):
         made["crop"] = gr.Checkbox(False, label="Trim to the subject")
         made["crop_margin"] = gr.Slider(
@@ -90,6 +124,15 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         )
         made["objects"] = gr.Checkbox(
             False, label="Each object by itself", info="The download is a zip then"
+        )
+        made["min_object"] = gr.Slider(
+            0.01,
+            10,
+            0.1,
+            step=0.01,
+            label="Smallest object",
+            info="% of the picture",
+            buttons=["reset"],
         )
     with gr.Accordion("Network", open=False):
         made["model"] = model_control(models, "model")

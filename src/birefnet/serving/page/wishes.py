@@ -18,9 +18,14 @@ KINDS = {
     "Picture": "picture",
     "Blurred": "blur",
     "Mask": "mask",
+    "Trimap": "trimap",
     "Overlay": "overlay",
+    "Colours alone": "foreground",
 }
 """What the page calls the kinds of result; a picture behind the subject is a cut-out on it."""
+
+_COLOURLESS = ("mask", "trimap", "overlay")
+_SHADOWLESS = (*_COLOURLESS, "foreground")
 
 FORMATS = {"png": "png", "webp": "webp", "tiff": "tif", "jpeg": "jpg"}
 """Files that can be saved, and their suffixes."""
@@ -42,6 +47,9 @@ class Wishes:
         fine: look at edges again at the picture's own resolution.
         matting, shadow, crop, aspect, objects: see `Options`; aspect may be empty.
         crop_margin: share of the subject's longer side [%].
+        band, shadow_strength: see `Options`; 0 for the usual one.
+        shadow_blur, shadow_angle, shadow_length: see `Options`.
+        min_object: share of the picture from which on a part is an object [%].
     """
 
     kind: str = "cutout"
@@ -59,6 +67,12 @@ class Wishes:
     crop_margin: float = 0
     aspect: str = ""
     objects: bool = False
+    band: float = 0
+    shadow_strength: float = 0
+    shadow_blur: float = 1.0
+    shadow_angle: float = 60.0
+    shadow_length: float = 0.5
+    min_object: float = 0.1
 
     def network(self, guide: dict[str, Any]) -> Options:
         """What the network is to do: the part that takes time.
@@ -92,7 +106,8 @@ class Wishes:
             if backdrop is None:
                 raise BiRefNetError("choose a background picture first")
             kind, background = "cutout", backdrop
-        return Options(
+        shadow = self.shadow if kind not in _SHADOWLESS else "none"
+        asked = Options(
             kind=kind,
             background=background,
             refine=bool(self.refine),
@@ -100,18 +115,40 @@ class Wishes:
             mask_blur=max(0.0, float(self.mask_blur or 0)),
             threshold=float(self.hard_edge) if self.hard_edge else None,
             matting=self.matting,
-            shadow=self.shadow if kind not in ("mask", "overlay") else "none",
+            shadow=shadow,
             crop=self.crop,
-            crop_margin=f"{max(0.0, float(self.crop_margin or 0)):g}%" if self.crop else 0,
-            aspect=(self.aspect or None) if self.crop else None,
             objects=bool(self.objects),
-        ).prepared()
+        )
+        # What belongs to something that is off is left alone, as controls always have a value.
+        if self.crop:
+            margin = f"{max(0.0, float(self.crop_margin or 0)):g}%"
+            asked = replace(asked, crop_margin=margin, aspect=self.aspect or None)
+        if self.objects:
+            asked = replace(asked, min_object=f"{max(0.0, float(self.min_object or 0)):g}%")
+        if self.matting != "none" or kind == "trimap":
+            asked = replace(asked, band=float(self.band) if self.band else None)
+        if shadow != "none":
+            asked = replace(asked, shadow_strength=float(self.shadow_strength or 0) or None)
+        if shadow in ("ground", "drop"):
+            asked = replace(
+                asked,
+                shadow_blur=float(self.shadow_blur),
+                shadow_angle=float(self.shadow_angle),
+                shadow_length=float(self.shadow_length),
+            )
+        return asked.prepared()
 
     def edge(self) -> tuple[Any, ...]:
         """What `Options.finish` depends on, to tell whether it must run again."""
-        seen = self.kind not in ("mask", "overlay")
-        edge = (self.mask_offset, self.mask_blur, self.hard_edge, self.matting)
-        return (*edge, seen and self.refine, self.shadow if seen else "none")
+        seen = self.kind not in _COLOURLESS
+        edge = (self.mask_offset, self.mask_blur, self.hard_edge, self.matting, self.band)
+        look = (self.shadow_strength, self.shadow_blur, self.shadow_angle, self.shadow_length)
+        is_drawn = self.shadow != "none" and self.kind not in _SHADOWLESS
+        return (
+            *edge,
+            seen and self.refine,
+            (self.shadow, *look, self.objects) if is_drawn else None,
+        )
 
 
 def parse_resolution(text: str | None) -> int | tuple[int, int] | Literal["native"] | None:
@@ -156,6 +193,8 @@ def saveable(finishing: Options) -> list[str]:
     """Formats of `FORMATS` that can hold the result: JPEG has no transparency."""
     is_see_through = finishing.kind == "cutout" and finishing.background is None
     if isinstance(finishing.background, tuple) and finishing.background[3] < 255:
+        is_see_through = True
+    if finishing.kind == "trimap":  # whose three levels JPEG blurs
         is_see_through = True
     return [name for name in FORMATS if name != "jpeg" or not is_see_through]
 
