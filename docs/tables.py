@@ -70,7 +70,7 @@ def _bundled(name: str) -> list[object]:
     return [
         f"**`{name}`**",
         "any object; carried by the package",
-        f"{settings['preprocess']['width']}x{settings['preprocess']['height']}",
+        " and ".join(f"{look[0]}x{look[1]}" for look in settings["preprocess"]["looks"]),
         settings["network"]["backbone"],
         f"{size / 1e6:.0f}",
         f"[measured]({name}.md)",

@@ -29,3 +29,15 @@ def test_file_of_one_size_asks_for_it(
     request = Request(network, Preprocess(fit=fit), size=size, dynamic=dynamic)  # type: ignore[arg-type]
     about = request.metadata().preprocess
     assert (about.width, about.height, about.fit) == expected
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "size", "kept"), [(True, None, True), (True, (64, 64), False), (False, None, False)]
+)
+def test_files_for_every_size_keep_the_looks(
+    dynamic: bool, size: tuple[int, int] | None, kept: bool
+) -> None:
+    network = simplify(build_network("tiny").eval())
+    preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
+    request = Request(network, preprocess, size=size, dynamic=dynamic)
+    assert request.metadata().preprocess.looks == (preprocess.looks if kept else ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -211,7 +212,6 @@ def _describe_bundled(name: str) -> dict[str, Any]:
     from birefnet.weights.source import BUNDLED, read_settings
 
     settings = read_settings(BUNDLED / name / "config.json")
-    size = settings.get("preprocess", {})
     path = BUNDLED / name / "model.safetensors"
     return {
         "name": name,
@@ -219,7 +219,7 @@ def _describe_bundled(name: str) -> dict[str, Any]:
         "task": settings.get("task", "general"),
         "kind": "network",
         "architecture": settings.get("network", {}).get("backbone"),
-        "input": f"{size.get('width', '?')}x{size.get('height', '?')}",
+        "input": _input_of(settings["preprocess"]),
         "parameters": settings.get("parameters"),
         "precision": settings.get("precision"),
         "bytes": path.stat().st_size if path.exists() else None,
@@ -243,7 +243,7 @@ def _describe_file(model: str) -> dict[str, Any]:
         "path": str(loaded.path),
         "kind": "network",
         "architecture": loaded.config.backbone,
-        "input": _input_of(loaded.preprocess),
+        "input": _input_of(loaded.preprocess.to_dict()),
         "parameters": sum(p.numel() for p in loaded.network.parameters()),
         "precision": str(loaded.stored_dtype).removeprefix("torch."),
         "bytes": loaded.path.stat().st_size,
@@ -255,10 +255,12 @@ def _describe_file(model: str) -> dict[str, Any]:
     }
 
 
-def _input_of(preprocess: Any) -> str:
-    if preprocess.fit == "native":
-        return f"native, {preprocess.minimum}-{preprocess.maximum}"
-    return f"{preprocess.width}x{preprocess.height}"
+def _input_of(preprocess: Mapping[str, Any]) -> str:
+    """Of `Preprocess.to_dict`, for people to read."""
+    if preprocess["fit"] == "native":
+        return f"native, {preprocess['minimum']}-{preprocess['maximum']}"
+    looks = preprocess.get("looks") or [(preprocess["width"], preprocess["height"])]
+    return " and ".join(f"{look[0]}x{look[1]}" for look in looks)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

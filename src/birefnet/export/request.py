@@ -102,12 +102,17 @@ class Request:
         return 3 + self.is_guided
 
     def _preprocess(self) -> Preprocess:
-        """The weights' own, but for the size: a file that takes one size wants pictures of it."""
+        """The weights' own, but for the size: a file that takes one size wants pictures of it.
+
+        Several looks are for files that take every size, and were not asked for one.
+        """
         if self.preprocess.fit == "native" and self.dynamic:
             return self.preprocess
         width, height = self.input_size
         fit = "stretch" if self.preprocess.fit == "native" else self.preprocess.fit
-        return replace(self.preprocess, width=width, height=height, fit=fit)
+        is_free = self.dynamic and self.size is None and not self.with_preprocessing
+        looks = self.preprocess.looks if is_free else ()
+        return replace(self.preprocess, width=width, height=height, fit=fit, looks=looks)
 
     def metadata(self) -> Metadata:
         """What the file says of itself."""

@@ -75,9 +75,14 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
     is_pretrained = bool(recipe.init or recipe.encoder_weights)
     if recipe.loop.frozen_encoder_norms is None:
         recipe = recipe.override({"loop.frozen_encoder_norms": is_pretrained})
-    mean_and_std = loaded.preprocess if loaded else _normalisation(config)
+    given = loaded.preprocess if loaded else _normalisation(config)
+    size = recipe.data.width, recipe.data.height
     preprocess = replace(
-        mean_and_std, width=recipe.data.width, height=recipe.data.height, fit="stretch"
+        given,
+        width=size[0],
+        height=size[1],
+        fit="stretch",
+        looks=given.looks if size == (given.width, given.height) else (),
     )
     origin = Origin(
         name,
