@@ -3,10 +3,14 @@
 python benchmarks/guidance.py CUTOUTS BACKGROUNDS [--model nano] [--pairs 40] [--large 8]
 
 Two cut-outs beside each other on a photograph: which one a box, points or a coarse mask choose, as
-IoU beside that of the same cut-out alone. One cut-out on a photograph of 4 megapixels: boundary
-scores of one pass and of two. CUTOUTS (RGBA) and BACKGROUNDS are folders; of the cut-outs a tenth
-is used, chosen by a hash of the name: those that the training of `nano` leaves out, or with
-`--held-out train` those that `birefnet train` does.
+IoU beside that of the same cut-out alone. One cut-out, and drawn things with thin parts, on
+photographs of 4 megapixels: boundary scores of one pass and of two; how the time follows the edge;
+and whether the borders of tiles show. Seconds are those of the processor,
+with one thread (OMP_NUM_THREADS=1) also those of the clock.
+
+CUTOUTS (RGBA) and BACKGROUNDS are folders; of the cut-outs a tenth is used, chosen by a hash of the
+name: those that the training of `nano` leaves out, or with `--held-out train` those that
+`birefnet train` does.
 
 A network with a guidance channel is also asked for its matte of the whole picture, which nothing
 but the channel tells what is meant.
@@ -20,13 +24,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matting import fur, noise
 from numpy.typing import NDArray
 
 import birefnet
 from birefnet.engines.base import takes_guidance
 from birefnet.evaluation import evaluate_pair
 from birefnet.guidance import Guidance, Guide, Point, refine_detail
-from birefnet.imaging.box import Box
+from birefnet.guidance.detail import OVERLAP
+from birefnet.imaging.box import Box, Tiles
 from birefnet.imaging.picture import Picture
 from birefnet.training.data.sources import hold_out, open_source
 from birefnet.training.store import is_held_out
@@ -149,30 +155,90 @@ def main() -> None:
             mean = np.mean([row[name] for row in rows])
             print(f"| {name} | {mean:.3f} | {mean / single:.2f} |")
 
-    table = []
-    for _ in range(asked.large):
-        canvas = ground(2400, 1680)
-        truth = put(canvas, read(cutouts[draw.integers(len(cutouts))]), 240, 1920)
-        large = picture(canvas, draw)
-        start = time.perf_counter()
-        first = predict(large)
-        middle_time = time.perf_counter()
-        second = refine_detail(predict, large, first, side=side)
-        times = middle_time - start, time.perf_counter() - middle_time
-        truth8 = np.round(truth * 255).astype(np.uint8)
-        scores = [
-            evaluate_pair(np.round(alpha * 255).astype(np.uint8), truth8, metrics=SCORES)
-            for alpha in (first, second)
-        ]
-        table.append((times, scores))
-    if table:
-        print(f"\n{len(table)} pictures of 2400 x 1680\n")
-        print("| passes | " + " | ".join(SCORES) + " | s |\n|---|" + "--:|" * (len(SCORES) + 1))
+    if not asked.large:
+        return
+    print(f"\n{asked.large} pictures each of 4 megapixels\n")
+    names = " | ".join(SCORES)
+    print(f"| subject | passes | {names} | s | seam |\n|---|" + "--:|" * (len(SCORES) + 3))
+    for kind in ("cut-outs", "fur", "wheels"):
+        table = []
+        for _ in range(asked.large):
+            if kind == "cut-outs":
+                canvas = ground(2400, 1680)
+                truth = put(canvas, read(cutouts[draw.integers(len(cutouts))]), 240, 1920)
+            else:
+                canvas = ground(2000, 2000)
+                truth = (fur if kind == "fur" else wheel)(2000, draw)
+                paint(canvas, truth, draw)
+            large = picture(canvas, draw)
+            start = time.process_time()
+            first = predict(large)
+            halfway = time.process_time()
+            second = refine_detail(predict, large, first, side=side)
+            times = halfway - start, time.process_time() - halfway
+            truth8 = np.round(truth * 255).astype(np.uint8)
+            rows_of = [
+                evaluate_pair(np.round(alpha * 255).astype(np.uint8), truth8, metrics=SCORES)
+                for alpha in (first, second)
+            ]
+            table.append((times, rows_of, seam(second, side)))
         for index in range(2):
-            means = [np.mean([float(s[index][name]) for _, s in table]) for name in SCORES]
-            seconds = np.mean([sum(times[: index + 1]) for times, _ in table])
+            means = [np.mean([float(s[index][name]) for _, s, _ in table]) for name in SCORES]
+            seconds = np.mean([sum(times[: index + 1]) for times, _, _ in table])
             figures = " | ".join(f"{mean:.4g}" for mean in means)
-            print(f"| {index + 1} | {figures} | {seconds:.2f} |")
+            shown = f"{np.mean([s for _, _, s in table]):.2f}" if index else ""
+            print(f"| {kind} | {index + 1} | {figures} | {seconds:.2f} | {shown} |", flush=True)
+
+    print("\nOne disc in 16 megapixels\n\n| undecided or edge | views | s |\n|--:|--:|--:|")
+    for radius in (100, 200, 400, 800, 1600):
+        canvas = ground(4000, 4000)
+        truth = np.zeros((4000, 4000), np.float32)
+        cv2.circle(truth, (2000, 2000), radius, 1, -1, cv2.LINE_AA)
+        paint(canvas, truth, draw)
+        large, soft = picture(canvas, draw), cv2.GaussianBlur(truth, (0, 0), 8)
+        views = 0
+
+        def counted(part: Picture) -> NDArray[np.float32]:
+            nonlocal views
+            views += 1
+            return predict(part)
+
+        start = time.process_time()
+        refine_detail(counted, large, soft, side=side)
+        share = ((soft > 0.04) & (soft < 0.96)).mean()
+        print(f"| {share:.2%} | {views} | {time.process_time() - start:.2f} |", flush=True)
+
+
+def wheel(size: int, draw: np.random.Generator) -> NDArray[np.float32]:
+    """A rim, a hub and thin spokes."""
+    canvas = np.zeros((size, size), np.uint8)
+    middle, radius = size // 2, int(size * draw.uniform(0.3, 0.4))
+    cv2.circle(canvas, (middle, middle), radius, 255, size // 45, cv2.LINE_AA)
+    cv2.circle(canvas, (middle, middle), radius // 7, 255, -1, cv2.LINE_AA)
+    thick = 1 + int(draw.uniform(0.0025, 0.0075) * size)
+    for angle in np.linspace(0, 2 * np.pi, int(draw.integers(10, 22)), endpoint=False):
+        end = int(middle + radius * np.cos(angle)), int(middle + radius * np.sin(angle))
+        cv2.line(canvas, (middle, middle), end, 255, thick, cv2.LINE_AA)
+    return canvas.astype(np.float32) / 255
+
+
+def paint(canvas: NDArray, alpha: NDArray[np.float32], draw: np.random.Generator) -> None:
+    """A thing of this alpha, in one uneven colour, over a square canvas, in place."""
+    size = len(alpha)
+    uneven = 12 * noise(size, size // 70, draw) + 20 * noise(size, size // 7, draw)
+    colours = np.clip(draw.uniform(10, 245, 3) + uneven[..., None], 0, 255)
+    canvas += alpha[..., None] * (colours - canvas)
+
+
+def seam(alpha: NDArray[np.float32], side: int) -> float:
+    """Mean step across the borders of the last level's tiles, over that of the columns around."""
+    height, width = alpha.shape
+    tiles = Tiles.plan(height, width, side, round(OVERLAP * side))
+    steps = np.abs(np.diff(alpha, axis=1)).mean(axis=0)
+    borders = {x for left in tiles.lefts for x in (left - 1, left + tiles.tile[1] - 1)}
+    inside = [x for x in borders if 16 <= x < width - 17]
+    around = np.mean([steps[x - 16 : x + 17].mean() for x in inside])
+    return float(np.mean([steps[x] for x in inside]) / max(1e-9, around))
 
 
 if __name__ == "__main__":
