@@ -113,7 +113,8 @@ def overhead(url: str, predictor: birefnet.Predictor, data: bytes, rounds: int) 
     for _ in range(rounds):
         requests += [seconds(lambda: client.remove(data)) for _ in range(10)]
         predictions += [seconds(alone) for _ in range(10)]
-    asked, own = statistics.median(requests) * 1000, statistics.median(predictions) * 1000
+    # The quicker quarter: what else the machine does now and then belongs to neither.
+    asked, own = (1000 * statistics.quantiles(found)[0] for found in (requests, predictions))
     print(f"one request {asked:.1f} ms, predictor {own:.1f} ms: {asked - own:+.1f} ms")
 
 

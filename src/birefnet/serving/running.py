@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _BACKLOG = 512
+# Longer than the minute after which proxies drop connections of their own; one that the server
+# drops first may just then be carrying the next request.
+_KEEP_ALIVE_S = 75
 # mallopt of glibc: blocks from this size on go back to the system at once [bytes], and so does what
 # is free at a heap's end beyond that.
 _M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 16 * MIB
@@ -124,6 +127,7 @@ def run(
         app,
         log_level=log_level,
         lifespan="off",  # it is run below, where its errors can be told
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
         root_path=settings.root_path,
         server_header=False,
