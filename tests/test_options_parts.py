@@ -150,8 +150,14 @@ def test_matting_in_the_api(matte: Matte) -> None:
         ({"kind": "trimap", "format": "jpeg"}, "jpeg does not keep a trimap's three levels"),
         ({"kind": "trimap", "background": "red"}, "takes no background"),
         ({"matting": "guided", "band": -1.0}, "--band is -1"),
+        ({"matting": "guided", "band": float("nan")}, "--band is nan"),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:
     with pytest.raises(BiRefNetError, match=message):
         Options(**options).prepared()
+
+
+def test_a_margin_that_no_file_holds_is_refused(matte: Matte) -> None:
+    with pytest.raises(BiRefNetError, match="no side is longer than 65535"):
+        made(matte, crop=True, crop_margin="1000000000")

@@ -132,7 +132,7 @@ class Options:
         parse_measure(self.min_object, "--min-object")
         if self.aspect is not None:
             parse_aspect(self.aspect)
-        if self.band is not None and self.band < 0:
+        if self.band is not None and not 0 <= self.band < float("inf"):
             raise BiRefNetError(f"--band is {self.band}; give 0 or more pixels")
         if self.format is not None:
             check_format(self.kind, self.format)

@@ -267,3 +267,10 @@ def test_what_is_typed() -> None:
         Guidance(boxes=((0, 0, 1, 1),), points=(Point(1, 1),))
     with pytest.raises(BiRefNetError, match="passes is 3"):
         Predictor(BrightEngine(), PLAIN).predict_guided(TWO, passes=3)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((0, 4), np.uint8), np.full((9, 9), np.nan, np.float32)])
+def test_masks_that_are_none_are_refused(mask: NDArray[np.float32]) -> None:
+    guidance = Guidance(mask=mask)
+    with pytest.raises(BiRefNetError, match="mask"):
+        Predictor(BrightEngine(), PLAIN).predict_guided(fine_picture()[0], guidance)

@@ -82,3 +82,10 @@ def test_arguments_are_left_alone_and_nonsense_refused() -> None:
     for level in (0, 1.2):
         with pytest.raises(BiRefNetError, match="threshold"):
             threshold_mask(SQUARE, level)
+
+
+def test_an_offset_beyond_the_picture_ends_soon() -> None:
+    assert (offset_mask(SQUARE, 1e9) == 1).all()
+    assert (offset_mask(SQUARE, -1e9) == 0).all()
+    with pytest.raises(BiRefNetError, match="offset is nan"):
+        offset_mask(SQUARE, float("nan"))

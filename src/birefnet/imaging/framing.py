@@ -15,6 +15,7 @@ from birefnet.imaging.box import Box
 from birefnet.imaging.measure import Measure
 
 NO_MARGIN = Measure(0)
+LONGEST = 65_535  # side of a frame [px]: no usual format holds more
 VISIBLE = 0.05  # alpha from which on a pixel must be seen; a network's ground is rarely quite 0
 
 
@@ -105,6 +106,9 @@ def frame_around(
             picture's border, for the subject is cut off there. It may reach beyond the picture.
         aspect: width over height; the shorter direction is widened, equally on both sides, except
             away from a border that the box touches.
+
+    Raises:
+        BiRefNetError: a margin that makes a picture too large for any file.
     """
     pixels = margin.of(max(box.height, box.width))
     top = 0 if box.top == 0 else pixels
@@ -118,6 +122,11 @@ def frame_around(
         top += _before(more_high, box.top == 0, box.bottom == height)
         left += _before(more_wide, box.left == 0, box.right == width)
         high, wide = high + more_high, wide + more_wide
+    if max(high, wide) > LONGEST:
+        raise BiRefNetError(
+            f"the margin makes a picture of {wide} x {high} pixels; choose one of which no side is "
+            f"longer than {LONGEST}"
+        )
     return Frame(box.top - top, box.left - left, high, wide)
 
 

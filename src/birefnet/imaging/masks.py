@@ -64,9 +64,15 @@ def offset_mask(alpha: Alpha, pixels: float) -> Alpha:
 
     The largest (or smallest) value within that distance, with a part of a pixel interpolated. Wide
     discs are made of small ones, which is exact along the axes and octagonal between them.
+
+    Raises:
+        BiRefNetError: `pixels` is no finite number.
     """
+    if not np.isfinite(pixels):
+        raise BiRefNetError(f"the mask's offset is {pixels}; give a number of pixels.")
     change = cv2.dilate if pixels > 0 else cv2.erode
-    whole, part = divmod(abs(pixels), 1)
+    # Farther than from corner to corner nothing changes any more.
+    whole, part = divmod(min(abs(pixels), sum(alpha.shape)), 1)
     out = alpha.copy()
     if whole >= 2:
         out = change(out, _DISC, iterations=int(whole // 2))

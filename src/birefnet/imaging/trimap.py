@@ -44,7 +44,7 @@ def trimap(
         BiRefNetError: a negative band, or `sure` outside 0 to 0.5.
     """
     reach = default_band(*alpha.shape) if band is None else band
-    if reach < 0:
+    if not 0 <= reach < np.inf:
         raise BiRefNetError(f"the trimap's band is {band}; give 0 or more pixels")
     if not 0 <= sure < 0.5:
         raise BiRefNetError(f"sure is {sure}; give a number from 0 to below 0.5")
