@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 import birefnet
+from birefnet.predictor import infer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,14 +38,13 @@ def warm_loop(rounds: int) -> None:
     """The median of what one picture costs beyond the network."""
     predictor = birefnet.load(device="cpu")
     picture = example(1024)[..., ::-1].copy()
-    geometry = predictor.preprocess.plan(1024, 1024, None)
-    batch = geometry.apply(picture)[None]
+    prepared = predictor.prepare(picture)
     whole, network = [], []
     for _ in range(rounds + 2):
         start = time.perf_counter()
         predictor.predict(picture)
         middle = time.perf_counter()
-        predictor.engine.infer(batch)
+        infer(predictor.engine, prepared.input[None], prepared.looks)
         whole.append(middle - start)
         network.append(time.perf_counter() - middle)
     beyond = [1000 * (a - b) for a, b in zip(whole[2:], network[2:], strict=True)]

@@ -18,6 +18,7 @@ from PIL import Image
 
 from birefnet.integrations.comfyui.nodes import LoadModel, RemoveBackground
 from birefnet.integrations.comfyui.tensors import batch, pictures_of
+from birefnet.predictor import infer
 
 
 def main() -> None:
@@ -32,12 +33,13 @@ def main() -> None:
     images = torch.from_numpy(np.stack([read(path, asked.side) for path in asked.pictures]))
     model, _ = LoadModel().run(asked.model, asked.device, "auto", asked.engine)
     predictor = model.predictor
-    inputs = np.stack([predictor.prepare(picture).input for picture in pictures_of(images)])
+    prepared = [predictor.prepare(picture) for picture in pictures_of(images)]
+    inputs, looks = np.stack([one.input for one in prepared]), prepared[0].looks
     node = RemoveBackground()
 
     def network() -> None:
         for index in range(0, len(inputs), predictor.engine.batch_size):
-            predictor.engine.infer(inputs[index : index + predictor.engine.batch_size])
+            infer(predictor.engine, inputs[index : index + predictor.engine.batch_size], looks)
 
     steps: dict[str, Callable[[], Any]] = {
         "network alone": network,

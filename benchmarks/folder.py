@@ -47,27 +47,29 @@ def make_folder(folder: Path, pictures: int, side: int) -> None:
         os.link(originals / f"{index % DIFFERENT}.jpg", here / f"{index:06}.jpg")
 
 
-def network_alone(model: str, engine: str, seconds: float, *, many: bool) -> float:
+def network_alone(asked: argparse.Namespace, *, many: bool) -> float:
     """Pictures a second of `infer` on a prepared input: one by one, or side by side."""
     import birefnet
     from birefnet.engines.base import for_many
+    from birefnet.predictor import infer
 
-    predictor = birefnet.load(model, engine=engine)
-    height, width = predictor.preprocess.height, predictor.preprocess.width
-    batch = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
-    found, callers = for_many(predictor.engine, height * width) if many else (predictor.engine, 1)
+    predictor = birefnet.load(asked.model, engine=asked.engine)
+    noise = np.random.default_rng(0).integers(0, 256, (asked.side, asked.side, 3), np.uint8)
+    prepared = predictor.prepare(noise, asked.resolution)
+    batch, looks = prepared.input[None], prepared.looks
+    found, callers = for_many(predictor.engine, batch[0, 0].size) if many else (predictor.engine, 1)
     counts = [0] * callers
 
     def call(caller: int) -> None:
         while time.perf_counter() < end:
-            found.infer(batch)
+            infer(found, batch, looks)
             counts[caller] += 1
 
     end = time.perf_counter() + 1  # warm-up
     _together(call, callers)
     counts[:] = [0] * callers
     start = time.perf_counter()
-    end = start + seconds
+    end = start + asked.seconds
     _together(call, callers)
     return sum(counts) / (time.perf_counter() - start)
 
@@ -80,10 +82,13 @@ def _together(call: Callable[[int], None], callers: int) -> None:
         thread.join()
 
 
-def whole_folder(folder: Path, out: Path, model: str, engine: str) -> tuple[float, list[int]]:
+def whole_folder(folder: Path, out: Path, asked: argparse.Namespace) -> tuple[float, list[int]]:
     """Seconds of `birefnet remove`, and its resident memory [kB] at each tenth of the way."""
-    command = [sys.executable, "-m", "birefnet", "remove", str(folder), "-o", str(out), "-m", model]
-    process = subprocess.Popen([*command, "--engine", engine])
+    command = [sys.executable, "-m", "birefnet", "remove", str(folder), "-o", str(out)]
+    command += ["-m", asked.model, "--engine", asked.engine]
+    if asked.resolution:
+        command += ["--resolution", str(asked.resolution)]
+    process = subprocess.Popen(command)
     total = sum(len(files) for _, _, files in os.walk(folder))
     memory: list[int] = []
     first: float | None = None
@@ -102,9 +107,7 @@ def whole_folder(folder: Path, out: Path, model: str, engine: str) -> tuple[floa
 
 
 def _both(asked: argparse.Namespace) -> list[float]:
-    return [
-        network_alone(asked.model, asked.engine, asked.seconds, many=many) for many in (False, True)
-    ]
+    return [network_alone(asked, many=many) for many in (False, True)]
 
 
 def main() -> None:
@@ -113,13 +116,14 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160, help="of each picture [px]")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--resolution", type=int, help="of the network; default: the weights' own")
     parser.add_argument("--seconds", type=float, default=10, help="of each network alone")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "in"
         make_folder(folder, asked.pictures, asked.side)
         before = _both(asked)
-        seconds, memory = whole_folder(folder, Path(place) / "out", asked.model, asked.engine)
+        seconds, memory = whole_folder(folder, Path(place) / "out", asked)
         after = _both(asked)
     speed = asked.pictures / seconds
     print(f"birefnet remove          {speed:8.2f} pictures/s")
