@@ -30,11 +30,13 @@ from birefnet.training.store import is_held_out, pairs
 FALL_OF_F, RISE_OF_MAE = 0.005, 0.003
 
 
-def scores(predictor: Predictor, found: Sequence[tuple[Path, Path]]) -> tuple[float, float]:
-    """Mean weighted F and mean MAE."""
+def scores(
+    predictor: Predictor, found: Sequence[tuple[Path, Path]], size: tuple[int, int]
+) -> tuple[float, float]:
+    """Mean weighted F and mean MAE, of one look of `size` (width, height)."""
     values = []
     for image, truth_path in found:
-        alpha = predictor.predict(image).alpha
+        alpha = predictor.predict(image, resolution=size).alpha
         truth = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE)
         if truth.shape != alpha.shape:
             truth = cv2.resize(truth, alpha.shape[::-1], interpolation=cv2.INTER_AREA)
@@ -86,7 +88,7 @@ def main() -> None:
     for name, predictor in predictors.items():
         quality, kept = "– | –", ""
         if found and not options.no_scores:
-            weighted, error = scores(predictor, found)
+            weighted, error = scores(predictor, found, size)
             first = first or (weighted, error)
             quality = f"{weighted:.4f} ({weighted - first[0]:+.4f}) | "
             quality += f"{error:.4f} ({error - first[1]:+.4f})"
