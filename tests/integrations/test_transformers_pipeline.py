@@ -37,6 +37,7 @@ from integrations.hub_stand_in import hub
 def model() -> BiRefNetForImageSegmentation:
     """The bundled network at a small size."""
     preprocess = {**BiRefNetConfig.from_pretrained("nano").preprocess, "width": 128, "height": 96}
+    preprocess["looks"] = [[128, 96, True], [64, 64, False]]
     return BiRefNetForImageSegmentation.from_pretrained("nano", preprocess=preprocess)
 
 
@@ -137,6 +138,10 @@ def test_a_pipeline_gives_what_the_predictor_gives(model: BiRefNetForImageSegmen
     expected = predictor_of(model).predict(picture)
     assert isinstance(matte, Matte)
     assert np.abs(matte.alpha - expected.alpha).max() < 1e-5
+    once = remove(picture, return_matte=True, resolution=64)
+    assert (
+        np.abs(once.alpha - predictor_of(model).predict(picture, resolution=64).alpha).max() < 1e-5
+    )
     cutout = remove(picture)
     assert (cutout.mode, cutout.size) == ("RGBA", (120, 80))
     assert np.array_equal(np.asarray(cutout), matte.cutout())

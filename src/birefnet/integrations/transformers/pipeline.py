@@ -14,6 +14,7 @@ from transformers.image_utils import load_image
 from birefnet.engines.devices import resolve_device
 from birefnet.engines.devices import resolve_dtype as dtype_for
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.looks import merge, view
 from birefnet.imaging.picture import to_uint8
 from birefnet.integrations.transformers.image_processing import BiRefNetImageProcessor, as_picture
 from birefnet.integrations.transformers.modeling import BiRefNetForImageSegmentation
@@ -62,6 +63,8 @@ class BackgroundRemovalPipeline(Pipeline):
         processor = image_processor or BiRefNetImageProcessor.from_preprocess(
             model.config.preprocess_config
         )
+        # A processor of the caller's own has one size; the model's own wishes hold without it.
+        self._looks = () if image_processor else model.config.preprocess_config.looks
         super().__init__(model=model, image_processor=processor, **kwargs)
 
     def _sanitize_parameters(
@@ -77,14 +80,16 @@ class BackgroundRemovalPipeline(Pipeline):
             raise BiRefNetError(
                 f"there is no option {unknown[0]!r}; there are {', '.join(sorted(_OPTIONS))}"
             )
-        preprocess = {"timeout": timeout} if timeout is not None else {}
+        preprocess: dict[str, Any] = {"timeout": timeout} if timeout is not None else {}
+        forward = {}
         if "resolution" in options:
             preprocess["resolution"] = options.pop("resolution")
+            forward["once"] = preprocess["resolution"] is not None
         if options.get("background") is not None:
             options["background"] = Options(background=options["background"]).prepared().background
         if return_matte is not None:
             options["return_matte"] = return_matte
-        return preprocess, {}, options
+        return preprocess, forward, options
 
     def preprocess(
         self, image: Any, resolution: Any = None, timeout: float | None = None
@@ -93,14 +98,28 @@ class BackgroundRemovalPipeline(Pipeline):
             image = load_image(image, timeout=timeout)
         picture = as_picture(image)
         config = self.image_processor.preprocess_config
+        if resolution is None and self._looks:
+            resolution = self._looks[0][:2]
         geometry = config.plan(picture.height, picture.width, resolution)
         prepared = Prepared(picture, geometry, geometry.apply(picture.pixels))
         return {"pixel_values": torch.from_numpy(prepared.input)[None], "prepared": [prepared]}
 
-    def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _forward(self, inputs: dict[str, Any], once: bool = False) -> dict[str, Any]:
+        looks = () if once else self._looks
+        if looks:
+            shown = inputs["pixel_values"].float().cpu().numpy()
+            views = (torch.from_numpy(view(shown, look)) for look in looks)
+            found = [self._logits(view).float().cpu().numpy() for view in views]
+            logits = torch.from_numpy(merge(found, looks))
+        else:
+            logits = self._logits(inputs["pixel_values"])
+        return {"logits": logits, "prepared": inputs["prepared"]}
+
+    def _logits(self, pixel_values: torch.Tensor) -> torch.Tensor:
         parameter = next(self.model.parameters())
-        pixel_values = inputs["pixel_values"].to(parameter.dtype)
-        return {"logits": self.model(pixel_values).logits, "prepared": inputs["prepared"]}
+        output = self.model(pixel_values.to(parameter.device, parameter.dtype))
+        logits: torch.Tensor = output.logits
+        return logits
 
     def postprocess(self, outputs: dict[str, Any], return_matte: bool = False, **given: Any) -> Any:
         logits = outputs["logits"].float().cpu().numpy()
