@@ -6,8 +6,10 @@ from pathlib import Path
 
 import cv2
 import pytest
-import yaml
 from typer.testing import CliRunner, Result
+
+pytest.importorskip("accelerate")
+yaml = pytest.importorskip("yaml")
 
 import birefnet
 from birefnet.cli.main import app

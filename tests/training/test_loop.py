@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("accelerate")
+
 import birefnet
 from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.training.data.batch import DeviceBatch

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("accelerate")
+
 from birefnet.training.loop import Outcome, Trainer
 from birefnet.training.run_folder import RunFolder
 from birefnet.training.validation import Validator

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("accelerate")
+
 from birefnet.errors import WeightsError
 from birefnet.network.backbones import build_backbone
 from birefnet.training import memory

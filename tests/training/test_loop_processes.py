@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.importorskip("accelerate")
+
 import birefnet
 from birefnet.training.run_folder import RunFolder
 

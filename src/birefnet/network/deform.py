@@ -150,9 +150,13 @@ def _check(
     return padding
 
 
+# Asked once: the compiler of PyTorch 2.6 cannot trace the question.
+_AUTOCAST = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
+
+
 def _autocast_dtype(device: str) -> torch.dtype | None:
     """What autocast computes convolutions in on this kind of device, or None where it is off."""
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if device in _AUTOCAST and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return None
 
