@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 pytest.importorskip("accelerate")
-yaml = pytest.importorskip("yaml")
+pytest.importorskip("yaml")
+
+import yaml
 
 import birefnet
 from birefnet.cli.main import app
