@@ -26,9 +26,9 @@ SMALL = {
     "finetune": {
         'folder / "cracks", 24': 'folder / "cracks", 4',
         'folder / "test", 6': 'folder / "test", 2',
-        '"schedule.steps=16"': '"schedule.steps=1",\n"--set", "data.width=64", '
+        '"schedule.steps=12"': '"schedule.steps=1",\n"--set", "data.width=64", '
         '"--set", "data.height=64"',
-        '"validation.every=16"': '"validation.every=1"',
+        '"validation.every=12"': '"validation.every=1"',
     },
 }
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
