@@ -5,7 +5,9 @@ python benchmarks/serving.py --engine openvino
 `birefnet serve` runs as a process of its own and this one is its clients, which share the machine
 with it. All figures come from one run, in turns:
 
-- what a request takes beyond the same picture in a loop with the predictor, in this process;
+- what a request takes beyond the same picture in a loop with the predictor: once with a stand-in
+  for the network and the server in a thread of this process, so that nothing but the server's own
+  work differs, and once as people run it;
 - requests a second of one client and of 16 (`--clients`), each of which sends its next request when
   the last is answered;
 - 2,000 requests (`--requests`) of 16 clients with pictures of different sizes: each answer is
@@ -15,17 +17,20 @@ with it. All figures come from one run, in turns:
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import io
 import os
+import queue
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,6 +41,8 @@ from PIL import Image
 
 import birefnet
 from birefnet.options import Options
+from birefnet.serving import ServerSettings, create_app
+from birefnet.serving.running import address, bind, run
 
 DIFFERENT = 20  # pictures
 NEAR = 3  # levels of 255 by which an answer may differ: rounding, in another order of summation
@@ -94,6 +101,42 @@ class Client:
         return body
 
 
+class StandIn:
+    """Takes what is bright for the subject, in no time."""
+
+    name, batch_size = "stand-in", 1
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return batch.mean(axis=1, keepdims=True) * 20
+
+
+@contextmanager
+def server_here(predictor: birefnet.Predictor) -> Iterator[str]:
+    """Address of a server in a thread, which ends with the block."""
+    app = create_app(predictor, ServerSettings(page=False))
+    ready, calls = threading.Event(), queue.SimpleQueue[Callable[[], object]]()
+
+    def serve(listening: socket.socket) -> None:
+        stop = asyncio.Event()
+
+        def started() -> None:
+            loop = asyncio.get_running_loop()
+            calls.put(lambda: loop.call_soon_threadsafe(stop.set))
+            ready.set()
+
+        run(app, listening, started, stop=stop)
+
+    with closing(bind("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        ready.wait()
+        try:
+            yield address(listening)
+        finally:
+            calls.get()()
+            thread.join()
+
+
 def overhead(url: str, predictor: birefnet.Predictor, data: bytes, rounds: int) -> None:
     """One picture by request and by predictor, in turns."""
     client, options = Client(url), Options()
@@ -115,7 +158,10 @@ def overhead(url: str, predictor: birefnet.Predictor, data: bytes, rounds: int) 
         predictions += [seconds(alone) for _ in range(10)]
     # The quicker quarter: what else the machine does now and then belongs to neither.
     asked, own = (1000 * statistics.quantiles(found)[0] for found in (requests, predictions))
-    print(f"one request {asked:.1f} ms, predictor {own:.1f} ms: {asked - own:+.1f} ms")
+    print(
+        f"{predictor.engine.name}: one request {asked:.1f} ms, predictor {own:.1f} ms: "
+        f"{asked - own:+.1f} ms"
+    )
 
 
 def throughput(url: str, pid: int, data: bytes, crowd: int, seconds: float, rounds: int) -> None:
@@ -226,6 +272,10 @@ def main() -> None:
     asked = parser.parse_args()
     data = as_jpeg(picture(0, asked.side))
     predictor = birefnet.load(asked.model, engine=asked.engine)
+    if "overhead" in asked.parts:
+        stand_in = birefnet.Predictor(StandIn(), predictor.preprocess, name="stand-in")
+        with server_here(stand_in) as url:
+            overhead(url, stand_in, data, 4 * asked.rounds)
     with server(asked.model, asked.engine) as (url, pid):
         print(f"{asked.model}, {predictor.engine.name}, {asked.side} px")
         if "overhead" in asked.parts:
