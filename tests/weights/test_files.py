@@ -217,3 +217,13 @@ def test_split_weights_stay_in_their_directory(tmp_path: Path) -> None:
         index.write_text(json.dumps({"weight_map": {"a": outside}}))
         with pytest.raises(WeightsError, match="not a file beside it"):
             find_weights(tmp_path)
+
+
+def test_an_archive_that_asks_for_a_later_zip_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.zeros(2)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 204  # version needed, of the first record
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_weights(path)

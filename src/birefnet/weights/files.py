@@ -139,7 +139,7 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as failure:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as failure:
         raise _damaged(path, failure) from None
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise WeightsError(
