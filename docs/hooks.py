@@ -1,7 +1,8 @@
 """What mkdocs cannot do by itself: links into the repository, and the help of the commands.
 
 Pages are read on the site and in the repository. Files outside of `docs/` are not on the site, so
-links to them become the names of the files. `<!-- commands -->` becomes what every command says for
+links to them become the names of the files. GitHub wants `|` escaped in the code of tables, which
+Python-Markdown shows with its backslash. `<!-- commands -->` becomes what every command says for
 `--help`.
 """
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 88  # of the commands' help [characters]
 _LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)\s]*)?\)")
 _COMMANDS = "<!-- commands -->"
+_CODE = re.compile(r"`[^`\n]+`")
 _FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -24,10 +26,18 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = markdown.replace(_COMMANDS, _all_commands())
     parts = _FENCE.split(markdown)
     folder = Path(page.file.abs_src_path).parent
+
+    def linked(match: re.Match[str]) -> str:
+        return _name(match, folder)
+
     return "".join(
-        part if part.startswith("```") else _LINK.sub(lambda m: _name(m, folder), part)
+        part if part.startswith("```") else _CODE.sub(_plain, _LINK.sub(linked, part))
         for part in parts
     )
+
+
+def _plain(code: re.Match[str]) -> str:
+    return code.group(0).replace("\\|", "|")
 
 
 def _name(match: re.Match[str], folder: Path) -> str:
