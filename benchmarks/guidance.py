@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--held-out", choices=("nano", "train"), default="nano")
     asked = parser.parse_args()
     predictor = birefnet.load(asked.model)
-    side = min(predictor.preprocess.width, predictor.preprocess.height)
+    side = min(predictor.plan(Picture(pixels=np.zeros((9, 9, 3), np.uint8))).input)
     draw = np.random.default_rng(0)
     cutouts = [path for path in sorted(asked.cutouts.iterdir()) if is_held_out(path.name)]
     if asked.held_out == "train":

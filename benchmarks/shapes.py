@@ -54,7 +54,8 @@ def composite(
 
 
 def fitted(preprocess: Preprocess, fit: str, height: int, width: int) -> Preprocess:
-    """The weights' own pixels, spread as `fit` wants; `native` keeps the shape."""
+    """One look of the weights' own pixels, spread as `fit` wants; `native` keeps the shape."""
+    preprocess = replace(preprocess, looks=())
     if fit != "native":
         return replace(preprocess, fit=fit)
     area = preprocess.width * preprocess.height

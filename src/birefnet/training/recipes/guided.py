@@ -46,9 +46,11 @@ RECIPES: tuple[Recipe, ...] = (
             purpose="the object that is meant: boxes, points, scribbles and coarse masks",
             command="birefnet train --recipe guided --init nano --data CUTOUTS "
             "--set data.backgrounds=SCENES --output runs/guided",
-            time=parts.NOT_MEASURED,
-            memory=parts.RECOMMENDED_MEMORY,
-            score=parts.NOT_MEASURED,
+            time="15 minutes for 500 steps of 4 pictures at 320 x 320 on one CPU core; a run for "
+            "use wants many times that",
+            memory="2.1 GB at 4 pictures of 320 x 320",
+            score="after that: box .89, coarse mask .95, point .52 IoU of one of two objects, "
+            "unguided .45 (docs/guidance.md)",
             source="docs/guidance.md",
         ),
     ),
