@@ -32,6 +32,7 @@ def publish(
     size: int,
     name: str,
     looks: Sequence[Look] = (),
+    sharpness: float = 1.0,
 ) -> list[int]:
     """Write the mean of the averaged weights of `checkpoints`; returns the steps they are from.
 
@@ -42,10 +43,15 @@ def publish(
         size: the model's default input [px].
         name: of the model.
         looks: inputs whose logits are averaged by default, the largest first.
+        sharpness: the logits are multiplied by it. A mean of looks, and of weights, is softer than
+            each of them; the boundary at one half stays where it is.
     """
     states = [torch.load(path, weights_only=True, map_location="cpu") for path in checkpoints]
     network = build_network(preset(preset_name))
     network.load_state_dict(mean([state["average"] for state in states]))
+    with torch.no_grad():
+        for parameter in network.decoder.head.parameters():
+            parameter *= sharpness
     save_directory(
         directory,
         network,
@@ -91,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="SIDE[m]",
         help="inputs whose logits are averaged by default, the largest first; m: mirrored",
     )
+    parser.add_argument("--sharpness", type=float, default=1.0, help="factor of the logits")
     options = parser.parse_args(arguments)
     checkpoints = [run if run.is_file() else run / "state.pt" for run in options.run]
     steps = publish(
@@ -100,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         size=options.size,
         name=options.name,
         looks=options.looks,
+        sharpness=options.sharpness,
     )
     for run, step in zip(options.run, steps, strict=True):
         print(f"step {step} of {run} is in {options.directory}")
