@@ -71,10 +71,10 @@ def main() -> None:
     for name in options.model:
         predictor = birefnet.load(name)
         for resolution in options.resolution:
-            size = resolution or predictor.preprocess.width
-            models[f"{Path(name).name} {size}"] = cut_by(predictor, resolution)
+            size = f" {resolution}" if resolution else ""
+            models[Path(name).name + size] = cut_by(predictor, resolution)
     if options.peer:
-        models[f"{options.peer.stem} 320"] = stretched(Teacher(options.peer, os.cpu_count() or 1))
+        models[options.peer.stem] = stretched(Teacher(options.peer, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as folder:
         store = PictureStore.build(options.data, options.cache or Path(folder))
         kinds = {**photos(options.data, options.watch), **composites(store)}
