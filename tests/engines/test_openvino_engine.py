@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from birefnet.engines.openvino_engine import (  # noqa: E402
     OpenVinoEngine,
     UnknownModuleError,
     has_bfloat16,
+    shared_core,
 )
 from birefnet.engines.openvino_graph import convert  # noqa: E402
 from birefnet.engines.openvino_graph.sampling import (  # noqa: E402
@@ -110,7 +113,7 @@ def test_every_backbone_and_variant_gives_its_logits(name: str) -> None:
 
 
 def test_a_free_graph_takes_batches_of_any_size(tiny: BiRefNet) -> None:
-    compiled = openvino.Core().compile_model(
+    compiled = shared_core().compile_model(
         convert(tiny), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     )
     for shape in ((2, 64, 64), (1, 96, 32)):
@@ -249,3 +252,27 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
     place.write_text("")
     engine = load_openvino("nano", cache_dir=place)
     assert engine.metadata.name == "nano"
+
+
+def test_signals_are_safe_when_engines_have_come_and_gone() -> None:
+    """OpenVINO's own cores leave the thread without its stack for signals, see `shared_core`."""
+    program = """
+import os, signal
+import numpy as np
+from birefnet.engines.openvino_cache import load_openvino
+
+def engine():
+    made = load_openvino("nano")
+    made.infer(np.zeros((1, 3, 64, 64), np.float32))
+    return made
+
+first, second = engine(), engine()
+del first
+del second
+signal.signal(signal.SIGINT, lambda number, frame: print("caught"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "caught\n"), done.stderr[-2000:]

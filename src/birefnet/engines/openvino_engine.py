@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import OrderedDict, deque
@@ -193,10 +194,29 @@ class _Compiled:
 
 def has_bfloat16(device: str = "CPU") -> bool:
     """Whether OpenVINO has instructions for bfloat16 on this device."""
-    return "BF16" in _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in shared_core().get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 
-def _core() -> Core:
+def shared_core() -> Core:
+    """The one core of this process, which lives as long as it does.
+
+    OpenVINO's plugin for CPUs gives the thread that loads it a stack of its own for signals, takes
+    it away with the core, and then puts back the one that it found. Where cores end in another
+    order than the reverse of their beginning, that is the stack of one that has ended, and the next
+    signal, such as Ctrl-C, crashes the process.
+
+    Raises:
+        MissingExtraError: openvino is not installed.
+    """
+    with _making:
+        return _make_core()
+
+
+_making = threading.Lock()
+
+
+@functools.cache
+def _make_core() -> Core:
     try:
         import openvino
     except ImportError:
@@ -208,7 +228,7 @@ def _core() -> Core:
 
 
 def _read(source: str | os.PathLike[str] | Model) -> tuple[Core, Model]:
-    core = _core()
+    core = shared_core()
     if not isinstance(source, (str, os.PathLike)):
         return core, source
     path = Path(source)

@@ -11,8 +11,9 @@ import logging
 
 import numpy as np
 import openvino.opset15 as ops
-from openvino import Core, Model, Node
+from openvino import Model, Node
 
+from birefnet.engines.openvino_engine import shared_core
 from birefnet.engines.openvino_graph import convert
 from birefnet.engines.openvino_graph.emitter import Value, integers
 from birefnet.engines.openvino_graph.sampling import (
@@ -42,6 +43,7 @@ def quantised(request: Request) -> Model:
     except ImportError:
         raise MissingExtraError("quantising for OpenVINO", "openvino") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
+    shared_core()  # before those of NNCF, which end first
     ranges = _ranges(request)
     graph = convert(request.network)
     graph = nncf.quantize(
@@ -90,7 +92,7 @@ def _ranges(request: Request) -> dict[str, Ranges]:
         return {}
     width, height = request.input_size
     graph.reshape([1, 3, height, width])
-    compiled = Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = shared_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     step = -(-len(request.calibration) // RANGE_PICTURES)
     largest = np.zeros(2 * len(observed), np.float32)
     for number in range(0, len(request.calibration), step):
