@@ -144,11 +144,12 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         async def events() -> AsyncIterator[str]:
             said = ""
             while True:
+                is_over = job.is_over  # asked first: it may end while its state is being sent
                 now = json.dumps(_status(request, job, service))
                 if now != said:
                     yield f"data: {now}\n\n"
                     said = now
-                if job.is_over:
+                if is_over:
                     return
                 await asyncio.sleep(_POLL_S)
 
