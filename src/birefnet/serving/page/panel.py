@@ -83,7 +83,7 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
             info="Pixels to both sides of the edge, for hair and trimaps; 0 suits the size",
             buttons=["reset"],
         )
-    with gr.Accordion("Shadow", open=False):
+    with gr.Accordion("How the shadow falls", open=False):
         made["shadow_strength"] = gr.Slider(
             0, 1, 0, step=0.05, label="Strength", info="0 for the usual one", buttons=["reset"]
         )
