@@ -50,7 +50,7 @@ def publish(
     network = build_network(preset(preset_name))
     network.load_state_dict(mean([state["average"] for state in states]))
     with torch.no_grad():
-        for parameter in network.decoder.head.parameters():
+        for parameter in network.get_submodule("decoder.head").parameters():
             parameter *= sharpness
     save_directory(
         directory,
