@@ -51,7 +51,7 @@ def publish(
     network.load_state_dict(mean([state["average"] for state in states]))
     with torch.no_grad():
         for parameter in network.get_submodule("decoder.head").parameters():
-            parameter *= sharpness
+            parameter.mul_(sharpness)
     save_directory(
         directory,
         network,
