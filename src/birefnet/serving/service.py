@@ -300,8 +300,9 @@ class Service:
         """[h, w], the mean of all looks at the picture; each look takes a turn of its own."""
         if not found.looks:
             return await self._batcher.infer(lane, found.input)
+        # One after the other: side by side, the large one would have but a share of the cores.
         inputs = [view(found.input[None], look)[0] for look in found.looks]
-        planes = await asyncio.gather(*(self._batcher.infer(lane, input) for input in inputs))
+        planes = [await self._batcher.infer(lane, input) for input in inputs]
         return merge([plane[None, None] for plane in planes], found.looks)[0, 0]
 
     def _read(
