@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import socket
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def test_browsers_are_asked_for_a_password() -> None:
     with serving(LOCKED) as client:
         answer = client.get("/docs", headers={"accept": "text/html,*/*"})
         assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+def test_the_documentation_takes_nothing_from_elsewhere() -> None:
+    with serving() as client:
+        html = client.get("/docs").text
+        assert "http" not in html
+        files = re.findall(r'(?:src|href)="([^"]+)"', html)
+        assert len(files) >= 3
+        for file in files:
+            assert client.get(file).status_code == 200
 
 
 def test_keys_are_shown_nowhere() -> None:

@@ -17,6 +17,7 @@ from birefnet.serving.settings import ServerSettings
 try:
     from fastapi import FastAPI, Request
     from fastapi.exceptions import RequestValidationError
+    from fastapi_offline import FastAPIOffline
     from starlette.exceptions import HTTPException
     from starlette.middleware.cors import CORSMiddleware
     from starlette.responses import Response
@@ -73,7 +74,9 @@ def create_app(
         yield
         await service.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # the viewer of /docs comes from this server, not from elsewhere
+        redoc_url=None,
+        static_url="/docs/viewer",
         title="birefnet",
         version=birefnet.__version__,
         summary="Cut the subject out of pictures and videos.",
