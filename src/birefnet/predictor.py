@@ -234,7 +234,8 @@ class Predictor:
             return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
     def _run(self, batch: list[Prepared], engine: Engine | None = None) -> list[Matte]:
-        inputs = np.stack([prepared.input for prepared in batch])
+        first = batch[0].input[None]
+        inputs = first if len(batch) == 1 else np.stack([prepared.input for prepared in batch])
         with timed(self.profile, "network", len(batch)):
             logits = infer(engine or self.engine, inputs, batch[0].looks)
         with timed(self.profile, "restore", len(batch)):

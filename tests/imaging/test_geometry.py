@@ -48,6 +48,17 @@ def test_apply_equals_pillow(interpolation: str, size: tuple[int, int]) -> None:
     np.testing.assert_allclose(tensor.transpose(1, 2, 0), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(1025, 769), (301, 1999), (700, 700)])
+def test_halves_made_side_by_side_equal_pillow(interpolation: str, size: tuple[int, int]) -> None:
+    preprocess = Preprocess(448, 288, (0, 0, 0), (1, 1, 1), interpolation=interpolation)
+    pixels = picture(*size)
+    kernel = Image.Resampling[interpolation.upper()]
+    expected = np.asarray(Image.fromarray(pixels).resize((448, 288), kernel))
+    found = preprocess.plan(*size).apply(pixels).transpose(1, 2, 0) * 255
+    np.testing.assert_array_equal(np.round(found), expected)
+
+
 @pytest.mark.parametrize(
     ("interpolation", "levels"), [("bilinear", 1), ("area", 1), ("bicubic", 9)]
 )

@@ -37,16 +37,18 @@ def view(input: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
         float32 [B, C, look.height, look.width], shrunk by area.
     """
     batch, channels, height, width = input.shape
-    if (height, width) != (look.height, look.width):
-        shrunk = np.empty((batch, channels, look.height, look.width), np.float32)
-        for source, target in zip(
-            input.reshape(-1, height, width),
-            shrunk.reshape(-1, look.height, look.width),
-            strict=True,
-        ):
+    is_whole = (height, width) == (look.height, look.width)
+    if is_whole and not look.mirrored:
+        return input
+    seen = np.empty((batch, channels, look.height, look.width), np.float32)
+    for source, target in zip(
+        input.reshape(-1, height, width), seen.reshape(-1, look.height, look.width), strict=True
+    ):
+        if not is_whole:
             cv2.resize(source, (look.width, look.height), target, interpolation=cv2.INTER_AREA)
-        input = shrunk
-    return np.ascontiguousarray(input[..., ::-1]) if look.mirrored else input
+        if look.mirrored:
+            cv2.flip(source if is_whole else target, 1, target)
+    return seen
 
 
 def merge(logits: Sequence[NDArray[np.float32]], looks: Sequence[Look]) -> NDArray[np.float32]:
@@ -55,9 +57,8 @@ def merge(logits: Sequence[NDArray[np.float32]], looks: Sequence[Look]) -> NDArr
     mean = np.zeros_like(logits[0])
     for planes, look in zip(logits, looks, strict=True):
         for plane, sum in zip(planes[:, 0], mean[:, 0], strict=True):
-            upright = np.ascontiguousarray(plane[:, ::-1]) if look.mirrored else plane
-            if upright.shape != (height, width):
-                upright = cv2.resize(upright, (width, height), interpolation=cv2.INTER_LINEAR)
-            sum += upright
+            if plane.shape != (height, width):
+                plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
+            sum += cv2.flip(plane, 1) if look.mirrored else plane
     mean /= np.float32(len(looks))
     return mean
