@@ -137,6 +137,9 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": callers,
             "INFERENCE_NUM_THREADS": cores,
+            # Each size has streams of its own; pinned, those of two sizes would share one core
+            # and leave the others idle.
+            "ENABLE_CPU_PINNING": False,
         }
         engine._many = engine, callers
         return engine._many
