@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite, to_package
+from birefnet.network.blocks import ReconstructionBlock
 from birefnet.training import nano, pack, publish
 from birefnet.training.nano_data import Phase, PhasedMix
 from birefnet.training.run_folder import RunError
@@ -78,3 +79,18 @@ def test_weights_of_several_runs_are_averaged() -> None:
     averaged = publish.mean([one, other])
     torch.testing.assert_close(averaged["weight"], torch.tensor([2.0, 4.0]))
     assert averaged["count"] == 3
+
+
+def test_wide_channels_are_written_smaller_and_compute_the_same() -> None:
+    torch.manual_seed(0)
+    block = ReconstructionBlock(5, 7, 4, torch.nn.Identity()).eval()
+    with torch.no_grad():
+        block.conv_in.weight[1] *= 3e4
+        block.norm_in.running_mean[1] = 1234
+        block.norm_in.running_var[1] = 3e8
+        x = torch.randn(2, 5, 8, 8)
+        before = block(x)
+        publish.shrink_channels(block)
+        torch.testing.assert_close(block(x), before, rtol=1e-4, atol=1e-5)
+    assert block.norm_in.running_var.max() < 4
+    assert block.norm_in.running_var[0] == 1

@@ -44,7 +44,7 @@ def takes_guidance(engine: Engine) -> bool:
 
 # Pixels of the largest input of which several run side by side on a CPU: above, they would need too
 # much memory and gain little.
-SIDE_BY_SIDE = 640 * 640
+SIDE_BY_SIDE = 768 * 768
 MOST_CALLERS = 8  # at once; with more cores each has several
 
 

@@ -37,13 +37,13 @@ class MixConfig:
         filled: photo kinds whose subject can be painted over to give a scene.
     """
 
-    photo: float = 0.48
-    composite: float = 0.44
+    photo: float = 0.46
+    composite: float = 0.46
     empty: float = 0.08
     distractor: float = 0.5
     photos: Mapping[str, float] = field(
         default_factory=lambda: {
-            "clothing": 13, "cats": 15, "portraits": 7, "coco": 10, "leaves": 3,
+            "clothing": 11, "cats": 12, "portraits": 9, "coco": 10, "leaves": 3,
             "trashnet": 3, "mandarin": 2, "road": 3,
         }
     )  # fmt: skip

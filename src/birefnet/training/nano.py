@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.data.is_file():
         store = PictureStore.write(unpack(options.data), cache, origin=options.data)
     else:
-        store = PictureStore.build(options.data, cache)
+        store = PictureStore.build(options.data, cache, longest=options.longest)
 
     phases = tuple(Phase(int(s), int(p)) for s, p in (x.split("x") for x in options.phases))
     preprocess = Preprocess(options.size, options.size, PIXEL_MEAN, PIXEL_STD)
@@ -109,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", help="start from these weights, a model's name or path")
     parser.add_argument("--watch", help="a folder with im/ and gt/ that is only scored")
     parser.add_argument("--cache", type=Path, help="decoded pictures; default RUN/pictures")
+    parser.add_argument(
+        "--longest", type=int, default=640, help="photos are shrunk to this many pixels a side"
+    )
     parser.add_argument("--preset", default="nano")
     parser.add_argument(
         "--phases", nargs="+", default=["1500x256", "400x320"], help="steps x picture size"

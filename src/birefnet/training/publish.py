@@ -16,12 +16,14 @@ from torch import Tensor
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.looks import Look
 from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
+from birefnet.network.blocks import ReconstructionBlock
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.weights.save import save_directory
 
 LICENCE = "MIT; encoder Apache-2.0; training data and credits in ATTRIBUTION.md"
 SOURCE = "trained by this project, see docs/nano.md"
+_WIDE = 16.0  # standard deviation of a channel
 
 
 def publish(
@@ -52,6 +54,9 @@ def publish(
     with torch.no_grad():
         for parameter in network.get_submodule("decoder.head").parameters():
             parameter.mul_(sharpness)
+        for module in network.modules():
+            if isinstance(module, ReconstructionBlock):
+                shrink_channels(module)
     save_directory(
         directory,
         network,
@@ -62,6 +67,24 @@ def publish(
         dtype=torch.float16,
     )
     return [int(state["step"]) for state in states]
+
+
+def shrink_channels(block: ReconstructionBlock) -> None:
+    """Divide the wide channels before a BatchNorm, and its statistics, by powers of two.
+
+    Nothing holds the size of what a BatchNorm normalises, so it grows with training, beyond what
+    float16 can write of its variance. The block computes the same, but for the norm's epsilon.
+    """
+    norm = block.norm_in
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    deviation = norm.running_var.sqrt()
+    factor = torch.where(deviation > _WIDE, deviation.log2().round().exp2(), 1)
+    block.conv_in.weight.div_(factor[:, None, None, None])
+    for values in (block.conv_in.bias, norm.running_mean):
+        if values is not None:
+            values.div_(factor)
+    norm.running_var.div_(factor.square())
 
 
 def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
