@@ -13,7 +13,7 @@ from fakes import write_disc
 
 
 def test_both_names_give_the_same(tmp_path: Path) -> None:
-    picture = write_disc(tmp_path / "disc.png", height=500, width=700)
+    picture = write_disc(tmp_path / "disc.png", height=900, width=1200)
     results = []
     for number, words in enumerate(([], ["--refine-passes", "2"], ["--high-resolution"])):
         out = tmp_path / f"{number}.png"

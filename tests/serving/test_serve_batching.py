@@ -210,7 +210,7 @@ def test_engines_for_several_callers_run_abreast_under_load_only() -> None:
     assert len(engine.batches) == 2
 
     async def large(batcher: Batcher) -> None:
-        tasks = [batcher.infer(lane, picture(0.5, 704)) for _ in range(2)]
+        tasks = [batcher.infer(lane, picture(0.5, 800)) for _ in range(2)]
         await asyncio.gather(*tasks)
 
     serve(large)
