@@ -7,8 +7,8 @@ bilinear filter, whose support grows with the scale, and `bilinear` gives the sa
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -27,6 +27,8 @@ Interpolation = Literal["bilinear", "area", "bicubic"]
 Resolution = int | tuple[int, int] | Literal["native"]
 
 LARGEST_SIDE = 16384  # of a network's input; beyond it no known machine holds the activations
+
+_LARGE = 1_000_000  # values of a picture that is worth a second thread
 
 _PILLOW_FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -229,25 +231,16 @@ class Geometry:
                 f"got pixels of shape {pixels.shape} and type {pixels.dtype}; expected "
                 f"{(*self.source, 3)} of uint8 or uint16."
             )
+        resized = resize(pixels, self.box.height, self.box.width, self.preprocess.interpolation)
         full_scale = float(np.iinfo(pixels.dtype).max)
         create = np.zeros if self.is_padded else np.empty
         out = create((3, *self.input), np.float32)
         content = self.box.cut(out, channels_first=True)
-        resized = _Resized(pixels, self.box.height, self.box.width, self.preprocess.interpolation)
-
-        def fill(first: int, last: int) -> None:
-            rows = resized.rows(first, last)
-            for channel, mean, std in zip(
-                range(3), self.preprocess.mean, self.preprocess.std, strict=True
-            ):
-                plane = content[channel, first:last]
-                np.multiply(rows[..., channel], np.float32(1 / (full_scale * std)), plane)
-                plane -= np.float32(mean / std)
-
-        if resized.is_worth_two_threads:
-            _in_two_threads(fill, self.box.height)
-        else:
-            fill(0, self.box.height)
+        for channel, mean, std in zip(
+            range(3), self.preprocess.mean, self.preprocess.std, strict=True
+        ):
+            np.multiply(resized[..., channel], np.float32(1 / (full_scale * std)), content[channel])
+            content[channel] -= np.float32(mean / std)
         return out
 
     def restore(self, map: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -273,67 +266,38 @@ def resize(
 
     uint8 stays uint8 and equals Pillow's resize; uint16 gives float32 in [0, 65535], not rounded.
     """
-    return _Resized(pixels, height, width, interpolation).rows(0, height)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if interpolation == "area" and height <= pixels.shape[0] and width <= pixels.shape[1]:
+        wide = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+        return cv2.resize(wide, (width, height), interpolation=cv2.INTER_AREA)
+    kernel = _PILLOW_FILTERS[interpolation]
+    if pixels.dtype == np.uint8:
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        if pixels.size > _LARGE and height % 2 == 0:
+            return _resize_halves(picture, height, width, kernel)
+        return np.asarray(picture.resize((width, height), kernel))
+    out = np.empty((height, width, 3), np.float32)
+    for channel in range(3):
+        plane = Image.fromarray(pixels[..., channel].astype(np.float32))
+        out[..., channel] = np.asarray(plane.resize((width, height), kernel))
+    return np.clip(out, 0, np.iinfo(pixels.dtype).max, out=out)  # bicubic overshoots
 
 
-class _Resized:
-    """H x W x 3 pixels at another size, all rows at once or the upper and the lower half."""
+def _resize_halves(
+    picture: Image.Image, height: int, width: int, kernel: Image.Resampling
+) -> NDArray[np.uint8]:
+    """`picture.resize`, the upper and the lower half of an even height side by side.
 
-    def __init__(
-        self, pixels: NDArray, height: int, width: int, interpolation: Interpolation
-    ) -> None:
-        self._height, self._width, self._pixels = height, width, pixels
-        self._picture: Image.Image | None = None
-        self._kernel = _PILLOW_FILTERS[interpolation]
-        if pixels.shape[:2] == (height, width):
-            return
-        if interpolation == "area" and height <= pixels.shape[0] and width <= pixels.shape[1]:
-            wide = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-            self._pixels = cv2.resize(wide, (width, height), interpolation=cv2.INTER_AREA)
-        elif pixels.dtype == np.uint8:
-            self._picture = Image.fromarray(np.ascontiguousarray(pixels))
-        else:
-            out = np.empty((height, width, 3), np.float32)
-            for channel in range(3):
-                plane = Image.fromarray(pixels[..., channel].astype(np.float32))
-                out[..., channel] = np.asarray(plane.resize((width, height), self._kernel))
-            # bicubic overshoots
-            self._pixels = np.clip(out, 0, np.iinfo(pixels.dtype).max, out=out)
-
-    @property
-    def is_worth_two_threads(self) -> bool:
-        """Pillow works outside of Python's lock, and halves of even heights are exact."""
-        return self._picture is not None and self._height % 2 == 0 and self._pixels.size > 1_000_000
-
-    def rows(self, first: int, last: int) -> NDArray:
-        if self._picture is None:
-            return self._pixels[first:last]
-        height, width = self._pixels.shape[:2]
-        # The filter reaches over the borders of this part of the picture.
-        part = (0, height * first / self._height, width, height * last / self._height)
-        size = (self._width, last - first)
-        return np.asarray(self._picture.resize(size, self._kernel, part))
-
-
-def _in_two_threads(work: Callable[[int, int], None], height: int) -> None:
-    """`work(first, last)` on the upper and the lower half of so many rows, side by side."""
-    failures: list[BaseException] = []
-
-    def lower() -> None:
-        try:
-            work(height // 2, height)
-        except BaseException as failure:
-            failures.append(failure)
-
-    # A thread of its own, since a pool would not outlive a fork (data loaders do that).
-    thread = threading.Thread(target=lower, name="birefnet-resize")
-    thread.start()
-    try:
-        work(0, height // 2)
-    finally:
-        thread.join()
-    if failures:
-        raise failures[0]
+    Pillow lets go of Python's lock meanwhile, and its filter reaches over the border between the
+    halves, so the pixels are the same.
+    """
+    middle, size = picture.height / 2, (width, height // 2)
+    # A pool of its own for each picture, since one that stays would not outlive a fork.
+    with ThreadPoolExecutor(1) as pool:
+        lower = pool.submit(picture.resize, size, kernel, (0, middle, *picture.size))
+        upper = picture.resize(size, kernel, (0, 0, picture.width, middle))
+        return np.concatenate([upper, lower.result()])
 
 
 def resize_map(map: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
