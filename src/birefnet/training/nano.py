@@ -110,7 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--watch", help="a folder with im/ and gt/ that is only scored")
     parser.add_argument("--cache", type=Path, help="decoded pictures; default RUN/pictures")
     parser.add_argument(
-        "--longest", type=int, default=640, help="photos are shrunk to this many pixels a side"
+        "--longest",
+        type=int,
+        default=640,
+        help="photos of a folder are shrunk to this many pixels a side",
     )
     parser.add_argument("--preset", default="nano")
     parser.add_argument(
