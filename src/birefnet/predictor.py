@@ -275,6 +275,16 @@ class Prepared:
     input: NDArray[np.float32]
     looks: tuple[Look, ...] = ()
 
+    def views(self) -> list[NDArray[np.float32]]:
+        """What each look shows the network, [3,h,w], for those who run them one by one."""
+        return [view(self.input[None], look)[0] for look in self.looks] or [self.input]
+
+    def merge(self, planes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Logits [h,w] of all `views` → what `restore` takes."""
+        if not self.looks:
+            return planes[0]
+        return merge([plane[None, None] for plane in planes], self.looks)[0, 0]
+
     def restore(self, logits: NDArray[np.float32]) -> Matte:
         """Logits [h,w] → matte at the picture's size.
 

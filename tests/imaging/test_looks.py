@@ -46,3 +46,17 @@ def test_what_is_no_look_is_said(looks: list) -> None:
 def test_the_largest_comes_first() -> None:
     with pytest.raises(BiRefNetError, match="the largest comes first"):
         Preprocess(looks=[[64, 64], [96, 64]])
+
+
+@pytest.mark.parametrize("size", [(704, 256), (96, 64), (288, 288), (64, 32)])
+def test_shrinking_is_the_mean_over_each_pixels_area(size: tuple[int, int]) -> None:
+    source, target = size
+    input = np.random.default_rng(source).standard_normal((2, 3, source, 2 * source))
+    input = input.astype(np.float32)
+    seen = view(input, Look(2 * target, target))
+    # Each old pixel is cut into `target` x `target` equal parts, of which a new one has `source`.
+    fine = input.astype(np.float64)[:, :, :64, :64].repeat(target, 2).repeat(target, 3)
+    whole = 64 * target // source
+    fine = fine[:, :, : whole * source, : whole * source]
+    blocks = fine.reshape(2, 3, whole, source, whole, source)
+    np.testing.assert_allclose(seen[:, :, :whole, :whole], blocks.mean((3, 5)), atol=1e-6)

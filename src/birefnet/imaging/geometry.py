@@ -30,6 +30,8 @@ LARGEST_SIDE = 16384  # of a network's input; beyond it no known machine holds t
 
 _LARGE = 1_000_000  # values of a picture that is worth a second thread
 
+_REACH = 2  # of the widest filter, bicubic, in pixels of the smaller picture
+
 _PILLOW_FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -231,17 +233,35 @@ class Geometry:
                 f"got pixels of shape {pixels.shape} and type {pixels.dtype}; expected "
                 f"{(*self.source, 3)} of uint8 or uint16."
             )
-        resized = resize(pixels, self.box.height, self.box.width, self.preprocess.interpolation)
-        full_scale = float(np.iinfo(pixels.dtype).max)
         create = np.zeros if self.is_padded else np.empty
         out = create((3, *self.input), np.float32)
         content = self.box.cut(out, channels_first=True)
-        for channel, mean, std in zip(
-            range(3), self.preprocess.mean, self.preprocess.std, strict=True
-        ):
-            np.multiply(resized[..., channel], np.float32(1 / (full_scale * std)), content[channel])
-            content[channel] -= np.float32(mean / std)
+        if pixels.size <= _LARGE or self.box.height % 2 or pixels.dtype != np.uint8:
+            self._fill(content, pixels, slice(0, self.box.height))
+            return out
+        # A pool of its own for each picture, since one that stays would not outlive a fork.
+        half = self.box.height // 2
+        with ThreadPoolExecutor(1) as pool:
+            lower = pool.submit(self._fill, content, pixels, slice(half, 2 * half))
+            self._fill(content, pixels, slice(0, half))
+            lower.result()
         return out
+
+    def _fill(self, content: NDArray[np.float32], pixels: NDArray, rows: slice) -> None:
+        """Write some rows of the resized, normalised picture into `content`, 3 x h x w."""
+        resized = _resize_rows(
+            pixels, self.box.height, self.box.width, self.preprocess.interpolation, rows
+        )
+        full_scale = float(np.iinfo(pixels.dtype).max)
+        for plane, channel, mean, std in zip(
+            content[:, rows],
+            cv2.split(resized),
+            self.preprocess.mean,
+            self.preprocess.std,
+            strict=True,
+        ):
+            np.multiply(channel, np.float32(1 / (full_scale * std)), plane)
+            plane -= np.float32(mean / std)
 
     def restore(self, map: NDArray[np.float32]) -> NDArray[np.float32]:
         """Remove the padding and resize a map of the input back to the source's size.
@@ -273,10 +293,7 @@ def resize(
         return cv2.resize(wide, (width, height), interpolation=cv2.INTER_AREA)
     kernel = _PILLOW_FILTERS[interpolation]
     if pixels.dtype == np.uint8:
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
-        if pixels.size > _LARGE and height % 2 == 0:
-            return _resize_halves(picture, height, width, kernel)
-        return np.asarray(picture.resize((width, height), kernel))
+        return np.asarray(_to_pillow(pixels).resize((width, height), kernel))
     out = np.empty((height, width, 3), np.float32)
     for channel in range(3):
         plane = Image.fromarray(pixels[..., channel].astype(np.float32))
@@ -284,20 +301,27 @@ def resize(
     return np.clip(out, 0, np.iinfo(pixels.dtype).max, out=out)  # bicubic overshoots
 
 
-def _resize_halves(
-    picture: Image.Image, height: int, width: int, kernel: Image.Resampling
-) -> NDArray[np.uint8]:
-    """`picture.resize`, the upper and the lower half of an even height side by side.
+def _resize_rows(
+    pixels: NDArray, height: int, width: int, interpolation: Interpolation, rows: slice
+) -> NDArray:
+    """`resize(pixels, height, width, interpolation)[rows]`, of uint8 pixels from what it needs.
 
-    Pillow lets go of Python's lock meanwhile, and its filter reaches over the border between the
-    halves, so the pixels are the same.
+    The filter reaches as far beyond the rows as it does in the whole picture: pixels are the same.
     """
-    middle, size = picture.height / 2, (width, height // 2)
-    # A pool of its own for each picture, since one that stays would not outlive a fork.
-    with ThreadPoolExecutor(1) as pool:
-        lower = pool.submit(picture.resize, size, kernel, (0, middle, *picture.size))
-        upper = picture.resize(size, kernel, (0, 0, picture.width, middle))
-        return np.concatenate([upper, lower.result()])
+    if rows == slice(0, height) or height >= pixels.shape[0] or interpolation == "area":
+        return resize(pixels, height, width, interpolation)[rows]
+    scale = pixels.shape[0] / height
+    reach = _REACH * scale + 1
+    first = max(0, int(rows.start * scale - reach))
+    last = min(pixels.shape[0], int(rows.stop * scale + reach) + 1)
+    box = (0, rows.start * scale - first, pixels.shape[1], rows.stop * scale - first)
+    part = _to_pillow(pixels[first:last])
+    kernel = _PILLOW_FILTERS[interpolation]
+    return np.asarray(part.resize((width, rows.stop - rows.start), kernel, box))
+
+
+def _to_pillow(pixels: NDArray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def resize_map(map: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

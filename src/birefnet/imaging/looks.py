@@ -6,7 +6,9 @@ is large. The mean of a few looks is better than either, most of all for network
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -36,19 +38,45 @@ def view(input: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
     Returns:
         float32 [B, C, look.height, look.width], shrunk by area.
     """
-    batch, channels, height, width = input.shape
-    is_whole = (height, width) == (look.height, look.width)
-    if is_whole and not look.mirrored:
-        return input
-    seen = np.empty((batch, channels, look.height, look.width), np.float32)
-    for source, target in zip(
-        input.reshape(-1, height, width), seen.reshape(-1, look.height, look.width), strict=True
-    ):
-        if not is_whole:
-            cv2.resize(source, (look.width, look.height), target, interpolation=cv2.INTER_AREA)
-        if look.mirrored:
-            cv2.flip(source if is_whole else target, 1, target)
-    return seen
+    height, width = input.shape[-2:]
+    seen = input
+    if (height, width) != (look.height, look.width):
+        seen = _shrink(input, look.height, look.width)
+    if not look.mirrored:
+        return seen
+    mirror = np.empty_like(seen)
+    planes = (-1, look.height, look.width)
+    for source, target in zip(seen.reshape(planes), mirror.reshape(planes), strict=True):
+        cv2.flip(source, 1, target)
+    return mirror
+
+
+def _shrink(input: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """The mean over the area of each new pixel, as small products of matrices.
+
+    Sides of looks share a large divisor, so that a few rows of weights serve all of a picture: this
+    takes a third of the time of OpenCV's resize. Each product is too small for NumPy's library to
+    wake its other threads, which would wait busily beside the network.
+    """
+    batch, channels, high, wide = input.shape
+    down, across = _area_weights(high, height), _area_weights(wide, width)
+    rows = down @ input.reshape(-1, down.shape[1], wide)
+    shrunk: NDArray[np.float32] = (
+        rows.reshape(batch * channels * height, -1, across.shape[1]) @ across.T
+    )
+    return shrunk.reshape(batch, channels, height, width)
+
+
+@cache
+def _area_weights(source: int, target: int) -> NDArray[np.float32]:
+    """What share each old pixel has in each new one, [m, n], repeated after n old and m new."""
+    repeats = math.gcd(source, target)
+    old, new = source // repeats, target // repeats
+    ends = np.arange(1, new + 1)[:, None] * old / new
+    starts = np.arange(new)[:, None] * old / new
+    pixel = np.arange(old)
+    covered = np.minimum(ends, pixel + 1) - np.maximum(starts, pixel)
+    return (np.clip(covered, 0, None) * new / old).astype(np.float32)
 
 
 def merge(logits: Sequence[NDArray[np.float32]], looks: Sequence[Look]) -> NDArray[np.float32]:

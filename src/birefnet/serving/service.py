@@ -22,13 +22,12 @@ from birefnet.imaging import compose
 from birefnet.imaging.encoding import FORMATS
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.io import decode
-from birefnet.imaging.looks import merge, view
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
 from birefnet.options import Options
 from birefnet.predictor import Predictor, Prepared
 from birefnet.serving import fetch as fetching
-from birefnet.serving.batching import Array, Batcher, Lane, SharedEngine
+from birefnet.serving.batching import Array, Batcher, SharedEngine
 from birefnet.serving.errors import Busy, InvalidRequest, Stopping, TimedOut
 from birefnet.serving.jobs import Jobs
 from birefnet.serving.metrics import Metrics
@@ -275,17 +274,18 @@ class Service:
                 read = loop.run_in_executor(
                     self._readers, self._read, source, options, predictor, gone
                 )
-                options, found = await read
+                options, found, views = await read
                 source = b""
-                if isinstance(found, Prepared):
-                    logits = await self._logits(self.pool.lane(name), found)
+                lane = self.pool.lane(name)
+                # One after the other: side by side, a large one would have a share of the cores.
+                planes = [await self._batcher.infer(lane, view) for view in views]
             finally:
                 self._coming -= 1
                 self._batcher.wake()
             if isinstance(found, Prepared):
 
                 def matte_of() -> Matte:
-                    return found.restore(logits)
+                    return found.restore(found.merge(planes))
             else:
                 mine = self.shared(predictor, name, gone)
 
@@ -296,23 +296,14 @@ class Service:
                 self._writers, self._finish, matte_of, options, format, gone
             )
 
-    async def _logits(self, lane: Lane, found: Prepared) -> Array:
-        """[h, w], the mean of all looks at the picture; each look takes a turn of its own."""
-        if not found.looks:
-            return await self._batcher.infer(lane, found.input)
-        # One after the other: side by side, the large one would have but a share of the cores.
-        inputs = [view(found.input[None], look)[0] for look in found.looks]
-        planes = [await self._batcher.infer(lane, input) for input in inputs]
-        return merge([plane[None, None] for plane in planes], found.looks)[0, 0]
-
     def _read(
         self,
         source: bytes | Picture,
         options: Options,
         predictor: Predictor,
         gone: threading.Event,
-    ) -> tuple[Options, Prepared | Picture]:
-        """In a thread: the picture on its way into the network, and the options checked."""
+    ) -> tuple[Options, Prepared | Picture, list[Array]]:
+        """In a thread: options checked, the picture, and what the network is to see of it."""
         start = time.perf_counter()
         options = safe_options(options, self.limits).prepared()
         picture = source
@@ -325,8 +316,9 @@ class Service:
                 f"the network would run at {width}x{height}; this server allows up to {most}x{most}"
             )
         found = predictor.prepare(picture, options.resolution) if options.is_plain else picture
+        views = found.views() if isinstance(found, Prepared) else []
         self.metrics.stage.labels("read").observe(time.perf_counter() - start)
-        return options, found
+        return options, found, views
 
     def _finish(
         self,
