@@ -60,10 +60,9 @@ def _shrink(input: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     """
     batch, channels, high, wide = input.shape
     down, across = _area_weights(high, height), _area_weights(wide, width)
-    rows = down @ input.reshape(-1, down.shape[1], wide)
-    shrunk: NDArray[np.float32] = (
-        rows.reshape(batch * channels * height, -1, across.shape[1]) @ across.T
-    )
+    rows: NDArray[np.float32] = np.matmul(down, input.reshape(-1, down.shape[1], wide))
+    rows = rows.reshape(batch * channels * height, -1, across.shape[1])
+    shrunk: NDArray[np.float32] = np.matmul(rows, across.T)
     return shrunk.reshape(batch, channels, height, width)
 
 
