@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -54,9 +56,8 @@ def test_shrinking_is_the_mean_over_each_pixels_area(size: tuple[int, int]) -> N
     input = np.random.default_rng(source).standard_normal((2, 3, source, 2 * source))
     input = input.astype(np.float32)
     seen = view(input, Look(2 * target, target))
-    # Each old pixel is cut into `target` x `target` equal parts, of which a new one has `source`.
-    fine = input.astype(np.float64)[:, :, :64, :64].repeat(target, 2).repeat(target, 3)
-    whole = 64 * target // source
-    fine = fine[:, :, : whole * source, : whole * source]
-    blocks = fine.reshape(2, 3, whole, source, whole, source)
-    np.testing.assert_allclose(seen[:, :, :whole, :whole], blocks.mean((3, 5)), atol=1e-6)
+    # Each old pixel is cut into `new` x `new` equal parts, of which a new one has `old` x `old`.
+    old, new = source // math.gcd(source, target), target // math.gcd(source, target)
+    parts = input.astype(np.float64)[:, :, :old, :old].repeat(new, 2).repeat(new, 3)
+    expected = parts.reshape(2, 3, new, old, new, old).mean((3, 5))
+    np.testing.assert_allclose(seen[:, :, :new, :new], expected, atol=1e-6)
