@@ -21,11 +21,11 @@ from birefnet.engines.openvino_engine import (  # noqa: E402
     shared_core,
 )
 from birefnet.engines.openvino_graph import convert  # noqa: E402
-from birefnet.engines.openvino_graph.sampling import (  # noqa: E402
+from birefnet.engines.openvino_sampling import (  # noqa: E402
     Ranges,
     deformable_nodes,
     replace_deformables,
-    sample,
+    separate,
 )
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError  # noqa: E402
 from birefnet.network.birefnet import BiRefNet  # noqa: E402
@@ -122,21 +122,25 @@ def test_a_free_graph_takes_batches_of_any_size(tiny: BiRefNet) -> None:
         np.testing.assert_allclose(given, logits_of(tiny, batch), atol=1e-4, rtol=0)
 
 
-def test_sampling_equals_deformable_convolution_far_outside_too() -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_sampling_equals_deformable_convolution_far_outside_too(apart: bool) -> None:
+    batch = batch_of(2, 64, 96)
     network = network_of("tiny")
     for key, parameter in network.named_parameters():
         if key.endswith("sampling.bias"):
             with torch.no_grad():
                 parameter.mul_(0).add_(torch.randn(parameter.shape) * 4)
     graph = convert(network)
-    for node in deformable_nodes(graph):
-        replacement, _ = sample(node)
-        for target in node.output(0).get_target_inputs():
-            target.replace_source_output(replacement.output(0))
-    graph.validate_nodes_and_infer_types()
+    if apart:
+        separate(graph)
+        engine = OpenVinoEngine(graph.clone(), metadata=Metadata("separate"), threads=1)
+        np.testing.assert_allclose(
+            engine.infer(batch), logits_of(network, batch), atol=1e-4, rtol=0
+        )
+    replace_deformables(graph)
     assert not deformable_nodes(graph)
+    assert apart != any(one.get_type_name() == "VariadicSplit" for one in graph.get_ops())
     engine = OpenVinoEngine(graph, metadata=Metadata("sampled"), threads=1)
-    batch = batch_of(2, 64, 96)
     np.testing.assert_allclose(engine.infer(batch), logits_of(network, batch), atol=1e-4, rtol=0)
 
 

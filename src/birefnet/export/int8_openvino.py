@@ -1,7 +1,7 @@
 """Post-training quantisation for OpenVINO: NNCF, and integers inside deformable convolution.
 
 NNCF quantises products and convolutions; it knows no deformable convolution. Those are written as
-sampling and a product of integers (`birefnet.engines.openvino_graph.sampling`), whose ranges are
+sampling and a product of integers (`birefnet.engines.openvino_sampling`), whose ranges are
 measured on the same pictures.
 """
 
@@ -15,12 +15,13 @@ from openvino import Model, Node
 
 from birefnet.engines.openvino_engine import shared_core
 from birefnet.engines.openvino_graph import convert
-from birefnet.engines.openvino_graph.emitter import Value, integers
-from birefnet.engines.openvino_graph.sampling import (
+from birefnet.engines.openvino_nodes import Value, integers
+from birefnet.engines.openvino_sampling import (
     Ranges,
     deformable_nodes,
     replace_deformables,
     sample,
+    separate,
 )
 from birefnet.errors import MissingExtraError
 from birefnet.export.request import Request
@@ -46,6 +47,7 @@ def quantised(request: Request) -> Model:
     shared_core()  # before those of NNCF, which end first
     ranges = _ranges(request)
     graph = convert(request.network)
+    separate(graph)
     graph = nncf.quantize(
         graph,
         nncf.Dataset(request.calibration),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import openvino.opset15 as ops
 from openvino import Node
 
-from birefnet.engines.openvino_graph.emitter import Emitter, Value, emits, integers, lengths
+from birefnet.engines.openvino_graph.emitter import Emitter, emits
+from birefnet.engines.openvino_nodes import Value, integers, lengths
 from birefnet.network.backbones.efficientnet_lite import (
     ConvNorm,
     EfficientNetLite,

@@ -7,16 +7,9 @@ import math
 import openvino.opset15 as ops
 from openvino import Node
 
-from birefnet.engines.openvino_graph.emitter import (
-    Emitter,
-    Value,
-    emits,
-    integers,
-    lengths,
-    reshape,
-    transpose,
-)
+from birefnet.engines.openvino_graph.emitter import Emitter, emits
 from birefnet.engines.openvino_graph.layers import convolve, resize, resize_like
+from birefnet.engines.openvino_nodes import Value, integers, lengths, reshape, transpose
 from birefnet.network import simplify
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import (

@@ -5,15 +5,8 @@ from __future__ import annotations
 import openvino.opset15 as ops
 from openvino import Node
 
-from birefnet.engines.openvino_graph.emitter import (
-    Emitter,
-    Value,
-    array,
-    constant,
-    emits,
-    integers,
-    number,
-)
+from birefnet.engines.openvino_graph.emitter import Emitter, array, constant, emits
+from birefnet.engines.openvino_nodes import Value, integers, number
 from birefnet.network.simplify import InferenceDeformableConv2d
 
 

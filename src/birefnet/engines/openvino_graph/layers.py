@@ -6,15 +6,8 @@ import openvino.opset15 as ops
 from openvino import Node
 from torch import Tensor, nn
 
-from birefnet.engines.openvino_graph.emitter import (
-    Emitter,
-    Value,
-    array,
-    constant,
-    emits,
-    integers,
-    lengths,
-)
+from birefnet.engines.openvino_graph.emitter import Emitter, array, constant, emits
+from birefnet.engines.openvino_nodes import Value, integers, lengths
 from birefnet.network.backbones.base import DropPath
 from birefnet.network.guidance import GuidedConv2d
 

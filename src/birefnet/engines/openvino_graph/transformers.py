@@ -9,18 +9,9 @@ import openvino.opset15 as ops
 from openvino import Node
 from torch import Tensor, nn
 
-from birefnet.engines.openvino_graph.emitter import (
-    Emitter,
-    Value,
-    constant,
-    emits,
-    integers,
-    lengths,
-    number,
-    reshape,
-    transpose,
-)
+from birefnet.engines.openvino_graph.emitter import Emitter, constant, emits
 from birefnet.engines.openvino_graph.layers import gelu, product
+from birefnet.engines.openvino_nodes import Value, integers, lengths, number, reshape, transpose
 from birefnet.network.backbones.pvt_v2 import (
     ConvolutionalPerceptron,
     DepthwiseConvolution,

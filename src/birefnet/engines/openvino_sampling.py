@@ -1,9 +1,10 @@
-"""Deformable convolution as sampling and a product of matrices, which integers can compute.
+"""Deformable convolution as sampling and a product of matrices, for fewer bits than float32.
 
 OpenVINO's own operation computes in float32. Here pixels are rows of a table with a border of
 zeros; a sample is gathered from four rows, the samples of an output pixel are one row of a matrix
-("columns"), and one product with the kernel follows. With `Ranges` the table, the columns and the
-kernel are integers of eight bits. The work goes in pieces that fit a processor's cache.
+("columns"), and one product with the kernel follows, in bfloat16 where the graph runs in it. With
+`Ranges` the table, the columns and the kernel are integers of eight bits. The work goes in pieces
+that fit a processor's cache.
 
 Positions are split into an integer and a fraction before home positions are added, so that they
 stay exact where the graph runs in bfloat16.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from openvino import Model, Node, Output
 from openvino.op import Constant
 
-from birefnet.engines.openvino_graph.emitter import (
+from birefnet.engines.openvino_nodes import (
     Value,
     constant,
     integers,
@@ -55,13 +56,69 @@ def deformable_nodes(graph: Model) -> list[Node]:
     return [one for one in graph.get_ordered_ops() if one.get_type_name() == DEFORMABLE]
 
 
+def separate(graph: Model) -> None:
+    """Give rows, columns and modulation of all sampling positions convolutions of their own.
+
+    The one convolution that makes them writes pixel by pixel all channels. Cutting them apart costs
+    as much as a fifth of it; what three of them write is used as it lies.
+    """
+    for node in deformable_nodes(graph):
+        split = node.input_value(1).get_node()
+        if split.get_type_name() != "VariadicSplit":
+            continue  # a graph that was not made here
+        biased = split.input_value(0).get_node()
+        convolution = biased.input_value(0).get_node()
+        if [biased.get_type_name(), convolution.get_type_name()] != ["Add", "Convolution"]:
+            continue
+        kernel, bias = _values(convolution.input_value(1)), _values(biased.input_value(1))
+        taps, side = len(kernel) // 3, kernel.shape[-1]
+        pads = [side // 2, side // 2]
+        dy, dx, mask = (
+            ops.add(
+                ops.convolution(
+                    convolution.input_value(0), constant(kernel[part]), [1, 1], pads, pads, [1, 1]
+                ),
+                constant(bias.reshape(1, -1, 1, 1)[:, part]),
+            )
+            for part in (
+                slice(0, 2 * taps, 2),
+                slice(1, 2 * taps, 2),
+                slice(2 * taps, 3 * taps),
+            )
+        )
+        node.input(1).replace_source_output(_interleave(dy, dx, taps).output(0))
+        for target in split.output(1).get_target_inputs():
+            target.replace_source_output(mask.output(0))
+    graph.validate_nodes_and_infer_types()
+
+
+def _interleave(dy: Node, dx: Node, taps: int) -> Node:
+    """Two of (B, taps, H, W) → (B, 2 * taps, H, W), as the operation takes them."""
+    pair = ops.concat([ops.unsqueeze(dy, integers(2)), ops.unsqueeze(dx, integers(2))], 2)
+    batch, height, width = lengths(dy, 0, 2, 3)
+    return reshape(pair, batch, 2 * taps, height, width)
+
+
+def _positions(offset: Output, taps: int) -> tuple[Value, Value]:
+    """Inverse of `_interleave`: what it was given, or cut apart."""
+    pair = offset.get_node().input_value(0).get_node()
+    if pair.get_type_name() == "Concat":
+        dy, dx = (pair.input_value(i).get_node() for i in range(2))
+        return dy.input_value(0), dx.input_value(0)
+    batch, height, width = lengths(offset, 0, 2, 3)
+    pairs = reshape(offset, batch, taps, 2, height, width)
+    dy, dx = ops.split(pairs, ops.constant(np.int64(2)), 2).outputs()
+    return ops.squeeze(dy, integers(2)), ops.squeeze(dx, integers(2))
+
+
 def sample(node: Node, ranges: Ranges | None = None) -> tuple[Node, list[Value]]:
     """What equals a deformable convolution, and its columns in pieces."""
     x, offset, weight, mask = (node.input_value(i) for i in range(4))
     kernel = _values(weight)
     out_channels, channels, size, _ = kernel.shape
+    dy, dx = _positions(offset, size * size)
     made = columns(
-        x, offset, mask, channels=channels, size=size, pieces=_pieces(node, size), ranges=ranges
+        x, dy, dx, mask, channels=channels, size=size, pieces=_pieces(node, size), ranges=ranges
     )
     rows = _kernel_rows(kernel)
     if ranges is None:
@@ -71,11 +128,16 @@ def sample(node: Node, ranges: Ranges | None = None) -> tuple[Node, list[Value]]
     return assemble(products, x, out_channels), made
 
 
-def replace_deformables(graph: Model, ranges: Mapping[str, Ranges]) -> None:
-    """Write all deformable convolutions of `graph` with integers; `ranges` by names of nodes."""
+def replace_deformables(graph: Model, ranges: Mapping[str, Ranges] | None = None) -> None:
+    """Write all deformable convolutions of `graph` as sampling and products.
+
+    Args:
+        graph: changed in place; quickest after `separate`.
+        ranges: by names of nodes, for integers; None stays in floating point.
+    """
     for node in deformable_nodes(graph):
         name = node.get_friendly_name()
-        replacement, _ = sample(node, ranges[name])
+        replacement, _ = sample(node, None if ranges is None else ranges[name])
         replacement.set_friendly_name(name)
         for target in node.output(0).get_target_inputs():
             target.replace_source_output(replacement.output(0))
@@ -83,12 +145,13 @@ def replace_deformables(graph: Model, ranges: Mapping[str, Ranges]) -> None:
 
 
 def _pieces(node: Node, size: int) -> int:
-    """How many pieces: a stage twice as large has four times as many, of equal size.
+    """How many pieces: from the second stage on, four times as many for each, of equal size.
 
-    At the last stage the picture's sides are divided by 4 and multiples of 8, so 64 pieces fit.
+    At the last stage the picture's sides are divided by 4 and multiples of 8, so 16 pieces fit.
+    More are no quicker, and each takes its time to compile.
     """
     stage = re.search(r"decoder\.stages\.(\d+)\.", node.get_friendly_name())
-    return 4 ** int(stage[1]) if stage and size > 1 else 1
+    return 4 ** max(int(stage[1]) - 1, 0) if stage and size > 1 else 1
 
 
 def _values(weight: Output) -> NDArray[np.float32]:
@@ -105,7 +168,8 @@ def _kernel_rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def columns(
     x: Value,
-    offset: Value,
+    dy: Value,
+    dx: Value,
     mask: Value,
     *,
     channels: int,
@@ -117,7 +181,7 @@ def columns(
 
     Args:
         x: not negative if there are `ranges`.
-        offset: (B, 2 * taps, H, W) in pixels, pairs (dy, dx).
+        dy, dx: (B, taps, H, W), how far from its home each sample lies [px].
         mask: (B, taps, H, W), factor of each tap.
         channels: C.
         size: k.
@@ -134,10 +198,9 @@ def columns(
     tables = _tables(x, channels, pitch, ranges)
 
     pixels = ops.multiply(height, width)
-    # (2, B, pixels, taps)
-    by_tap = transpose(reshape(offset, batch, taps, 2, pixels), 2, 0, 3, 1)
-    dy, dx = (ops.squeeze(part, integers(0)) for part in _split(by_tap, 2))
-    modulation = transpose(reshape(mask, batch, taps, pixels), 0, 2, 1)
+    dy, dx, modulation = (
+        reshape(transpose(part, 0, 2, 3, 1), batch, pixels, taps) for part in (dy, dx, mask)
+    )
     if ranges is not None:
         modulation = ops.multiply(modulation, number(ranges.pixels / ranges.columns))
 
