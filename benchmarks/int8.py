@@ -1,13 +1,13 @@
 """What eight bits cost and bring: scores and time of exported files beside the network in fp32.
 
-    birefnet export nano -o nano-int8.onnx --precision int8 --calibrate PICTURES
-    python benchmarks/int8.py nano nano-int8.onnx --pictures FOLDER
+    birefnet export nano -o nano-int8.xml --precision int8 --dynamic --calibrate PICTURES
+    python benchmarks/int8.py nano nano-int8.xml nano-int8.xml@bf16 --pictures FOLDER
 
 Each FOLDER holds im/ and gt/; with --held-out only the pictures that training leaves out count. The
 table gives weighted F and MAE of PyTorch in fp32 and of every file, over all pictures, at their own
-size; and the time of the network alone on one batch of one picture, best of rounds in turns, all in
-this process. The last column says whether a file keeps to the limits: weighted F falls by at most
-0.005, MAE rises by at most 0.003.
+size; and the time of the network alone on one picture (all its looks), best of rounds in turns, all
+in this process. FILE@bf16 runs a file with its floating point in bfloat16. The last column says
+whether a file keeps to the limits: weighted F falls by at most 0.005, MAE rises by at most 0.003.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ FALL_OF_F, RISE_OF_MAE = 0.005, 0.003
 
 
 def scores(
-    predictor: Predictor, found: Sequence[tuple[Path, Path]], size: tuple[int, int]
+    predictor: Predictor, found: Sequence[tuple[Path, Path]], size: int | None
 ) -> tuple[float, float]:
-    """Mean weighted F and mean MAE, of one look of `size` (width, height)."""
+    """Mean weighted F and mean MAE, of one look of `size`, or of all looks."""
     values = []
     for image, truth_path in found:
         alpha = predictor.predict(image, resolution=size).alpha
@@ -46,14 +46,21 @@ def scores(
     return float(weighted), float(error)
 
 
-def times(predictors: dict[str, Predictor], size: tuple[int, int], rounds: int) -> dict[str, float]:
-    """Best time [ms] of each network on one picture of `size` (width, height)."""
-    batch = np.random.default_rng(0).normal(size=(1, 3, size[1], size[0])).astype(np.float32)
+def times(predictors: dict[str, Predictor], size: int | None, rounds: int) -> dict[str, float]:
+    """Best time [ms] of each network on one picture of `size`, or on all looks at one."""
+    preprocess = next(iter(predictors.values())).preprocess
+    sides = [look[:2] for look in preprocess.looks] or [(preprocess.width, preprocess.height)]
+    random = np.random.default_rng(0)
+    batches = [
+        random.normal(size=(1, 3, height, width)).astype(np.float32)
+        for width, height in ([(size, size)] if size else sides)
+    ]
     best = dict.fromkeys(predictors, float("inf"))
     for _ in range(rounds):
         for name, predictor in predictors.items():
             start = time.perf_counter()
-            predictor.engine.infer(batch)
+            for batch in batches:
+                predictor.engine.infer(batch)
             best[name] = min(best[name], 1000 * (time.perf_counter() - start))
     return best
 
@@ -62,7 +69,8 @@ def main() -> None:
     """Parse the command and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model")
-    parser.add_argument("files", type=Path, nargs="*", help="exported files")
+    parser.add_argument("files", nargs="*", help="exported files, FILE or FILE@DTYPE")
+    parser.add_argument("--size", type=int, help="one look of this size; default: all looks")
     parser.add_argument("--pictures", type=Path, action="append", default=[])
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
@@ -76,12 +84,17 @@ def main() -> None:
         found = [pair for pair in found if is_held_out(pair[0].name)]
     network = birefnet.load(options.model, device="cpu", dtype="fp32", engine="torch")
     predictors = {"torch fp32": network}
-    for file in options.files:
-        engine = open_exported(file, device="cpu", threads=options.threads)
-        predictors[file.name] = Predictor(engine, engine.metadata.preprocess)
-    size = (network.preprocess.width, network.preprocess.height)
+    for given in options.files:
+        file, _, dtype = given.partition("@")
+        engine = open_exported(
+            Path(file), device="cpu", dtype=dtype or "auto", threads=options.threads
+        )
+        predictors[Path(given).name] = Predictor(engine, engine.metadata.preprocess)
+    size = options.size
     spent = {} if options.no_times else times(predictors, size, options.rounds)
-    print(f"{options.model} at {size[0]}x{size[1]}, {options.threads} threads")
+    print(
+        f"{options.model}, {f'{size}x{size}' if size else 'all looks'}, {options.threads} threads"
+    )
     print(f"| engine | weighted F ({len(found)} pictures) | MAE | ms | times as fast | kept |")
     print("|---|--:|--:|--:|--:|---|")
     first: tuple[float, float] | None = None

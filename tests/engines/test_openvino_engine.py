@@ -220,6 +220,14 @@ def test_bfloat16_is_near(tiny: BiRefNet) -> None:
     assert np.abs(engine.infer(batch) - expected).max() < 0.05 * np.abs(expected).max() + 0.01
 
 
+def test_beside_integers_bfloat16_is_taken_where_there_is_one(tiny: BiRefNet) -> None:
+    about = Metadata("integers", precision="int8")
+    beside = "bf16" if has_bfloat16() else "fp32"
+    for dtype, expected in (("auto", beside), ("int8", beside), ("fp32", "fp32")):
+        engine = OpenVinoEngine(convert(tiny), dtype=dtype, metadata=about)
+        assert engine.name == f"openvino cpu int8 and {expected}"
+
+
 def test_only_the_last_sizes_stay_compiled(tiny: BiRefNet) -> None:
     engine = engine_of(tiny)
     for width in (32, 64, 96, 128, 32):

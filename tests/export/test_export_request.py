@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from birefnet.export.calibration import CalibrationPictures
 from birefnet.export.request import Request
+from birefnet.export.run import _batch, _cases
 from birefnet.imaging.geometry import Preprocess
+from birefnet.imaging.looks import view
 from birefnet.network.build import build_network
 from birefnet.network.simplify import simplify
 
@@ -41,3 +48,30 @@ def test_files_for_every_size_keep_the_looks(
     preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
     request = Request(network, preprocess, size=size, dynamic=dynamic)
     assert request.metadata().preprocess.looks == (preprocess.looks if kept else ())
+
+
+def test_calibration_shows_each_picture_as_all_looks(tmp_path: Path) -> None:
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (80, 120, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
+    whole = CalibrationPictures(tmp_path, preprocess, (96, 96))
+    shown = CalibrationPictures(tmp_path, preprocess, looks=preprocess.looks)
+    assert len(shown) == 6
+    assert [one.shape[2] for one in shown] == [96, 96, 96, 64, 64, 64]
+    np.testing.assert_array_equal(shown[1], whole[1][..., ::-1])
+    np.testing.assert_array_equal(shown[-1], view(whole[2], preprocess.looks[1]))
+    assert len(CalibrationPictures(tmp_path, preprocess, looks=preprocess.looks, most=4)) == 4
+    with pytest.raises(IndexError):
+        shown[6]
+
+
+def test_files_of_several_looks_are_compared_at_them() -> None:
+    network = simplify(build_network("tiny").eval())
+    preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
+    pictures = [np.full((1, 3, 96, 96), number, np.float32) for number in range(3)]
+    request = Request(network, preprocess, "int8", dynamic=True, calibration=pictures)
+    assert _cases(request) == [(96, 96, 1), (64, 64, 1), (64, 64, 3)]
+    batch = _batch(request, 3, 64, 64)
+    assert batch.shape == (3, 3, 64, 64)
+    np.testing.assert_allclose(batch[:, 0, 0, 0], [0, 1, 2], atol=1e-6)

@@ -108,7 +108,7 @@ def export(
     from typing import cast, get_args
 
     from birefnet.engines.metadata import Precision
-    from birefnet.export.request import SUFFIXES, Format, Request
+    from birefnet.export.request import SUFFIXES, Format, Request, kept_looks
     from birefnet.export.run import export as run
     from birefnet.export.run import format_of, to_dict
     from birefnet.network.simplify import simplify
@@ -128,7 +128,8 @@ def export(
     if calibrate is not None:
         from birefnet.export.calibration import CalibrationPictures
 
-        pictures = CalibrationPictures(calibrate, loaded.preprocess, sides)
+        looks = kept_looks(loaded.preprocess, sides, is_free=dynamic and not with_preprocessing)
+        pictures = CalibrationPictures(calibrate, loaded.preprocess, sides, looks)
     request = Request(
         simplify(loaded.network, inplace=True),
         loaded.preprocess,

@@ -49,8 +49,9 @@ class OpenVinoEngine:
     Args:
         source: an .xml file with its .bin beside it, or a graph in memory.
         device: auto or cpu; gpu, npu or gpu:1 where OpenVINO finds them.
-        dtype: of the arithmetic, in a file of int8 beside the integers: auto (fp32), fp32, bf16
-            (quicker, a little further off) or fp16.
+        dtype: of the arithmetic, in a file of int8 beside the integers: fp32, bf16 (quicker, a
+            little further off) or fp16. auto is fp32, and beside integers bf16 on processors that
+            have instructions for it.
         threads: of a CPU; `None` for OpenVINO's choice, the physical cores.
         metadata: of a graph in memory; a file has its own.
 
@@ -305,7 +306,10 @@ def _device(device: str, core: Core) -> str:
 def _precision(dtype: str, metadata: Metadata, device: str, core: Core, label: str) -> str:
     """What to compute in, beside the integers of an int8 file."""
     capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    if dtype == "auto" or dtype == metadata.precision == "int8":
+    if metadata.precision == "int8" and dtype in ("auto", "int8"):
+        # A quarter quicker, and no worse, see docs/performance.md.
+        return "bf16" if device == "CPU" and "BF16" in capabilities else "fp32"
+    if dtype == "auto":
         return "fp32"
     if dtype == metadata.precision == "fp16" and device == "CPU":
         return "fp32"  # its weights are stored in half precision; processors compute in single

@@ -12,6 +12,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.formats import is_picture
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import decode
+from birefnet.imaging.looks import Look, view
 
 MOST = 64  # pictures; more hardly move the ranges
 
@@ -19,11 +20,15 @@ MOST = 64  # pictures; more hardly move the ranges
 class CalibrationPictures(Sequence[NDArray[np.float32]]):
     """The pictures of a folder, prepared when they are asked for.
 
+    With several looks each picture is shown as all of them, the first look at all pictures first.
+
     Args:
-        folder: searched through with its folders; of more than `most` pictures every n-th is taken.
+        folder: searched through with its folders; of more than `most` views every n-th picture is
+            taken.
         preprocess: of the weights.
         size: width and height of the network's input [px]; `None` for the preprocessing's.
-        most: pictures to use.
+        looks: what the network will see of each picture; none: the whole at `size`.
+        most: views to use.
 
     Raises:
         BiRefNetError: there is no picture.
@@ -34,24 +39,29 @@ class CalibrationPictures(Sequence[NDArray[np.float32]]):
         folder: Path,
         preprocess: Preprocess,
         size: tuple[int, int] | None = None,
+        looks: Sequence[Look] = (),
         most: int = MOST,
     ) -> None:
         found = sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())
         if not found:
             raise BiRefNetError(f"{folder} holds no picture to calibrate with")
-        self.paths = found[:: -(-len(found) // most)]
-        self.preprocess, self.size = preprocess, size
+        pictures = max(1, most // max(1, len(looks)))
+        self.paths = found[:: -(-len(found) // pictures)]
+        self.preprocess, self.size, self.looks = preprocess, size, tuple(looks)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.paths) * max(1, len(self.looks))
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """Normalised (1, 3, height, width); a slice gives a list of them."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        pixels = decode(self.paths[index]).pixels
-        geometry = self.preprocess.plan(pixels.shape[0], pixels.shape[1], self.size)
-        return geometry.apply(pixels)[None]
+        number = range(len(self))[index]
+        pixels = decode(self.paths[number % len(self.paths)]).pixels
+        size = self.looks[0][:2] if self.looks else self.size
+        geometry = self.preprocess.plan(pixels.shape[0], pixels.shape[1], size)
+        whole = geometry.apply(pixels)[None]
+        return view(whole, self.looks[number // len(self.paths)]) if self.looks else whole
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[index] for index in range(len(self)))

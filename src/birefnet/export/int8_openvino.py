@@ -11,7 +11,7 @@ import logging
 
 import numpy as np
 import openvino.opset15 as ops
-from openvino import Model, Node
+from openvino import CompiledModel, Model, Node
 
 from birefnet.engines.openvino_engine import shared_core
 from birefnet.engines.openvino_graph import convert
@@ -92,13 +92,17 @@ def _ranges(request: Request) -> dict[str, Ranges]:
         observed.append(node.get_friendly_name())
     if not observed:
         return {}
-    width, height = request.input_size
-    graph.reshape([1, 3, height, width])
-    compiled = shared_core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     step = -(-len(request.calibration) // RANGE_PICTURES)
     largest = np.zeros(2 * len(observed), np.float32)
+    compiled: dict[tuple[int, ...], CompiledModel] = {}
     for number in range(0, len(request.calibration), step):
-        outputs = compiled([request.calibration[number]])
+        picture = request.calibration[number]
+        if picture.shape not in compiled:
+            graph.reshape(list(picture.shape))
+            compiled[picture.shape] = shared_core().compile_model(
+                graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            )
+        outputs = compiled[picture.shape]([picture])
         peaks_found = [outputs[i].item() for i in range(1, len(largest) + 1)]
         largest = np.maximum(largest, np.array(peaks_found, np.float32))
     largest = np.maximum(HEADROOM * largest, np.float32(1e-6))

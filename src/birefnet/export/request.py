@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from birefnet.engines.metadata import Metadata, Precision
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.geometry import Preprocess
+from birefnet.imaging.looks import Look
 
 if TYPE_CHECKING:
     from birefnet.export.parity import Parity
@@ -92,6 +93,12 @@ class Request:
         return self.size or (self.preprocess.width, self.preprocess.height)
 
     @property
+    def looks(self) -> tuple[Look, ...]:
+        """Those of the preprocessing that the file keeps."""
+        is_free = self.dynamic and not self.with_preprocessing
+        return kept_looks(self.preprocess, self.size, is_free=is_free)
+
+    @property
     def is_guided(self) -> bool:
         """Whether the file has the network's guidance channel; pixels have no place for it."""
         return self.network.config.guidance_channel and not self.with_preprocessing
@@ -102,17 +109,12 @@ class Request:
         return 3 + self.is_guided
 
     def _preprocess(self) -> Preprocess:
-        """The weights' own, but for the size: a file that takes one size wants pictures of it.
-
-        Several looks are for files that take every size, and were not asked for one.
-        """
+        """The weights' own, but for the size: a file that takes one size wants pictures of it."""
         if self.preprocess.fit == "native" and self.dynamic:
             return self.preprocess
         width, height = self.input_size
         fit = "stretch" if self.preprocess.fit == "native" else self.preprocess.fit
-        is_free = self.dynamic and self.size is None and not self.with_preprocessing
-        looks = self.preprocess.looks if is_free else ()
-        return replace(self.preprocess, width=width, height=height, fit=fit, looks=looks)
+        return replace(self.preprocess, width=width, height=height, fit=fit, looks=self.looks)
 
     def metadata(self) -> Metadata:
         """What the file says of itself."""
@@ -131,6 +133,13 @@ class Request:
             source=self.source,
             producer=f"birefnet {birefnet.__version__}",
         )
+
+
+def kept_looks(
+    preprocess: Preprocess, size: tuple[int, int] | None, *, is_free: bool
+) -> tuple[Look, ...]:
+    """The looks that a file keeps: it takes inputs of every size, and was asked for none."""
+    return preprocess.looks if is_free and size is None else ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.export.parity import Parity, compare, synthetic_batch
 from birefnet.export.request import SUFFIXES, ExportResult, Format, Request
 from birefnet.imaging.io import write_atomic
+from birefnet.imaging.looks import Look, view
 
 # Format → module and function, called with (request, path), which gives the files it wrote.
 WRITERS = {
@@ -82,7 +83,7 @@ def format_of(path: Path) -> Format:
 def check(request: Request, path: Path) -> Parity:
     """Run the exported file on the CPU beside the network: two sizes, one and three pictures.
 
-    A file of one size is compared at that one.
+    A file of one size is compared at that one, a file of several looks at the largest and smallest.
     """
     engine = open_exported(path, device="cpu")
 
@@ -98,6 +99,9 @@ def check(request: Request, path: Path) -> Parity:
 
 def _cases(request: Request) -> list[tuple[int, int, int]]:
     """Width, height and batch of each comparison."""
+    if request.looks:
+        sides = [look[:2] for look in request.looks]
+        return [(*max(sides), 1), *((*min(sides), count) for count in _BATCHES)]
     width, height = request.input_size
     if not request.dynamic or request.with_preprocessing:
         return [(width, height, count) for count in _BATCHES]
@@ -105,18 +109,20 @@ def _cases(request: Request) -> list[tuple[int, int, int]]:
     if width * height > _LARGE:
         cases.append((width, height, 1))
         width, height = min(width, 512), min(height, 512)
-    # Another size and shape.
-    other = (max(96, width * 5 // 8 // 32 * 32), max(32, height * 3 // 8 // 32 * 32))
+    # Another size and shape; the ranges of integers hold for sizes near that of their pictures.
+    across, down = (6, 5) if request.precision == "int8" else (5, 3)
+    other = (max(96, width * across // 8 // 32 * 32), max(32, height * down // 8 // 32 * 32))
     sizes = [(width, height), other]
     return cases + [(*size, count) for size in sizes for count in _BATCHES]
 
 
 def _batch(request: Request, count: int, width: int, height: int) -> NDArray[np.float32]:
-    """Calibration pictures where there are enough of this size, else drawn ones."""
-    if len(request.calibration) >= count:
-        first = [request.calibration[number] for number in range(count)]
-        if all(picture.shape[2:] == (height, width) for picture in first):
-            return np.concatenate(first)
+    """Calibration pictures, shrunk to this size, where there are enough; else drawn ones."""
+    shown = [request.calibration[number] for number in range(min(count, len(request.calibration)))]
+    if len(shown) == count and all(
+        picture.shape[2] >= height and picture.shape[3] >= width for picture in shown
+    ):
+        return np.concatenate([view(picture, Look(width, height)) for picture in shown])
     preprocess = request.preprocess
     return synthetic_batch(
         count, height, width, preprocess.mean, preprocess.std, guided=request.is_guided
