@@ -7,6 +7,7 @@ one after the other and each result is a new piece of memory:
 - A convolution of two concatenated maps is the sum of two convolutions.
 - The branches of a deformable ASPP are sampled, multiplied, rectified and joined in pieces that
   stay in the processor's cache (see `deform_fused`): no map of 256 channels is made.
+- EfficientNet's widest maps exist a few rows at a time (see `lean_rows`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from birefnet.network import deform_fused
+from birefnet.network.backbones.efficientnet_lite import EfficientNetLite
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ReconstructionBlock, resize, resize_like
 from birefnet.network.decoder import BilateralReferenceStage, StageOutput, image_tiles
 from birefnet.network.deform import deformable_conv2d
 from birefnet.network.eager import lent, on_cpu
 from birefnet.network.encoder import Encoder, EncoderOutput
+from birefnet.network.lean_rows import LeanEfficientNet
 from birefnet.network.simplify import (
     InferenceASPP,
     InferenceDecoder,
@@ -58,6 +61,9 @@ def lean(network: BiRefNet) -> BiRefNet:
             for name, child in list(parent.named_children()):
                 if isinstance(child, InferenceASPP) and _is_deformable(child):
                     setattr(parent, name, _ASPP(child))
+        if isinstance(network.encoder.backbone, EfficientNetLite):
+            rows = LeanEfficientNet(network.encoder.backbone)
+            network.encoder.backbone = rows  # type: ignore[assignment]
         if network.encoder.image_pyramid == "cat":
             network.encoder = _Encoder(network.encoder)  # type: ignore[assignment]
         stages = network.decoder.stages
