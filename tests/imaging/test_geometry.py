@@ -49,7 +49,9 @@ def test_apply_equals_pillow(interpolation: str, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [(1025, 769), (301, 1999), (700, 700)])
+@pytest.mark.parametrize(
+    "size", [(1025, 769), (301, 1999), (700, 700), (200, 1999), (1999, 300), (288, 1999)]
+)
 def test_halves_made_side_by_side_equal_pillow(interpolation: str, size: tuple[int, int]) -> None:
     preprocess = Preprocess(448, 288, (0, 0, 0), (1, 1, 1), interpolation=interpolation)
     pixels = picture(*size)

@@ -30,7 +30,7 @@ LARGEST_SIDE = 16384  # of a network's input; beyond it no known machine holds t
 
 _LARGE = 1_000_000  # values of a picture that is worth a second thread
 
-_REACH = 2  # of the widest filter, bicubic, in pixels of the smaller picture
+_REACH = 2  # of the widest filter, bicubic, in pixels of the picture with fewer rows
 
 _PILLOW_FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -236,7 +236,8 @@ class Geometry:
         create = np.zeros if self.is_padded else np.empty
         out = create((3, *self.input), np.float32)
         content = self.box.cut(out, channels_first=True)
-        if pixels.size <= _LARGE or self.box.height % 2 or pixels.dtype != np.uint8:
+        by_pillow = pixels.dtype == np.uint8 and self.preprocess.interpolation != "area"
+        if pixels.size <= _LARGE or self.box.height % 2 or not by_pillow:
             self._fill(content, pixels, slice(0, self.box.height))
             return out
         # A pool of its own for each picture, since one that stays would not outlive a fork.
@@ -304,14 +305,15 @@ def resize(
 def _resize_rows(
     pixels: NDArray, height: int, width: int, interpolation: Interpolation, rows: slice
 ) -> NDArray:
-    """`resize(pixels, height, width, interpolation)[rows]`, of uint8 pixels from what it needs.
+    """`resize(pixels, height, width, interpolation)[rows]`; less than all of uint8 pixels only,
+    by a filter of Pillow's.
 
     The filter reaches as far beyond the rows as it does in the whole picture: pixels are the same.
     """
-    if rows == slice(0, height) or height >= pixels.shape[0] or interpolation == "area":
+    if rows == slice(0, height) or pixels.shape[:2] == (height, width):
         return resize(pixels, height, width, interpolation)[rows]
     scale = pixels.shape[0] / height
-    reach = _REACH * scale + 1
+    reach = _REACH * max(scale, 1) + 1
     first = max(0, int(rows.start * scale - reach))
     last = min(pixels.shape[0], int(rows.stop * scale + reach) + 1)
     box = (0, rows.start * scale - first, pixels.shape[1], rows.stop * scale - first)
