@@ -76,8 +76,10 @@ class OpenVinoEngine:
         self.metadata = metadata or _read_metadata(self._model, self._label)
         self.device = _device(device, core)
         precision = _precision(dtype, self.metadata, self.device, core, self._label)
+        # Files in int8 were exported so; in those of others the operation may have more settings.
         made_here = metadata is not None or self._model.has_rt_info([KEY])
-        if (precision, self.device) == ("bf16", "CPU") and made_here:
+        stays = self.metadata.precision == "int8" or not made_here
+        if (precision, self.device) == ("bf16", "CPU") and not stays:
             self._model = _sampled(self._model)
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
