@@ -128,7 +128,9 @@ def export(
     if calibrate is not None:
         from birefnet.export.calibration import CalibrationPictures
 
-        looks = kept_looks(loaded.preprocess, sides, is_free=dynamic and not with_preprocessing)
+        looks = kept_looks(
+            loaded.preprocess, sides, dynamic=dynamic, with_preprocessing=with_preprocessing
+        )
         pictures = CalibrationPictures(calibrate, loaded.preprocess, sides, looks)
     request = Request(
         simplify(loaded.network, inplace=True),

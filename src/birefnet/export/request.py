@@ -95,8 +95,12 @@ class Request:
     @property
     def looks(self) -> tuple[Look, ...]:
         """Those of the preprocessing that the file keeps."""
-        is_free = self.dynamic and not self.with_preprocessing
-        return kept_looks(self.preprocess, self.size, is_free=is_free)
+        return kept_looks(
+            self.preprocess,
+            self.size,
+            dynamic=self.dynamic,
+            with_preprocessing=self.with_preprocessing,
+        )
 
     @property
     def is_guided(self) -> bool:
@@ -136,10 +140,14 @@ class Request:
 
 
 def kept_looks(
-    preprocess: Preprocess, size: tuple[int, int] | None, *, is_free: bool
+    preprocess: Preprocess,
+    size: tuple[int, int] | None,
+    *,
+    dynamic: bool,
+    with_preprocessing: bool,
 ) -> tuple[Look, ...]:
     """The looks that a file keeps: it takes inputs of every size, and was asked for none."""
-    return preprocess.looks if is_free and size is None else ()
+    return preprocess.looks if dynamic and size is None and not with_preprocessing else ()
 
 
 @dataclass(frozen=True)

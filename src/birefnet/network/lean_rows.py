@@ -48,8 +48,7 @@ class LeanEfficientNet(nn.Module):
             if block.shortcut or is_tap:
                 self._add(layers, shortcut=block.shortcut, is_tap=is_tap)
                 layers = []
-        if layers:
-            self._add(layers)
+        assert not layers, "the last block ends a stage"
 
     def _add(
         self, layers: Sequence[ConvNorm], *, shortcut: bool = False, is_tap: bool = False
