@@ -56,6 +56,7 @@ def test_json(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped
         (["nothing.mp4"], "there is no file or folder 'nothing.mp4'"),
         (["CLIP", "-o", "out.mp4"], "mp4 holds no transparency"),
         (["CLIP", "-o", "out.flv"], "has no suffix of a video"),
+        (["CLIP", "-o", "s3://bucket/out.mov"], "films are written to files"),
         (["CLIP", "-o", "out.mov", "--start", "soon"], "'soon' is no place in a video"),
         (["CLIP", "-o", "out.mov", "--start", "3", "--end", "2"], "does not lie after the start"),
         (["CLIP", "-o", "out.mov", "--quality", "best"], "quality is 'best'; choose one of low"),
@@ -70,6 +71,53 @@ def test_usage_errors(arguments, message, clip, command, tmp_path, monkeypatch) 
     assert done.status == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4"]
+
+
+NAMES = [
+    "2024-01-01T12:30:00",
+    "http:film",
+    "C:film",
+    "100%",
+    "%05d",
+    "a#b?c&d",
+    "two  spaces ",
+    "-dash",
+    "[2024] (1)",
+    "\u00e4 \u4e2d\u6587 \U0001f3ac",
+    "\u4e2d" * 80,
+    "back\\slash",
+    "'quo\"ted'",
+    "a|b",
+    "new\nline",
+]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows forbids")
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name(name, command, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Of the film, the result, the mask, the background and the folder: all relative."""
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / f"{name}.mp4", frames=3, sound="aac")
+    write_clip(tmp_path / f"{name}.mkv", frames=2)
+    done = command(
+        *("video", f"-o{name}/{name}.webm", f"--mask-output={name}.mov"),
+        *("-b", f"{name}.mkv", "--", f"{name}.mp4"),
+    )
+    assert done.status == 0, done.stderr
+    done = command("video", "-t", "green", "--", f"{name}.mp4")
+    assert done.status == 0, done.stderr
+    done = command("video", f"-o{name}-out/", "--", f"{name}.mp4")
+    assert done.status == 0, done.stderr
+    made = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.[mw]*"))
+    films = [
+        f"{name}/{name}.webm",
+        f"{name}.green.mp4",
+        f"{name}.mkv",
+        f"{name}.mov",
+        f"{name}.mp4",
+    ]
+    assert made == sorted(films)
+    assert len(list((tmp_path / f"{name}-out").glob("*.png"))) == 3
 
 
 def test_skip_existing(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

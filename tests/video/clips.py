@@ -44,6 +44,7 @@ def write_clip(
     pixel_format: str = "yuv420p",
     colour: ColourSpace | None = None,
     turn: tuple[float, bool] | None = None,
+    pixel_aspect: Fraction | None = None,
     sound: str | None = None,
     tracks: int = 1,
     options: dict[str, str] | None = None,
@@ -56,6 +57,7 @@ def write_clip(
         picture: gives the pixels of frame i.
         colour: how it is coded and tagged; None for BT.601 without tags.
         turn: rotation [degrees] and mirroring to be written into the display matrix.
+        pixel_aspect: width of a pixel by its height, in the stream or its header.
         sound: encoder of a tone that lasts as long as the frames.
         tracks: of sound.
         options: for the encoder.
@@ -80,6 +82,8 @@ def write_clip(
             context = stream.codec_context
             context.colorspace, context.color_range = colour.matrix, colour.range_number
             context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if turn is not None:
             stream.set_display_rotation(turn[0], hflip=turn[1])
         heard = [_add_tone(container, sound) for _ in range(tracks)] if sound else []

@@ -8,6 +8,7 @@ from typing import Any
 
 from birefnet.video.errors import VideoError, load_av, reason
 from birefnet.video.formats import Format, check_encoder
+from birefnet.video.source import ffmpeg_url
 
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -37,7 +38,7 @@ class Sound:
         self._av = load_av()
         self._begin, self._start, self._end = begin, start, end
         self._format = format
-        self._container = self._av.open(place, "r", metadata_errors="replace")
+        self._container = self._av.open(ffmpeg_url(place), "r", metadata_errors="replace")
         self._tracks: dict[int, _Track] = {}
 
     def add_streams(self, container: Any) -> list[str]:

@@ -108,17 +108,26 @@ def pick(source: VideoSource, clip: Clip, after: int | None = None) -> Iterator[
         source: the video.
         clip: what is wanted of it.
         after: go on behind the wanted frame with this time stamp.
+
+    Raises:
+        VideoError: the source breaks off; after the last frame that it has.
     """
     waiting: RawFrame | None = None
-    for frame in _wanted(source, clip, after):
-        if waiting is not None:
-            waiting.duration = frame.pts - waiting.pts
-            yield waiting
-        waiting = frame
+    broken: VideoError | None = None
+    try:
+        for frame in _wanted(source, clip, after):
+            if waiting is not None:
+                waiting.duration = frame.pts - waiting.pts
+                yield waiting
+            waiting = frame
+    except VideoError as error:
+        broken = error  # the frame before it is whole
     if waiting is not None:
         # The last frame was not followed by a wanted one: with a stride it stands for more.
         waiting.duration = max(1, waiting.duration) * clip.stride
         yield waiting
+    if broken is not None:
+        raise broken
 
 
 def _wanted(source: VideoSource, clip: Clip, after: int | None) -> Iterator[RawFrame]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from birefnet.imaging.picture import Picture, to_float
 from birefnet.video.colour import ColourSpace, to_rgb
 from birefnet.video.errors import VideoError, load_av, reading_failed, reason
-from birefnet.video.source import RawFrame, VideoInfo
+from birefnet.video.source import RawFrame, VideoInfo, ffmpeg_url
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -29,7 +29,7 @@ class FileSource:
     """A file, URL or camera.
 
     Args:
-        place: what FFmpeg opens.
+        place: a path or address; with `format`, what that device calls itself.
         format: input device of a camera; None finds the container's format.
         is_live: a camera.
         name: for messages.
@@ -79,8 +79,9 @@ class FileSource:
     def _open(self) -> InputContainer:
         av = load_av()
         try:
+            place = self._place if self._format else ffmpeg_url(self._place)
             container: InputContainer = av.open(
-                self._place, "r", format=self._format, metadata_errors="replace"
+                place, "r", format=self._format, metadata_errors="replace"
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             raise reading_failed(error, self.name) from error
@@ -98,7 +99,7 @@ class FileSource:
             raise VideoError(f"{self.name}: {error}") from None
         self._turn = _orientation(first)
         height, width = (first.height, first.width)
-        aspect = stream.codec_context.sample_aspect_ratio or Fraction(1)
+        aspect = stream.sample_aspect_ratio or Fraction(1)  # the container's before the codec's
         if self._turn.transposes:
             height, width, aspect = width, height, 1 / aspect
         rate = stream.average_rate or stream.guessed_rate
@@ -178,6 +179,8 @@ class FileSource:
         if declared is None:
             return
         begin = stream.start_time if stream.start_time is not None else self.info.zero
+        if _declares_end(self._reader.container, stream):
+            begin = min(begin, 0)
         seconds = (end - begin) * self.info.time_base
         if seconds + _MISSING < declared:
             raise VideoError(
@@ -323,6 +326,15 @@ def _declared_duration(stream: Any) -> Fraction | None:
         return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
     except ValueError:
         return None
+
+
+def _declares_end(container: InputContainer, stream: Any) -> bool:
+    """Whether the declared duration is the time of the end, wherever the first frame stands.
+
+    So it is in ASF, and in Matroska but for mkvmerge's statistics.
+    """
+    is_such = container.format.name in ("matroska,webm", "asf")
+    return is_such and "_STATISTICS_TAGS" not in stream.metadata
 
 
 def _zero(container: InputContainer, stream: Any, first: VideoFrame) -> int:

@@ -18,6 +18,7 @@ from birefnet.imaging.encoding import encode, write_atomic
 from birefnet.video.colour import ColourSpace, from_rgb
 from birefnet.video.errors import load_av, writing_failed
 from birefnet.video.formats import Codec, Format, frame_path
+from birefnet.video.source import ffmpeg_url
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ class MovieWriter:
         self._coded = 0
         with self._explained():
             self._container = self._av.open(
-                str(path), "w", format=format.name, options=muxer_options(format, look.time_base)
+                ffmpeg_url(str(path)),
+                "w",
+                format=format.name,
+                options=muxer_options(format, look.time_base),
             )
 
     def write(self, pixels: NDArray[Any], pts: int) -> None:

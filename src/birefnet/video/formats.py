@@ -193,8 +193,9 @@ def format_of(output: str | os.PathLike[str]) -> Format:
 
 def frame_path(output: Path, number: int) -> Path:
     """Where the frame of this number goes in a sequence of pictures, counted from 1."""
-    if _PATTERN.search(output.name):
-        width = _PATTERN.search(output.name)[1] or "0"  # type: ignore[index]
+    match = _PATTERN.search(output.name)
+    if match and output.suffix.lower() == ".png":
+        width = match[1] or "0"
         return output.with_name(_PATTERN.sub(f"{number:0{int(width)}d}", output.name, count=1))
     return output / f"{number:06d}.png"
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from birefnet.imaging.encoding import encode_animation, write_atomic
 from birefnet.imaging.io import decode
+from birefnet.video.aspect import TITLE, write_pixel_aspect
 from birefnet.video.audio import Sound
 from birefnet.video.encode import muxer_options, sync
 from birefnet.video.errors import VideoError, load_av, writing_failed
 from birefnet.video.formats import Format, frame_path
 from birefnet.video.segments import Segment
+from birefnet.video.source import ffmpeg_url
 
 _WEBP_QUALITY: dict[str, dict[str, Any]] = {
     "low": {"quality": 50},
@@ -38,6 +40,7 @@ def join_movie(
     reorder: int,
     sound: Sound | None,
     has_alpha: bool,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> list[str]:
     """Write `target` from its parts and the sound; returns notes on the sound.
 
@@ -52,11 +55,14 @@ def join_movie(
         reorder: the largest of the segments.
         sound: to be taken along.
         has_alpha: whether the frames are transparent.
+        pixel_aspect: width of a pixel by its height.
     """
     av = load_av()
     try:
         options = muxer_options(format, time_base)
-        with av.open(str(temporary), "w", format=format.name, options=options) as container:
+        with av.open(
+            ffmpeg_url(str(temporary)), "w", format=format.name, options=options
+        ) as container:
             stream = None
             notes: list[str] = []
             video = _video_packets(parts, segments, stamps, reorder)
@@ -65,6 +71,8 @@ def join_movie(
             if has_alpha and format.name == "webm":
                 stream.pix_fmt = "yuva420p"  # FFmpeg's own decoder takes it for opaque
             stream.time_base = time_base
+            if pixel_aspect != 1 and format.name == "webm":
+                stream.metadata["title"] = TITLE
             if sound is not None:
                 notes = sound.add_streams(container)
             heard = sound.packets() if sound is not None else iter(())
@@ -72,6 +80,8 @@ def join_movie(
                 if packet.stream.type == "video":
                     packet.stream = stream
                 container.mux(packet)
+        if pixel_aspect != 1:
+            write_pixel_aspect(temporary, format.name, pixel_aspect)
         sync(temporary)
         temporary.replace(target)
     except (av.FFmpegError, OSError) as error:
@@ -129,7 +139,7 @@ def _video_packets(
     step = shown[1] - shown[0]
     begin = place = 0
     for part, segment in zip(parts, segments, strict=True):
-        with av.open(str(part), "r") as container:
+        with av.open(ffmpeg_url(str(part)), "r") as container:
             stream = container.streams.video[0]
             places = {
                 shown[begin + number] - shown[begin]: begin + number

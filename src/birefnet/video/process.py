@@ -257,6 +257,7 @@ class _Work:
                     reorder=max(segment.reorder[number] for segment in segments),
                     sound=sound,
                     has_alpha=target.has_alpha,
+                    pixel_aspect=look.pixel_aspect,
                 )
         return notes + self._remarks()
 
@@ -283,6 +284,12 @@ class _Work:
             )
         if self.settings.audio and _has_sound(self.video) and self.targets[0].codec is None:
             notes.append(f"{self.targets[0].format.name} holds no sound; it is left out")
+        squeezed = [target.format.name for target in self.targets if target.codec is None]
+        if info.pixel_aspect != 1 and squeezed:
+            notes.append(
+                f"{squeezed[0]} holds no pixel aspect: frames of {info.width} x {info.height} are "
+                f"meant to be shown {round(info.width * info.pixel_aspect)} pixels wide"
+            )
         return notes
 
     def _look(self, target: Target) -> Look:

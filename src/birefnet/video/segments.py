@@ -6,7 +6,9 @@ record `000000.json`, written last: a segment without a record does not exist.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from birefnet.video.errors import UnfinishedRunError, VideoError, writing_failed
 
 _VERSION = 1
 _JOB = "job.json"
+_NAME_BYTES = 255  # of a file's name, on nearly all file systems
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Workplace:
     """
 
     def __init__(self, output: Path, job: dict[str, Any], *, resume: bool | None) -> None:
-        self.folder = output.with_name(f"{output.name}.parts")
+        self.folder = output.with_name(_folder_name(output.name))
         self.finished: list[Segment] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +149,13 @@ class Workplace:
 
     def _record(self, number: int) -> Path:
         return self.folder / f"{number:06d}.json"
+
+
+def _folder_name(name: str) -> str:
+    """`NAME.parts`; where a file system has no room for that, a digest instead of the name."""
+    if len(os.fsencode(name)) + len(".parts") > _NAME_BYTES:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    return f"{name}.parts"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

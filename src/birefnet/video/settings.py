@@ -121,6 +121,8 @@ def _plan(
     background: Any,
     settings: Settings,
 ) -> Target:
+    if "://" in os.fspath(output):
+        raise VideoError(f"{os.fspath(output)} is an address; films are written to files")
     path = Path(output)
     format = format_of(output)
     check_kind(kind, has_background=background is not None)

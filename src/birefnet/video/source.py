@@ -138,6 +138,14 @@ def open_source(
     return FileSource(text, deep=deep)
 
 
+def ffmpeg_url(place: str) -> str:
+    """What FFmpeg opens: an address as it is, a file as `file:PATH`.
+
+    FFmpeg would read a colon in a file's name, as in `12:30.mp4`, as the end of a protocol.
+    """
+    return place if "://" in place and not os.path.exists(place) else f"file:{place}"
+
+
 def camera_input(text: str) -> tuple[str, str] | None:
     """What FFmpeg calls a camera, and the input device to open it with; None for no camera."""
     if os.path.exists(text):
