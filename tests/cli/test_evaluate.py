@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from birefnet.cli.evaluate import register
 from birefnet.errors import BiRefNetError
+from birefnet.evaluation.compare import FEWEST
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.callback()(lambda: None)
@@ -24,7 +25,7 @@ def data(tmp_path: Path) -> Path:
     generator = np.random.default_rng(1)
     for part in ("set/gt", "good", "poor"):
         (tmp_path / part).mkdir(parents=True)
-    for index in range(4):
+    for index in range(FEWEST):
         truth = np.zeros((32, 32), np.uint8)
         truth[4 : 20 + index, 6:26] = 255
         Image.fromarray(truth).save(tmp_path / "set" / "gt" / f"{index}.png")
@@ -34,19 +35,21 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate(data: Path, *options: str, predictions: tuple[str, ...] = ("good",)) -> str:
+def evaluate(
+    data: Path, *options: str, predictions: tuple[str, ...] = ("good",), status: int = 0
+) -> str:
     folders = [word for name in predictions for word in ("--prediction", str(data / name))]
     words = ["evaluate", *folders, "--truth", str(data / "set" / "gt"), "--jobs", "1", *options]
     result = CliRunner().invoke(app, words, catch_exceptions=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == status, result.output
     return result.output
 
 
 def test_one_folder_prints_a_table(data: Path) -> None:
     text = evaluate(data, "--metrics", "dis")
-    assert "4 pictures" in text
+    assert f"{FEWEST} pictures" in text
     assert all(word in text for word in ("good", "wF", "HCE", "set"))
 
 
@@ -63,6 +66,36 @@ def test_two_folders_come_with_intervals(data: Path) -> None:
     text = evaluate(data, "--metrics", "s_measure,mae", predictions=("good", "poor"))
     assert "good minus poor, 95 % interval" in text
     assert text.count("good is better") == 2
+    for index in range(2, FEWEST):
+        for name in ("set/gt", "good", "poor"):
+            (data / name / f"{index}.png").unlink()
+    text = evaluate(data, "--metrics", "s_measure,mae", predictions=("good", "poor"))
+    assert "2 pictures are too few to tell which is better; give at least 10" in text
+    assert "is better\n" not in text
+    assert "95 %" not in text
+
+
+def test_an_unreadable_file_costs_one_line(data: Path) -> None:
+    (data / "good" / "2.png").write_bytes(b"no picture")
+    files = [str(data / name) for name in ("t.json", "i.csv", "s.html")]
+    options = ("--metrics", "mae", "-o", files[0], "--per-image", files[1], "--sheet", files[2])
+    text = evaluate(data, *options, predictions=("good", "poor"), status=1)
+    assert "good/2.png is not a picture" in text.replace("\n", "")
+    assert f"the numbers are of {FEWEST - 1} of {FEWEST} pictures" in text
+    assert f"{FEWEST - 1} pictures are too few to tell" in text
+    found = json.loads((data / "t.json").read_text())["results"]
+    assert list(found[0]["failed"]) == ["2"]
+    assert (found[0]["count"], found[1]["count"]) == (FEWEST - 1, FEWEST)
+    assert "set,good,2,\n" in (data / "i.csv").read_text()
+    assert "Not scored" in (data / "s.html").read_text()
+
+
+def test_a_method_without_a_score_leaves_the_other(data: Path) -> None:
+    for path in (data / "poor").iterdir():
+        path.write_bytes(b"")
+    text = evaluate(data, "--metrics", "mae", predictions=("good", "poor"), status=1)
+    assert "none of 10 pairs can be scored" in text
+    assert f"{FEWEST} pictures" in text
 
 
 def test_every_file_is_written_and_none_replaced_unasked(data: Path) -> None:
@@ -72,7 +105,7 @@ def test_every_file_is_written_and_none_replaced_unasked(data: Path) -> None:
     text = evaluate(data, "--metrics", "mae,iou", *files, *more)
     assert "Worst 2 of good by mae" in text
     assert all((data / name).stat().st_size for name in (*names, "i.csv", "s.html"))
-    assert len(json.loads((data / "t.json").read_text())["results"][0]["images"]) == 4
+    assert len(json.loads((data / "t.json").read_text())["results"][0]["images"]) == FEWEST
     with pytest.raises(AssertionError) as caught:
         evaluate(data, "--metrics", "mae,iou", *files)
     # The terminal breaks lines, long paths within words.
@@ -95,7 +128,7 @@ def test_threshold_sets(data: Path) -> None:
 
 def test_missing_predictions(data: Path) -> None:
     (data / "good" / "2.png").unlink()
-    with pytest.raises(BiRefNetError, match=r"lacks 1 of 4 predictions \(2\)"):
+    with pytest.raises(BiRefNetError, match=r"lacks 1 of 10 predictions \(2\)"):
         evaluate(data)
     assert "counted as all black" in evaluate(data, "--missing", "black", "--metrics", "mae")
 

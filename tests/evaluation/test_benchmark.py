@@ -17,7 +17,7 @@ from birefnet.evaluation.benchmark import claim_folder, evaluate_set, mean_row, 
 from birefnet.evaluation.published import published_rows
 from birefnet.evaluation.selection import rank
 from birefnet.evaluation.suites import SUITES, Located, get_suite, locate
-from birefnet.evaluation.tables import Row
+from birefnet.evaluation.tables import Row, read_json
 from birefnet.imaging.geometry import Preprocess
 from birefnet.predictor import Predictor
 
@@ -132,6 +132,40 @@ def test_the_command_prints_measured_and_published_rows(
     best = CliRunner().invoke(app, ["select-best", str(results), "--by", "hce"])
     assert best.exit_code == 0, best.output
     assert best.stdout.strip().splitlines()[-1] == "mine"
+
+
+def test_what_cannot_be_read_costs_one_picture_each_time(
+    data: Path, tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "DIS5K" / "DIS-VD" / "im" / "1.jpg").write_bytes(b"no picture")
+    (data / "DIS5K" / "DIS-TE1" / "gt" / "0.png").write_bytes(b"no picture")
+    for index in range(2):
+        (data / "DIS5K" / "DIS-TE4" / "im" / f"{index}.jpg").write_bytes(b"no picture")
+    monkeypatch.setattr(birefnet.api, "load", lambda *_, **__: predictor)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    register(app)
+    words = ["benchmark", "--suite", "dis5k", "--data", str(data), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*words, "--model", "mine", "--jobs", "1"])
+    assert result.exit_code == 1, result.output
+    said = result.output.replace("\n", "")
+    for words_said in ("im/1.jpg is not a picture", "1 has no prediction", "gt/0.png is not a"):
+        assert words_said in said
+    results = tmp_path / "out" / "mine" / "dis5k.json"
+    rows = {row.dataset: row for row in read_json(results)}
+    assert sorted(rows) == ["DIS-TE1", "DIS-TE2", "DIS-TE3", "DIS-VD"]
+    assert (rows["DIS-VD"].count, rows["DIS-VD"].failed, rows["DIS-TE2"].failed) == (1, 1, 0)
+
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    other = tmp_path / "other.json"
+    other.write_text(results.read_text().replace('"mine"', '"theirs"'))
+    best = CliRunner().invoke(app, ["select-best", *map(str, (results, broken, other))])
+    assert best.exit_code == 1
+    assert best.stdout.strip().splitlines()[-1] == "mine"
+    assert "broken.json is not a result file" in best.output.replace("\n", "")
+    assert "1 pictures could not be scored" in best.output
+    assert "too few to tell which is better" in best.output
+    assert CliRunner().invoke(app, ["select-best", str(broken)]).exit_code == 1
 
 
 def test_absent_sets_are_told_with_their_source(

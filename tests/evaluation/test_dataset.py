@@ -11,9 +11,9 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.evaluation import evaluate_pair
-from birefnet.evaluation.compare import bootstrap
+from birefnet.evaluation.compare import FEWEST, bootstrap
 from birefnet.evaluation.dataset import evaluate_folder
-from birefnet.evaluation.masks import fit_to_truth, looks_inverted, read_mask
+from birefnet.evaluation.masks import fit_to_truth, looks_inverted, read_mask, read_true_mask
 from birefnet.evaluation.pairing import pair_files
 
 METRICS = ["mae", "f_measure_max", "hce"]
@@ -71,11 +71,36 @@ def test_a_missing_prediction_is_named_or_counts_as_black(folders: tuple[Path, P
     ]
 
 
-def test_an_unreadable_prediction_is_named(folders: tuple[Path, Path]) -> None:
+def test_what_cannot_be_scored_is_listed_and_the_others_count(folders: tuple[Path, Path]) -> None:
+    whole = evaluate_folder(*folders, metrics=METRICS)
+    (folders[0] / "0.png").unlink()
+    (folders[0] / "0.png").symlink_to("nowhere")
     (folders[0] / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
-    with pytest.raises(BiRefNetError, match=r"1 of 5 pairs cannot be evaluated: .*1\.png"):
+    save(folders[0] / "2.png", np.zeros((64, 64), np.uint8))  # another aspect
+    (folders[1] / "deep" / "3.bmp").write_bytes(b"")
+    result = evaluate_folder(*folders, metrics=METRICS)
+    assert list(result.failed) == ["deep/0", "deep/1", "deep/2", "deep/3"]
+    assert "1.png" in result.failed["deep/1"]
+    assert "another aspect" in result.failed["deep/2"]
+    assert "3.bmp" in result.failed["deep/3"]
+    assert result.values == whole.images[4].values
+    assert evaluate_folder(*folders, metrics=METRICS, jobs=2).failed == result.failed
+    black = evaluate_folder(*folders, metrics=METRICS, missing="black")
+    assert list(black.failed) == ["deep/2", "deep/3"]  # only a prediction can count as black
+
+
+def test_nothing_scored_is_an_error(folders: tuple[Path, Path]) -> None:
+    for seed in range(5):
+        (folders[0] / f"{seed}.png").write_bytes(b"no picture")
+    with pytest.raises(BiRefNetError, match=r"none of 5 pairs can be scored: .*0\.png"):
         evaluate_folder(*folders, metrics=METRICS)
-    evaluate_folder(*folders, metrics=METRICS, missing="black")
+
+
+def test_a_missing_prediction_may_be_left_out(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "3.png").unlink()
+    result = evaluate_folder(*folders, metrics=METRICS, missing="skip")
+    assert list(result.failed) == ["deep/3"]
+    assert len(result.images) == 4
 
 
 def test_predictions_without_truth_are_told(folders: tuple[Path, Path]) -> None:
@@ -102,10 +127,10 @@ def test_predictions_are_resized_bilinearly(folders: tuple[Path, Path]) -> None:
     assert result.images[2].values == expected
 
 
-def test_another_aspect_is_an_error(folders: tuple[Path, Path]) -> None:
+def test_another_aspect_is_not_resized(folders: tuple[Path, Path]) -> None:
     save(folders[0] / "0.png", np.zeros((64, 64), np.uint8))
-    with pytest.raises(BiRefNetError, match="is 64 x 64 and its truth 56 x 40, another aspect"):
-        evaluate_folder(*folders, metrics="mae")
+    failed = evaluate_folder(*folders, metrics="mae").failed
+    assert "is 64 x 64 and its truth 56 x 40, another aspect" in failed["deep/0"]
     # One pixel of rounding is the same aspect.
     assert fit_to_truth(np.zeros((13, 19), np.uint8), 40, 56, "x").shape == (40, 56)
 
@@ -149,9 +174,14 @@ def test_masks_of_odd_modes(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="is a colour picture"):
         read_mask(path)
 
-    save(path, truth // 255)
-    with pytest.raises(ImageError, match="only the levels 0 and 1"):
-        read_mask(path)
+    for levels in (truth // 255, (truth // 255).astype(np.uint16), (truth > 0) * np.uint16(255)):
+        Image.fromarray(levels).save(path)
+        assert read_mask(path).levels.max() <= 1  # a prediction is what it is
+        read = read_true_mask(path)
+        assert np.array_equal(read.levels, truth)
+        assert "levels 0 and 1" in read.notes[-1] or "no level above 255" in read.notes[-1]
+    Image.fromarray(prediction.astype(np.uint16)).save(path)
+    assert np.array_equal(read_true_mask(path).levels, prediction)
 
     save(path, np.dstack([colour, prediction]))  # a cut-out
     assert np.array_equal(read_mask(path).levels, prediction)
@@ -190,16 +220,21 @@ def test_trimaps_narrow_the_matting_metrics(folders: tuple[Path, Path], tmp_path
 
 
 def test_bootstrap_of_a_method_against_a_worse_one(
-    folders: tuple[Path, Path], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    for seed in range(5):
+    folders = tmp_path / "prediction", tmp_path / "truth"
+    for seed in range(12):
+        prediction, truth = scene(seed)
+        save(folders[0] / f"{seed}.png", prediction)
+        save(folders[1] / f"{seed}.png", truth)
         blurred = cv2.GaussianBlur(scene(seed)[0], (0, 0), 3)
         save(tmp_path / "worse" / f"{seed}.png", blurred)
     good = evaluate_folder(*folders, metrics=METRICS, keep_curves=True)
     worse = evaluate_folder(tmp_path / "worse", folders[1], metrics=METRICS, keep_curves=True)
     for column, sign in (("mae", -1), ("f_measure_max", 1), ("hce", -1)):
         found = bootstrap(good, worse, column, resamples=300)
-        assert found.value == good.values[column] - worse.values[column]
+        assert found.value == pytest.approx(good.values[column] - worse.values[column], abs=1e-12)
+        assert found.count == 12
         assert found.low <= found.value <= found.high
         if column != "hce":
             assert found.is_clear
@@ -208,3 +243,24 @@ def test_bootstrap_of_a_method_against_a_worse_one(
     assert (same.low, same.high, same.is_clear) == (0, 0, False)
     with pytest.raises(BiRefNetError, match="keep_curves"):
         bootstrap(*[evaluate_folder(*folders, metrics=METRICS)] * 2, "f_measure_max")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, FEWEST - 1, FEWEST])
+def test_few_pictures_give_no_interval(tmp_path: Path, count: int) -> None:
+    """So many were scored for both; the others could be read in one folder only."""
+    folders = [tmp_path / name for name in ("good", "worse", "truth")]
+    for seed in range(FEWEST + 2):
+        prediction, truth = scene(seed)
+        for folder, mask in zip(folders, (prediction, prediction // 2, truth), strict=True):
+            save(folder / f"{seed:02}.png", mask)
+        if seed >= count:
+            (folders[seed % 2] / f"{seed:02}.png").write_bytes(b"no picture")
+    good, worse = (evaluate_folder(one, folders[2], metrics="iou") for one in folders[:2])
+    found = bootstrap(good, worse, "iou", resamples=20)
+    assert found.count == count
+    assert np.isfinite(found.low) == np.isfinite(found.high) == (count >= FEWEST)
+    assert found.is_clear == (count >= FEWEST)
+    assert np.isfinite(found.value) == (count > 0)
+    if count:
+        both = [[one.values["iou"] for one in side.images[:count]] for side in (good, worse)]
+        assert found.value == pytest.approx(np.mean(both[0]) - np.mean(both[1]))

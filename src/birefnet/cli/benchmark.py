@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,12 @@ from birefnet.cli.common import (
     Dtype,
     Model,
     ResolutionText,
+    fail,
     parse_resolution,
     say,
     warn,
 )
+from birefnet.cli.evaluate import report_files
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError
 
@@ -61,6 +63,8 @@ def benchmark(
     """Predict and evaluate the standard test sets, with the published rows beside.
 
     What was predicted before is not predicted again: a stopped run goes on where it was.
+
+    Exit status 0; 1 if a picture could not be predicted or scored; 2 for a wrong command.
     """
     from birefnet.api import default_model, load
     from birefnet.evaluation.benchmark import (
@@ -110,19 +114,30 @@ def benchmark(
                 resolution=size,
                 batch_size=batch_size,
                 progress=progress,
+                on_failure=partial(_fail_in, title),
             )
-        with progress_bar(f"{title}: evaluate") as progress:
-            result = evaluate_set(
-                place, folder / title, method=method, metrics=columns, jobs=jobs, progress=progress
-            )
+        try:
+            with progress_bar(f"{title}: evaluate") as progress:
+                result = evaluate_set(
+                    place,
+                    folder / title,
+                    method=method,
+                    metrics=columns,
+                    jobs=jobs,
+                    progress=progress,
+                )
+        except BiRefNetError as error:
+            fail(f"{title}: {error}")
+            continue
         if len(result.images) != place.test_set.pictures:
             warn(
                 f"{title} has {len(result.images)} of {place.test_set.pictures} pictures here, so "
                 "its numbers do not compare with the published ones"
             )
-        for warning in result.warnings:
-            warn(f"{title}: {warning}")
+        report_files(title, result)
         results.append(result)
+    if not results:
+        raise typer.Exit(1)
     write_atomic(folder / f"{suite}.json", to_json(results).encode())
 
     rows = []
@@ -131,6 +146,12 @@ def benchmark(
         rows += [row, *published_rows(row.dataset)]
     console().print(to_terminal(rows, columns, title=f"{suite}, {method}"))
     say(f"Predictions and numbers are in {folder}")
+    if len(results) < len(located) or any(result.failed for result in results):
+        raise typer.Exit(1)
+
+
+def _fail_in(title: str, reason: str) -> None:
+    fail(f"{title}: {reason}")
 
 
 def select_best(
@@ -154,14 +175,33 @@ def select_best(
     """Pick the best checkpoint: the best mean of one metric over all data sets.
 
     The ranking goes to standard error, the name of the best to standard output.
+
+    Exit status 0; 1 if a file cannot be read, or a result lacks pictures that could not be scored.
     """
     from rich import box
     from rich.table import Table
 
+    from birefnet.evaluation.compare import FEWEST
     from birefnet.evaluation.selection import rank
     from birefnet.evaluation.tables import format_value, read_json
 
-    ranked = rank([row for path in files for row in read_json(path)], by, sets or [])
+    rows, unreadable = [], []
+    for path in files:
+        try:
+            rows += read_json(path)
+        except BiRefNetError as error:
+            unreadable.append(error)
+            fail(str(error))
+    if not rows and unreadable:
+        raise typer.Exit(1)
+    ranked = rank(rows, by, sets or [])
+    used = [row for row in rows if row.dataset in ranked[0].by_set]
+    for row in used:
+        if row.failed:
+            warn(f"{row.method} on {row.dataset}: {row.failed} pictures could not be scored.")
+    fewest = min((row.count for row in used if row.count is not None), default=FEWEST)
+    if fewest < FEWEST and len(ranked) > 1:
+        warn(f"A mean of {fewest} pictures is too few to tell which is better; take {FEWEST}.")
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("checkpoint", overflow="fold")
     for head in (f"mean {by.replace('_', ' ')}", *ranked[0].by_set):
@@ -171,3 +211,5 @@ def select_best(
         table.add_row(one.method, *(format_value(by, number) for number in numbers))
     console(stderr=True).print(table)
     typer.echo(ranked[0].method)
+    if unreadable or any(row.failed for row in used):
+        raise typer.Exit(1)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import say, warn
+from birefnet.cli.common import fail, say, warn
 from birefnet.cli.terminal import Jobs, console, progress_bar
+from birefnet.errors import BiRefNetError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from birefnet.evaluation.dataset import SetResult
+
+_LISTED = 10  # pairs that could not be scored, in the terminal
 
 Metrics = Annotated[
     str,
@@ -66,7 +69,9 @@ def evaluate(
     missing: Annotated[
         str,
         typer.Option(
-            metavar="HOW", help="A missing or unreadable prediction: error, or black to count it."
+            metavar="HOW",
+            help="A missing prediction: error, skip to list it, or black to count it (and "
+            "unreadable ones) as all black.",
         ),
     ] = "error",
     channel: Annotated[
@@ -117,7 +122,10 @@ def evaluate(
 
     Pairs are matched by name across suffixes and subfolders; every truth counts.
     Predictions are resized bilinearly to the truth.
-    With two methods, the differences come with a 95 % interval.
+    With two methods, the differences come with a 95 % interval, from ten pictures on.
+    A pair that cannot be read is listed, and the others are scored.
+
+    Exit status 0; 1 if a pair could not be scored; 2 for a wrong command.
     """
     from birefnet.evaluation.columns import Thresholds, resolve
     from birefnet.evaluation.dataset import evaluate_folder
@@ -142,29 +150,52 @@ def evaluate(
 
     results: list[SetResult] = []
     for method, folder in _named_folders(prediction):
-        with progress_bar(method) as progress:
-            result = evaluate_folder(
-                folder,
-                truth,
-                metrics=names,
-                trimap=trimap,
-                image=image,
-                thresholds=thresholds,
-                missing=missing,  # type: ignore[arg-type]  # checked there
-                channel=channel,  # type: ignore[arg-type]  # checked there
-                jobs=jobs,
-                keep_curves=len(prediction) == 2,
-                method=method,
-                dataset=_dataset_name(truth),
-                progress=progress,
-            )
-        for warning in result.warnings:
-            warn(f"{method}: {warning}")
+        try:
+            with progress_bar(method) as progress:
+                result = evaluate_folder(
+                    folder,
+                    truth,
+                    metrics=names,
+                    trimap=trimap,
+                    image=image,
+                    thresholds=thresholds,
+                    missing=missing,  # type: ignore[arg-type]  # checked there
+                    channel=channel,  # type: ignore[arg-type]  # checked there
+                    jobs=jobs,
+                    keep_curves=len(prediction) == 2,
+                    method=method,
+                    dataset=_dataset_name(truth),
+                    progress=progress,
+                )
+        except BiRefNetError as error:
+            if len(prediction) == 1:
+                raise
+            fail(f"{method}: {error}")
+            continue
+        report_files(method, result)
         results.append(result)
+    if not results:
+        raise typer.Exit(1)
     _show(results, form, order, worst)
     _write_files(results, output or [], per_image, curves)
     if sheet is not None:
         _write_sheet(results, sheet, order, sheet_limit, channel)
+    if len(results) < len(prediction) or any(result.failed for result in results):
+        raise typer.Exit(1)
+
+
+def report_files(title: str, result: SetResult) -> None:
+    """Say what is odd about the files of a result, and which could not be scored."""
+    for warning in result.warnings:
+        warn(f"{title}: {warning}")
+    reasons = list(result.failed.values())
+    for reason in reasons[:_LISTED]:
+        fail(f"{title}: {reason}")
+    if len(reasons) > _LISTED:
+        fail(f"{title}: and {len(reasons) - _LISTED} more")
+    if reasons:
+        count = len(result.images)
+        warn(f"{title}: the numbers are of {count} of {count + len(reasons)} pictures.")
 
 
 def _named_folders(predictions: list[str]) -> list[tuple[str, Path]]:
@@ -211,6 +242,8 @@ def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
     out = console()
     count = len(results[0].images)
     rows, columns, title = rows_of(results), results[0].columns, f"{count} pictures"
+    if len({len(result.images) for result in results}) > 1:
+        title = ", ".join(f"{result.method}: {len(result.images)} pictures" for result in results)
     wide = to_terminal(rows, columns, title=title)
     unbounded = out.options.update(max_width=_WIDER_THAN_ANY)
     fits = Measurement.get(out, unbounded, wide).minimum <= out.width
@@ -229,21 +262,25 @@ def _show_differences(results: list[SetResult], out: Console) -> None:
     from rich.table import Table
 
     from birefnet.evaluation.columns import COLUMNS
-    from birefnet.evaluation.compare import bootstrap
+    from birefnet.evaluation.compare import FEWEST, bootstrap
 
     first, second = results
-    if len(first.images) < 2:
-        say("One picture is too few for an interval.")
+    differences = [bootstrap(first, second, name) for name in first.columns]
+    count = differences[0].count
+    if count < FEWEST:
+        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        out.print(f"{pictures} too few to tell which is better; give at least {FEWEST}.")
         return
+    scope = f"{count} pictures, " if count < max(len(first.images), len(second.images)) else ""
     table = Table(
-        title=f"{first.method} minus {second.method}, 95 % interval (paired bootstrap)",
+        title=f"{first.method} minus {second.method}, {scope}95 % interval (paired bootstrap)",
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
     for head in ("metric", "difference", "from", "to", "verdict"):
         table.add_column(head, justify="left" if head in ("metric", "verdict") else "right")
-    for name in first.columns:
-        found = bootstrap(first, second, name)
+    for found in differences:
+        name = found.column
         better = (found.value > 0) == COLUMNS[name].higher_is_better
         verdict = f"{(first if better else second).method} is better" if found.is_clear else "open"
         digits = COLUMNS[name].digits + 1

@@ -52,17 +52,21 @@ def predict_set(
     resolution: Any = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    on_failure: Callable[[str], None] | None = None,
 ) -> int:
     """Write the mattes of a test set as 8-bit PNGs; those that are there are left.
 
     Args:
         predictor_of: gives the predictor; called only if something is left to predict.
+        on_failure: called with the reason of a picture that cannot be predicted, and the others go
+            on; None raises it.
 
     Returns:
         How many were predicted now.
 
     Raises:
         BiRefNetError: for truths without a picture, listed by name.
+        ImageError: for a picture that cannot be read, without ``on_failure``.
     """
     pairs, _ = pair_files(located.image, located.truth)
     lacking = [files.name for files in pairs if files.prediction is None]
@@ -74,20 +78,26 @@ def predict_set(
     todo = [
         (files.prediction, folder / f"{files.name}.png")
         for files in pairs
-        if not (folder / f"{files.name}.png").exists()
+        if files.prediction is not None and not (folder / f"{files.name}.png").exists()
     ]
     if not todo:
         return 0
     sources = (source for source, _ in todo)
-    mattes = predictor_of().predict(sources, resolution=resolution, batch_size=batch_size)
+    mattes = predictor_of().predict_each(sources, resolution=resolution, batch_size=batch_size)
     done = len(pairs) - len(todo)
+    count = 0
     for (_, target), matte in zip(todo, mattes, strict=True):
+        if isinstance(matte, BiRefNetError):
+            if on_failure is None:
+                raise matte
+            on_failure(str(matte))
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, encode(to_uint8(matte.alpha), format="png"))
-        done += 1
+        done, count = done + 1, count + 1
         if progress:
             progress(done, len(pairs))
-    return len(todo)
+    return count
 
 
 def evaluate_set(
@@ -99,12 +109,16 @@ def evaluate_set(
     jobs: int = 0,
     progress: Progress | None = None,
 ) -> SetResult:
-    """Evaluate the predictions of a test set, named as in the paper's tables."""
+    """Evaluate the predictions of a test set, named as in the paper's tables.
+
+    Truths without a prediction are listed in ``SetResult.failed``.
+    """
     return evaluate_folder(
         folder,
         located.truth,
         metrics=metrics,
         trimap=located.trimap,
+        missing="skip",
         jobs=jobs,
         method=method,
         dataset=located.test_set.name,

@@ -11,6 +11,9 @@ from birefnet.errors import BiRefNetError
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import SetResult
 
+FEWEST = 10
+"""Pictures below which no interval is given: resamples of so few say little of other pictures."""
+
 _BATCH = 100  # resamples at a time, to bound memory
 
 
@@ -20,8 +23,10 @@ class Difference:
 
     Attributes:
         column: name of the column.
-        value: first minus second, on the data set itself.
-        low, high: the interval that holds the difference with this ``confidence``.
+        value: first minus second, on the pictures that both were scored on.
+        low, high: the interval that holds the difference with this ``confidence``; NaN where there
+            are fewer than ``FEWEST`` pictures.
+        count: how many pictures were compared.
     """
 
     column: str
@@ -29,6 +34,7 @@ class Difference:
     low: float
     high: float
     confidence: float
+    count: int
 
     @property
     def is_clear(self) -> bool:
@@ -47,20 +53,33 @@ def bootstrap(
 ) -> Difference:
     """Percentile interval of the difference of two methods under resampling of the pictures.
 
-    Both methods are resampled alike (Efron and Tibshirani, 1993, chapter 13). The maximum of a
-    curve is taken anew in every resample, which needs ``keep_curves`` in ``evaluate_folder``.
+    Pictures that could not be scored for one of the two are left out. Both methods are resampled
+    alike (Efron and Tibshirani, 1993, chapter 13). The maximum of a curve is taken anew in every
+    resample, which needs ``keep_curves`` in ``evaluate_folder``.
 
     Raises:
-        BiRefNetError: if the two were not evaluated on the same pictures and columns.
+        BiRefNetError: if the two were not evaluated on the same truths and columns.
     """
-    names = [[image.files.name for image in result.images] for result in (first, second)]
-    if names[0] != names[1]:
+    scored = [{image.files.name for image in result.images} for result in (first, second)]
+    if scored[0] | set(first.failed) != scored[1] | set(second.failed):
         raise BiRefNetError(
             f"'{first.method}' and '{second.method}' were evaluated on different pictures; "
             "compare them on the same truths"
         )
-    one, other = _statistic_source(first, column), _statistic_source(second, column)
-    count = len(names[0])
+    shared = scored[0] & scored[1]
+    one, other = (
+        _statistic_source(result, column)[[image.files.name in shared for image in result.images]]
+        for result in (first, second)
+    )
+    count = len(shared)
+    if not shared:
+        return Difference(column, np.nan, np.nan, np.nan, confidence, 0)
+    value = float(
+        _summarise(one.mean(axis=0, keepdims=True), first, column)[0]
+        - _summarise(other.mean(axis=0, keepdims=True), second, column)[0]
+    )
+    if count < FEWEST:
+        return Difference(column, value, np.nan, np.nan, confidence, count)
     generator = np.random.default_rng(seed)
     differences = []
     for start in range(0, resamples, _BATCH):
@@ -71,9 +90,7 @@ def bootstrap(
         )
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(differences), [tail, 1 - tail])
-    return Difference(
-        column, first.values[column] - second.values[column], float(low), float(high), confidence
-    )
+    return Difference(column, value, float(low), float(high), confidence, count)
 
 
 def _statistic_source(result: SetResult, column: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import ImageResult, SetResult
-from birefnet.evaluation.masks import Channel, fit_to_truth, read_mask
+from birefnet.evaluation.masks import Channel, fit_to_truth, read_mask, read_true_mask
 from birefnet.evaluation.tables import format_value
 from birefnet.imaging.io import decode
 
@@ -68,7 +68,7 @@ def _figure(caption: str, pixels: NDArray[np.uint8], side: int) -> str:
 
 def _card(result: SetResult, image: ImageResult, side: int, channel: Channel) -> str:
     files = image.files
-    truth = read_mask(files.truth, channel=channel).levels
+    truth = read_true_mask(files.truth, channel=channel).levels
     figures = []
     if files.image is not None:
         figures.append(_figure("image", decode(files.image).rgb8(), side))
@@ -90,6 +90,18 @@ def _card(result: SetResult, image: ImageResult, side: int, channel: Channel) ->
         f"<small>{html.escape(result.method)}</small></h2>"
         f'<div class="row">{"".join(figures)}</div><ul>{numbers}</ul></article>'
     )
+
+
+def _failed(results: Sequence[SetResult]) -> str:
+    """A list of the pairs that have no numbers, with the reasons."""
+    lines = [
+        f"<li>{html.escape(f'{result.method}: {reason}')}</li>"
+        for result in results
+        for reason in result.failed.values()
+    ]
+    if not lines:
+        return ""
+    return f'<section><h2>Not scored</h2><ul class="failed">{"".join(lines)}</ul></section>'
 
 
 def contact_sheet(
@@ -140,6 +152,7 @@ def contact_sheet(
         methods=html.escape(" · ".join(dict.fromkeys(result.method for result in results))),
         shown=len(chosen),
         total=total,
+        failed=_failed(results),
         options=options,
         cards="\n".join(cards),
     )

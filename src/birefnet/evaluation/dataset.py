@@ -18,11 +18,18 @@ import numpy as np
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.evaluation.accumulate import Accumulator
 from birefnet.evaluation.columns import MATTING, Curve, Measurement, Thresholds, measure, resolve
-from birefnet.evaluation.masks import CHANNELS, Channel, fit_to_truth, looks_inverted, read_mask
+from birefnet.evaluation.masks import (
+    CHANNELS,
+    Channel,
+    fit_to_truth,
+    looks_inverted,
+    read_mask,
+    read_true_mask,
+)
 from birefnet.evaluation.pair import Pair
 from birefnet.evaluation.pairing import Files, list_names, pair_files
 
-Missing = Literal["error", "black"]
+Missing = Literal["error", "skip", "black"]
 MISSING: tuple[str, ...] = get_args(Missing)
 Progress = Callable[[int, int], None]
 
@@ -47,6 +54,7 @@ class SetResult:
         columns: names of the columns, in order.
         values: the data set's number by column.
         images: the numbers of each pair, in the order of the truths.
+        failed: why a pair could not be scored, by the truth's name; it is in no mean.
         curves: mean curves of 256 thresholds, with ``precision`` and ``recall``.
         image_curves: the curves of each pair (N x 256) by source, where they were asked for.
         warnings: what to know about the files, in sentences.
@@ -60,6 +68,7 @@ class SetResult:
     images: list[ImageResult] = field(default_factory=list)
     curves: dict[str, Curve] = field(default_factory=dict)
     image_curves: dict[str, Curve] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     thresholds: Thresholds = field(default_factory=Thresholds)
 
@@ -89,16 +98,18 @@ def evaluate_folder(
     dataset: str | None = None,
     progress: Progress | None = None,
 ) -> SetResult:
-    """Evaluate all predictions of a folder; every truth counts.
+    """Evaluate all predictions of a folder.
 
-    Files are paired by path or stem across suffixes and subfolders, and predictions resized
-    bilinearly to the truth.
+    A pair of which a file cannot be read or does not fit is listed in ``SetResult.failed``, and the
+    means are those of the others. Files are paired by path or stem across suffixes and subfolders,
+    and predictions resized bilinearly to the truth.
 
     Args:
         metrics: names of columns and groups, see ``columns.GROUPS``.
         trimap: folder of trimaps (128 = unknown), which narrow the matting metrics.
         image: folder of the pictures, for a contact sheet.
-        missing: ``black`` counts a missing or unreadable prediction as all black.
+        missing: what a missing prediction means: ``error``, ``skip`` to list it as one that cannot
+            be read, ``black`` to count it, and one that cannot be read, as all black.
         channel: what of a mask with alpha is the mask, see ``masks.read_mask``.
         jobs: processes; 0 takes one per core. More than one starts this program's main module
             anew in each, which scripts guard with ``if __name__ == "__main__"``.
@@ -107,8 +118,8 @@ def evaluate_folder(
         progress: called with the number of pairs done and of all.
 
     Raises:
-        BiRefNetError: for missing or unreadable predictions, listed by name, unless they count as
-            black; for unreadable truths, another aspect, or folders that do not fit.
+        BiRefNetError: for missing predictions, listed by name, unless they count as black; if no
+            pair at all can be scored; for folders that do not fit.
     """
     names = resolve(metrics)
     if missing not in MISSING:
@@ -125,7 +136,8 @@ def evaluate_folder(
     if lacking and missing == "error":
         raise BiRefNetError(
             f"{prediction} lacks {len(lacking)} of {len(pairs)} predictions "
-            f"({list_names(lacking)}); add them, or count them as all black (--missing black)"
+            f"({list_names(lacking)}); add them, leave them out (--missing skip), or "
+            "count them as all black (--missing black)"
         )
     without_trimap = [files.name for files in pairs if files.trimap is None]
     if trimap and without_trimap:
@@ -143,13 +155,12 @@ def evaluate_folder(
     )
     work = partial(_evaluate_files, names=names, missing=missing, channel=channel)
     accumulator, notes = Accumulator(), Counter[str]()
-    errors: list[str] = []
     curves: dict[str, list[Curve]] = {}
     for done, (files, outcome) in enumerate(
         zip(pairs, _run(work, pairs, jobs), strict=True), start=1
     ):
         if outcome.measurement is None:
-            errors.append(outcome.error)
+            result.failed[files.name] = outcome.error
         else:
             accumulator.add(outcome.measurement)
             values = outcome.measurement.columns(names, result.thresholds)
@@ -160,9 +171,10 @@ def evaluate_folder(
                     curves.setdefault(name, []).append(curve)
         if progress:
             progress(done, len(pairs))
-    if errors:
+    if not result.images:
+        reasons = list(result.failed.values())
         raise BiRefNetError(
-            f"{len(errors)} of {len(pairs)} pairs cannot be evaluated: " + "; ".join(errors[:10])
+            f"{prediction}: none of {len(pairs)} pairs can be scored: " + "; ".join(reasons[:10])
         )
     mean = accumulator.mean()
     result.values, result.curves = mean.columns(names, result.thresholds), mean.curves
@@ -201,7 +213,7 @@ def _evaluate_files(
 ) -> _Outcome:
     """Read and measure one pair; trouble comes back as text, to be listed with the others'."""
     try:
-        truth = read_mask(files.truth, channel=channel)
+        truth = read_true_mask(files.truth, channel=channel)
         height, width = truth.levels.shape
         levels, notes = np.zeros((height, width), np.uint8), list(truth.notes)
         try:
@@ -210,8 +222,8 @@ def _evaluate_files(
             read = read_mask(files.prediction, channel=channel)
             levels = read.levels
             notes += read.notes
-        except ImageError:
-            if missing == "error":
+        except BiRefNetError:
+            if missing != "black":
                 raise
             notes.append("are missing or unreadable predictions, counted as all black")
         prediction = fit_to_truth(levels, height, width, str(files.prediction))
@@ -222,5 +234,5 @@ def _evaluate_files(
         if looks_inverted(pair.confusion):
             notes.append("look inverted: the object should be white")
         return _Outcome(measure(pair, names, precision_recall=True), tuple(notes))
-    except ImageError as error:
+    except BiRefNetError as error:
         return _Outcome(None, error=str(error))

@@ -23,6 +23,9 @@ _ASPECT_TOLERANCE = 0.02
 FROM_ALPHA = "have an alpha channel, which was taken as the mask"
 FROM_LUMINANCE = "have an alpha channel, which was ignored for their grey levels"
 FROM_16_BITS = "have 16 bits and were rounded to 8"
+FROM_LOW_16_BITS = "have 16 bits but no level above 255, and were read as 8 bits"
+FROM_ANIMATION = "are animations, of which the first frame was taken"
+FROM_0_AND_1 = "are truths with only the levels 0 and 1, which were read as 0 and 255"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +37,42 @@ class Mask:
 
 
 def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
-    """Read a mask of any readable format.
+    """Read a predicted mask of any readable format; few or low levels are as good as any.
 
     Args:
         channel: where a file has an alpha channel, which is the mask. ``auto`` takes alpha if the
             colours are constant or not grey (a cut-out), else the grey levels.
 
     Raises:
-        ImageError: for a colour picture, a mask of levels 0 and 1, or an unreadable file.
+        ImageError: for a colour picture or an unreadable file.
     """
+    return _read(path, channel, is_truth=False)
+
+
+def read_true_mask(path: Path, *, channel: Channel = "auto") -> Mask:
+    """Read a true mask: as `read_mask`, but levels 0 and 1 stand for 0 and 255, with a note.
+
+    Likewise, a file of 16 bits without a level above 255 holds levels of 8 bits.
+
+    Raises:
+        ImageError: for a colour picture or an unreadable file.
+    """
+    mask = _read(path, channel, is_truth=True)
+    if mask.levels.max() == 1:
+        return Mask(mask.levels * np.uint8(255), (*mask.notes, FROM_0_AND_1))
+    return mask
+
+
+def _read(path: Path, channel: Channel, *, is_truth: bool) -> Mask:
     if channel not in CHANNELS:
         raise BiRefNetError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
     picture = decode(path, convert_to_srgb=False)
     notes = [FROM_16_BITS] if picture.pixels.dtype == np.uint16 else []
     pixels = to_uint8(picture.pixels)
+    if is_truth and notes and 0 < picture.pixels.max() <= 255:
+        pixels, notes = picture.pixels.astype(np.uint8), [FROM_LOW_16_BITS]
+    if picture.duration_ms is not None:
+        notes.append(FROM_ANIMATION)
     if picture.alpha is not None and _takes_alpha(picture, channel):
         return Mask(to_uint8(picture.alpha), (*notes, FROM_ALPHA))
     if picture.alpha is not None:
@@ -58,12 +83,7 @@ def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
             f"{path} is a colour picture (its channels differ by up to {spread} levels); give a "
             "grey mask, 0 for background and 255 for object"
         )
-    levels = grey_levels(pixels)
-    if levels.max() == 1:
-        raise ImageError(
-            f"{path} has only the levels 0 and 1; save it with 0 for background and 255 for object"
-        )
-    return Mask(levels, tuple(notes))
+    return Mask(grey_levels(pixels), tuple(notes))
 
 
 def _takes_alpha(picture: Picture, channel: Channel) -> bool:

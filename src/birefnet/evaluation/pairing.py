@@ -40,7 +40,11 @@ def find_pictures(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if not is_picture(path) or any(part.startswith(".") for part in relative.parts):
+        if (
+            not is_picture(path)
+            or path.is_dir()
+            or any(part.startswith(".") for part in relative.parts)
+        ):
             continue
         name = relative.with_suffix("").as_posix()
         if name in found:

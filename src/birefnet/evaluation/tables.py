@@ -23,17 +23,33 @@ JSON_VERSION = 1
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a method on a data set. A number that is not known is left out."""
+    """One line of a table: a method on a data set. A number that is not known is left out.
+
+    Attributes:
+        count: pictures whose mean the numbers are; None where that is not known.
+        failed: pictures that could not be scored and are in no mean.
+    """
 
     dataset: str
     method: str
     values: Mapping[str, float]
     is_published: bool = False
+    count: int | None = None
+    failed: int = 0
 
 
 def rows_of(results: Iterable[SetResult]) -> list[Row]:
     """The rows of evaluated folders."""
-    return [Row(result.dataset, result.method, result.values) for result in results]
+    return [
+        Row(
+            result.dataset,
+            result.method,
+            result.values,
+            count=len(result.images),
+            failed=len(result.failed),
+        )
+        for result in results
+    ]
 
 
 def format_value(column: str, value: float | None) -> str:
@@ -176,6 +192,7 @@ def to_json(results: Sequence[SetResult]) -> str:
                 "thresholds": list(result.thresholds.levels),
                 "curves": {name: curve.tolist() for name, curve in result.curves.items()},
                 "images": [{"name": image.files.name, **image.values} for image in result.images],
+                "failed": result.failed,
                 "warnings": result.warnings,
             }
             for result in results
@@ -195,7 +212,13 @@ def read_json(path: Path) -> list[Row]:
         if data["format"] != JSON_FORMAT or data["format_version"] != JSON_VERSION:
             raise ValueError("another format")
         return [
-            Row(str(item["dataset"]), str(item["method"]), dict(item["values"]))
+            Row(
+                str(item["dataset"]),
+                str(item["method"]),
+                dict(item["values"]),
+                count=int(item["count"]),
+                failed=len(item.get("failed", ())),
+            )
             for item in data["results"]
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -206,7 +229,7 @@ def read_json(path: Path) -> list[Row]:
 
 
 def images_to_csv(results: Sequence[SetResult]) -> str:
-    """The numbers of every picture, one line each, with all digits."""
+    """The numbers of every picture, one line each, with all digits; none where it failed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = results[0].columns
@@ -215,6 +238,8 @@ def images_to_csv(results: Sequence[SetResult]) -> str:
         for image in result.images:
             numbers = (image.values[name] for name in columns)
             writer.writerow([result.dataset, result.method, image.files.name, *numbers])
+        for name in result.failed:
+            writer.writerow([result.dataset, result.method, name, *("" for _ in columns)])
     return text.getvalue()
 
 
