@@ -117,14 +117,21 @@ def on_picture(
     )
     if picture.dtype != np.uint8:
         picture = to_uint16(picture)
-    resized = resize(picture, rows, columns)
+    top, left = abs(rows - height) // 2, abs(columns - width) // 2
+    if mode == "fill":
+        # Only what will be seen: of a narrow picture the rest would be far larger than that.
+        down, across = picture.shape[0] / rows, picture.shape[1] / columns
+        right = min((left + width) * across, picture.shape[1])
+        bottom = min((top + height) * down, picture.shape[0])
+        part = left * across, top * down, right, bottom
+        resized = resize(picture, height, width, part=part)
+    else:
+        resized = resize(picture, rows, columns)
     if resized.dtype == np.float32:  # 16-bit pictures come back as floats in their own range
         resized = resized / np.float32(65535)
     resized = _convert(resized, foreground.dtype)
-    top, left = abs(rows - height) // 2, abs(columns - width) // 2
-    if mode == "fill":
-        background = resized[top : top + height, left : left + width]
-    else:
+    background = resized
+    if mode == "fit":
         background = _plain(foreground.shape, colour, foreground.dtype)
         background[top : top + rows, left : left + columns] = resized
     return blend(foreground, background, alpha)
@@ -189,12 +196,14 @@ def overlay(
     Args:
         opacity: of the tint, 0 to 1.
         outline: width of the line along alpha = 0.5 [px]; None for a four-hundredth of the longer
-            side, 0 for none.
+            side (at most of four shorter ones), 0 for none.
     """
     _check(pixels, alpha)
     if not 0 <= opacity <= 1:
         raise BiRefNetError(f"opacity is {opacity}; give 0 to 1.")
-    width = round(max(alpha.shape) / 400 + 0.5) if outline is None else outline
+    # A narrow picture's line is not wider than the picture.
+    side = min(max(alpha.shape), 4 * min(alpha.shape))
+    width = round(side / 400 + 0.5) if outline is None else outline
     weight = alpha * np.float32(opacity)
     if width > 0:
         inside = (alpha >= 0.5).astype(np.float32)

@@ -96,12 +96,13 @@ def estimate_foreground(
         raise BiRefNetError(f"dtype is {dtype}; choose float32, uint8 or uint16.")
     out = np.zeros((height, width, 3), dtype)
     snap = 0.0 if exact else SNAP
+    tall, long = _tile_side(width), _tile_side(height)
     with _workers(height * width) as run:
         means = _wide_means(image, alpha, wide, 1 if exact else grid_step(wide), snap, run)
 
         def work(corner: tuple[int, int]) -> None:
             top, left = corner
-            bottom, right = min(height, top + _TILE), min(width, left + _TILE)
+            bottom, right = min(height, top + tall), min(width, left + long)
             inner = slice(top, bottom), slice(left, right)
             # With what the narrow window reaches; at the picture's border it reflects by itself.
             reach = narrow // 2 + 1
@@ -123,7 +124,7 @@ def estimate_foreground(
             for channel, plane in enumerate(planes):
                 out[(*inner, channel)] = convert(plane[crop])
 
-        corners = product(range(0, height, _TILE), range(0, width, _TILE))
+        corners = product(range(0, height, tall), range(0, width, long))
         for _ in run(work, corners):
             pass
     return out
@@ -183,6 +184,85 @@ class _WideMeans:
         return start, stop, pixels.start - self.first - start * self.step + self.step // 2
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """How the means over the wide window are made along one side of the picture.
+
+    Attributes:
+        pixels: of the side, in the order in which they are averaged.
+        step: so many of them make a cell.
+        window: cells in a window.
+        starts: of a side that is shorter than the window: where the windows of the entries begin.
+            Cells would need memory for the window and not for the picture.
+        radius: length of the windows [px].
+    """
+
+    pixels: NDArray[np.intp]
+    step: int
+    window: int
+    radius: int
+    starts: NDArray[np.intp] | None = None
+
+    @classmethod
+    def of(cls, side: int, radius: int, step: int) -> _Axis:
+        # The window of pixel x begins at x - radius // 2, as OpenCV's does. Cells tile the
+        # reflected picture from -margin on, so that the windows of every step-th pixel are whole
+        # cells.
+        before = radius // 2
+        margin = step * -(-before // step)
+        if side >= radius:
+            cells = -(-(margin + side + radius) // step)
+            pixels = _reflected(-margin, cells * step - margin, side)
+            return cls(pixels, step, radius // step, radius)
+        entries = -(-(side - 1 - before + margin) // step) + 1
+        starts = np.arange(entries) * step - margin
+        return cls(np.arange(side), 1, 1, radius, starts)
+
+    @property
+    def cells(self) -> int:
+        return len(self.pixels) // self.step
+
+    @property
+    def entries(self) -> int:
+        return self.cells if self.starts is None else len(self.starts)
+
+    def parts(self, across: int) -> Iterator[tuple[slice, slice]]:
+        """Cells of each tile, and the entries that they give; the tile's other side is `across`."""
+        if self.starts is not None:
+            yield slice(0, self.cells), slice(0, self.entries)
+            return
+        length = max(1, _tile_side(across) // self.step)
+        for start in range(0, self.cells, length):
+            part = slice(start, min(self.cells, start + length))
+            yield part, part
+
+    def seen(self, cells: slice) -> NDArray[np.intp]:
+        """Pixels in these cells."""
+        return self.pixels[cells.start * self.step : cells.stop * self.step]
+
+    def averaged(self, plane: Float, axis: int) -> Float:
+        """Means over the windows at `starts`; of a longer side, the plane itself.
+
+        A reflected line repeats itself: its sums follow from those over one period.
+        """
+        if self.starts is None:
+            return plane
+        side = len(self.pixels)
+        period = max(1, 2 * (side - 1))
+        line = np.take(plane, _reflected(0, period, side), axis)
+        sums = np.cumsum(line, axis, dtype=np.float64)
+        sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)
+        total = np.take(sums, [period], axis)
+
+        def up_to(places: NDArray[np.intp]) -> NDArray[np.float64]:
+            rounds = places // period
+            rounds = rounds[:, None] if axis == 0 else rounds[None]
+            return np.asarray(np.take(sums, places % period, axis) + rounds * total)
+
+        means = (up_to(self.starts + self.radius) - up_to(self.starts)) / self.radius
+        return means.astype(np.float32)
+
+
 def _wide_means(
     image: NDArray,
     alpha: Float,
@@ -193,33 +273,28 @@ def _wide_means(
 ) -> _WideMeans:
     """Means over cells of step x step pixels first, then box sums over whole cells: both exact."""
     height, width = alpha.shape
-    # The window of pixel x begins at x - radius // 2, as OpenCV's does. Cells tile the reflected
-    # picture from -margin on, so that the windows of every step-th pixel are whole cells.
-    before = radius // 2
-    margin = step * -(-before // step)
-    rows, columns = (-(-(margin + side + radius) // step) for side in (height, width))
-    across = _reflected(-margin, columns * step - margin, width)
-    down = _reflected(-margin, rows * step - margin, height)
+    down, across = _Axis.of(height, radius, step), _Axis.of(width, radius, step)
     unit = _unit(image)
-    cells = [np.zeros((rows, columns), np.float32) for _ in range(7)]
-    per_tile = max(1, _TILE // step)
+    cells = [np.zeros((down.entries, across.entries), np.float32) for _ in range(7)]
 
-    def reduce(corner: tuple[int, int]) -> None:
-        top, left = corner
-        bottom, right = min(rows, top + per_tile), min(columns, left + per_tile)
-        size = right - left, bottom - top
-        inside = down[top * step : bottom * step], across[left * step : right * step]
+    def averaged(plane: Float) -> Float:
+        return across.averaged(down.averaged(plane, 0), 1)
+
+    def reduce(part: tuple[tuple[slice, slice], tuple[slice, slice]]) -> None:
+        (rows, to_rows), (columns, to_columns) = part
+        size = columns.stop - columns.start, rows.stop - rows.start
+        inside = down.seen(rows), across.seen(columns)
         seen_alpha = _gather(alpha, *inside)
         low, high = _extremes(seen_alpha)
-        target = slice(top, bottom), slice(left, right)
+        target = to_rows, to_columns
         if low >= 1 - snap or high <= snap:
             is_opaque = high > snap
             cells[0][target] = is_opaque
             seen = _gather(image, *inside)
-            small = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
-            small = small.reshape(*size[::-1], 3)
+            small = cv2.resize(seen, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], 3)
             for channel, cell in enumerate(cells[1:4] if is_opaque else cells[4:]):
-                np.multiply(small[..., channel], unit, out=cell[target])
+                plane = np.multiply(small[..., channel], unit, dtype=np.float32)
+                cell[target] = averaged(plane)
             return
         a = _snapped(seen_alpha, snap)
         channels = cv2.split(_gather(image, *inside))
@@ -227,18 +302,25 @@ def _wide_means(
         rest = 1 - a
         planes = [a, *(a * plane for plane in colours), *(rest * plane for plane in colours)]
         for cell, plane in zip(cells, planes, strict=True):
-            cell[target] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+            cell[target] = averaged(cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
 
-    corners = product(range(0, rows, per_tile), range(0, columns, per_tile))
-    for _ in run(reduce, corners):
+    for _ in run(reduce, product(down.parts(width), across.parts(height))):
         pass
-    span = radius // step
 
     def box(cell: Float) -> Float:
         # Entry i covers cells i ... i + span - 1; those that reach over the end are not used.
-        return cv2.blur(cell, (span, span), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+        span = across.window, down.window
+        if span == (1, 1):
+            return cell
+        return cv2.blur(cell, span, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
 
-    return _WideMeans(tuple(run(box, cells)), step, before - margin)
+    first = radius // 2 - step * -(-(radius // 2) // step)
+    return _WideMeans(tuple(run(box, cells)), step, first)
+
+
+def _tile_side(across: int) -> int:
+    """Length of a tile of a picture that is `across` pixels wide [px]: narrow ones are longer."""
+    return _TILE * max(1, _TILE // max(1, across))
 
 
 def _reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:

@@ -66,8 +66,25 @@ def _fuse(
 def box_mean(x: Tensor, size: int) -> Tensor:
     """Mean over size x size windows that begin size // 2 before each pixel, borders reflected."""
     for dim in (2, 3):
-        x = _window_sums(_reflect(x, dim, size // 2, size - 1 - size // 2), dim, size)
+        x = _reflected_sums(x, dim, size)
     return x / size**2
+
+
+def _reflected_sums(x: Tensor, dim: int, size: int) -> Tensor:
+    """Sums over windows of a reflected line, which repeats itself: whole periods are summed once,
+    so that a short line needs no memory for the window."""
+    length = x.shape[dim]
+    period = max(1, 2 * (length - 1))
+    rounds, rest = divmod(size, period)
+    before = size // 2
+    if not rounds:
+        return _window_sums(_reflect(x, dim, before, rest - 1 - before), dim, rest)
+    ends = x.narrow(dim, 0, 1) + x.narrow(dim, length - 1, 1)
+    around = 2 * x.sum(dim, keepdim=True) - ends if length > 1 else x
+    around = rounds * around
+    if not rest:
+        return around.expand_as(x)
+    return around + _window_sums(_reflect(x, dim, before, rest - 1 - before), dim, rest)
 
 
 def _reflect(x: Tensor, dim: int, before: int, after: int) -> Tensor:

@@ -28,6 +28,8 @@ Resolution = int | tuple[int, int] | Literal["native"]
 
 LARGEST_SIDE = 16384  # of a network's input; beyond it no known machine holds the activations
 
+_EXCESS = 4  # times the picture and the result that a half-resized picture may hold
+
 _LARGE = 1_000_000  # values of a picture that is worth a second thread
 
 _REACH = 2  # of the widest filter, bicubic, in pixels of the picture with fewer rows
@@ -281,24 +283,36 @@ class Geometry:
 
 
 def resize(
-    pixels: NDArray, height: int, width: int, interpolation: Interpolation = "bilinear"
+    pixels: NDArray,
+    height: int,
+    width: int,
+    interpolation: Interpolation = "bilinear",
+    *,
+    part: tuple[float, float, float, float] | None = None,
 ) -> NDArray:
     """Resize H x W x 3 pixels, antialiased when shrinking.
 
     uint8 stays uint8 and equals Pillow's resize; uint16 gives float32 in [0, 65535], not rounded.
+
+    Args:
+        pixels: H x W x 3, uint8 or uint16.
+        height, width: of the result [px].
+        interpolation: the filter.
+        part: left, top, right and bottom of what is shown [px]; `None` for the whole.
     """
-    if pixels.shape[:2] == (height, width):
+    if part is None and pixels.shape[:2] == (height, width):
         return pixels
-    if interpolation == "area" and height <= pixels.shape[0] and width <= pixels.shape[1]:
+    is_area = interpolation == "area" and part is None
+    if is_area and height <= pixels.shape[0] and width <= pixels.shape[1]:
         wide = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
         return cv2.resize(wide, (width, height), interpolation=cv2.INTER_AREA)
     kernel = _PILLOW_FILTERS[interpolation]
     if pixels.dtype == np.uint8:
-        return np.asarray(_to_pillow(pixels).resize((width, height), kernel))
+        return np.asarray(_resized(_to_pillow(pixels), height, width, kernel, part))
     out = np.empty((height, width, 3), np.float32)
     for channel in range(3):
         plane = Image.fromarray(pixels[..., channel].astype(np.float32))
-        out[..., channel] = np.asarray(plane.resize((width, height), kernel))
+        out[..., channel] = np.asarray(_resized(plane, height, width, kernel, part))
     return np.clip(out, 0, np.iinfo(pixels.dtype).max, out=out)  # bicubic overshoots
 
 
@@ -322,6 +336,24 @@ def _resize_rows(
     return np.asarray(part.resize((width, rows.stop - rows.start), kernel, box))
 
 
+def _resized(
+    image: Image.Image,
+    height: int,
+    width: int,
+    kernel: Image.Resampling,
+    part: tuple[float, float, float, float] | None = None,
+) -> Image.Image:
+    """Pillow's resize, in memory for the picture and the result whatever their shapes.
+
+    Pillow resizes the rows first. Where these would hold far more than either, columns come first.
+    """
+    if width * image.height > _EXCESS * max(width * height, image.width * image.height):
+        left, top, right, bottom = part or (0, 0, *image.size)
+        image = image.resize((image.width, height), kernel, (0, top, image.width, bottom))
+        part = (left, 0, right, height)
+    return image.resize((width, height), kernel, part)
+
+
 def _to_pillow(pixels: NDArray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
@@ -335,4 +367,4 @@ def resize_map(map: NDArray[np.float32], height: int, width: int) -> NDArray[np.
         # The same numbers as Pillow's, an order of magnitude faster.
         grown: NDArray = cv2.resize(map, (width, height), interpolation=cv2.INTER_LINEAR)
         return grown
-    return np.array(Image.fromarray(map).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(_resized(Image.fromarray(map), height, width, Image.Resampling.BILINEAR))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.masks import WIDE
 
 _CELLS = 8  # radius at the reduced size; finer ones change nothing that can be seen
 
@@ -47,6 +48,14 @@ def guided_filter(
     if radius < 1:
         raise BiRefNetError(f"radius is {radius}; give at least 1")
     height, width = alpha.shape
+    if width > WIDE * height:
+        sideways = guided_filter(
+            np.ascontiguousarray(pixels.swapaxes(0, 1)),
+            np.ascontiguousarray(alpha.T),
+            radius=radius,
+            epsilon=epsilon,
+        )
+        return np.ascontiguousarray(sideways.T)
     step = max(1, radius // _CELLS)
     size = max(1, width // step), max(1, height // step)
     guide = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)

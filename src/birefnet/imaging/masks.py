@@ -17,6 +17,10 @@ Alpha: TypeAlias = NDArray[Any]
 GREY_TOLERANCE = 16
 """Levels by which the channels of a grey picture may differ; JPEG makes them differ a little."""
 
+WIDE = 16
+"""Times as wide as high, from which on a picture is filtered on its side: OpenCV's filters hold as
+many rows as their window is high, however few the picture has."""
+
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 
@@ -55,6 +59,9 @@ def blur_mask(alpha: Alpha, radius: float) -> Alpha:
         raise BiRefNetError(f"the mask's blur is {radius}; give 0 or more pixels.")
     if radius == 0:
         return alpha.copy()
+    height, width = alpha.shape
+    if width > WIDE * height:
+        return np.ascontiguousarray(blur_mask(np.ascontiguousarray(alpha.T), radius).T)
     blurred = cv2.GaussianBlur(alpha, (0, 0), radius / 2, borderType=cv2.BORDER_REPLICATE)
     return np.clip(blurred, 0, 1, out=blurred)
 
