@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from birefnet.imaging.geometry import Resolution
+from birefnet.matte import read_background
 from birefnet.predictor import Predictor, is_single
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def remove_background(
         BiRefNetError: one sentence on what is wrong with the picture, model or device.
     """
     predictor = _kept(os.fspath(model or default_model()), device, dtype, engine)
+    if background is not None:
+        background = read_background(background)
 
     def finish(item: Any, matte: Matte) -> Any:
         if isinstance(item, (bytes, bytearray, memoryview)):
@@ -134,12 +137,50 @@ def load(
         WeightsError: no such model, or its file cannot be fetched, read or fitted.
         DeviceError: no such device or precision; nothing falls back silently.
     """
+    name = name or default_model()
+    predictor = _load(
+        name,
+        device,
+        dtype,
+        engine,
+        {"cache_dir": cache_dir, "offline": offline, "progress": progress},
+    )
+    predictor.reload = partial(
+        load,
+        _absolute(name),
+        device=device,
+        dtype=dtype,
+        engine=engine,
+        cache_dir=None if cache_dir is None else os.path.abspath(cache_dir),
+        offline=offline,
+    )
+    return predictor
+
+
+def _absolute(name: str | os.PathLike[str]) -> str:
+    """The name of a model, so that it means the same in another working folder."""
+    from birefnet.weights.source import bundled_names
+    from birefnet.weights.table import lookup
+
+    text = os.fspath(name)
+    path = Path(text).expanduser()
+    is_known = text.lower() in bundled_names() or (path.name == text and lookup(text))
+    if isinstance(name, str) and is_known:
+        return text
+    return str(path.absolute()) if path.exists() else text
+
+
+def _load(
+    name: str | os.PathLike[str],
+    device: str,
+    dtype: str,
+    engine: str,
+    options: dict[str, Any],
+) -> Predictor:
     from birefnet.engines.choice import choose_engine
 
-    name = name or default_model()
     chosen = choose_engine(engine, name, device, dtype)
-    options: dict[str, Any] = {"cache_dir": cache_dir, "offline": offline, "progress": progress}
-    exported, checkpoint = _exported_file(name, cache_dir, offline, progress)
+    exported, checkpoint = _exported_file(name, **options)
     if exported is not None:
         from birefnet.engines.exported import open_exported
 

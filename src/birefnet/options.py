@@ -118,8 +118,10 @@ class Options:
         prepared = self
         if self.background is not None:
             prepared = replace(prepared, background=read_background(self.background))
-        if self.guide is not None and not isinstance(self.guide, np.ndarray):
-            prepared = replace(prepared, guide=_read_mask(self.guide))
+        if self.guide is not None:
+            is_array = isinstance(self.guide, np.ndarray)
+            guide = self.guide.copy() if is_array else _read_mask(self.guide)
+            prepared = replace(prepared, guide=guide)
         _ = prepared.guidance
         self._check_parts()
         return prepared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from birefnet.engines.base import Engine, takes_guidance
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
-from birefnet.imaging.io import decode, decode_frames
+from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.looks import Look, merge, view
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
@@ -49,6 +49,7 @@ class Predictor:
     Attributes:
         profile: set it to a `Profile`, and the time of each stage is added up there.
         readers: threads that read pictures ahead of the network.
+        reload: makes the same predictor again, for `pickle`; `birefnet.load` sets it.
     """
 
     def __init__(
@@ -71,6 +72,30 @@ class Predictor:
         self.licence = licence
         self.profile: Profile | None = None
         self.readers = DECODERS
+        self.reload: Callable[[], Predictor] | None = None
+
+    def __copy__(self) -> Predictor:
+        """Another predictor of the same engine."""
+        other = Predictor.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, and copied deeply, it is the call of `birefnet.load` that made it: the weights
+        are read again, not sent.
+
+        Raises:
+            BiRefNetError: `load` did not make it.
+        """
+        if self.reload is None:
+            raise BiRefNetError(
+                f"this predictor ({self.engine.name}) was made of a network in memory, so it "
+                "cannot be pickled or copied deeply; save the network, and give its file to "
+                "birefnet.load"
+            )
+        kept = ("preprocess", "limits", "convert_to_srgb", "name", "licence", "readers")
+        state = {name: getattr(self, name) for name in kept}
+        return self.reload, (), {**state, "reload": self.reload}
 
     @overload
     def predict(  # type: ignore[overload-overlap]
@@ -109,6 +134,9 @@ class Predictor:
         Args:
             source: a path, bytes, open binary file, Pillow image, array or `Picture` → one `Matte`;
                 a list or tuple of them → a list; any other iterable → a lazy iterator.
+                Mattes keep nothing of the caller's memory: an array, image or open file may be
+                filled anew once `predict` has returned, or the iterator is asked for its next.
+                (A path is read a little later, in another thread.)
             resolution: size of the network's input; `None` as the weights want it, N, (width,
                 height) or "native". Rounded to multiples of 32. Weights that want several looks
                 at a picture (`Preprocess.looks`) get one where a resolution is given.
@@ -233,6 +261,9 @@ class Predictor:
         with timed(self.profile, "decode"):
             return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
+    def _snapshot(self, source: Input) -> Input:
+        return snapshot(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+
     def _run(self, batch: list[Prepared], engine: Engine | None = None) -> list[Matte]:
         first = batch[0].input[None]
         inputs = first if len(batch) == 1 else np.stack([prepared.input for prepared in batch])
@@ -253,6 +284,7 @@ class Predictor:
             self.engine,
             lambda source: self.prepare(source, resolution),
             self._run,
+            snapshot=_as_it_is if isinstance(sources, (list, tuple)) else self._snapshot,
             batch_size=size,
             readers=self.readers,
         )
@@ -332,6 +364,10 @@ def _as_engine(network: Engine | nn.Module, device: str, dtype: str) -> Engine:
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / (1 + exp(-x)) as tanh, which cannot overflow."""
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits) + np.float32(1))
+
+
+def _as_it_is(source: Input) -> Input:
+    return source
 
 
 def _or_raise(result: Matte | BiRefNetError) -> Matte:

@@ -69,6 +69,7 @@ class Stream:
         engine: runs the network.
         prepare: a source → its prepared picture; called in reading threads.
         run: see `Run`; called in the stream's own thread, or in several.
+        snapshot: a source → the same in memory of its own; called before the next one is drawn.
         batch_size: pictures of one size that run together.
         readers: threads that prepare.
     """
@@ -79,12 +80,14 @@ class Stream:
         prepare: Callable[[Any], Prepared],
         run: Run,
         *,
+        snapshot: Callable[[Any], Any] = lambda source: source,
         batch_size: int,
         readers: int,
     ) -> None:
         self._engine = engine
         self._prepare = prepare
         self._run = run
+        self._snapshot = snapshot
         self._batch_size = batch_size
         self._readers = readers
         self._callers = 1
@@ -116,13 +119,18 @@ class Stream:
         while len(slots) < window and not self._exhausted:
             slot = Slot()
             try:
-                slot.prepared = readers.submit(self._prepare, next(sources))
+                source = next(sources)
             except StopIteration:
                 self._exhausted = True
                 break
             except Exception as error:
                 # The caller's own iterator failed: say so once what came before is out.
                 slot.result, self._exhausted = error, True
+            else:
+                try:
+                    slot.prepared = readers.submit(self._prepare, self._snapshot(source))
+                except Exception as error:
+                    slot.result = error
             slots.append(slot)
         return bool(slots)
 

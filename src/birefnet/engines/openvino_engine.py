@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.engines.base import MOST_CALLERS
+from birefnet.engines.forked import call_in_forks, never_delete
 from birefnet.engines.metadata import KEY, Metadata, Output
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
@@ -94,6 +95,18 @@ class OpenVinoEngine:
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._lock = threading.Lock()
         self._many: tuple[OpenVinoEngine, int] | None = None
+        call_in_forks(self._after_fork)
+
+    def _after_fork(self) -> None:
+        """In a forked process: what is compiled runs in the calling thread, but streams have lost
+        their threads."""
+        for kept in (self._core, self._model, *self._compiled.values()):
+            never_delete(kept)
+        if self._many is not None:
+            for compiled in self._many[0]._compiled.values():
+                never_delete(compiled)
+        self._many = self, 1
+        self._lock = threading.Lock()  # another thread of the parent may hold the old one
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.

@@ -13,7 +13,9 @@ from torch import nn
 # The package calls it by name.
 import birefnet.network.deform  # noqa: F401
 from birefnet.engines.devices import resolve_device
+from birefnet.engines.forked import call_in_forks
 from birefnet.engines.metadata import KEY, Metadata
+from birefnet.engines.torch_engine import go_on_in_fork
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError
 
 
@@ -62,6 +64,11 @@ class PackageEngine:
         self.name = f"torch package {self.device} {self.metadata.precision}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
         self.takes_guidance = self.metadata.guided
+        self._is_forked = False
+        call_in_forks(self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._is_forked = True
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
@@ -77,6 +84,8 @@ class PackageEngine:
                 f"{self.path.name} takes {'x'.join(map(str, self.metadata.size))} pixels and got "
                 f"{width}x{height}; leave the resolution as it is, or export to ONNX with --dynamic"
             )
+        if self._is_forked:
+            go_on_in_fork(self.device)
         try:
             with torch.inference_mode():
                 result = self.network(images.to(self.device)).float()

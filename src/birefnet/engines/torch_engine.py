@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from birefnet.engines.base import MOST_CALLERS, Engine
 from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
+from birefnet.engines.forked import call_in_forks
 from birefnet.engines.side_by_side import SideBySide
 from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.network.birefnet import BiRefNet
@@ -87,6 +88,11 @@ class TorchEngine:
         self._turn = Lock() if self.run is not self.network else nullcontext()
         self.name = f"torch {self.device} {dtype_name(self.dtype)}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
+        self._is_forked = False
+        call_in_forks(self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._is_forked = True
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
@@ -95,6 +101,8 @@ class TorchEngine:
             DeviceError: not enough memory, or numbers beyond what half precision can hold.
         """
         images = torch.from_numpy(np.ascontiguousarray(batch))
+        if self._is_forked:
+            go_on_in_fork(self.device)
         try:
             with torch.inference_mode():
                 images = images.to(self.device, self.dtype)
@@ -110,6 +118,8 @@ class TorchEngine:
 
     def for_many(self) -> tuple[Engine, int]:
         """On a CPU, the network for several callers, see `birefnet.engines.base.for_many`."""
+        if self._is_forked:
+            go_on_in_fork(self.device)
         cores = torch.get_num_threads()
         callers = min(cores, MOST_CALLERS)
         if self.device.type != "cpu" or self._is_compiled or callers == 1:
@@ -158,3 +168,20 @@ class TorchEngine:
             f"the network's numbers do not fit {dtype_name(self.dtype)} (it gave NaN or infinity); "
             f"use dtype {other}"
         )
+
+
+def go_on_in_fork(device: torch.device) -> None:
+    """Make torch usable in a process that was forked from the one that holds the network.
+
+    The threads that torch shares its work with are the parent's: this process computes in one.
+
+    Raises:
+        DeviceError: the network lies on a GPU, whose driver no fork can use.
+    """
+    if device.type != "cpu":
+        raise DeviceError(
+            f"this process was forked from the one that loaded the network to {device}, which a "
+            "fork cannot use; load the model in each worker, or start them with 'spawn'"
+        )
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)

@@ -66,7 +66,7 @@ class Guidance:
         boxes: around it; of several, the matte is their union.
         points: on it, and on what it is not.
         mask: H x W of the picture's size, or any other, which is resized: where it is, roughly; a
-            scribble, a detector's or a segmenter's mask; bool, uint8 or float in [0, 1].
+            scribble, a detector's or a segmenter's mask; bool, uint8 or float in [0, 1]. Copied.
         context: share of a box's longer side that is seen around it.
     """
 
@@ -84,6 +84,8 @@ class Guidance:
             raise BiRefNetError("got boxes, points and a mask together; give one kind of guidance")
         if self.points and not any(point.is_object for point in self.points):
             raise BiRefNetError("all points are on what is not meant; give one on the object")
+        if self.mask is not None:
+            object.__setattr__(self, "mask", np.array(self.mask))
         if self.context < 0:
             raise BiRefNetError(f"context is {self.context}; give 0 or more")
 

@@ -7,8 +7,9 @@ before a pixel is decoded, and whatever a decoder trips over becomes one sentenc
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from birefnet.imaging.encoding import encode, encode_animation, write_atomic
 from birefnet.imaging.formats import READABLE, SUFFIXES, is_picture, sniff
 from birefnet.imaging.picture import Limits, Picture, to_float, to_uint8, to_uint16
 from birefnet.imaging.png import without_text
+from birefnet.imaging.remote import Remote
 from birefnet.imaging.source import (
     Source,
     check_pixels,
@@ -51,6 +53,7 @@ __all__ = [
     "encode",
     "encode_animation",
     "is_picture",
+    "snapshot",
     "write_atomic",
 ]
 
@@ -99,6 +102,37 @@ def decode_frames(
     return _decode(source, limits, convert_to_srgb, first_only=False)
 
 
+def snapshot(
+    source: Any, *, limits: Limits = DEFAULT_LIMITS, convert_to_srgb: bool = True
+) -> Source | Picture:
+    """The same picture, in memory that the caller does not hold.
+
+    An array, a Pillow image, a buffer or an open file may hold something else by the time it is
+    decoded. Paths, bytes and `Picture` come back as they are. Arguments and errors as for `decode`.
+    """
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (np.ndarray, Image.Image)):
+        return decode(source, limits=limits, convert_to_srgb=convert_to_srgb)
+    if hasattr(source, "read") and not isinstance(source, (os.PathLike, Remote)):
+        data, name = read_source(source, limits)
+        return cast(Source, Remote(lambda: io.BytesIO(data), name))
+    return cast("Source | Picture", source)
+
+
+def _load_open(image: Image.Image, name: str) -> None:
+    """Load a Pillow image that a caller has opened, and perhaps closed."""
+    try:
+        image.load()
+    except (AssertionError, AttributeError, ValueError) as error:
+        if "closed" in str(error) or getattr(image, "fp", None) is None:
+            raise ImageError(
+                f"{name} was closed before its pixels were read; give it while it is open, or call "
+                "its load() first."
+            ) from None
+        raise
+
+
 def _decode(
     source: Source, limits: Limits, convert_to_srgb: bool, *, first_only: bool
 ) -> Iterator[Picture]:
@@ -109,6 +143,7 @@ def _decode(
         name = str(getattr(source, "filename", "") or "the image")
         check_pixels(*source.size, limits, name)
         with one_sentence(name):
+            _load_open(source, name)
             picture = _finish(source, name, convert_to_srgb)
         yield picture
         return

@@ -30,9 +30,7 @@ def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
         data = _read_file(name, limits)
     elif hasattr(source, "read"):
         name = str(getattr(source, "name", "the stream"))
-        data = source.read(limits.max_bytes + 1)
-        if not isinstance(data, bytes):
-            raise ImageError(f"{name} gives text; open it in binary mode ('rb').")
+        data = _read_stream(source, name, limits)
     else:
         raise ImageError(
             f"got a {type(source).__name__}; expected a path, bytes, a binary file, a Pillow image "
@@ -45,13 +43,35 @@ def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
     return data, name
 
 
+def _read_stream(stream: Any, name: str, limits: Limits) -> bytes:
+    try:
+        data = stream.read(limits.max_bytes + 1)
+    except (OSError, ValueError) as error:
+        if getattr(stream, "closed", False):
+            raise ImageError(f"{name} is closed; give it while it is open.") from None
+        raise ImageError(f"{name} cannot be read: {error}.") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} gives text; open it in binary mode ('rb').")
+    if not data and _position(stream) > 0:
+        raise ImageError(f"{name} stands at its end; call seek(0) before it is given.")
+    return data
+
+
+def _position(stream: Any) -> int:
+    try:
+        return int(stream.tell())
+    except (AttributeError, OSError, ValueError):
+        return 0  # a pipe has none
+
+
 def from_array(array: NDArray, limits: Limits, name: str = "the array") -> Picture:
-    """A picture of RGB(A) or grey values, see `Source`."""
+    """A picture of RGB(A) or grey values, see `Source`; it shares no memory with the array."""
     if array.ndim not in (2, 3) or 0 in array.shape or array.shape[2:] not in _ARRAY_CHANNELS:
         raise ImageError(
             f"{name} has shape {array.shape}; expected H x W, or H x W x 1, 3 (RGB) or 4 (RGBA)."
         )
     check_pixels(array.shape[1], array.shape[0], limits, name)
+    given = array
     if array.dtype.kind == "f":
         # A NaN makes both comparisons false.
         if not (array.min() >= 0 and array.max() <= 1):
@@ -67,6 +87,8 @@ def from_array(array: NDArray, limits: Limits, name: str = "the array") -> Pictu
         alpha = None
     grey = array.shape[2] == 1
     pixels = np.repeat(array, 3, axis=2) if grey else np.ascontiguousarray(array[..., :3])
+    if np.may_share_memory(pixels, given):
+        pixels = pixels.copy()
     return Picture(pixels=pixels, alpha=alpha, name=name)
 
 
