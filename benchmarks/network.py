@@ -13,11 +13,14 @@ in this process; peak memory is that of a fresh process each
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
 import torch
@@ -37,12 +40,22 @@ def official_deformable(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """What the released code calls; without torchvision the definition written out."""
-    try:
-        from torchvision.ops import deform_conv2d
-    except ImportError:
+    vision = torchvision()
+    if vision is None:
         return deformable_conv2d_reference(x, offset, mask, weight, bias)
     padding = weight.shape[-1] // 2
-    return deform_conv2d(x, offset, weight, bias, padding=padding, mask=mask)
+    return vision.ops.deform_conv2d(x, offset, weight, bias, padding=padding, mask=mask)
+
+
+@functools.cache
+def torchvision() -> ModuleType | None:
+    """The package; `None` where it is missing or does not fit this torch."""
+    try:
+        module = importlib.import_module("torchvision")
+        importlib.import_module("torchvision.ops")
+    except (ImportError, RuntimeError):
+        return None
+    return module
 
 
 def official_decoder(

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +82,6 @@ def network_of(name: str) -> BiRefNet:
 
 def plain_step(options: argparse.Namespace, device: torch.device) -> Callable[[], Tensor]:
     """One step of the plain loop, as a function."""
-    blocks.deformable_conv2d = official_deformable  # type: ignore[assignment]
-    Decoder.forward = official_decoder  # type: ignore[method-assign]
     network = network_of(options.preset).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
     objective = Objective(LOSS)
@@ -91,7 +90,11 @@ def plain_step(options: argparse.Namespace, device: torch.device) -> Callable[[]
 
     def step() -> Tensor:
         optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
+        with (
+            patch.object(blocks, "deformable_conv2d", official_deformable),
+            patch.object(Decoder, "forward", official_decoder),
+            torch.autocast(device.type, torch.bfloat16, enabled=is_mixed),
+        ):
             output = network(batch.image, supervised=True)
         loss, _ = objective(output, batch.image, batch.truth)
         loss.backward()

@@ -15,11 +15,38 @@ def test_auto_takes_the_first_device(monkeypatch: pytest.MonkeyPatch) -> None:
         assert devices.resolve_device("auto") == torch.device(found[0])
 
 
-def test_auto_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+CARDS = [  # name, compute capability, whether fp16 is quick and safe there
+    ("NVIDIA H200", (9, 0), True),
+    ("NVIDIA GeForce RTX 4090", (8, 9), True),
+    ("NVIDIA GeForce RTX 2060", (7, 5), True),
+    ("Tesla T4", (7, 5), True),
+    ("NVIDIA T400 4GB", (7, 5), False),
+    ("NVIDIA GeForce GTX 1660 SUPER", (7, 5), False),
+    ("NVIDIA GeForce GTX 1650", (7, 5), False),
+    ("NVIDIA GeForce MX450", (7, 5), False),
+    ("Quadro T1000", (7, 5), False),
+    ("Tesla V100-SXM2-16GB", (7, 0), True),
+    ("NVIDIA GeForce GTX 1080 Ti", (6, 1), False),
+    ("NVIDIA GeForce GTX 980", (5, 2), False),
+]
+
+
+@pytest.mark.parametrize(("name", "capability", "good"), CARDS, ids=lambda card: str(card))
+def test_half_precision_where_the_card_is_good_at_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], good: bool
+) -> None:
     monkeypatch.setattr(devices, "supports", lambda device, dtype: True)
-    assert devices.resolve_dtype("auto", torch.device("cuda")) == torch.float16
-    assert devices.resolve_dtype("auto", torch.device("mps")) == torch.float32
-    assert devices.resolve_dtype("auto", torch.device("cpu")) == torch.float32
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    expected = torch.float16 if good else torch.float32
+    assert devices.resolve_dtype("auto", torch.device("cuda")) == expected
+    assert devices.resolve_dtype("fp16", torch.device("cuda")) == torch.float16  # by wish
+
+
+@pytest.mark.parametrize("device", ["mps", "cpu"])
+def test_auto_precision_is_fp32_elsewhere(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "supports", lambda device, dtype: True)
+    assert devices.resolve_dtype("auto", torch.device(device)) == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_other_failures_are_not_hidden(batch: np.ndarray) -> None:
         TorchEngine(Failing(error=RuntimeError("index out of range")), "cpu").infer(batch)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_cuda_is_near_the_cpu(batch: np.ndarray) -> None:
     torch.manual_seed(0)
     expected = TorchEngine(build_network("tiny"), "cpu").infer(batch)

@@ -13,9 +13,7 @@ from birefnet.errors import ImageError
 from birefnet.imaging.foreground import estimate_foreground as on_arrays
 from birefnet.imaging.foreground_torch import box_mean, estimate_foreground
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no CUDA device"
-))]  # fmt: skip
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 def to_tensors(image: np.ndarray, alpha: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from birefnet.network import deform_choice, deform_torch
 from birefnet.network.deform import deformable_conv2d, deformable_conv2d_reference
+from opcheck_cases import broken_promises
 
 SIZES = (1, 3, 7)
 
@@ -246,11 +247,9 @@ def test_shape_alone_on_the_meta_device() -> None:
     assert [t.grad.shape for t in tensors] == [t.shape for t in tensors]
 
 
-def test_an_operator_that_pytorch_can_trace() -> None:
-    tensors = [tensor.requires_grad_() for tensor in arguments(3, grid=(4, 5))]
-    torch.library.opcheck(
-        torch.ops.birefnet.deformable_conv2d.default, (*tensors[:4], 1), atol=1e-4, rtol=1e-4
-    )
+@pytest.mark.usefixtures("backend")
+def test_operators_that_pytorch_can_trace() -> None:
+    assert broken_promises() == []
 
 
 def test_compiles_without_a_break() -> None:

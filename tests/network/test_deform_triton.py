@@ -45,29 +45,48 @@ def test_positions_that_are_no_numbers_stay_where_they_are(found: dict[str, list
     assert found["damaged"] == [True, True]
 
 
+def test_operators_keep_what_they_promise_with_these_kernels(found: dict[str, object]) -> None:
+    assert found["opcheck"] == []
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="torch before 2.9"
+)
+def test_the_precision_of_float32_is_read_where_it_is_set(found: dict[str, object]) -> None:
+    assert found["precision"] == ["ieee", "tf32", "ieee", "tf32", "tf32"]
+
+
 def test_the_check_before_use_passes(found: dict[str, float]) -> None:
     assert found["self-check"] < 1e-5
 
 
 @pytest.fixture
 def fresh() -> None:
-    deform_choice._trusted_triton.cache_clear()
+    for cached in (deform_choice._trusted_triton, deform_choice._warn_once):
+        cached.cache_clear()
     yield
-    deform_choice._trusted_triton.cache_clear()
+    for cached in (deform_choice._trusted_triton, deform_choice._warn_once):
+        cached.cache_clear()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
     monkeypatch.setattr(deform_choice.importlib, "import_module", lambda name: module)
 
 
-def trusted() -> object:
-    return deform_choice._trusted_triton(torch.device("cpu"), torch.float32)
+def trusted(*, derivative: bool = False) -> object:
+    """What is chosen for a card that is a CPU in truth."""
+    module, problem = deform_choice._trusted_triton(torch.device("cpu"), torch.float32, derivative)
+    if problem:
+        deform_choice._warn_once(problem)
+    return module
 
 
 @pytest.mark.usefixtures("fresh")
 def test_kernels_that_agree_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, deform_torch)
     assert trusted() is deform_torch
+    assert trusted(derivative=True) is deform_torch
+    assert deform_choice.why_not_triton(torch.device("cpu"), torch.float32) is None
 
 
 @pytest.mark.usefixtures("fresh")
@@ -92,10 +111,26 @@ def test_kernels_that_fail_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     use(monkeypatch, SimpleNamespace(forward=fail, backward=fail))
     with pytest.warns(RuntimeWarning, match="could not be used.*no compiler"):
         assert trusted() is None
+    reason = deform_choice.why_not_triton(torch.device("cpu"), torch.float32)
+    assert reason == "could not be used on cpu in float32 (RuntimeError: no compiler)"
+    monkeypatch.setenv("BIREFNET_DEFORM", "torch")
+    wish = deform_choice.why_not_triton(torch.device("cpu"), torch.float32)
+    assert wish == "BIREFNET_DEFORM=torch"
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_derivative_that_fails_spares_the_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no atomics")
+
+    use(monkeypatch, SimpleNamespace(forward=deform_torch.forward, backward=fail))
+    assert trusted() is not None
+    with pytest.warns(RuntimeWarning, match="no atomics"):
+        assert trusted(derivative=True) is None
 
 
 def test_choice_by_device_type_and_wish(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda device, dtype: "triton")
+    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda *_: ("triton", None))
 
     def on_cuda(dtype: torch.dtype, offset: torch.dtype = torch.float32) -> object:
         x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=dtype)
@@ -111,7 +146,7 @@ def test_choice_by_device_type_and_wish(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_deterministic_training_adds_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda device, dtype: "triton")
+    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda *_: ("triton", None))
     x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
     assert deform_choice.for_backward(x, x) == "triton"  # type: ignore[arg-type]
     torch.use_deterministic_algorithms(True)

@@ -8,7 +8,6 @@ triton = pytest.importorskip("triton")
 CONSTANTS = {"size": 3, "has_mask": True, "precision": "ieee", "tile_in": 32}
 HALF = {"x", "grad", "weight", "out"}
 FLOATS = {"offset", "mask", "x_grad", "offset_grad", "mask_grad", "weight_grad"}
-UNEVEN = {"padding", "tiles_of_program"}
 
 
 @pytest.mark.slow
@@ -36,9 +35,7 @@ def test_compiles(kernel: str, capability: int, dtype: str) -> None:
     even = {
         (place,): [["tt.divisibility", 16]]
         for place, name in enumerate(function.arg_names)
-        if name not in constants
-        and name not in UNEVEN
-        and not name.startswith(("offset_", "mask_"))
+        if name not in constants and name not in (*deform_triton._OF_PICTURES, "tiles_of_program")
     }
     made = triton.compile(
         ASTSource(function, signature, constexprs=constants, attrs=even),

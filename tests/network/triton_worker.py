@@ -7,6 +7,7 @@ TRITON_INTERPRET=1. Prints for each case the largest differences as shares of th
 from __future__ import annotations
 
 import json
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -59,10 +60,40 @@ def damaged_positions() -> list[bool]:
     return [bool(damaged[14]), int(out.isnan().any(dim=1).sum()) == 1]
 
 
+def broken_promises() -> list[str]:
+    """What `torch.library.opcheck` finds wrong where the operators use these kernels."""
+    from opcheck_cases import broken_promises as of_operators
+
+    choose = {"for_forward": lambda *_: deform_triton, "for_backward": lambda *_: deform_triton}
+    with patch.multiple(deform_choice, **choose):
+        return of_operators()
+
+
+def precisions() -> list[str]:
+    """How float32 is multiplied under the older and the newer setting of torch."""
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        return []
+    found = [deform_triton._precision()]
+    for old in (True, False):
+        matmul.allow_tf32 = old
+        found.append(deform_triton._precision())
+    matmul.fp32_precision = "tf32"  # then the older one must not be read
+    found.append(deform_triton._precision())
+    matmul.fp32_precision, torch.backends.fp32_precision = "none", "tf32"
+    found.append(deform_triton._precision())
+    return found
+
+
 if __name__ == "__main__":
     found: dict[str, object] = {name: compare(name) for name in CASES}
     found["damaged"] = damaged_positions()
-    found["self-check"] = deform_choice.disagreement(
-        deform_triton, torch.device("cpu"), torch.float32
+    found["opcheck"] = broken_promises()
+    found["precision"] = precisions()
+    found["self-check"] = max(
+        deform_choice.disagreement(
+            deform_triton, torch.device("cpu"), torch.float32, derivative=derivative
+        )
+        for derivative in (False, True)
     )
     print(json.dumps(found))

@@ -143,9 +143,8 @@ def test_jpeg_looks_like_the_codec_s(quality: int) -> None:
     assert np.abs(found - rgb).mean() == pytest.approx(loss, rel=0.2, abs=0.3)
 
 
+@pytest.mark.cuda
 def test_a_gpu_gives_what_the_cpu_gives(settings: DataSettings) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
     data = build_dataset(replace(settings, on_device=True), seed=11)
     batch = data.batch((64, 96), range(16))
     here, there = (data.to_device_batch(batch, device, 0) for device in ("cpu", "cuda"))

@@ -92,8 +92,19 @@ def devices() -> Iterator[Finding]:
         precisions = [short for short, dtype in DTYPES.items() if supports(device, dtype)]
         detail = f"{_describe(device)}; {', '.join(precisions) or 'computes nothing'}"
         yield Finding(name, detail, ok="fp32" in precisions)
+        if device.type == "cuda":
+            yield Finding(f"{name} kernels", _kernels_of(device))
     if torch.version.cuda and not torch.cuda.is_available():
         yield Finding("cuda", f"torch is built for CUDA {torch.version.cuda}, but sees no GPU")
+
+
+def _kernels_of(device: Any) -> str:
+    """Which kernels compute deformable convolution, and why not the quickest."""
+    from birefnet.engines.devices import resolve_dtype
+    from birefnet.network.deform_choice import why_not_triton
+
+    problem = why_not_triton(device, resolve_dtype("auto", device))
+    return f"PyTorch's: Triton's {problem}" if problem else "Triton's"
 
 
 def _describe(device: Any) -> str:

@@ -54,7 +54,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """`auto` → fp16 on CUDA and fp32 elsewhere; fp32, fp16 or bf16 → that, if the device has it.
+    """`auto` → fp16 on CUDA devices that are good at it, fp32 elsewhere; a name → that precision.
 
     Raises:
         DeviceError: an unknown name, or a precision that the device lacks.
@@ -64,7 +64,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
             raise DeviceError(f"dtype {dtype} cannot run a network; give one of {_options()}")
         chosen = dtype
     elif dtype == "auto":
-        chosen = torch.float16 if device.type == "cuda" else torch.float32
+        chosen = torch.float16 if _is_good_at_half(device) else torch.float32
     else:
         try:
             chosen = DTYPES[_LONG_NAMES.get(dtype, dtype)]
@@ -75,6 +75,25 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
             f"{dtype_name(chosen)} was asked for, but {device} cannot compute in it; ask for fp32"
         )
     return chosen
+
+
+# Turing without tensor cores: fp16 gains little there, and networks are known to give NaN.
+_WEAK_TURING = (
+    *("GTX 16", "MX450", "MX550"),
+    *("T400", "T500", "T550", "T600", "T1000", "T1200", "T2000"),
+)
+
+
+def _is_good_at_half(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of fp16 quicker than of fp32, and as reliably."""
+    if device.type != "cuda":
+        return False
+    if torch.version.hip:
+        return True
+    if torch.cuda.get_device_capability(device) < (7, 0):  # Pascal, Maxwell
+        return False
+    name = torch.cuda.get_device_name(device)
+    return not any(f" {weak}" in f" {name}" for weak in _WEAK_TURING)
 
 
 def supports(device: torch.device, dtype: torch.dtype) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from threading import Lock
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from birefnet.engines.base import MOST_CALLERS, Engine
 from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
 from birefnet.engines.forked import call_in_forks
+from birefnet.engines.graphs import CudaRecorder, GraphCache, empty_cache
 from birefnet.engines.side_by_side import SideBySide
 from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.network.birefnet import BiRefNet
@@ -33,7 +36,8 @@ class TorchEngine:
             evaluation mode, moved and converted in place, as `nn.Module.to` does. A simplified
             `BiRefNet` is run in the form of `birefnet.network.lean`.
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps …
-        dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16.
+        dtype: auto (fp16 on CUDA devices that are good at it, fp32 elsewhere), fp32, fp16 or bf16.
+            Under auto, a picture whose numbers do not fit fp16 is run once more in fp32.
         channels_last: memory layout of the feature maps; `None` chooses by device: tensor cores
             read channels last, and on a CPU `nano` is 1.3 (320 x 320) to 1.7 times (1024 x 1024) as
             fast with it, while transformers do not mind.
@@ -63,6 +67,14 @@ class TorchEngine:
     ) -> None:
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
+        self._may_repeat = dtype == "auto" and self.dtype != torch.float32
+        if self._may_repeat and not _fits(network, self.dtype):
+            warnings.warn(
+                f"the network's weights do not fit {dtype_name(self.dtype)}; it runs in fp32",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self.dtype, self._may_repeat = torch.float32, False
         self.takes_guidance = isinstance(network, BiRefNet) and network.config.guidance_channel
         if channels_last is None:
             channels_last = self.device.type in ("cuda", "cpu")
@@ -74,6 +86,7 @@ class TorchEngine:
             self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         except RuntimeError as error:
             self._explain(error)
+        self._exact: nn.Module | None = None  # the network in float32, once it is needed
         self._is_compiled = compile
         if compile:
             from birefnet.engines.compiled import compile_regions
@@ -81,8 +94,6 @@ class TorchEngine:
             compile_regions(self.network)
         self.run: Callable[[Tensor], Tensor] = self.network
         if self._wants_graphs(graphs):
-            from birefnet.engines.graphs import CudaRecorder, GraphCache
-
             self.run = GraphCache(self.network, CudaRecorder(self.device))
         # A replay writes where the last one did: one batch at a time.
         self._turn = Lock() if self.run is not self.network else nullcontext()
@@ -104,17 +115,43 @@ class TorchEngine:
         if self._is_forked:
             go_on_in_fork(self.device)
         try:
-            with torch.inference_mode():
-                images = images.to(self.device, self.dtype)
-                with self._turn:
-                    logits = self.run(images).float().cpu()
-                finite = bool(logits.isfinite().all())
-                result: NDArray[np.float32] = logits.numpy()
+            with torch.inference_mode(), self._turn:
+                logits = self._pass(images)
+                finite = logits.isfinite().flatten(1).all(1)
+                if not finite.all() and self._may_repeat:
+                    logits[~finite] = self._repeat(images[~finite])
+                    finite = logits.isfinite()
         except RuntimeError as error:
             self._explain(error, batch.shape)
-        if not finite:
+        if not finite.all():
             self._refuse_non_finite()
+        result: NDArray[np.float32] = logits.numpy()
         return result
+
+    def _pass(self, images: Tensor) -> Tensor:
+        """Logits on the host, float32; where memory is short, what is only kept is freed first."""
+        try:
+            return self.run(images.to(self.device, self.dtype)).float().cpu()
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not _is_out_of_memory(error):
+                raise
+        # Behind the exception, which holds on to the tensors of the pass that failed.
+        if isinstance(self.run, GraphCache):
+            self.run.drop()
+        empty_cache(self.device)
+        return self.run(images.to(self.device, self.dtype)).float().cpu()
+
+    def _repeat(self, images: Tensor) -> Tensor:
+        """Logits in float32 of pictures whose numbers do not fit half precision."""
+        if self._exact is None:
+            warnings.warn(
+                f"the network's numbers do not fit {dtype_name(self.dtype)} for some pictures; "
+                "they run once more in fp32. dtype fp32 or bf16 spares the first pass",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            self._exact = copy.deepcopy(self.network).float()
+        return self._exact(images.to(self.device)).float().cpu()
 
     def for_many(self) -> tuple[Engine, int]:
         """On a CPU, the network for several callers, see `birefnet.engines.base.for_many`."""
@@ -136,7 +173,7 @@ class TorchEngine:
     def _explain(self, error: RuntimeError, shape: tuple[int, ...] | None = None) -> NoReturn:
         """Raise the one sentence that fits a failure of torch, or the failure itself."""
         text = str(error).lower()
-        if any(sign in text for sign in _OUT_OF_MEMORY):
+        if _is_out_of_memory(error):
             if shape is None:
                 raise DeviceError(
                     f"{self.device} has not enough memory for this network; use a smaller model, "
@@ -185,3 +222,18 @@ def go_on_in_fork(device: torch.device) -> None:
         )
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+def _fits(network: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether no weight becomes infinite in `dtype`."""
+    most = torch.finfo(dtype).max
+    return all(
+        float(torch.linalg.vector_norm(tensor, float("inf"))) <= most
+        for tensor in (*network.parameters(), *network.buffers())
+        if tensor.is_floating_point() and tensor.numel()
+    )

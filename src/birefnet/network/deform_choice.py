@@ -8,7 +8,8 @@
 
 Before Triton's kernels are used on a device, they must give the numbers of `deform_torch` there, on
 a small case and in the same precision; where they do not, or cannot be compiled, one warning is
-given and `deform_torch` computes. BIREFNET_DEFORM=torch in the environment leaves them out.
+given and `deform_torch` computes. Those of the derivative are compiled and compared when one is
+computed. BIREFNET_DEFORM=torch in the environment leaves them out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _TOLERANCE = {torch.float32: 3e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 def for_forward(x: Tensor, offset: Tensor) -> ModuleType:
     """The module whose `forward` to call."""
-    return _triton_for(x, offset) or deform_torch
+    return _triton_for(x, offset, derivative=False) or deform_torch
 
 
 def for_backward(x: Tensor, offset: Tensor) -> ModuleType:
@@ -40,7 +41,7 @@ def for_backward(x: Tensor, offset: Tensor) -> ModuleType:
         return numba_kernels() or deform_torch
     if torch.are_deterministic_algorithms_enabled():  # Triton's add in any order
         return deform_torch
-    return _triton_for(x, offset) or deform_torch
+    return _triton_for(x, offset, derivative=True) or deform_torch
 
 
 @functools.cache
@@ -52,40 +53,58 @@ def numba_kernels() -> ModuleType | None:
         return None
 
 
-def _triton_for(x: Tensor, offset: Tensor) -> ModuleType | None:
+def _triton_for(x: Tensor, offset: Tensor, *, derivative: bool) -> ModuleType | None:
     fits = x.device.type == "cuda" and x.dtype in _TRITON_DTYPES and offset.dtype == torch.float32
     if not fits or os.environ.get("BIREFNET_DEFORM") == "torch":
         return None
-    return _trusted_triton(x.device, x.dtype)
-
-
-@functools.cache
-def _trusted_triton(device: torch.device, dtype: torch.dtype) -> ModuleType | None:
-    """Triton's kernels, if they compile for `device` and agree with `deform_torch` there."""
-    try:
-        module = importlib.import_module("birefnet.network.deform_triton")
-        with torch.inference_mode(False), torch.no_grad():
-            error = disagreement(module, device, dtype)
-    except Exception as problem:
-        _warn(device, dtype, f"could not be used ({type(problem).__name__}: {problem})")
-        return None
-    if not error <= _TOLERANCE[dtype]:
-        _warn(device, dtype, f"differ by {error:.1e} of the largest value")
-        return None
+    module, problem = _trusted_triton(x.device, x.dtype, derivative)
+    if problem:
+        _warn_once(problem)
     return module
 
 
-def _warn(device: torch.device, dtype: torch.dtype, reason: str) -> None:
+def why_not_triton(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why Triton's kernels are not used on a CUDA device, forward or backward; `None`: they are."""
+    if os.environ.get("BIREFNET_DEFORM") == "torch":
+        return "BIREFNET_DEFORM=torch"
+    return _trusted_triton(device, dtype, False)[1] or _trusted_triton(device, dtype, True)[1]
+
+
+@functools.cache
+def _trusted_triton(
+    device: torch.device, dtype: torch.dtype, derivative: bool
+) -> tuple[ModuleType | None, str | None]:
+    """Triton's kernels, if they compile for `device` and agree with `deform_torch` there.
+
+    Otherwise why not, in one line.
+    """
+    where = f"on {device} in {str(dtype).removeprefix('torch.')}"
+    try:
+        module = importlib.import_module("birefnet.network.deform_triton")
+        with torch.inference_mode(False), torch.no_grad():
+            error = disagreement(module, device, dtype, derivative=derivative)
+    except Exception as problem:
+        reason = (str(problem).strip() or "no reason given").splitlines()[0]
+        return None, f"could not be used {where} ({type(problem).__name__}: {reason})"
+    if not error <= _TOLERANCE[dtype]:
+        return None, f"differ by {error:.1e} of the largest value {where}"
+    return module, None
+
+
+@functools.cache
+def _warn_once(problem: str) -> None:
     warnings.warn(
-        f"Triton's kernels for deformable convolution {reason} on {device} in {dtype}; PyTorch's "
-        "operators compute it instead, equal and slower. BIREFNET_DEFORM=torch silences this.",
+        f"Triton's kernels for deformable convolution {problem}; PyTorch's operators compute it "
+        "instead, equal and slower. BIREFNET_DEFORM=torch silences this.",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=4,
     )
 
 
-def disagreement(module: ModuleType, device: torch.device, dtype: torch.dtype) -> float:
-    """How far a module's results are from those of `deform_torch`, forward and backward.
+def disagreement(
+    module: ModuleType, device: torch.device, dtype: torch.dtype, *, derivative: bool
+) -> float:
+    """How far a module's results are from those of `deform_torch`, forward or backward.
 
     The largest difference as a share of the largest value, over the results of a small case whose
     samples reach outside and whose sizes fill no tile.
@@ -102,11 +121,11 @@ def disagreement(module: ModuleType, device: torch.device, dtype: torch.dtype) -
     weight = random(out_channels, channels, size, size).to(device, dtype)
     grad = random(batch, height * width, out_channels).to(device, dtype)
     arguments = (x, offset, mask, weight, size // 2)
-    pairs = zip(
-        (module.forward(*arguments), *module.backward(grad, *arguments)),
-        (deform_torch.forward(*arguments), *deform_torch.backward(grad, *arguments)),
-        strict=True,
-    )
+
+    def results(of: ModuleType) -> tuple[Tensor | None, ...]:
+        return of.backward(grad, *arguments) if derivative else (of.forward(*arguments),)
+
+    pairs = zip(results(module), results(deform_torch), strict=True)
     errors = []
     for ours, theirs in pairs:
         assert ours is not None

@@ -20,6 +20,13 @@ import triton.language as tl
 from torch import Tensor
 
 _LEAST = 16  # sides of the tiles of a matrix product
+# Compiled once for all sizes of pictures: Triton would compile anew where one of these becomes 1
+# or a multiple of 16.
+_OF_PICTURES = (
+    *("pixels", "pixels_of_image", "height", "width", "out_width", "padding"),
+    *("offset_image", "offset_map", "offset_row", "offset_column"),
+    *("mask_image", "mask_map", "mask_row", "mask_column"),
+)
 
 
 @triton.jit
@@ -58,7 +65,7 @@ def _corner(x, base, y, column, height, width, channels, channel, inside):
     return tl.load(x + at[:, None] + channel[None, :], mask=seen, other=0.0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_OF_PICTURES)
 def _forward(
     x, offset, mask, weight, out,
     pixels, pixels_of_image, height, width, out_width, channels, out_channels, padding,
@@ -128,7 +135,7 @@ def _give_back(x_grad, base, y, column, height, width, channels, channel, inside
     tl.atomic_add(x_grad + at[:, None] + channel[None, :], value, mask=seen, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_OF_PICTURES)
 def _backward_samples(
     grad, x, offset, mask, weight, x_grad, offset_grad, mask_grad,
     pixels, pixels_of_image, height, width, out_width, channels, out_channels, padding,
@@ -212,7 +219,7 @@ def _backward_samples(
         tl.store(mask_grad + place, value, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=(*_OF_PICTURES, "tiles_of_program"))
 def _backward_weight(
     grad, x, offset, mask, weight_grad,
     pixels, pixels_of_image, height, width, out_width, channels, out_channels, padding,
@@ -289,7 +296,10 @@ def _on_device(x: Tensor) -> AbstractContextManager[object]:
 
 def _precision() -> str:
     """How float32 is multiplied: as `torch.backends.cuda.matmul` says for matrix products."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    settings = torch.backends.cuda.matmul
+    if hasattr(settings, "fp32_precision"):  # since torch 2.9; then the other must not be read
+        return "tf32" if settings.fp32_precision == "tf32" else "ieee"
+    return "tf32" if settings.allow_tf32 else "ieee"
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -368,7 +378,7 @@ def backward(
         )  # fmt: skip
     maps = (len(x), *offset.shape[2:], -1)
     return (
-        rows_grad.permute(0, 3, 1, 2).to(x.dtype),
+        torch.empty_like(x).copy_(rows_grad.permute(0, 3, 1, 2)),
         offset_grad.view(maps).permute(0, 3, 1, 2).contiguous(),
         None if mask is None else mask_grad.view(maps).permute(0, 3, 1, 2).contiguous(),
         kernel_grad.permute(3, 2, 0, 1).to(weight.dtype).contiguous(),
