@@ -59,7 +59,6 @@ from birefnet.network.simplify import simplify
 from birefnet.predictor import Predictor
 from birefnet.profiling import Profile
 from network import network_of, official_deformable, run_official, torchvision
-from training import our_step, plain_step
 
 REPOSITORY = Path(__file__).parents[1]
 Row = dict[str, Any]
@@ -302,6 +301,8 @@ def _measure_layout(
 
 def measure_steps(run: Run, preset: str, side: int, size: int) -> None:
     """One training step in bf16, of a plain loop on the released layout and of `Trainer`."""
+    from training import our_step, plain_step  # its packages may be missing
+
     precision = "bf16" if run.device.type == "cuda" else "fp32"
     options = argparse.Namespace(
         preset=preset, size=side, batch_size=size, precision=precision, compile=False,

@@ -108,24 +108,6 @@ def test_operators_keep_what_they_promise(
     )
 
 
-@pytest.mark.parametrize("setting", ["ieee", "tf32"])
-def test_both_settings_of_float32_are_read(setting: str) -> None:
-    """The newer one makes the older raise where it is read."""
-    matmul = torch.backends.cuda.matmul
-    if not hasattr(matmul, "fp32_precision"):
-        pytest.skip("a torch that knows allow_tf32 only")
-    before = matmul.fp32_precision
-    made = case(torch.float32, SHAPES[0], torch.contiguous_format)
-    exact = deformable_conv2d_reference(**made)  # type: ignore[arg-type]
-    try:
-        matmul.fp32_precision = setting
-        out = deformable_conv2d(**made)  # type: ignore[arg-type]
-    finally:
-        matmul.fp32_precision = before
-    share = float((out - exact).abs().max() / exact.abs().max())
-    assert share < (2e-5 if setting == "ieee" else 3e-3)
-
-
 class Layer(nn.Module):
     """Deformable convolution behind a convolution that learns the positions."""
 
@@ -163,3 +145,21 @@ def test_another_size_of_picture_compiles_nothing() -> None:
         triton_kernels.forward(x, offset, None, weight, 1)
         counts.append(sum(len(c[0]) for c in triton_kernels._forward.device_caches.values()))
     assert counts[0] == counts[-1]
+
+
+@pytest.mark.parametrize("setting", ["ieee", "tf32"])
+def test_both_settings_of_float32_are_read(setting: str) -> None:
+    """The newer one makes the older raise where it is read."""
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("a torch that knows allow_tf32 only")
+    before = matmul.fp32_precision
+    made = case(torch.float32, SHAPES[0], torch.contiguous_format)
+    exact = deformable_conv2d_reference(**made)  # type: ignore[arg-type]
+    try:
+        matmul.fp32_precision = setting
+        out = deformable_conv2d(**made)  # type: ignore[arg-type]
+    finally:
+        matmul.fp32_precision = before
+    share = float((out - exact).abs().max() / exact.abs().max())
+    assert share < (2e-5 if setting == "ieee" else 3e-3)
