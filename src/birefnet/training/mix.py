@@ -30,6 +30,7 @@ class MixConfig:
 
     Attributes:
         photo, composite, empty: of whole photos, pasted cut-outs, scenes without any object.
+        printed: share of objects that carry a logo or lettering, which belongs to the subject.
         photos: of the kinds among whole photos.
         cutouts: of the kinds among pasted objects; `strands` are procedural thin structures.
         distractor: share of composites with further, smaller things that are not the subject.
@@ -40,20 +41,24 @@ class MixConfig:
     photo: float = 0.46
     composite: float = 0.46
     empty: float = 0.08
+    printed: float = 0.07
     distractor: float = 0.5
     photos: Mapping[str, float] = field(
         default_factory=lambda: {
-            "clothing": 11, "cats": 12, "portraits": 9, "coco": 10, "leaves": 3,
-            "trashnet": 3, "mandarin": 2, "road": 3,
+            "agreed": 26, "clothing": 11, "cats": 12, "animals": 9, "portraits": 9, "coco": 10,
+            "leaves": 3, "trashnet": 3, "mandarin": 2, "road": 3,
         }
     )  # fmt: skip
     cutouts: Mapping[str, float] = field(
         default_factory=lambda: {
-            "renders": 36, "emoji": 14, "clipart": 8, "strands": 9, "clothing": 11,
-            "cats": 10, "coco": 9, "leaves": 2, "trashnet": 3, "mandarin": 1, "road": 1,
+            "renders": 36, "renders_simple": 8, "emoji": 11, "clipart": 7, "logos": 4,
+            "strands": 10, "agreed": 16, "clothing": 11, "cats": 10, "animals": 6, "coco": 9,
+            "leaves": 2, "trashnet": 3, "mandarin": 1, "road": 1,
         }
     )  # fmt: skip
-    traced: tuple[str, ...] = ("clothing", "cats", "coco", "leaves", "trashnet", "mandarin", "road")
+    traced: tuple[str, ...] = (
+        "agreed", "clothing", "cats", "animals", "coco", "leaves", "trashnet", "mandarin", "road",
+    )  # fmt: skip
     filled: tuple[str, ...] = ("clothing", "cats")
 
 
@@ -133,10 +138,32 @@ class Mix:
         kind = _choose(weights, rng)
         if kind != "strands":
             traced = kind in self.config.traced
-            return composite.place(self._draw(kind, rng), size, rng, traced=traced, extent=extent)
+            layer = composite.place(self._draw(kind, rng), size, rng, traced=traced, extent=extent)
+            if kind != "logos" and self._entries.get("logos") and rng.random() < self.config.printed:
+                layer = self._print(layer, rng, extent)
+            return layer
         alpha = strands(size, rng)
         paint = scenery.plain(size, rng) if rng.random() < 0.7 else self._scene(rng, size)
         return np.dstack([paint * alpha[..., None], alpha])
+
+    def _print(self, layer: Picture, rng: Generator, extent: float) -> Picture:
+        """An object with a logo or lettering on it; its alpha stays."""
+        size = layer.shape[0]
+        logo = composite.place(
+            self._draw("logos", rng), size, rng, traced=False, extent=extent * rng.uniform(0.2, 0.6)
+        )
+        rows, columns = np.nonzero(layer[..., 3] > 0.9)
+        if not rows.size:
+            return layer
+        number = int(rng.integers(rows.size))
+        at = np.array([columns[number], rows[number]], np.float64)
+        logo_rows, logo_columns = np.nonzero(logo[..., 3] > 0.03)
+        if not logo_rows.size:
+            return layer
+        move = at - (logo_columns.mean(), logo_rows.mean())
+        logo = cv2.warpAffine(logo, np.column_stack([np.eye(2), move]), (size, size))
+        rgb = logo[..., :3] * layer[..., 3:] + layer[..., :3] * (1 - logo[..., 3:])
+        return np.dstack([rgb, layer[..., 3]])
 
     def _composite(self, rng: Generator, size: int) -> tuple[Picture, Picture]:
         extent = float(np.exp(rng.uniform(np.log(0.3), np.log(1.15))))

@@ -121,6 +121,8 @@ def held_out_sets(store: PictureStore, most: int = 50) -> dict[str, Pictures]:
     kinds = {
         "clothing": ("clothing",),
         "cats": ("cats",),
+        "animals": ("animals",),
+        "agreed": ("agreed",),
         "mixed": ("coco", "trashnet", "mandarin", "road"),
     }
     sets: dict[str, Pictures] = {}
