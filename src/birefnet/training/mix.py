@@ -139,7 +139,11 @@ class Mix:
         if kind != "strands":
             traced = kind in self.config.traced
             layer = composite.place(self._draw(kind, rng), size, rng, traced=traced, extent=extent)
-            if kind != "logos" and self._entries.get("logos") and rng.random() < self.config.printed:
+            if (
+                kind != "logos"
+                and self._entries.get("logos")
+                and rng.random() < self.config.printed
+            ):
                 layer = self._print(layer, rng, extent)
             return layer
         alpha = strands(size, rng)
