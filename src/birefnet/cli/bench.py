@@ -79,3 +79,5 @@ def bench(
         typer.echo(benching.to_markdown(results))
     else:
         benching.print_table(results)
+    if all(result.missing for result in results):
+        raise typer.Exit(1)

@@ -112,7 +112,7 @@ def train(
     if list_recipes:
         training.show_recipes()
         return
-    if output is None and not dry_run:
+    if output is None and (resume or not dry_run):
         raise typer.BadParameter("--output RUN is missing: the folder that the run is written to")
     request = training.Request(
         recipe=recipe,

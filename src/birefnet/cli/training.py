@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from birefnet.training.assemble import Start
     from birefnet.training.data.dataset import TrainingData
     from birefnet.training.loop import Outcome, Trainer
+    from birefnet.training.loss_settings import LossSettings
     from birefnet.training.memory import Estimate
     from birefnet.training.recipe import Recipe
     from birefnet.training.run_folder import RunFolder
+    from birefnet.training.schedule import Plan
     from birefnet.training.validation import Levels, Validator
 
 HELD_OUT = 0.1
@@ -27,6 +29,7 @@ HELD_OUT = 0.1
 REPLAYED = 20
 """Share [%] of replayed pictures where none is given."""
 _NOTHING = "none"
+_ENDS_HERE = "a run would end here"  # said by a dry run
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,12 @@ def _replayed(replay: tuple[str, ...]) -> list[str]:
 
 
 def run(request: Request) -> int:
-    """Train; the exit status."""
+    """Train; the exit status.
+
+    Whatever can be checked is checked before weights are downloaded, and all of it before the first
+    file is written.
+    """
     from birefnet.training import distributed, memory
-    from birefnet.training.assemble import begin
-    from birefnet.training.data.dataset import build_dataset
     from birefnet.training.run_folder import RunFolder, make_folder
 
     is_main = int(os.environ.get("RANK", "0")) == 0
@@ -154,38 +159,35 @@ def run(request: Request) -> int:
     run_folder = None if request.dry_run or request.output is None else RunFolder(request.output)
     if run_folder and is_main and not request.resume:
         run_folder.check(resume=False)
+    is_saved = request.resume and RunFolder(request.output or Path()).state.is_file()
     accelerator = distributed.make_accelerator(
         recipe.loop, request.device, folder=str(run_folder.path) if run_folder else None
     )
-    name = request.output.resolve().name if request.output else recipe.name
-    start = begin(recipe, name=name, weights=not request.resume)
-    recipe = start.recipe
-    data = build_dataset(recipe.data, seed=recipe.loop.seed, preprocess=start.preprocess)
-    validator = make_validator(recipe, start, data)
-    if is_main:
-        for line in opening(recipe, start, data, validator, accelerator.num_processes):
-            say(line)
-        for note in data.notes:
-            warn(note)
+    prepared = _prepare(request, recipe, accelerator.num_processes, weights=not is_saved)
+    recipe, start = prepared.recipe, prepared.start
+    if start is None:
+        typer.echo(recipe.to_yaml(), nl=False)
+        return 0
     estimate = memory.estimate(
         recipe, start.network, accelerator.device, accelerator.mixed_precision
     )
-    _judge(estimate, request.check_memory, is_main)
-    if request.dry_run:
+    _judge(estimate, request, is_main)
+    trainer = _trainer(prepared, start, run_folder, accelerator)
+    if run_folder is None:
         typer.echo(recipe.to_yaml(), nl=False)
         return 0
-    assert run_folder is not None
+    if is_saved:
+        trainer.resume()
+        say_once(is_main, f"continuing after step {trainer.step} of {trainer.plan.steps}")
+    elif request.resume:
+        say_once(is_main, "nothing had been saved yet: starting from the beginning")
     if is_main:
         make_folder(run_folder.path)
         run_folder.remove_leftovers()
         recipe.save(run_folder.recipe)
     accelerator.wait_for_everyone()
     if recipe.loop.trackers:
-        accelerator.init_trackers(name)
-    trainer = _trainer(recipe, start, data, run_folder, validator, accelerator)
-    if request.resume:
-        trainer.resume()
-        say_once(is_main, f"continuing after step {trainer.step} of {trainer.plan.steps}")
+        accelerator.init_trackers(trainer.origin.name)
     try:
         outcome = trainer.run()
     except RuntimeError as failure:
@@ -200,32 +202,92 @@ def run(request: Request) -> int:
     return 0 if outcome.signal is None else 128 + outcome.signal
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A run before its first step.
+
+    Attributes:
+        recipe: as it is saved.
+        loss: its losses without phases that the run is too short for.
+        data, validator: what is trained and validated on.
+        start: network and preprocessing; `None` in a dry run from weights of which nothing is
+            known before they are downloaded.
+    """
+
+    recipe: Recipe
+    loss: LossSettings
+    data: TrainingData
+    validator: Validator | None
+    start: Start | None
+
+
+def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool) -> _Prepared:
+    """Check the data, then have the weights, and say what the run will be.
+
+    Args:
+        recipe: of the request.
+        processes: that train together.
+        weights: load those that the run starts from.
+    """
+    from birefnet.training.assemble import begin, fetch_weights, missing_file, weights_to_fetch
+    from birefnet.training.data.dataset import build_dataset
+    from birefnet.training.schedule import Plan
+
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    data = build_dataset(recipe.data, seed=recipe.loop.seed)
+    validator = make_validator(recipe, data)
+    to_fetch = weights_to_fetch(recipe) if weights else None
+    notes = list(data.notes)
+    if to_fetch and request.dry_run:
+        say_once(is_main, f"a run would download {to_fetch}")
+        weights = False
+    elif to_fetch:
+        say_once(is_main, f"downloading {to_fetch}")
+        fetch_weights(recipe)
+        recipe = resolve_recipe(request)
+        data = build_dataset(recipe.data, seed=recipe.loop.seed)
+    elif request.dry_run and weights and (lack := missing_file(recipe)):
+        notes.append(f"{_ENDS_HERE}: {lack}")
+        weights = False
+    start = None
+    if recipe.network or not to_fetch or to_fetch.checkpoint or not request.dry_run:
+        name = request.output.resolve().name if request.output else recipe.name
+        start = begin(recipe, name=name, weights=weights)
+        recipe = start.recipe
+        data.preprocess = start.preprocess
+        validator = validator and replace(validator, preprocess=start.preprocess)
+    plan = Plan(recipe.schedule, data.epoch_length, processes)
+    loss, too_long = recipe.loss.fitted(plan.epochs)
+    notes += [f"{reason}: the phase is left out; train longer to have it" for reason in too_long]
+    if is_main:
+        for line in opening(recipe, start, plan, validator):
+            say(line)
+        for note in notes:
+            warn(note)
+    return _Prepared(recipe, loss, data, validator, start)
+
+
 def _trainer(
-    recipe: Recipe,
-    start: Start,
-    data: TrainingData,
-    run_folder: RunFolder,
-    validator: Validator | None,
-    accelerator: Any,
+    prepared: _Prepared, start: Start, run_folder: RunFolder | None, accelerator: Any
 ) -> Trainer:
     from birefnet.cli.terminal import console
     from birefnet.training.loop import Trainer
     from birefnet.training.progress import Terminal
 
     return Trainer(
-        recipe,
+        replace(prepared.recipe, loss=prepared.loss),
         start.network,
-        data,
+        prepared.data,
         start.preprocess,
         run=run_folder,
-        validator=validator,
+        validator=prepared.validator,
         accelerator=accelerator,
         display=Terminal(console(stderr=True)),
         origin=start.origin,
     )
 
 
-def make_validator(recipe: Recipe, start: Start, data: TrainingData) -> Validator | None:
+def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
     """Validation with the metrics of `birefnet evaluate`; `None` where nothing is kept for it."""
     from birefnet.evaluation import COLUMNS, evaluate_pair, resolve
     from birefnet.training.data.sources import open_source
@@ -257,7 +319,7 @@ def make_validator(recipe: Recipe, start: Start, data: TrainingData) -> Validato
         metrics,
         settings.best_by,
         higher_is_better=COLUMNS[settings.best_by].higher_is_better,
-        preprocess=start.preprocess,
+        preprocess=data.preprocess,
         pictures=settings.pictures,
         previews=settings.previews,
     )
@@ -271,18 +333,10 @@ def _shortly_named(sets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def opening(
-    recipe: Recipe,
-    start: Start,
-    data: TrainingData,
-    validator: Validator | None,
-    processes: int,
+    recipe: Recipe, start: Start | None, plan: Plan, validator: Validator | None
 ) -> list[str]:
     """What a run says before it starts: what to expect, and what it will do."""
-    from birefnet.training.schedule import Plan
-
     about = recipe.about
-    parameters = sum(p.numel() for p in start.network.parameters()) / 1e6
-    plan = Plan(recipe.schedule, data.epoch_length, processes)
     lines = [f"recipe {recipe.name} ({recipe.variant}), {recipe.task}: {about.purpose}"]
     expected = {
         "command": about.command,
@@ -293,12 +347,16 @@ def opening(
     }
     lines += [f"  {name}: {text}" for name, text in expected.items() if text]
     weights = recipe.init or recipe.encoder_weights or "random weights"
+    if start is None:
+        lines.append(f"network, size and memory are known once {weights} has been downloaded")
+    else:
+        parameters = sum(p.numel() for p in start.network.parameters()) / 1e6
+        lines.append(
+            f"network {start.network.config.backbone}, {parameters:.1f} M parameters, from "
+            f"{weights}, pictures of {start.preprocess.width} x {start.preprocess.height}"
+        )
     lines.append(
-        f"network {start.network.config.backbone}, {parameters:.1f} M parameters, from {weights}, "
-        f"pictures of {start.preprocess.width} x {start.preprocess.height}"
-    )
-    lines.append(
-        f"{data.epoch_length} pictures an epoch, {plan.epochs} epochs, {plan.steps} steps of "
+        f"{plan.epoch_length} pictures an epoch, {plan.epochs} epochs, {plan.steps} steps of "
         f"{plan.pictures_per_step} pictures"
     )
     if validator is None:
@@ -311,13 +369,18 @@ def opening(
     return lines
 
 
-def _judge(estimate: Estimate, is_strict: bool, is_main: bool) -> None:
+def _judge(estimate: Estimate, request: Request, is_main: bool) -> None:
+    """Refuse a batch that does not fit; a dry run says that a run would."""
     if estimate.fits:
         say_once(is_main, estimate.text())
-    elif is_strict:
-        raise BiRefNetError(f"{estimate.text()}; or try it anyway with --no-check-memory")
-    elif is_main:
-        warn(estimate.text())
+        return
+    refusal = f"{estimate.text()}; or try it anyway with --no-check-memory"
+    if not request.check_memory:
+        warn_once(is_main, estimate.text())
+    elif request.dry_run:
+        warn_once(is_main, f"{_ENDS_HERE}: {refusal}")
+    else:
+        raise BiRefNetError(refusal)
 
 
 def closing(outcome: Outcome, trainer: Trainer, run_folder: RunFolder) -> list[str]:
@@ -349,3 +412,9 @@ def say_once(is_main: bool, text: str) -> None:
     """Say a line in one of several processes."""
     if is_main:
         say(text)
+
+
+def warn_once(is_main: bool, text: str) -> None:
+    """Warn in one of several processes."""
+    if is_main:
+        warn(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +15,17 @@ from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.network.guidance import is_guidance
 from birefnet.training.loop import Origin
-from birefnet.training.pretrained import load_backbone, locate_weights
+from birefnet.training.pretrained import (
+    IMAGENET,
+    load_backbone,
+    locate_weights,
+    missing_weights,
+    no_file,
+)
 from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
+from birefnet.weights.source import Missing, missing, resolve
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,48 @@ class Start:
     origin: Origin
 
 
+@dataclass(frozen=True)
+class _Base:
+    """What is known of the weights that a run starts from; `network` only where they are here."""
+
+    config: NetworkConfig
+    preprocess: Preprocess
+    licence: str | None
+    network: BiRefNet | None = None
+
+
+def weights_to_fetch(recipe: Recipe) -> Missing | None:
+    """What `begin` would download for a recipe; `None` where nothing is to be downloaded.
+
+    Raises:
+        SettingsError: neither a network nor weights are named.
+        WeightsError: weights that do not exist.
+    """
+    if recipe.init:
+        return missing(recipe.init)
+    if recipe.encoder_weights:
+        return missing_weights(recipe.encoder_weights, _config_of(recipe).backbone)
+    return None
+
+
+def missing_file(recipe: Recipe) -> str | None:
+    """The sentence for a file of encoder weights that is named and not there, else `None`."""
+    name = None if recipe.init else recipe.encoder_weights
+    return no_file(name) if name and name != IMAGENET and not Path(name).is_file() else None
+
+
+def fetch_weights(recipe: Recipe) -> None:
+    """Download what `weights_to_fetch` names.
+
+    Raises:
+        WeightsError: it cannot be had; the message ends with the ways round it.
+    """
+    if recipe.init:
+        resolve(recipe.init)
+    elif recipe.encoder_weights:
+        locate_weights(recipe.encoder_weights, _config_of(recipe).backbone)
+
+
 def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
     """Build the network of a recipe and load what it starts from.
 
@@ -51,13 +101,13 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
     """
     torch.manual_seed(recipe.loop.seed)
     loaded = (
-        load_checkpoint(recipe.init) if recipe.init and (weights or not recipe.network) else None
+        _base(recipe.init, weights) if recipe.init and (weights or not recipe.network) else None
     )
     config = loaded.config if loaded and recipe.network is None else _config_of(recipe)
     if recipe.network_overrides:
         config = override(config, recipe.network_overrides)
     network = build_network(config)
-    if loaded and weights:
+    if loaded and loaded.network and weights:
         try:
             state = loaded.network.state_dict()
             if not loaded.config.guidance_channel:  # which then starts at 0
@@ -93,6 +143,15 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
     return Start(network, preprocess, recipe, origin)
 
 
+def _base(init: str, weights: bool) -> _Base:
+    """Load `init`; what the table knows will do where no `weights` are asked for and none here."""
+    if not weights and (to_fetch := missing(init)) and to_fetch.checkpoint:
+        entry = to_fetch.checkpoint
+        return _Base(preset(entry.preset), entry.preprocess, entry.licence)
+    loaded = load_checkpoint(init)
+    return _Base(loaded.config, loaded.preprocess, loaded.licence, loaded.network)
+
+
 def _config_of(recipe: Recipe) -> NetworkConfig:
     if recipe.network is None:
         raise SettingsError(
@@ -110,10 +169,16 @@ def _normalisation(config: NetworkConfig) -> Preprocess:
 
 
 def fitted_to_weights(recipe: Recipe) -> dict[str, Any]:
-    """Settings that follow the weights of `init`, by dotted name: the size of their pictures."""
+    """Settings that follow the weights of `init`, by dotted name: the size of their pictures.
+
+    Nothing is downloaded: of weights that are neither here nor in the table, nothing is known.
+    """
     if recipe.init is None:
         return {}
-    preprocess = load_checkpoint(recipe.init).preprocess
+    to_fetch = missing(recipe.init)
+    if to_fetch and not to_fetch.checkpoint:
+        return {}
+    preprocess = _base(recipe.init, weights=False).preprocess
     if preprocess.fit == "native":
         return {}
     return {"data.width": preprocess.width, "data.height": preprocess.height}

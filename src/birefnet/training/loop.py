@@ -7,6 +7,7 @@ of the step alone. So a state file holds tensors and a step, and resuming needs 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,7 @@ from birefnet.training.average import Average
 from birefnet.training.batches import TrainingData, batches, fitting_workers
 from birefnet.training.interrupt import Interruptible
 from birefnet.training.objective import MAP_TERMS, Objective
+from birefnet.training.pace import Pace
 from birefnet.training.progress import Display, Report, Silent
 from birefnet.training.recipe import Recipe
 from birefnet.training.run_folder import RunFolder
@@ -125,8 +127,10 @@ class Trainer:
         self.best: float | None = None
         self.best_step = 0
         self._validated_step: int | None = None
+        self._validations: list[int] | None = None
         self._saved: tuple[int, int] | None = None
         self._interrupt = Interruptible()
+        self._pace = Pace()
         self._prepare(network)
 
     @property
@@ -210,6 +214,7 @@ class Trainer:
         return Outcome(self.step, self.baseline, self.best, self.best_step, self._interrupt.signal)
 
     def _run(self, last: int) -> None:
+        self._pace = Pace()
         if self._is_validation_due():
             self.validate()
         if self.step == 0:
@@ -229,6 +234,7 @@ class Trainer:
         window = _Window(self._mean)
         # Asked before the first step too: validation of the start may have taken long.
         while not self._is_interrupted() and self.step < last:
+            since = time.monotonic()
             losses = self.update(next(stream))
             window.add(losses, self.plan.pictures_per_step)
             is_logged = self.step % self.recipe.loop.log_every == 0 or self.step == last
@@ -240,9 +246,10 @@ class Trainer:
             elif self.accelerator.num_processes == 1 and self.display.wants_report():
                 self.display.report(self._report(window))
             window.pause()
+            self._pace.stepped(time.monotonic() - since)
             if self._is_validation_due():
                 self.validate()
-            if self.step % self.recipe.loop.save_every == 0:
+            if self._is_save_due():
                 self.save()
             window.go_on()
         self.save()
@@ -313,11 +320,20 @@ class Trainer:
         self.optimiser.step()
 
     def _is_interrupted(self) -> bool:
+        return self._in_any_process(self._interrupt.signal is not None)
+
+    def _is_save_due(self) -> bool:
+        loop = self.recipe.loop
+        is_due = self.step % loop.save_every == 0 or self._pace.is_save_due(loop.save_minutes)
+        return self._in_any_process(is_due)
+
+    def _in_any_process(self, flag: bool) -> bool:
+        """Whether `flag` is set in one of the processes, so that all do the same after a step."""
         if self.accelerator.num_processes == 1:
-            return self._interrupt.signal is not None
-        if self._interrupt.signal is not None:
+            return flag
+        if flag:
             self.accelerator.set_trigger()
-        return self.accelerator.check_trigger()  # so that all processes stop after the same step
+        return self.accelerator.check_trigger()
 
     # Watching
 
@@ -337,6 +353,7 @@ class Trainer:
         """
         assert self.validator is not None
         self.display.say(f"step {self.step}: validating on {len(self.validator)} pictures …")
+        since = time.monotonic()
         network = self._network_of(self._averaged_state())
         with self.accelerator.autocast():
             scored, previews = self.validator.run(
@@ -359,6 +376,7 @@ class Trainer:
             self.best, self.best_step = score, self.step
             if self.run_folder and self.is_main:
                 self._write_model(self.run_folder.best, network, scores)
+        self._pace.validated(time.monotonic() - since)
         self._say_scores(scores, is_best)
         self._log({f"validation/{name}": value for name, value in scores.items()})
         self._show(previews)
@@ -415,12 +433,14 @@ class Trainer:
         """Write all that resuming needs, and the averaged weights as a model in `last`."""
         if self.run_folder is None or self._saved == (self.step, self.best_step):
             return
+        since = time.monotonic()
         state = self.state_dict()
         if self.is_main:
             self.run_folder.save_state(state)
             network = self._network_of(state["average"] or state["network"])
             self._write_model(self.run_folder.last, network, None)
         self._saved = (self.step, self.best_step)
+        self._pace.saved(time.monotonic() - since)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and texts that `load_state_dict` continues from; gathered."""
@@ -505,7 +525,18 @@ class Trainer:
             rate=self.rate * self.plan.factor(self.step - 1),
             pictures_per_second=window.pictures_per_second(),
             memory=memory_in_use(self.device),
+            seconds_left=self._pace.seconds_left(
+                self.plan.steps - self.step, self._validations_after(self.step)
+            ),
         )
+
+    def _validations_after(self, step: int) -> int:
+        if self.validator is None:
+            return 0
+        if self._validations is None:
+            every, steps = self.recipe.validation.every, range(1, self.plan.steps + 1)
+            self._validations = [s for s in steps if self.plan.validates_after(s, every)]
+        return len(self._validations) - bisect_right(self._validations, step)
 
     def _vitals(self, report: Report) -> dict[str, float]:
         return {

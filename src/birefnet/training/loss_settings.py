@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from birefnet.errors import BiRefNetError
@@ -151,9 +151,20 @@ class LossSettings:
         Raises:
             BiRefNetError: naming the phase.
         """
-        for number, phase in enumerate(self.phases):
-            if phase.epochs(epochs) >= epochs:
-                raise BiRefNetError(
-                    f"loss.phases[{number}] takes the last {phase.last:g} epochs and the run has "
-                    f"{epochs}; train longer, or leave the phase out (loss.phases=[])"
-                )
+        for reason in self.fitted(epochs)[1]:
+            raise BiRefNetError(f"{reason}; train longer, or leave the phase out (loss.phases=[])")
+
+    def fitted(self, epochs: int) -> tuple[LossSettings, list[str]]:
+        """The settings for a run of `epochs`: without phases that leave no epoch before them.
+
+        Returns:
+            The settings, and a clause for each phase that was left out.
+        """
+        too_long = [phase.epochs(epochs) >= epochs for phase in self.phases]
+        kept = tuple(p for p, is_out in zip(self.phases, too_long, strict=True) if not is_out)
+        reasons = [
+            f"loss.phases[{number}] takes the last {phase.last:g} epochs and the run has {epochs}"
+            for number, phase in enumerate(self.phases)
+            if too_long[number]
+        ]
+        return replace(self, phases=kept), reasons

@@ -96,13 +96,15 @@ def estimate(recipe: Recipe, network: BiRefNet, device: torch.device, dtype: str
         device: where it will be trained.
         dtype: `no`, `bf16` or `fp16`: mixed precision.
     """
+    available = available_memory(device)  # before the probe takes its share
     probe = copy.deepcopy(network).to(device)
     loop = recipe.loop
     freezing.freeze(probe, loop)
     freezing.checkpoint_activations(probe, loop.checkpoint_activations)
     freezing.train_mode(probe, loop)
-    objective = Objective(replace(recipe.loss, adversarial=0.0))
-    measure = _peak if device.type == "cuda" else _kept
+    # Without phases: they count epochs, and none needs more than the terms of the first epoch.
+    objective = Objective(replace(recipe.loss, adversarial=0.0, phases=()))
+    measure = partial(_peak, device) if device.type == "cuda" else _kept
     small, large = (
         measure(partial(_loss, probe, objective, size, device, dtype)) for size in _SIZES
     )
@@ -118,7 +120,7 @@ def estimate(recipe: Recipe, network: BiRefNet, device: torch.device, dtype: str
         per_picture=int(per_picture * (1 if device.type == "cuda" else _WORKSPACE)),
         batch_size=schedule.batch_size,
         accumulate=schedule.accumulate,
-        available=available_memory(device),
+        available=available,
     )
 
 
@@ -133,15 +135,19 @@ def _loss(
     return objective(output, image, truth)[0]
 
 
-def _peak(loss: Callable[[], Tensor]) -> int:
-    """Bytes that a GPU holds at most during a forward and backward pass, beside what was there."""
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
+def _peak(device: torch.device, loss: Callable[[], Tensor]) -> int:
+    """Bytes that a GPU holds at most during a forward and backward pass, beside what was there.
+
+    A first pass leaves the gradients of the weights there: they belong to `_fixed`.
+    """
     loss().backward()
-    torch.cuda.synchronize()
-    peak = torch.cuda.max_memory_allocated() - before
-    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    loss().backward()
+    torch.cuda.synchronize(device)
+    peak = torch.cuda.max_memory_allocated(device) - before
+    torch.cuda.reset_peak_memory_stats(device)
     return peak
 
 
@@ -173,9 +179,13 @@ def _fixed(network: BiRefNet, recipe: Recipe) -> int:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; in a container no more than it may use."""
+    """Bytes that are free on a device; in a container no more than it may use.
+
+    On a GPU, what PyTorch keeps for its next tensors counts as free.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     if device.type != "cpu":
         return None
     import psutil  # type: ignore[import-untyped]  # comes with accelerate

@@ -6,13 +6,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from birefnet.errors import WeightsError
-from birefnet.network.backbones import Backbone
+from birefnet.network.backbones import Backbone, build_backbone
 from birefnet.network.backbones.efficientnet_lite import from_package
-from birefnet.weights.download import fetch
+from birefnet.weights.download import FetchError, cached, fetch
 from birefnet.weights.files import read_weights
+from birefnet.weights.records import Checkpoint
+from birefnet.weights.source import Missing
 from birefnet.weights.table import lookup
 
 IMAGENET = "imagenet"
@@ -37,13 +40,46 @@ def locate_weights(name: str, backbone: str) -> Path:
     """
     if name != IMAGENET:
         return Path(name)
+    try:
+        return fetch(_imagenet(backbone))
+    except FetchError as failure:
+        raise WeightsError(
+            f"{failure.reason}; download {failure.address} elsewhere and give its path as "
+            "encoder_weights, set BIREFNET_MIRROR to a server that has it, or use "
+            "encoder_weights=none to train from random weights"
+        ) from None
+
+
+def missing_weights(name: str, backbone: str) -> Missing | None:
+    """What `locate_weights` would download; `None` where nothing is to be downloaded.
+
+    Raises:
+        WeightsError: the table has none for this backbone.
+    """
+    if name != IMAGENET or cached(_imagenet(backbone)):
+        return None
+    entry = _imagenet(backbone)
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in build_backbone(backbone).parameters())
+    return Missing(entry.name, entry.addresses[0], entry.bytes or 4 * parameters, entry)
+
+
+def no_file(path: str | Path) -> str:
+    """The sentence for a file of weights that is not there."""
+    return (
+        f"there is no file {path} with weights of the backbone; download it and give its path "
+        "as encoder_weights, or use encoder_weights=none to train from random weights"
+    )
+
+
+def _imagenet(backbone: str) -> Checkpoint:
     checkpoint = lookup(f"backbone-{backbone}")
     if checkpoint is None:
         raise WeightsError(
             f"no ImageNet weights of {backbone} are known; give a file of them as encoder_weights, "
             "or encoder_weights=none to train from random weights"
         )
-    return fetch(checkpoint)
+    return checkpoint
 
 
 def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
@@ -61,10 +97,7 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
         WeightsError: no such file, unreadable, or of another backbone.
     """
     if not Path(path).is_file():
-        raise WeightsError(
-            f"there is no file {path} with weights of the backbone; download it and give its path "
-            "as encoder_weights, or use encoder_weights=none to train from random weights"
-        )
+        raise WeightsError(no_file(path))
     tensors = read_weights(Path(path)).tensors
     own = backbone.state_dict()
     fitting: dict[str, Tensor] = {}

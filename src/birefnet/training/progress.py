@@ -9,7 +9,6 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeRemainingColumn as Remaining
 
 SECONDS_BETWEEN_UPDATES = 1.0
 SECONDS_BETWEEN_LINES = 15.0
@@ -26,6 +25,7 @@ class Report:
         rate: learning rate of the decoder.
         pictures_per_second: of all processes together.
         memory: bytes that the training holds on its device.
+        seconds_left: until the end of the run, or `None` while that is not known.
     """
 
     step: int
@@ -36,6 +36,7 @@ class Report:
     rate: float
     pictures_per_second: float
     memory: int
+    seconds_left: float | None = None
 
     def text(self) -> str:
         """All but the number of the step, in one line."""
@@ -44,8 +45,11 @@ class Report:
         return (
             f"epoch {self.epoch}/{self.epochs}  loss {_short(total)} ({parts})  "
             f"rate {self.rate:.1e}  {_short(self.pictures_per_second)} pictures/s  "
-            f"{self.memory / 2**30:.1f} GB"
+            f"{self.memory / 2**30:.1f} GB{self._left()}"
         )
+
+    def _left(self) -> str:
+        return "" if self.seconds_left is None else f"  {duration(self.seconds_left)} left"
 
 
 class Display(Protocol):
@@ -90,16 +94,13 @@ class Terminal:
     console: Console
     _bar: Progress | None = field(default=None, init=False)
     _next: float = field(default=0.0, init=False)
-    _started: tuple[float, int] = field(default=(0.0, 0), init=False)
 
     def start(self, done: int, steps: int) -> None:
-        self._started = (time.monotonic(), done)
         if self.console.is_terminal:
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=16),
-                Remaining(compact=True),
                 TextColumn("{task.description}"),
             )
             self._bar = Progress(*columns, console=self.console, transient=True)
@@ -117,14 +118,7 @@ class Terminal:
             self._bar.update(task, completed=report.step, description=report.text())
             return
         self._next = now + SECONDS_BETWEEN_LINES
-        self.say(f"step {report.step}/{report.steps}  {report.text()}  {self._left(now, report)}")
-
-    def _left(self, now: float, report: Report) -> str:
-        since, first = self._started
-        done = report.step - first
-        if done <= 0:
-            return ""
-        return duration((now - since) / done * (report.steps - report.step)) + " left"
+        self.say(f"step {report.step}/{report.steps}  {report.text()}")
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -37,7 +37,24 @@ from birefnet.weights.transfer import (
     transfer,
 )
 
+SWITCHED_OFF = "downloads are switched off (BIREFNET_OFFLINE, HF_HUB_OFFLINE; unset them to fetch)"
 _LOCK_SECONDS = 6 * 3600
+
+
+class FetchError(WeightsError):
+    """Weights that cannot be downloaded; the message ends with the ways round it.
+
+    Attributes:
+        reason: what happened, in a clause.
+        address: of the file or repository.
+    """
+
+    def __init__(self, reason: str, address: str) -> None:
+        self.reason, self.address = reason, address
+        super().__init__(
+            f"{reason}; download {address} elsewhere and give its path, or set BIREFNET_MIRROR to "
+            "a server that has it"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,17 +101,17 @@ def fetch(
         timeout: of the server's silence [s].
 
     Raises:
-        WeightsError: offline and not there, not reachable, wrong bytes, no room.
+        FetchError: offline and not there, not reachable, wrong bytes.
+        WeightsError: no such name, no room.
     """
     item = _item(what, cache_directory(cache_dir), sha256)
     found = item.path if item.is_there() else _in_hub_cache(what)
     if found is not None:
         return found
     if is_offline(offline):
-        raise WeightsError(
-            f"{item.label} is not in {cache_directory(cache_dir)} and downloads are switched off "
-            "(BIREFNET_OFFLINE, HF_HUB_OFFLINE): fetch it with `birefnet models download` while "
-            "online, or give the path of a local file"
+        raise FetchError(
+            f"{item.label} is not in {cache_directory(cache_dir)} and {SWITCHED_OFF}",
+            item.addresses[0],
         )
     try:
         item.path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +228,9 @@ def _download(
             os.replace(part, item.path)
             discard(part)
             return
-    raise WeightsError(f"cannot fetch {item.label}: {'; '.join(dict.fromkeys(reasons))}")
+    raise FetchError(
+        f"cannot fetch {item.label}: {'; '.join(dict.fromkeys(reasons))}", item.addresses[0]
+    )
 
 
 def _attempts(

@@ -18,12 +18,13 @@ from birefnet.weights.cache import (
     is_offline,
     mirrored,
 )
-from birefnet.weights.download import fetch
+from birefnet.weights.download import SWITCHED_OFF, FetchError, fetch
 from birefnet.weights.files import SUFFIXES, find_weights, part_names
 from birefnet.weights.records import HUB, Checkpoint
 from birefnet.weights.transfer import PermanentError, Report, TransientError, open_address
 
 _MAX_ANSWER = 8 << 20
+_COMPLETE = ".complete"  # in a folder whose files have all come
 
 
 class Repository(NamedTuple):
@@ -34,6 +35,11 @@ class Repository(NamedTuple):
 
     def __str__(self) -> str:
         return self.repo if self.revision == "main" else f"{self.repo}@{self.revision}"
+
+    @property
+    def page(self) -> str:
+        """The address of its files."""
+        return f"{HUB}/{self.repo}/tree/{self.revision}"
 
 
 def parse_repository(text: str) -> Repository | None:
@@ -57,21 +63,16 @@ def fetch_repository(
     What lies in Hugging Face's cache or in ours is used as it is.
 
     Raises:
-        WeightsError: there is no such repository, no weights in it, or no way to it.
+        FetchError: there is no such repository, or no way to it.
+        WeightsError: it holds no weights.
     """
-    snapshot = hub_snapshot(*repository)
-    if snapshot is not None and _has_weights(snapshot):
-        return snapshot
-    folder_name = f"{repository.repo.replace('/', '--')}@{repository.revision}"
-    folder = cache_directory(cache_dir) / folder_name
-    complete = folder / ".complete"
-    if complete.exists() and _has_weights(folder):
-        return folder
+    there = cached_repository(repository, cache_dir=cache_dir)
+    if there is not None:
+        return there
     if is_offline(offline):
-        raise WeightsError(
-            f"{repository} is not in the cache and downloads are switched off (BIREFNET_OFFLINE, "
-            "HF_HUB_OFFLINE): load it once while online, or give the path of a local file"
-        )
+        raise FetchError(f"{repository} is not in the cache and {SWITCHED_OFF}", repository.page)
+    folder_name = _folder_name(repository)
+    folder = cache_directory(cache_dir) / folder_name
 
     def get(filename: str) -> Path:
         address = f"{HUB}/{repository.repo}/resolve/{repository.revision}/{quote(filename)}"
@@ -91,8 +92,23 @@ def fetch_repository(
         if filename.endswith(".index.json"):
             for part in part_names(path):
                 get(part)
-    complete.touch()
+    (folder / _COMPLETE).touch()
     return folder
+
+
+def cached_repository(
+    repository: Repository, *, cache_dir: str | os.PathLike[str] | None = None
+) -> Path | None:
+    """The local folder of a repository that was fetched before, else `None`; never downloads."""
+    snapshot = hub_snapshot(*repository)
+    if snapshot is not None and _has_weights(snapshot):
+        return snapshot
+    folder = cache_directory(cache_dir) / _folder_name(repository)
+    return folder if (folder / _COMPLETE).exists() and _has_weights(folder) else None
+
+
+def _folder_name(repository: Repository) -> str:
+    return f"{repository.repo.replace('/', '--')}@{repository.revision}"
 
 
 def choose_files(names: list[str], label: str) -> list[str]:
@@ -147,4 +163,6 @@ def _listing(repository: Repository, timeout: float) -> list[str]:
             reasons.append(str(failure))
         except (ValueError, KeyError, TypeError):
             reasons.append(f"{address} did not answer with a list of files")
-    raise WeightsError(f"cannot fetch {repository}: {'; '.join(dict.fromkeys(reasons))}")
+    raise FetchError(
+        f"cannot fetch {repository}: {'; '.join(dict.fromkeys(reasons))}", repository.page
+    )

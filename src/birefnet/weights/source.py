@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.errors import WeightsError
-from birefnet.weights.download import fetch, file_sha256
+from birefnet.weights.download import cached, fetch, file_sha256
 from birefnet.weights.files import SUFFIXES, find_weights, read_json
-from birefnet.weights.hub import fetch_repository, parse_repository
+from birefnet.weights.hub import (
+    Repository,
+    cached_repository,
+    fetch_repository,
+    parse_repository,
+)
 from birefnet.weights.records import Checkpoint
 from birefnet.weights.table import CHECKPOINTS, find, lookup
 from birefnet.weights.transfer import Report
@@ -40,6 +45,27 @@ class Source:
     checkpoint: Checkpoint | None = None
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Weights that would have to be downloaded.
+
+    Attributes:
+        name: for messages.
+        address: of the file, or of the repository's page.
+        bytes: how large the file is, perhaps roughly; `None` where that is not known.
+        checkpoint: the table's entry, if it is one.
+    """
+
+    name: str
+    address: str
+    bytes: int | None = None
+    checkpoint: Checkpoint | None = None
+
+    def __str__(self) -> str:
+        size = f"about {self.bytes / 1e6:,.0f} MB" if self.bytes else "of unknown size"
+        return f"{self.name} ({self.address}, {size})"
+
+
 def bundled_names() -> list[str]:
     """Names of the networks that the package carries."""
     if not BUNDLED.is_dir():
@@ -62,14 +88,50 @@ def resolve(
     Raises:
         WeightsError: nothing of the kind is known or there.
     """
+    found = _find(source)
+    if isinstance(found, Source):
+        return found
+    if isinstance(found, Repository):
+        folder = fetch_repository(found, cache_dir=cache_dir, offline=offline, progress=progress)
+        local = _local(folder, str(found))
+        local.name = str(found)
+        return local
+    path = fetch(found, cache_dir=cache_dir, offline=offline, progress=progress)
+    if isinstance(found, str):
+        return _local(path, found)
+    return Source(found.name, [path], found.addresses[0], checkpoint=found)
+
+
+def missing(
+    source: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
+) -> Missing | None:
+    """What `resolve` would download for `source`; `None` where all of it is there.
+
+    Raises:
+        WeightsError: nothing of the kind is known or there.
+    """
+    found = _find(source)
+    if isinstance(found, Source):
+        return None
+    if isinstance(found, Repository):
+        there = cached_repository(found, cache_dir=cache_dir)
+        return None if there else Missing(str(found), found.page)
+    if cached(found, cache_dir=cache_dir):
+        return None
+    if isinstance(found, str):
+        return Missing(found, found)
+    return Missing(found.name, found.addresses[0], found.approximate_bytes, found)
+
+
+def _find(source: str | os.PathLike[str]) -> Source | Checkpoint | Repository | str:
+    """What is here, or else the table's entry, repository or address to fetch it from."""
     if isinstance(source, os.PathLike):
         return _local(Path(source), os.fspath(source))
     text = source.strip()
     if text.lower() in bundled_names():
         return _local(BUNDLED / text.lower(), text.lower())
     if "://" in text:
-        path = fetch(text, cache_dir=cache_dir, offline=offline, progress=progress)
-        return _local(path, text)
+        return text
     checkpoint = lookup(text)
     is_word = "/" not in text and os.sep not in text
     path = Path(text).expanduser()
@@ -77,20 +139,13 @@ def resolve(
         return _local(path, text)
     if checkpoint is not None:
         _require_network(checkpoint)
-        path = fetch(checkpoint, cache_dir=cache_dir, offline=offline, progress=progress)
-        return Source(checkpoint.name, [path], checkpoint.addresses[0], checkpoint=checkpoint)
+        return checkpoint
     repository = parse_repository(text)
     if repository is not None:
-        folder = fetch_repository(
-            repository, cache_dir=cache_dir, offline=offline, progress=progress
-        )
-        found = _local(folder, str(repository))
-        found.name = str(repository)
-        return found
+        return repository
     if not is_word or path.suffix.lower() in SUFFIXES:
         raise WeightsError(f"there is no file or directory {text}")
-    find(text, bundled_names())
-    raise AssertionError("find raises for what lookup does not know")
+    return find(text, bundled_names())  # raises: `lookup` does not know it
 
 
 def _require_network(checkpoint: Checkpoint) -> None:
