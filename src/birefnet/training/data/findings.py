@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from birefnet.training.data.alignment import misfits
 from birefnet.training.data.folders import DataError, FileSet, find_set
 from birefnet.training.data.inspection import Facts, TruthFacts, inspect, inspect_source
 from birefnet.training.data.sources import Source, open_source, same_aspect
@@ -22,6 +23,7 @@ _EMPTY, _FULL = 0.0005, 0.9995  # mean levels
 _MOSTLY = 0.5  # border that belongs to the subject, of an inverted mask
 _INVERTED_SET = 0.6  # share of such masks that makes a whole set inverted
 _FEW = 5  # pairs below which a set as a whole is not judged
+_PICTURE_LEVELS = 0.3  # share of the pixels between, of a truth that may be a picture
 _STRAY_LEVEL = 0.005  # share of the pixels
 _SMEARED = 0.0003  # share of the pixels
 _HARD_EDGE = 0.0002  # share of the pixels between, of a matte without soft edges
@@ -125,6 +127,8 @@ KINDS = {
         Kind("name-clash", "{n} {file} with the name of another",
              "keep one of them, for a truth belongs to one picture"),
         Kind("unreadable", "{n} {file} that cannot be read", "copy or export again"),
+        Kind("exchanged", "{n} {truth} in the place of the picture, and the picture in its place",
+             "exchange the two files, or the folders"),
         Kind("colour-truth", "{n} {truth} in colour",
              "export grey masks, 0 for background and 255 for the subject"),
         Kind("turned", "{n} {truth} lying across the picture, whose EXIF rotation was ignored",
@@ -133,6 +137,10 @@ KINDS = {
              "export at the picture's size; the truth may belong to another picture"),
         Kind("inverted", "{n} {truth} that may be inverted: the border is subject, the inside not",
              "invert (255 minus the level), unless a subject really frames the picture"),
+        Kind("mirrored", "{n} {truth} mirrored against the picture",
+             "mirror the truth, or draw it anew"),
+        Kind("swapped", "{n} {truth} off the edges of the picture, as if of another picture",
+             "look whether the truth belongs to another picture"),
         Kind("leak", "{n} {picture} also in the test set",
              "remove from one of the two, else scores mean nothing"),
         Kind("near-leak", "{n} {picture} nearly equal to one of the test set",
@@ -282,6 +290,19 @@ def _judge_set(
     for one, other in files.clashes:
         yield "name-clash", Item(files.path, other, f"like {one.name}", other, None, one)
     framed = [f.truth.border > _MOSTLY for f in facts if f.truth and not _is_uniform(f.truth)]
+    # What has no outline of its own, or is judged otherwise, cannot be compared.
+    edges = [None if _is_exchanged(one) else one.edges for one in facts]
+    for misfit in misfits(edges):
+        entry = facts[misfit.index].entry
+        where = entry.truth or entry.image
+        if misfit.flip:
+            detail = f"it fits when turned {misfit.flip}"
+            yield "mirrored", Item(files.path, where, detail, entry.image, entry.truth)
+            continue
+        other = None if misfit.other is None else facts[misfit.other].entry
+        fitting = None if other is None else other.truth or other.image
+        detail = "" if fitting is None else f"{fitting} fits"
+        yield "swapped", Item(files.path, where, detail, entry.image, entry.truth, fitting)
     whole_set = len(framed) >= _FEW and sum(framed) > _INVERTED_SET * len(framed)
     for fact in facts:
         for key, path, detail in _judge(fact, task, smallest, is_inverted_set=whole_set):
@@ -308,6 +329,9 @@ def _judge(
     if facts.truth_error:
         yield "unreadable", where, facts.truth_error
     if truth is None:
+        return
+    if _is_exchanged(facts):
+        yield "exchanged", where, ""
         return
     for key, detail in _judge_truth(truth, task, is_inverted_set):
         # Glass in a cut-out may well have one grey level, an enlarged one wide soft edges.
@@ -342,6 +366,13 @@ def _judge_truth(truth: TruthFacts, task: Task, is_inverted_set: bool) -> Iterab
         yield "jpeg-truth", "" if truth.is_jpeg else "saved otherwise since, but the smear is there"
     if task == "matting" and _has_hard_edges(truth):
         yield "binary-matte", ""
+
+
+def _is_exchanged(facts: Facts) -> bool:
+    """The picture has nothing but black and white, and the truth many colours or levels."""
+    truth = facts.truth
+    is_picture = truth is not None and (truth.is_colour or truth.between > _PICTURE_LEVELS)
+    return facts.kind == "pairs" and facts.is_mask and is_picture
 
 
 def _is_uniform(truth: TruthFacts) -> bool:

@@ -21,14 +21,17 @@ from birefnet.imaging.formats import sniff
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
 from birefnet.imaging.picture import to_float, to_uint8
+from birefnet.training.data.alignment import Edges, edges_of
 from birefnet.training.data.folders import Entry, FileSet, Kind
-from birefnet.training.data.sources import Source
+from birefnet.training.data.sources import Source, same_aspect
 
 LOW, HIGH = 16, 239  # levels between which a mask is neither background nor subject
 
 _HASHED_SIDE = 32  # of the picture whose cosine transform is hashed [px]
 _HASH_SIDE = 8  # of the block of lowest frequencies that is kept
 _THUMB_SIDE = 24
+_EXTREME = 0.98  # share of a mask's pixels that are background or subject, each at least _SOME
+_SOME = 0.005
 _FEW_LEVELS = 16  # soft edges of whole pictures have more, unless drawn by few samples per pixel
 _SQUARE = np.ones((7, 7), np.uint8)
 _CHUNK = 8  # entries handed to a worker at a time
@@ -89,6 +92,8 @@ class Facts:
     Attributes:
         height, width: of the picture [px].
         has_alpha: some pixel of the picture is not opaque.
+        is_mask: the picture has nothing but black and white, as masks have.
+        edges: of the picture and of its truth; None where one has none.
     """
 
     entry: Entry
@@ -96,7 +101,9 @@ class Facts:
     height: int = 0
     width: int = 0
     has_alpha: bool = False
+    is_mask: bool = False
     look: Look | None = field(default=None, compare=False)
+    edges: Edges | None = field(default=None, compare=False)
     truth: TruthFacts | None = None
     error: str = ""
     truth_error: str = ""
@@ -149,12 +156,13 @@ def inspect_entry(entry: Entry, kind: Kind) -> Facts:
     except ImageError as error:
         return Facts(entry, kind, error=_reason(error))
     rgb = picture.rgb8()
-    truth, truth_error = None, ""
+    truth, truth_error, edges = None, "", None
     if kind == "cutouts" and picture.alpha is not None:
         truth = truth_facts(to_uint8(picture.alpha))
     elif entry.truth is not None:
         try:
-            truth = _read_truth(entry.truth)
+            truth, levels = _read_truth(entry.truth)
+            edges = _edges_of_pair(rgb, levels)
         except ImageError as error:
             truth_error = _reason(error)
     return Facts(
@@ -163,6 +171,8 @@ def inspect_entry(entry: Entry, kind: Kind) -> Facts:
         height=picture.height,
         width=picture.width,
         has_alpha=picture.alpha is not None,
+        is_mask=_is_mask(rgb),
+        edges=edges,
         look=look_of(rgb, None if kind != "cutouts" else picture.alpha),
         truth=truth,
         truth_error=truth_error,
@@ -185,6 +195,8 @@ def _inspect_sample(source: Source, index: int) -> Facts:
         height=rgb.shape[0],
         width=rgb.shape[1],
         has_alpha=is_cutout,
+        is_mask=_is_mask(rgb),
+        edges=None if is_cutout or truth is None else _edges_of_pair(rgb, truth),
         look=look_of(rgb, to_float(truth) if is_cutout and truth is not None else None),
         truth=None if truth is None else truth_facts(truth),
     )
@@ -201,16 +213,32 @@ def _reason(error: ImageError) -> str:
     return str(error).removeprefix("the picture ").rstrip(".")
 
 
-def _read_truth(path: Path) -> TruthFacts:
+def _is_mask(rgb: NDArray[np.uint8]) -> bool:
+    """Whether a picture has nothing but black and white; line art may, too."""
+    green = np.ascontiguousarray(rgb[..., 1])
+    counts = cv2.calcHist([green], [0], None, [256], [0, 256]).ravel() / green.size
+    dark, bright = float(counts[:LOW].sum()), float(counts[HIGH + 1 :].sum())
+    is_extreme = dark + bright > _EXTREME and min(dark, bright) > _SOME
+    return is_extreme and channel_spread(rgb) <= GREY_TOLERANCE
+
+
+def _edges_of_pair(rgb: NDArray[np.uint8], levels: NDArray[np.uint8]) -> Edges | None:
+    return edges_of(rgb, levels) if same_aspect(rgb.shape[:2], levels.shape) else None
+
+
+def _read_truth(path: Path) -> tuple[TruthFacts, NDArray[np.uint8]]:
+    """Numbers of a mask's file, and its levels, 0 to 255 where it has 0 and 1 only."""
     data = _read(path)
     picture = decode(data, convert_to_srgb=False)
     pixels = picture.rgb8()
     is_jpeg = sniff(data) == "jpeg"
     if alpha_is_mask(picture):
         assert picture.alpha is not None
-        return truth_facts(to_uint8(picture.alpha), is_jpeg=is_jpeg)
-    is_colour = channel_spread(pixels) > GREY_TOLERANCE
-    return truth_facts(grey_levels(pixels), is_jpeg=is_jpeg, is_colour=is_colour)
+        levels, is_colour = to_uint8(picture.alpha), False
+    else:
+        levels, is_colour = grey_levels(pixels), channel_spread(pixels) > GREY_TOLERANCE
+    facts = truth_facts(levels, is_jpeg=is_jpeg, is_colour=is_colour)
+    return facts, levels * np.uint8(255) if facts.high == 1 else levels
 
 
 def truth_facts(
