@@ -53,6 +53,7 @@ NOT_ON_THE_PAGE = {
     "batch_size": "the server batches across visitors",
     "quality": "the page saves at the usual one",
     "keep_profile": "browsers show sRGB",
+    "metadata": "what a visitor's picture says of itself stays in it",
 }
 
 

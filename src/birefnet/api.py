@@ -16,6 +16,7 @@ from birefnet.matte import read_background
 from birefnet.predictor import Predictor, is_single
 
 if TYPE_CHECKING:
+    from birefnet.imaging.metadata import Keep
     from birefnet.matte import Background, Kind, Matte
     from birefnet.network.birefnet import BiRefNet
     from birefnet.network.config import NetworkConfig
@@ -40,6 +41,7 @@ def remove_background(
     background: Background | None = None,
     resolution: Resolution | None = None,
     refine: bool = True,
+    metadata: Keep = "keep",
     device: str = "auto",
     dtype: str = "auto",
     engine: str = "auto",
@@ -63,6 +65,7 @@ def remove_background(
         background: a colour or picture for behind the subject, see `Matte.on`.
         resolution: see `Predictor.predict`.
         refine: remove the old background's colour from the edges.
+        metadata: of bytes: keep the picture's resolution, EXIF (with the place) and XMP, or strip.
         device, dtype, engine: see `load`.
 
     Raises:
@@ -74,7 +77,9 @@ def remove_background(
 
     def finish(item: Any, matte: Matte) -> Any:
         if isinstance(item, (bytes, bytearray, memoryview)):
-            return matte.encode("png", kind, background=background, refine=refine)
+            return matte.encode(
+                "png", kind, background=background, refine=refine, metadata=metadata
+            )
         if isinstance(item, np.ndarray):
             return matte.render(kind, background=background, refine=refine)
         return matte.to_pil(kind, background=background, refine=refine)

@@ -20,6 +20,7 @@ from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.framing import Frame, frame_around, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
 from birefnet.imaging.measure import Measure, parse_measure
+from birefnet.imaging.metadata import Keep, Metadata, check_keep
 from birefnet.imaging.objects import confidence_of, regions
 from birefnet.imaging.picture import Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
@@ -345,12 +346,14 @@ class Matte:
         refine: bool = True,
         quality: int | None = None,
         icc_profile: bytes | None = None,
+        metadata: Keep = "keep",
     ) -> bytes:
         """`render` as the bytes of a png, webp, jpeg, tiff or avif file.
 
         Pictures of 16 bits keep them in png and tiff. `quality`, 1 to 100, is for jpeg, webp and
         avif; `icc_profile` is written along, and right only if the pixels were not converted from
-        it (`Predictor(convert_to_srgb=False)`).
+        it (`Predictor(convert_to_srgb=False)`). `metadata` keeps the picture's resolution, EXIF
+        (the place included) and XMP, or strips them.
 
         Raises:
             BiRefNetError: the format cannot hold it: a JPEG needs a background, and makes more
@@ -358,7 +361,14 @@ class Matte:
         """
         rendered = self.render(kind, background=background, refine=refine)
         check_format(kind, format)
-        return encode_rendered(rendered, format, quality=quality, icc_profile=icc_profile)
+        check_keep(metadata)
+        return encode_rendered(
+            rendered,
+            format,
+            quality=quality,
+            icc_profile=icc_profile,
+            metadata=self.picture.metadata if metadata == "keep" else None,
+        )
 
     def save(
         self,
@@ -368,15 +378,25 @@ class Matte:
         background: Background | None = None,
         refine: bool = True,
         quality: int | None = None,
+        metadata: Keep = "keep",
     ) -> None:
         """Write `render` to a file whose suffix says the format; complete, or not at all.
+
+        `metadata` as for `encode`.
 
         Raises:
             BiRefNetError: a suffix that is unknown, or a format that cannot hold it.
             OSError: the place cannot be written.
         """
         format = format_of(path)
-        data = self.encode(format, kind, background=background, refine=refine, quality=quality)
+        data = self.encode(
+            format,
+            kind,
+            background=background,
+            refine=refine,
+            quality=quality,
+            metadata=metadata,
+        )
         write_atomic(path, data)
 
 
@@ -412,7 +432,12 @@ class Part:
 
 
 def encode_rendered(
-    rendered: NDArray, format: str, *, quality: int | None = None, icc_profile: bytes | None = None
+    rendered: NDArray,
+    format: str,
+    *,
+    quality: int | None = None,
+    icc_profile: bytes | None = None,
+    metadata: Metadata | None = None,
 ) -> bytes:
     """What `Matte.render` made, as the bytes of a file; see `Matte.encode`."""
     deep = rendered.dtype == np.uint16 and format in ("png", "tiff")
@@ -422,6 +447,7 @@ def encode_rendered(
         quality=quality,
         bits=16 if deep else 8,
         icc_profile=icc_profile,
+        metadata=metadata,
     )
 
 

@@ -17,6 +17,7 @@ from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.matting import check_method
 from birefnet.imaging.measure import parse_measure
+from birefnet.imaging.metadata import Metadata, check_keep
 from birefnet.imaging.shadow import Shadow
 from birefnet.matte import (
     Kind,
@@ -46,6 +47,8 @@ class Options:
         threshold, mask_blur, mask_offset: see `Matte.adjusted`.
         refine: see `Matte.foreground`.
         keep_profile: write the picture's ICC profile along (with pixels as stored).
+        metadata: keep the picture's resolution, EXIF (with the place, if it says one) and XMP in
+            files, or strip them.
         boxes, points, other_points: where the meant object is and is not, as text.
         guide: a coarse mask; a path, bytes or array until `prepared`.
         passes: 2 redoes edges at the picture's own resolution.
@@ -71,6 +74,7 @@ class Options:
     mask_offset: float = 0
     refine: bool = True
     keep_profile: bool = False
+    metadata: str = "keep"
     boxes: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     other_points: tuple[str, ...] = ()
@@ -129,6 +133,7 @@ class Options:
     def _check_parts(self) -> None:
         """Matting, objects, crop and shadow: each by itself, and what goes only together."""
         check_method(self.matting)
+        check_keep(self.metadata)
         _ = self.look
         parse_measure(self.crop_margin, "--crop-margin")
         parse_measure(self.min_object, "--min-object")
@@ -254,7 +259,12 @@ class Options:
             format,
             quality=self.quality,
             icc_profile=matte.picture.icc_profile if self.keep_profile else None,
+            metadata=self.kept_metadata(matte),
         )
+
+    def kept_metadata(self, matte: Matte) -> Metadata | None:
+        """What files say of the picture beside its pixels."""
+        return matte.picture.metadata if self.metadata == "keep" else None
 
 
 def _read_mask(source: Source) -> NDArray[Any]:

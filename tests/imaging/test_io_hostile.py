@@ -15,7 +15,6 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.io import Limits, decode, decode_frames
-from birefnet.imaging.tiff import read_tiff_header
 
 RGB = np.random.default_rng(7).integers(0, 256, (40, 50, 3), np.uint8)
 FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"]
@@ -194,14 +193,11 @@ def test_a_second_png_header_is_refused() -> None:
 def test_tiff_directories_that_lie() -> None:
     deep = RGB.astype(np.uint16)
     data = cv2.imencode(".tiff", deep)[1].tobytes()
-    header = read_tiff_header(data)
-    assert header is not None
-    assert (header.width, header.height, header.bits) == (50, 40, 16)
+    assert decode(data).width == 50
     entry = struct.pack("<HHI", 256, 4, 1) if b"\0\1\4\0\1\0" in data else b"\0\1\3\0\1\0\0\0"
     place = data.index(entry)
     twice = bytearray(data)
     twice[place + 12 : place + 14] = struct.pack("<H", 256)  # the height's tag becomes a width
-    assert read_tiff_header(bytes(twice)) is None
     with pytest.raises(ImageError):
         decode(bytes(twice))
     wide = bytearray(data)

@@ -1,4 +1,4 @@
-"""Whether a file is animated, from its first bytes: no frame is decoded."""
+"""Whether a file is animated or has several pages, from its headers: nothing is decoded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
+from birefnet.imaging.formats import sniff
+
 
 def animation_format(source: Path | bytes) -> str | None:
-    """The format for an animated result (gif, webp, apng); `None` for still or unreadable files."""
+    """The format for a result of several frames or pages (gif, webp, apng, tiff); `None` for still
+    or unreadable files."""
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             return _probe(file)
@@ -24,9 +27,21 @@ def _probe(file: BinaryIO) -> str | None:
         return "webp" if head[20] & 2 else None  # the flag for animation
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "apng" if _png_is_animated(file) else None
+    if sniff(head) == "tiff":
+        file.seek(0)
+        return "tiff" if _has_pages(file.read()) else None
     if head[4:12] == b"ftypavis":  # an AVIF sequence: webp is what all browsers play
         return "webp"
     return None
+
+
+def _has_pages(data: bytes) -> bool:
+    from birefnet.imaging.tiff import read_pages
+
+    try:
+        return len(read_pages(data, "it", 2)) > 1
+    except Exception:  # whoever decodes it will say what is wrong
+        return False
 
 
 def _gif_is_animated(file: BinaryIO) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from birefnet.errors import BiRefNetError
 
+_OURS = Path(__file__).parents[1]
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 MODEL_HELP = "Bundled or released weights, a file or a folder; see `birefnet models list`."
@@ -84,6 +87,7 @@ def run(app: Callable[[], object]) -> None:
 
     With BIREFNET_DEBUG=1 in the environment the traceback is shown instead.
     """
+    _quieten()
     try:
         app()
     except BiRefNetError as error:
@@ -94,6 +98,21 @@ def run(app: Callable[[], object]) -> None:
     except BrokenPipeError:  # the reader of our output has left, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _quieten() -> None:
+    """Say our own warnings in a line each, and none of the libraries that decode pictures."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+        if category is UserWarning and Path(filename).is_relative_to(_OURS):
+            warn(f"Warning: {message}")
+        else:
+            shown(message, category, filename, *rest)
+
+    warnings.showwarning = show
 
 
 def is_debugging() -> bool:

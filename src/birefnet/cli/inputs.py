@@ -31,7 +31,8 @@ class Job:
         source: the file, or `None` for standard input.
         target: the file to write, or `None` for standard output.
         inside: where the source lies below the folder that was given; its name for a single file.
-        animation: the source's own format if it is animated: gif, webp or apng.
+        animation: the format of its own if it is animated (gif, webp, apng) or has several pages
+            (tiff).
     """
 
     source: Place | None
@@ -335,8 +336,10 @@ def result_format(job: Job, asked: str | None) -> str:
     """What to write: png, webp, jpeg, tiff, avif; gif or apng for animations.
 
     Args:
-        asked: one of `FORMATS`; `None` for png, or the animation's own.
+        asked: one of `FORMATS`; `None` for png, or that of animations and several pages.
     """
+    if job.animation == "tiff":
+        return asked or "tiff"
     if job.animation:
         return {None: job.animation, "png": "apng"}.get(asked, asked or "")
     return asked or "png"

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, facts_of
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
-from birefnet.imaging.encoding import ANIMATIONS, encode_animation
+from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import union
+from birefnet.imaging.io import decode_frames
 from birefnet.imaging.remote import Remote
 from birefnet.matte import Matte
 from birefnet.options import Options
@@ -95,25 +97,29 @@ def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict
 
 
 def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
-    """Every frame of an animation into one file; its facts are those of the fullest frame."""
+    """Every frame of an animation, or page of a TIFF, into one file; its facts are those of the
+    fullest."""
     settings = plan.settings
     format = result_format(job, settings.format)
     facts: list[dict[str, Any]] = []
     crop: dict[str, Any] = {}
 
     def mattes() -> Iterator[Matte]:
-        for matte in predictor.predict_frames(
-            source_of(job, plan), resolution=settings.resolution, batch_size=settings.batch_size
-        ):
+        for matte in _frame_mattes(job, plan, predictor):
             with timed(plan.profile, "refine"):
                 finished = settings.finish(matte)
             facts.append(facts_of(finished))
             yield finished
 
-    def frames() -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
-        finished: Iterable[tuple[Matte, Box | None]] = ((matte, None) for matte in mattes())
+    def pages(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], bytes | None]]:
+        for matte in drawn:
+            profile = matte.picture.icc_profile if settings.keep_profile else None
+            yield settings.render(matte), profile
+
+    def frames(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
+        finished: Iterable[tuple[Matte, Box | None]] = ((matte, None) for matte in drawn)
         if settings.crop:
-            finished = _in_one_box(mattes())
+            finished = _in_one_box(drawn)
         for matte, box in finished:
             crop.update(crop_of(matte, settings, box))
             rendered = settings.render(matte, box)
@@ -125,16 +131,49 @@ def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
 
     try:
         if settings.objects:
-            raise BiRefNetError("the picture is animated, and --objects is for still pictures")
-        if format not in ANIMATIONS:
+            raise BiRefNetError(
+                "--objects is for still pictures; this one is animated or has several pages"
+            )
+        if job.animation == "tiff" and format != "tiff":
+            raise BiRefNetError(
+                f"{job.name} has several pages, and {format} holds one; choose tiff for all"
+            )
+        if job.animation != "tiff" and format not in ANIMATIONS:
             raise BiRefNetError(
                 f"the picture is animated, and {format} holds one frame; choose gif, webp or png"
             )
-        _put(job, encode_animation(frames(), format=format, quality=settings.quality))
+        drawn = mattes()
+        first = next(drawn)
+        drawn = chain([first], drawn)
+        metadata = settings.kept_metadata(first)
+        if format == "tiff":
+            data = encode_pages(pages(drawn), metadata)
+        else:
+            data = encode_animation(
+                frames(drawn),
+                format=format,
+                quality=settings.quality,
+                loop=first.picture.plays or 0,
+                metadata=metadata,
+            )
+        _put(job, data)
     except Exception as error:
         return failed(job, error)
     fullest = max(facts, key=lambda found: found["coverage"])
     return Outcome(job, "done", facts={**fullest, **crop, "frames": len(facts)})
+
+
+def _frame_mattes(job: Job, plan: Plan, predictor: Predictor) -> Iterator[Matte]:
+    settings, source = plan.settings, source_of(job, plan)
+    if settings.is_plain:
+        yield from predictor.predict_frames(
+            source, resolution=settings.resolution, batch_size=settings.batch_size
+        )
+        return
+    for picture in decode_frames(
+        source, limits=predictor.limits, convert_to_srgb=predictor.convert_to_srgb
+    ):
+        yield settings.predict(predictor, picture)
 
 
 def _in_one_box(mattes: Iterable[Matte]) -> Iterator[tuple[Matte, Box | None]]:

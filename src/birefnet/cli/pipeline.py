@@ -114,6 +114,7 @@ class Work:
             engine = "auto" if plan.engine == "ray" else plan.engine
             predictor = load(plan.model, device=plan.device, dtype=plan.dtype, engine=engine)
         predictor.profile = plan.profile
+        predictor.limits = plan.limits
         predictor.convert_to_srgb = not plan.settings.keep_profile
         if plan.workers is not None:
             predictor.readers = plan.workers

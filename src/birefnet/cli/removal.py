@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,7 @@ class Plan:
             the usual number.
         as_json: report for programs.
         profile: where to add up the time of each stage, or `None`.
+        limits: which pictures are refused as too large.
     """
 
     search: Search
@@ -61,6 +62,7 @@ class Plan:
     workers: int | None = None
     as_json: bool = False
     profile: Profile | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def plan(
@@ -82,6 +84,7 @@ def plan(
     workers: int | None = None,
     as_json: bool = False,
     profile: bool = False,
+    limits: Limits | None = None,
 ) -> Plan:
     """Check the command, and lay out its work.
 
@@ -95,7 +98,7 @@ def plan(
         InputError: a command that makes no sense: missing files, contradicting options, one output
             for several inputs, an output that is an input.
     """
-    model = model or default_model()
+    model, limits = model or default_model(), limits or Limits()
     typed = settings
     try:
         settings = settings.prepared()
@@ -107,7 +110,7 @@ def plan(
             settings.format,
             INDEX if settings.objects else None,
             recursive,
-            _standard_input(inputs),
+            _standard_input(inputs, limits),
         )
         search.check()
     except InputError:
@@ -124,6 +127,8 @@ def plan(
     table = engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
     if table:
         _check_table(search, settings)
+        if limits != Limits():
+            raise InputError("--max-megapixels is for files, not for tables; leave it out")
     elif column or name_column:
         raise InputError("--column and --name-column are for one table and --engine ray")
     elif engine == "ray" and search.is_stream:
@@ -149,14 +154,15 @@ def plan(
         workers=workers,
         as_json=as_json,
         profile=Profile() if profile else None,
+        limits=limits,
     )
 
 
-def _standard_input(inputs: list[str]) -> bytes:
+def _standard_input(inputs: list[str], limits: Limits) -> bytes:
     if STREAM not in inputs:
         return b""
     # One byte above the limit is enough for the decoder to refuse it.
-    return sys.stdin.buffer.read(Limits().max_bytes + 1)
+    return sys.stdin.buffer.read(limits.max_bytes + 1)
 
 
 def _check_table(search: Search, settings: Options) -> None:

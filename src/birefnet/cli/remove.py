@@ -205,6 +205,17 @@ def remove(
     keep_profile: Annotated[
         bool, typer.Option("--keep-profile", help="Keep ICC profiles instead of making sRGB.")
     ] = False,
+    metadata: Annotated[
+        str,
+        typer.Option(
+            metavar="keep|strip",
+            help="Resolution (DPI), EXIF with the place (GPS), and XMP of the pictures.",
+        ),
+    ] = "keep",
+    max_megapixels: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="MP", help="Larger pictures are refused."),
+    ] = 200,
     overwrite: Annotated[
         bool | None,
         typer.Option(
@@ -255,6 +266,7 @@ def remove(
     """
     from birefnet.cli import pipeline, removal
     from birefnet.cli.inputs import InputError
+    from birefnet.imaging.picture import Limits
     from birefnet.options import Options
 
     try:
@@ -273,6 +285,7 @@ def remove(
                 mask_offset=mask_offset,
                 refine=refine,
                 keep_profile=keep_profile,
+                metadata=metadata,
                 boxes=tuple(boxes or ()),
                 points=tuple(points or ()),
                 other_points=tuple(other_points or ()),
@@ -305,6 +318,7 @@ def remove(
             workers=jobs,
             as_json=as_json,
             profile=profile,
+            limits=Limits.of_megapixels(max_megapixels),
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error

@@ -64,6 +64,7 @@ class TableWork:
             "refine": settings.refine,
             "format": settings.format or "png",
             "quality": settings.quality,
+            "metadata": settings.metadata,
             "resolution": settings.resolution,
             "batch_size": settings.batch_size,
             "device": plan.device,

@@ -73,7 +73,7 @@ _PROVIDERS: Mapping[str, str] = {
 _FOREGROUND, _BACKGROUND, _ERODE = 240, 10, 10
 # Options of this package that `remove` takes besides rembg's arguments.
 _OWN = {field.name for field in fields(Options)} - {
-    *("kind", "background", "batch_size", "format", "quality", "keep_profile"),
+    *("kind", "background", "batch_size", "format", "quality", "keep_profile", "metadata"),
     *("objects", "min_object"),
 }
 

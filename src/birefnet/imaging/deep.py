@@ -1,8 +1,4 @@
-"""Pictures of more than 8 bits, which Pillow reduces: 16-bit PNG, 16-bit and float TIFF.
-
-OpenCV decodes the samples. It reads the header again by itself, so the caller has judged it before
-(`tiff.read_tiff_header` for TIFF, Pillow for PNG).
-"""
+"""Samples of more than 8 bits: 16-bit PNG, which Pillow reduces, and floats without a scale."""
 
 from __future__ import annotations
 
@@ -11,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import ImageError
-from birefnet.imaging.picture import to_uint16
+from birefnet.imaging.picture import to_float, to_uint16
+from birefnet.imaging.png import bare
 
 
 def decode_deep(
-    data: bytes, height: int, width: int, name: str, *, premultiplied: bool = False
+    data: bytes, height: int, width: int, name: str
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32] | None]:
-    """Samples of a 16-bit PNG, or a 16-bit or float TIFF.
+    """Samples of a 16-bit PNG that Pillow has decoded without complaint.
+
+    OpenCV's decoder writes lines of its own to standard error over broken files and odd chunks.
 
     Args:
         data: the encoded file.
@@ -27,38 +26,15 @@ def decode_deep(
         uint16 H x W (grey) or H x W x 3 (RGB), and alpha in [0, 1] or None. Orientation and profile
         are not applied.
     """
-    flags = cv2.IMREAD_UNCHANGED
-    try:
-        samples = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageError(f"{name} cannot be decoded: {error.err}.") from None
-    if samples is None or samples.shape[:2] != (height, width):
-        raise ImageError(f"{name} cannot be decoded: its data are damaged or of a rare kind.")
-    deep = _to_unit_range(samples, name)
-    if deep.ndim == 2:
-        return deep, None
-    if deep.shape[2] == 2:
-        return deep[..., 0].copy(), _scale(deep[..., 1])
-    colour = np.ascontiguousarray(deep[..., 2::-1])  # OpenCV's order is BGR(A)
-    if deep.shape[2] == 3:
-        return colour, None
-    alpha = _scale(deep[..., 3])
-    if premultiplied:
-        unit = colour / np.maximum(alpha, 1 / 65535)[..., None] / 65535
-        colour = to_uint16(unit)
-    return colour, alpha
-
-
-def _to_unit_range(samples: NDArray, name: str) -> NDArray[np.uint16]:
-    if samples.dtype == np.uint16:
-        return samples
-    if samples.dtype == np.uint8:
-        return to_uint16(samples)
-    if samples.dtype.kind != "f":
-        raise ImageError(
-            f"{name} holds samples of type {samples.dtype}; convert it to 16 bits first."
-        )
-    return float_to_uint16(samples, name)
+    samples = cv2.imdecode(np.frombuffer(bare(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    if samples is None or samples.shape[:2] != (height, width) or samples.dtype != np.uint16:
+        raise ImageError(f"{name} cannot be decoded: its data are damaged.")
+    if samples.ndim == 2:
+        return samples, None
+    if samples.shape[2] == 2:
+        return samples[..., 0].copy(), to_float(samples[..., 1])
+    colour = np.ascontiguousarray(samples[..., 2::-1])  # OpenCV's order is BGR(A)
+    return colour, to_float(samples[..., 3]) if samples.shape[2] == 4 else None
 
 
 def float_to_uint16(samples: NDArray, name: str) -> NDArray[np.uint16]:
@@ -78,7 +54,3 @@ def float_to_uint16(samples: NDArray, name: str) -> NDArray[np.uint16]:
 
 
 _FLOAT_SCALES = ((16, 1), (255, 255), (65535, 65535))
-
-
-def _scale(alpha: NDArray[np.uint16]) -> NDArray[np.float32]:
-    return alpha.astype(np.float32) * np.float32(1 / 65535)

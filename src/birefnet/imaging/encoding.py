@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.metadata import Metadata, fits
 from birefnet.imaging.picture import to_uint8, to_uint16
 from birefnet.imaging.png import write_apng, write_png
 from birefnet.imaging.tiff import write_tiff
@@ -26,6 +27,9 @@ ANIMATIONS = ("gif", "webp", "apng")
 _ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 _DEFAULT_QUALITY = {"jpeg": 95, "webp": 90, "avif": 80}
 _LONGEST_SIDE = {"jpeg": 65535, "webp": 16383, "avif": 65536}
+_LONGEST_BLOCK = {"jpeg": 65533}  # of EXIF, bytes
+_NO_LIMIT = 1 << 30
+_MOST_PLAYS = 65535
 _GIF_CLEAR = 255  # palette entry of transparent pixels
 
 Frame = tuple[NDArray, NDArray | None, int]
@@ -40,6 +44,7 @@ def encode(
     bits: Literal[8, 16] = 8,
     icc_profile: bytes | None = None,
     lossless: bool | None = None,
+    metadata: Metadata | None = None,
 ) -> bytes:
     """Encode a picture or a mask.
 
@@ -52,6 +57,7 @@ def encode(
         bits: 8, or 16 for png and tiff.
         icc_profile: profile of these very pixels, written along.
         lossless: of webp and avif; None means masks only. A webp's alpha is always lossless.
+        metadata: resolution, EXIF and XMP, written along.
 
     Raises:
         BiRefNetError: the format cannot hold what is asked for.
@@ -68,10 +74,29 @@ def encode(
         )
     samples = _stack(pixels, alpha, bits)
     if format == "png":
-        return write_png(samples, icc_profile)
+        return write_png(samples, icc_profile, metadata)
     if format == "tiff":
-        return write_tiff(samples, icc_profile)
-    return _encode_with_pillow(samples, format, quality, icc_profile, lossless)
+        return write_tiff([(samples, icc_profile)], metadata)
+    return _encode_with_pillow(samples, format, quality, icc_profile, lossless, metadata)
+
+
+def encode_pages(
+    pages: Iterable[tuple[NDArray, bytes | None]], metadata: Metadata | None = None
+) -> bytes:
+    """Encode pages of a TIFF, drawn one at a time.
+
+    Args:
+        pages: what `encode` takes as `pixels`, of any sizes, and its ICC profile; uint16 pixels
+            have 16 bits, others 8.
+        metadata: goes to the first page, its resolution to all.
+    """
+
+    def samples() -> Iterator[tuple[NDArray, bytes | None]]:
+        for pixels, icc_profile in pages:
+            _check_shapes(pixels, None)
+            yield _stack(pixels, None, 16 if pixels.dtype == np.uint16 else 8), icc_profile
+
+    return write_tiff(samples(), metadata)
 
 
 def encode_animation(
@@ -81,6 +106,7 @@ def encode_animation(
     quality: int | None = None,
     lossless: bool = False,
     loop: int = 0,
+    metadata: Metadata | None = None,
 ) -> bytes:
     """Encode frames of one size, drawn one at a time.
 
@@ -90,6 +116,7 @@ def encode_animation(
         quality: 1 to 100, of lossy webp; None for 90.
         lossless: of webp.
         loop: how often it plays; 0 for ever.
+        metadata: resolution, EXIF and XMP, written along; a gif cannot hold them.
 
     Raises:
         BiRefNetError: no frames, or frames of different sizes.
@@ -103,7 +130,7 @@ def encode_animation(
         raise BiRefNetError("the animation has no frames; give at least one.")
     drawn = chain([first], drawn)
     if format == "apng":
-        return write_apng(drawn, loop)
+        return write_apng(drawn, loop, metadata)
     durations: list[int] = []  # grows as Pillow draws the frames
 
     def images() -> Iterator[Image.Image]:
@@ -115,10 +142,13 @@ def encode_animation(
     options: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": durations}
     if format == "gif":
         options |= {"disposal": 2, "optimize": False}
+        if loop != 1:  # a GIF counts repetitions, and plays once where it has no count
+            options["loop"] = max(0, min(loop, _MOST_PLAYS) - 1)
     else:
         options |= {"quality": _check_quality(quality, format), "lossless": lossless, "method": 2}
+        options |= {"loop": min(loop, _MOST_PLAYS), **_described(metadata, format)}
     buffer = io.BytesIO()
-    next(rest).save(buffer, format.upper(), loop=loop, **options)
+    next(rest).save(buffer, format.upper(), **options)
     return buffer.getvalue()
 
 
@@ -180,12 +210,29 @@ def _check_quality(quality: int | None, format: str) -> int:
     return quality
 
 
+def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
+    """What Pillow is told of resolution, EXIF and XMP."""
+    if metadata is None:
+        return {}
+    most = _LONGEST_BLOCK.get(format, _NO_LIMIT)
+    options: dict[str, Any] = {}
+    exif = metadata.exif if format == "jpeg" else metadata.exif_with_dpi()
+    if format == "jpeg" and metadata.dpi:
+        options["dpi"] = metadata.dpi
+    if exif := fits(exif, most, "EXIF"):
+        options["exif"] = exif
+    if xmp := fits(metadata.xmp, most - 29, "XMP"):  # which has a longer signature
+        options["xmp"] = xmp
+    return options
+
+
 def _encode_with_pillow(
     samples: NDArray[np.uint8],
     format: str,
     quality: int | None,
     icc_profile: bytes | None,
     lossless: bool | None,
+    metadata: Metadata | None,
 ) -> bytes:
     if format == "avif" and not features.check("avif"):
         raise BiRefNetError("this Pillow was built without AVIF; choose png or webp.")
@@ -205,6 +252,7 @@ def _encode_with_pillow(
         options["subsampling"] = 0
     if icc_profile:
         options["icc_profile"] = icc_profile
+    options |= _described(metadata, format)
     image = Image.fromarray(samples)
     if format != "jpeg" and image.mode in ("L", "LA"):
         image = image.convert("RGB" if image.mode == "L" else "RGBA")

@@ -27,6 +27,24 @@ SUFFIXES: dict[str, str] = {
 
 READABLE = "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC"
 
+RAW_SUFFIXES = frozenset(
+    {
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc"),
+        *(".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2"),
+        *(".srf", ".srw", ".x3f"),
+    }
+)
+"""Suffixes of raw camera files, in lower case, which are refused by name."""
+
+RAW_CURE = (
+    "develop it first, with the camera's or any raw program, or in Python with "
+    "rawpy.imread(path).postprocess()"
+)
+
+_RAW_SIGNATURES = (
+    *(b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM"),
+    b"II\x1a\0\0\0HEAPCCDR",
+)
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -46,8 +64,18 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     return PurePath(path).suffix.lower() in SUFFIXES
 
 
+def is_raw(name: str) -> bool:
+    """Whether the suffix is one of raw camera files."""
+    return PurePath(name).suffix.lower() in RAW_SUFFIXES
+
+
 def sniff(data: bytes) -> str | None:
-    """Format of an encoded picture by its first bytes, whatever its name; None if unknown."""
+    """Format of an encoded picture by its first bytes, whatever its name; None if unknown.
+
+    `raw` is a camera's raw file in a format of its own; those that are TIFFs inside are `tiff`.
+    """
+    if data.startswith(_RAW_SIGNATURES) or data[8:11] == b"CR\x02" or data[4:12] == b"ftypcrx ":
+        return "raw"
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name

@@ -7,9 +7,17 @@ before a pixel is decoded, and whatever a decoder trips over becomes one sentenc
 from __future__ import annotations
 
 import io
+<<<<<<< HEAD
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
+=======
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+>>>>>>> e97bb0d (TIFFs of every layout and every page; resolution, EXIF and loop counts are kept; --metadata, --max-megapixels)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +29,15 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from birefnet.errors import ImageError, MissingExtraError
-from birefnet.imaging import colour, deep
+from birefnet.imaging import colour, deep, photometry, tiff
 from birefnet.imaging.encoding import encode, encode_animation, write_atomic
-from birefnet.imaging.formats import READABLE, SUFFIXES, is_picture, sniff
-from birefnet.imaging.picture import Limits, Picture, to_float, to_uint8, to_uint16
+from birefnet.imaging.formats import RAW_CURE, READABLE, SUFFIXES, is_picture, is_raw, sniff
+from birefnet.imaging.metadata import Metadata, read_metadata
+from birefnet.imaging.picture import Limits, Picture, to_float
 from birefnet.imaging.png import without_text
 from birefnet.imaging.remote import Remote
 from birefnet.imaging.source import (
@@ -41,7 +49,9 @@ from birefnet.imaging.source import (
     read_source,
     webp_size,
 )
-from birefnet.imaging.tiff import TiffHeader, read_tiff_header
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 __all__ = [
     "SUFFIXES",
@@ -66,7 +76,6 @@ _OPENERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
@@ -76,7 +85,9 @@ _OPENERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
 def decode(
     source: Source, *, limits: Limits = DEFAULT_LIMITS, convert_to_srgb: bool = True
 ) -> Picture:
-    """Decode a picture, or the first frame of an animation.
+    """Decode a picture: of an animation the first frame, of a TIFF the first page.
+
+    Of a TIFF with several pages, a warning says that the others are left out.
 
     Args:
         source: see `Source`.
@@ -86,7 +97,8 @@ def decode(
 
     Raises:
         ImageError: missing, empty, truncated, too large, or no picture at all.
-        MissingExtraError: HEIC without the extra `heif`.
+        MissingExtraError: HEIC without the extra `heif`, or a compression of TIFF that needs the
+            extra `tiff`.
     """
     return next(_decode(source, limits, convert_to_srgb, first_only=True))
 
@@ -96,8 +108,9 @@ def decode_frames(
 ) -> Iterator[Picture]:
     """Decode all frames of an animation, or pages of a TIFF, one at a time.
 
-    Frames come composited on their predecessors, at the animation's full size; a still picture
-    gives one. Arguments and errors as for `decode`; an error may also come between frames.
+    Frames come composited on their predecessors, at the animation's full size; pages have sizes of
+    their own; a still picture gives one. Arguments and errors as for `decode`; an error may also
+    come between frames.
     """
     return _decode(source, limits, convert_to_srgb, first_only=False)
 
@@ -149,19 +162,20 @@ def _decode(
         return
     data, name = read_source(source, limits)
     kind = sniff(data)
+    if kind in (None, "tiff", "raw") and is_raw(name):
+        kind = "raw"
+    if kind == "raw":
+        raise ImageError(f"{name} is a raw camera file; {RAW_CURE}.")
     if kind is None:
         raise ImageError(f"{name} is not a picture that can be read; give {READABLE}.")
     if kind == "heif":
         yield _decode_heif(data, limits, name, convert_to_srgb)
         return
+    if kind == "tiff":
+        yield from _tiff_pages(data, limits, name, convert_to_srgb, first_only=first_only)
+        return
     if kind == "webp" and (size := webp_size(data)) is not None:
         check_pixels(*size, limits, name)  # its decoder allocates the canvas when opened
-    if kind == "tiff":
-        header = read_tiff_header(data)
-        if header is not None and header.is_deep and (first_only or not header.has_more_pages):
-            check_pixels(header.width, header.height, limits, name)
-            yield _decode_deep_tiff(data, header, name, convert_to_srgb)
-            return
     if kind == "png":
         data = without_text(data)
     with one_sentence(name):
@@ -178,8 +192,7 @@ def _frames(
 ) -> Iterator[Picture]:
     with one_sentence(name):
         count = int(getattr(image, "n_frames", 1))
-    if count > limits.max_frames:
-        raise ImageError(f"{name} has {count} frames; at most {limits.max_frames} are accepted.")
+    _check_frames(count, limits, name)
     # An animated PNG may begin with a picture for viewers that cannot animate.
     first = 1 if count > 1 and getattr(image, "default_image", False) else 0
     for index in range(first, count):
@@ -190,68 +203,95 @@ def _frames(
         yield _frame(image, data, name, convert_to_srgb, keep_depth=count == 1)
 
 
+def _check_frames(count: int, limits: Limits, name: str) -> None:
+    if count > limits.max_frames:
+        raise ImageError(f"{name} has {count} frames; at most {limits.max_frames} are accepted.")
+
+
 def _frame(
     image: ImageFile.ImageFile, data: bytes, name: str, convert_to_srgb: bool, *, keep_depth: bool
 ) -> Picture:
     """The frame that an opened file stands at."""
     with one_sentence(name):
-        if keep_depth and image.format == "PNG" and png_depth(data) == 16:
-            width, height = image.size
-            pixels, alpha = deep.decode_deep(data, height, width, name)
-            image.load()  # its EXIF may follow the pixels
-            alpha = _cleared(pixels, image) if alpha is None else alpha
-            profile = image.info.get("icc_profile")
-            return _assemble(
-                pixels, alpha, profile, name, convert_to_srgb, orientation=_orientation(image)
-            )
-        is_animated = image.format != "TIFF" and getattr(image, "is_animated", False)
         image.load()
-        duration = image.info.get("duration") if is_animated else None
-        if is_animated:
-            duration = round(duration or STILL_FRAME_MS)
-        return _finish(image, name, convert_to_srgb, duration)
+        if keep_depth and image.format == "PNG" and png_depth(data) == 16:
+            pixels, alpha = deep.decode_deep(data, image.height, image.width, name)
+            alpha = _cleared(pixels, image) if alpha is None else alpha
+            return _assemble(pixels, alpha, _about(image), name, convert_to_srgb)
+        picture = _finish(image, name, convert_to_srgb)
+        if not getattr(image, "is_animated", False):
+            return picture
+        duration = round(image.info.get("duration") or STILL_FRAME_MS)
+        return replace(picture, duration_ms=duration, plays=_plays(image))
+
+
+def _plays(image: ImageFile.ImageFile) -> int:
+    """How often an animation is shown; 0 for ever."""
+    loop = image.info.get("loop")
+    if image.format == "GIF":
+        # The file counts repetitions (Netscape's extension); without a count it plays once.
+        return 1 if loop is None else loop + 1 if loop else 0
+    return int(loop or 0)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What goes with pixels: their profile, how they are to be turned, and what is kept of it."""
+
+    profile: bytes | None = None
+    orientation: int = 1
+    metadata: Metadata | None = None
+
+    @property
+    def kept(self) -> Metadata | None:
+        """Metadata of the upright picture."""
+        is_on_its_side = self.metadata is not None and self.orientation in (5, 6, 7, 8)
+        return self.metadata.turned() if is_on_its_side and self.metadata else self.metadata
+
+
+def _about(image: Image.Image) -> _About:
+    """Of a Pillow image, loaded."""
+    profile = image.info.get("icc_profile")
+    return _About(profile, _orientation(image), read_metadata(image.info, _exif(image)))
 
 
 def _finish(
-    image: Image.Image, name: str, convert_to_srgb: bool, duration_ms: int | None = None
+    image: Image.Image, name: str, convert_to_srgb: bool, about: _About | None = None
 ) -> Picture:
     """Turn a Pillow image of any mode into a picture."""
     image.load()
-    profile = image.info.get("icc_profile")
-    orientation = _orientation(image)
+    about = about or _about(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         samples = np.asarray(image)
         if image.mode == "F":
             grey = deep.float_to_uint16(samples, name)
         else:
             grey = np.clip(samples, 0, 65535).astype(np.uint16)
-        alpha = _cleared(samples, image)
-        return _assemble(grey, alpha, profile, name, convert_to_srgb, orientation=orientation)
+        return _assemble(grey, _cleared(samples, image), about, name, convert_to_srgb)
     image, transparency = _split_alpha(image)
-    parsed = colour.read_profile(profile, name)
+    parsed = colour.read_profile(about.profile, name)
     if convert_to_srgb or image.mode in ("CMYK", "LAB"):
         image = colour.to_srgb(image, parsed, name)
     pixels = np.array(image.convert("RGB"))
     alpha = None if transparency is None else to_float(transparency)
     return Picture(
-        pixels=_upright(pixels, orientation),
-        alpha=None if alpha is None else _upright(alpha, orientation),
-        icc_profile=None if parsed is None else profile,
-        duration_ms=duration_ms,
+        pixels=_upright(pixels, about.orientation),
+        alpha=None if alpha is None else _upright(alpha, about.orientation),
+        icc_profile=None if parsed is None else about.profile,
         name=name,
+        metadata=about.kept,
     )
 
 
 def _assemble(
     pixels: NDArray[np.uint16],
     alpha: NDArray[np.float32] | None,
-    profile: bytes | None,
+    about: _About,
     name: str,
     convert_to_srgb: bool,
-    *,
-    orientation: int,
 ) -> Picture:
     """As `_finish` for 16-bit samples, H x W or H x W x 3."""
+    profile = about.profile
     if convert_to_srgb and profile:
         pixels, is_sound = colour.to_srgb_deep(pixels, profile, name)
         profile = profile if is_sound else None
@@ -260,10 +300,11 @@ def _assemble(
     if alpha is not None and alpha.min() >= 1:
         alpha = None
     return Picture(
-        pixels=_upright(pixels, orientation),
-        alpha=None if alpha is None else _upright(alpha, orientation),
+        pixels=_upright(pixels, about.orientation),
+        alpha=None if alpha is None else _upright(alpha, about.orientation),
         icc_profile=profile,
         name=name,
+        metadata=about.kept,
     )
 
 
@@ -292,19 +333,40 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | N
     return image, None
 
 
-def _decode_deep_tiff(data: bytes, header: TiffHeader, name: str, convert_to_srgb: bool) -> Picture:
+def _tiff_pages(
+    data: bytes, limits: Limits, name: str, convert_to_srgb: bool, *, first_only: bool
+) -> Iterator[Picture]:
     with one_sentence(name):
-        pixels, alpha = deep.decode_deep(
-            data, header.height, header.width, name, premultiplied=header.is_premultiplied
+        pages = tiff.read_pages(data, name, limits.max_frames)
+    if not first_only:
+        _check_frames(len(pages), limits, name)
+    elif len(pages) > 1:
+        warnings.warn(
+            f"{name} has {len(pages)} pages; the first is read. decode_frames gives them all",
+            stacklevel=2,
         )
-        return _assemble(
-            pixels,
-            alpha,
-            header.icc_profile,
-            name,
-            convert_to_srgb,
-            orientation=header.orientation,
-        )
+    for page in pages[:1] if first_only else pages:
+        check_pixels(page.imagewidth, page.imagelength, limits, name)
+        with one_sentence(name):
+            yield _tiff_page(data, page, name, convert_to_srgb)
+
+
+def _tiff_page(data: bytes, page: TiffPage, name: str, convert_to_srgb: bool) -> Picture:
+    exif = tiff.exif_of(data, page)
+    orientation = tiff.orientation_of(page)
+    about = _About(tiff.profile_of(page), orientation, read_metadata({}, exif))
+    found = tiff.decode_page(data, page, name)
+    if isinstance(found, Image.Image):  # Pillow turns pages upright
+        upright = _About(about.profile, 1, about.kept)
+        return _finish(found, name, convert_to_srgb, upright)
+    if found.pixels.dtype == np.uint16:
+        return _assemble(found.pixels, found.alpha, about, name, convert_to_srgb)
+    height, width = found.pixels.shape[:2]
+    image = Image.frombytes(found.mode, (width, height), found.pixels.tobytes())
+    picture = _finish(image, name, convert_to_srgb, about)
+    if found.alpha is None or found.alpha.min() >= 1:
+        return picture
+    return replace(picture, alpha=_upright(found.alpha, orientation))
 
 
 def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) -> Picture:
@@ -320,34 +382,29 @@ def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) 
         # libheif has applied rotations and mirrors; the EXIF's orientation repeats them.
         samples = np.asarray(image)
         picture = from_array(samples, limits, name)
-        profile: bytes | None = image.info.get("icc_profile")
+        exif = Image.Exif()
+        with suppress(Exception):  # a broken EXIF block must not cost the picture
+            exif.load(image.info.get("exif") or b"")
+        about = _About(image.info.get("icc_profile"), 1, read_metadata(image.info, exif))
         if image.premultiplied_alpha and picture.alpha is not None:
-            picture = _unmultiply(picture)
+            pixels = photometry.unmultiplied(picture.pixels, picture.alpha)
+            picture = replace(picture, pixels=pixels)
         if samples.dtype == np.uint16:
-            return _assemble(
-                picture.pixels, picture.alpha, profile, name, convert_to_srgb, orientation=1
-            )
-        still = Image.fromarray(picture.pixels)
-        if profile:
-            still.info["icc_profile"] = profile
-        upright = _finish(still, name, convert_to_srgb)
-        return Picture(upright.pixels, picture.alpha, upright.icc_profile, None, name)
+            return _assemble(picture.pixels, picture.alpha, about, name, convert_to_srgb)
+        upright = _finish(Image.fromarray(picture.pixels), name, convert_to_srgb, about)
+        return replace(upright, alpha=picture.alpha)
 
 
-def _unmultiply(picture: Picture) -> Picture:
-    assert picture.alpha is not None
-    full_scale = np.iinfo(picture.pixels.dtype).max
-    unit = to_float(picture.pixels) / np.maximum(picture.alpha, 1 / full_scale)[..., None]
-    pixels = to_uint8(unit) if full_scale == 255 else to_uint16(unit)
-    return Picture(pixels, picture.alpha, picture.icc_profile, picture.duration_ms, picture.name)
+def _exif(image: Image.Image) -> Image.Exif:
+    try:
+        return image.getexif()
+    except Exception:  # a broken EXIF block must not cost the picture
+        return Image.Exif()
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where it is missing or unreadable."""
-    try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:  # a broken EXIF block must not cost the picture
-        return 1
+    value = _exif(image).get(0x0112, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from birefnet.errors import ImageError
+from birefnet.imaging.metadata import Metadata
 
+_BYTES_A_PIXEL = 8
 _PIECE = 2**20  # values that are rounded at a time
 
 
@@ -26,6 +28,12 @@ class Limits:
     max_pixels: int = 200_000_000
     max_frames: int = 2_000
 
+    @classmethod
+    def of_megapixels(cls, megapixels: float) -> Limits:
+        """For pictures of up to so many million pixels, and their files of 16 bits."""
+        pixels = round(megapixels * 1e6)
+        return cls(max(cls.max_bytes, _BYTES_A_PIXEL * pixels), pixels)
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -37,7 +45,9 @@ class Picture:
             Colours are not multiplied by it.
         icc_profile: the profile that the source carried, for those who want it kept.
         duration_ms: how long this frame of an animation is shown; None for a still picture.
+        plays: how often the animation is shown; 0 for ever, None for a still picture.
         name: of the source, for messages.
+        metadata: resolution, EXIF and XMP of the source, for those who want them kept.
     """
 
     pixels: NDArray
@@ -45,6 +55,8 @@ class Picture:
     icc_profile: bytes | None = None
     duration_ms: int | None = None
     name: str | None = None
+    plays: int | None = None
+    metadata: Metadata | None = None
 
     @property
     def height(self) -> int:

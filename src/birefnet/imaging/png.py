@@ -19,28 +19,39 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.imaging.metadata import Metadata
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 _STRIP_BYTES = 1 << 20
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _PROFILE_LIMIT = 1 << 20  # bytes, Pillow's
+_XMP = b"XML:com.adobe.xmp"  # keyword of its text; not compressed where a zero follows
+_XMP_LIMIT = 1 << 17  # bytes
+_METRES_AN_INCH = 0.0254
 _UP = 2  # filter: difference to the pixel above
 
 
-def write_png(samples: NDArray, icc_profile: bytes | None = None) -> bytes:
+def write_png(
+    samples: NDArray, icc_profile: bytes | None = None, metadata: Metadata | None = None
+) -> bytes:
     """Encode H x W (grey), or H x W x 2, 3 or 4 (the last of 2 and 4 is alpha), uint8 or uint16."""
     chunks = [_SIGNATURE, _header(samples)]
     if icc_profile:
         chunks.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)))
+    chunks += _describe(metadata)
     chunks += [_chunk(b"IDAT", part) for part in _deflate(samples)]
     return b"".join([*chunks, _chunk(b"IEND", b"")])
 
 
-def write_apng(frames: Iterable[tuple[NDArray, int]], loop: int = 0) -> bytes:
+def write_apng(
+    frames: Iterable[tuple[NDArray, int]], plays: int = 0, metadata: Metadata | None = None
+) -> bytes:
     """Encode an animation of (samples as for `write_png`, duration [ms]) of one shape and type.
 
-    Frames are drawn and deflated one at a time; each replaces the one before it. `loop` 0 plays it
-    for ever.
+    Frames are drawn and deflated one at a time; each replaces the one before it. `plays` 0
+    is for ever.
     """
     header, parts, count, sequence = b"", [], 0, 0
     for samples, duration in frames:
@@ -56,12 +67,38 @@ def write_apng(frames: Iterable[tuple[NDArray, int]], loop: int = 0) -> bytes:
                 parts.append(_chunk(b"fdAT", struct.pack(">I", sequence) + part))
                 sequence += 1
         count += 1
-    control = _chunk(b"acTL", struct.pack(">II", count, loop))
-    return b"".join([_SIGNATURE, header, control, *parts, _chunk(b"IEND", b"")])
+    control = _chunk(b"acTL", struct.pack(">II", count, plays))
+    described = _describe(metadata)
+    return b"".join([_SIGNATURE, header, control, *described, *parts, _chunk(b"IEND", b"")])
+
+
+def _describe(metadata: Metadata | None) -> list[bytes]:
+    """Chunks of resolution, EXIF and XMP."""
+    chunks = []
+    if metadata is not None and metadata.dpi is not None:
+        x, y = (max(1, round(dpi / _METRES_AN_INCH)) for dpi in metadata.dpi)
+        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if metadata is not None and metadata.exif is not None:
+        chunks.append(_chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0")))
+    if metadata is not None and metadata.xmp is not None:
+        chunks.append(_chunk(b"iTXt", _XMP + bytes(5) + metadata.xmp))
+    return chunks
+
+
+def bare(data: bytes) -> bytes:
+    """A sound PNG with nothing but its pixels, palette and transparency."""
+    parts, place = [data[: len(_SIGNATURE)]], len(_SIGNATURE)
+    while place + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if name in _PIXELS:
+            parts.append(data[place:end])
+        place = end
+    return b"".join(parts)
 
 
 def without_text(data: bytes) -> bytes:
-    """A PNG without its texts, and without a colour profile that is larger than any honest one.
+    """A PNG without its texts but XMP, and without a colour profile larger than any honest one.
 
     Pillow refuses a whole picture over a text that expands beyond a megabyte. Damaged files come
     back as far as they are sound, with the rest as it was.
@@ -71,7 +108,8 @@ def without_text(data: bytes) -> bytes:
         length, name = struct.unpack_from(">I4s", data, place)
         end = place + 12 + length
         is_bulky = name == b"iCCP" and _expands_beyond(data[place + 8 : end - 4], _PROFILE_LIMIT)
-        if name in _TEXTS or is_bulky:
+        is_xmp = data.startswith(_XMP + b"\0\0", place + 8) and length <= _XMP_LIMIT
+        if (name in _TEXTS and not is_xmp) or is_bulky:
             parts.append(data[kept:place])
             kept = end
         place = end

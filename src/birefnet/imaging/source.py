@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from birefnet.errors import ImageError
+from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits, Picture, to_float, to_uint16
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 """A path, an encoded file as bytes or open binary file, a Pillow image, or an array: H x W,
 H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
 
+_LIMIT = "--max-megapixels sets the limit, Limits(max_pixels=, max_bytes=) in Python"
 _ARRAY_CHANNELS = ((), (1,), (3,), (4,))
 
 
@@ -37,7 +38,7 @@ def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
             "or a numpy array."
         )
     if len(data) > limits.max_bytes:
-        raise ImageError(f"{name} is larger than {limits.max_bytes:,} bytes, the limit.")
+        raise ImageError(f"{name} has more than {limits.max_bytes:,} bytes: {_LIMIT}.")
     if not data:
         raise ImageError(f"{name} is empty.")
     return data, name
@@ -102,7 +103,7 @@ def _read_file(path: str, limits: Limits) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > limits.max_bytes:
                 raise ImageError(
-                    f"{path} has {size:,} bytes; at most {limits.max_bytes:,} are read."
+                    f"{path} has {size:,} bytes; at most {limits.max_bytes:,} are read: {_LIMIT}."
                 )
             # Pipes and devices have size 0; `read` would reserve as much as it is asked for.
             return file.read((size or limits.max_bytes) + 1)
@@ -121,7 +122,8 @@ def check_pixels(width: int, height: int, limits: Limits, name: str) -> None:
         raise ImageError(f"{name} is {width} x {height} pixels; it needs at least 1 x 1.")
     if width * height > limits.max_pixels:
         raise ImageError(
-            f"{name} has {width} x {height} pixels; at most {limits.max_pixels:,} are accepted."
+            f"{name} has {width} x {height} pixels; at most {limits.max_pixels:,} are "
+            f"accepted: {_LIMIT}."
         )
 
 
@@ -156,7 +158,7 @@ def one_sentence(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises over damaged or hostile bytes into an `ImageError`."""
     try:
         yield
-    except (ImageError, MemoryError):
+    except (BiRefNetError, MemoryError):
         raise
     except Exception as error:  # decoders raise nearly every type there is
         lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -1,110 +1,204 @@
-"""TIFF: a strict look at the first directory, and a writer for 8 and 16 bits with alpha.
+"""TIFF: which pictures a file holds, how each is read, and a writer for pages of 8 and 16 bits.
 
-Pillow writes no RGB of 16 bits, OpenCV no ICC profile; the format itself is simple (TIFF 6.0;
-Adobe Photoshop TIFF Technical Notes for deflate).
+tifffile reads the directories; it is imported when a TIFF is met. Pillow decodes what its modes
+describe; the samples of the rest are read by `tiff_samples` and interpreted by `photometry`. Pillow
+writes no RGB of 16 bits, so the writer is our own.
 """
 
 from __future__ import annotations
 
+import ctypes
+import io
+import logging
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _PROFILE = 322, 323, 338, 339, 34675
+from birefnet.errors import ImageError
+from birefnet.imaging import photometry
+from birefnet.imaging.formats import RAW_CURE
+from birefnet.imaging.metadata import (
+    DESCRIPTIONS,
+    RESOLUTION_UNIT,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    Metadata,
+)
+from birefnet.imaging.photometry import Colours
+from birefnet.imaging.tiff_samples import BYTE_STREAMS, list_segments, read_samples
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array; linear raw
+_DNG_VERSION, _XMP, _PROFILE, _ORIENTATION = 50706, 700, 34675, 274
+_IGNORE_DIFFERENCES = (1, 32773)  # none and PackBits, in libtiff
+_MOST_INSIDE = 32  # directories inside a directory that are looked at
 _STRIP_BYTES = 1 << 20
-_TYPE_CODES = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}
-_READ_TAGS = {
-    *(_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES),
-    *(_TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _PROFILE),
-}
+_EFFORT = 3  # of deflate
 
 
-@dataclass(frozen=True)
-class TiffHeader:
-    """The first directory of a TIFF: size [px], sample layout and what goes with it.
+def read_pages(data: bytes, name: str, most: int) -> list[TiffPage]:
+    """The pictures of a TIFF, in order: no previews, masks, or smaller copies.
 
-    Attributes:
-        bits: of each sample.
-        photometric: 0 and 1 grey, 2 RGB, others elsewhere.
-        is_premultiplied: colours are multiplied by alpha (ExtraSamples 1).
-        has_more_pages: other directories follow.
+    Where the first directories hold only a preview, the picture is in a directory inside one.
+
+    Args:
+        data: the whole file.
+        most: at most so many directories are looked at, and one more.
+
+    Raises:
+        ImageError: a raw camera file.
     """
+    import tifffile
 
-    height: int
-    width: int
-    bits: int
-    photometric: int
-    orientation: int
-    is_premultiplied: bool
-    icc_profile: bytes | None
-    has_more_pages: bool
+    _silence()
+    file = tifffile.TiffFile(io.BytesIO(data))
+    chain = list(islice(file.pages, most + 1))
+    inside = {number: _inside(page) for number, page in enumerate(chain)}
+    everything = [*chain, *(page for pages in inside.values() for page in pages)]
+    if any(_is_raw(page) for page in everything):
+        raise ImageError(f"{name} is a raw camera file; {RAW_CURE}.")
+    found = []
+    for number, page in enumerate(chain):
+        larger = [part for part in inside[number] if _is_whole(part) and _area(part) > _area(page)]
+        if larger:
+            found.append(max(larger, key=_area))
+        elif _is_whole(page):
+            found.append(page)
+    return found or [max(everything, key=_area)]
 
-    @property
-    def is_deep(self) -> bool:
-        """Grey or RGB of more than 8 bits, which Pillow reduces or refuses."""
-        return self.bits > 8 and self.photometric in (0, 1, 2)
+
+@cache
+def _silence() -> None:
+    """Keep tifffile and libtiff from writing to standard error: what is wrong is said by us."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    with suppress(AttributeError, OSError):  # in Pillow for Windows nothing else can reach it
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
-def read_tiff_header(data: bytes) -> TiffHeader | None:
-    """Parse the first directory of a classic or big TIFF; None if it is malformed."""
+def _inside(page: Any) -> list[TiffPage]:
+    offsets = page.subifds or ()
+    return list(islice(page.pages, _MOST_INSIDE)) if offsets else []
+
+
+def _is_raw(page: TiffPage) -> bool:
+    return page.photometric in _RAW_PHOTOMETRICS or _DNG_VERSION in page.tags
+
+
+def _is_whole(page: TiffPage) -> bool:
+    return not page.is_reduced and not page.is_mask
+
+
+def _area(page: TiffPage) -> int:
+    return int(page.imagewidth) * int(page.imagelength)
+
+
+def decode_page(data: bytes, page: TiffPage, name: str) -> Image.Image | Colours:
+    """What one picture of the file shows: a loaded, upright Pillow image, or samples as stored.
+
+    Raises:
+        ImageError: it holds no picture, or one of a kind that is not read.
+        MissingExtraError: its compression needs the extra `tiff`.
+    """
+    photometry.check(page, name)
+    is_stream = page.compression in BYTE_STREAMS
+    if not is_stream or _is_usual(page):
+        try:
+            image = TiffImagePlugin.TiffImageFile(io.BytesIO(_starting_at(data, page)))
+        except (SyntaxError, OSError, KeyError, ValueError):
+            if is_stream:
+                raise
+        else:
+            image.load()
+            return image
+    return photometry.interpret(read_samples(data, page, name), page, name)
+
+
+def _is_usual(page: TiffPage) -> bool:
+    """Whether Pillow reads it rightly: up to 8 bits, colours side by side, no other bands."""
+    return (
+        page.sampleformat == 1
+        and page.bitspersample in (1, 2, 4, 8)
+        and page.samplesperpixel == photometry.COLOURS[int(page.photometric)]
+        and (page.samplesperpixel == 1 or (page.planarconfig == 1 and page.bitspersample == 8))
+        and page.photometric in (0, 1, 2, 3, 5, 8)
+        and page.imagedepth == 1
+        and (page.predictor == 1 or page.compression not in _IGNORE_DIFFERENCES)
+    )
+
+
+def _starting_at(data: bytes, page: TiffPage) -> bytes:
+    """The same file with this page's directory as its first."""
+    parent = page.parent
+    place, layout = (8, "Q") if parent.is_bigtiff else (4, "I")
+    pointer = struct.pack(parent.byteorder + layout, page.offset)
+    end = place + len(pointer)
+    return data if data[place:end] == pointer else data[:place] + pointer + data[end:]
+
+
+def exif_of(data: bytes, page: TiffPage) -> Image.Exif:
+    """The page's directory as Pillow holds EXIF; empty if that cannot be read."""
+    exif = Image.Exif()
+    exif.endian, exif.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
     try:
-        tags, following = _read_tags(data)
-        bits = tags.get(_BITS, (1,))
-        return TiffHeader(
-            height=tags[_HEIGHT][0],
-            width=tags[_WIDTH][0],
-            bits=max(bits),
-            photometric=tags[_PHOTOMETRIC][0],
-            orientation=tags.get(_ORIENTATION, (1,))[0],
-            is_premultiplied=tags.get(_EXTRA, (0,))[0] == 1,
-            icc_profile=bytes(tags[_PROFILE]) if _PROFILE in tags else None,
-            has_more_pages=following != 0,
-        )
-    except (struct.error, KeyError, IndexError, ValueError):
-        return None
+        exif.load_from_fp(io.BytesIO(data), page.offset)
+    except Exception:  # a broken tag must not cost the picture
+        return Image.Exif()
+    return exif
 
 
-def _read_tags(data: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Tags of the first directory and the place of the next, 0 for none."""
-    order = "<" if data[:2] == b"II" else ">"
-    (version,) = struct.unpack_from(order + "H", data, 2)
-    # Offset, entry count and entry layout of classic (42) and big (43) TIFF.
-    word, entries, width = ("I", "H", 4) if version == 42 else ("Q", "Q", 8)
-    (directory,) = struct.unpack_from(order + word, data, 4 if version == 42 else 8)
-    (count,) = struct.unpack_from(order + entries, data, directory)
-    first = directory + struct.calcsize(order + entries)
-    tags: dict[int, tuple[int, ...]] = {}
-    if count > 4096:
-        raise ValueError("too many tags")
-    for index in range(count):
-        start = first + index * (4 + 2 * width)
-        tag, kind, length = struct.unpack_from(order + "HH" + word, data, start)
-        if tag not in _READ_TAGS or kind not in _TYPE_CODES:
-            continue
-        if tag in tags:
-            raise ValueError("a tag given twice may be read differently by the decoder")
-        layout = f"{order}{length}{_TYPE_CODES[kind]}"
-        if length > len(data):
-            raise ValueError("longer than the file")
-        place = start + 4 + width
-        if struct.calcsize(layout) > width:
-            (place,) = struct.unpack_from(order + word, data, place)
-        tags[tag] = struct.unpack_from(layout, data, place)
-    for side, tile in ((_WIDTH, _TILE_WIDTH), (_HEIGHT, _TILE_HEIGHT)):
-        if tags.get(tile, (0,))[0] > max(4096, 2 * tags[side][0]):
-            raise ValueError("tiles far larger than the picture")
-    (following,) = struct.unpack_from(order + word, data, first + count * (4 + 2 * width))
-    return tags, following
+def orientation_of(page: TiffPage) -> int:
+    """As of EXIF, 1 to 8; 1 where it is missing or makes no sense."""
+    value = page.tags.valueof(_ORIENTATION)
+    return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def write_tiff(samples: NDArray, icc_profile: bytes | None = None) -> bytes:
-    """Encode H x W (grey), or H x W x 2, 3 or 4 (the last of 2 and 4 is alpha), uint8 or uint16.
+def profile_of(page: TiffPage) -> bytes | None:
+    """The ICC profile."""
+    value = page.tags.valueof(_PROFILE)
+    return value if isinstance(value, bytes) and value else None
 
-    Lossless: horizontal differences, deflated in strips; little-endian.
+
+def write_tiff(
+    pages: Iterable[tuple[NDArray, bytes | None]], metadata: Metadata | None = None
+) -> bytes:
+    """Encode pages of H x W (grey), or H x W x 2, 3 or 4 (the last of 2 and 4 is alpha), uint8 or
+    uint16, with their ICC profiles; drawn one at a time.
+
+    Lossless: horizontal differences, deflated in strips; little-endian. What `metadata` describes
+    goes to the first page, its resolution to all.
     """
+    metadata = metadata or Metadata()
+    data = bytearray(struct.pack("<2sHI", b"II", 42, 8))
+    pointer = 4  # where the place of the next directory is written
+    for number, (samples, icc_profile) in enumerate(pages):
+        strips, rows = _deflate(samples)
+        directory = _directory(samples, strips, rows)
+        if icc_profile:
+            directory[_PROFILE] = icc_profile
+        if metadata.dpi:
+            directory[X_RESOLUTION], directory[Y_RESOLUTION] = metadata.dpi
+            directory[RESOLUTION_UNIT] = 2
+        if number == 0:
+            _describe(directory, metadata)
+        start = len(data)
+        struct.pack_into("<I", data, pointer, start)
+        pointer = start + 2 + 12 * len(directory)
+        data += directory.tobytes(start) + b"".join(strips)
+        data += bytes(len(data) % 2)
+    return bytes(data)
+
+
+def _deflate(samples: NDArray) -> tuple[list[bytes], int]:
+    """Strips of differences, and how many rows each holds."""
     samples = samples if samples.ndim == 3 else samples[..., None]
     height, width, channels = samples.shape
     rows = max(1, _STRIP_BYTES // (width * channels * samples.itemsize))
@@ -112,38 +206,37 @@ def write_tiff(samples: NDArray, icc_profile: bytes | None = None) -> bytes:
     for top in range(0, height, rows):
         strip = samples[top : top + rows].astype(samples.dtype.newbyteorder("<"))
         strip[:, 1:] -= samples[top : top + rows, :-1]  # wraps around, as the reader's sums do
-        strips.append(zlib.compress(strip.tobytes(), 3))
-    offsets, place = [], 8
-    for strip_bytes in strips:
-        offsets.append(place)
-        place += len(strip_bytes)
-    entries: list[tuple[int, str, tuple[int, ...] | bytes]] = [
-        (_WIDTH, "I", (width,)),
-        (_HEIGHT, "I", (height,)),
-        (_BITS, "H", (8 * samples.itemsize,) * channels),
-        (259, "H", (8,)),  # compression: deflate
-        (_PHOTOMETRIC, "H", (1 if channels < 3 else 2,)),
-        (273, "I", tuple(offsets)),
-        (_SAMPLES, "H", (channels,)),
-        (278, "I", (rows,)),
-        (279, "I", tuple(len(strip_bytes) for strip_bytes in strips)),
-        (317, "H", (2,)),  # predictor: horizontal differences
-    ]
+        strips.append(zlib.compress(strip.tobytes(), _EFFORT))
+    return strips, rows
+
+
+def _directory(
+    samples: NDArray, strips: list[bytes], rows: int
+) -> TiffImagePlugin.ImageFileDirectory_v2:
+    height, width = samples.shape[:2]
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
+    directory[256], directory[257] = width, height
+    directory[258] = (8 * samples.itemsize,) * channels
+    directory[259] = 8  # deflate
+    directory[262] = photometry.RGB if channels > 2 else photometry.BLACK_IS_ZERO
+    list_segments(directory, strips)
+    directory[277], directory[278] = channels, rows
+    directory[317] = 2  # horizontal differences
     if channels in (2, 4):
-        entries.append((_EXTRA, "H", (2,)))  # alpha, colours not multiplied by it
-    entries.append((_FORMAT, "H", (1,) * channels))
-    if icc_profile:
-        entries.append((_PROFILE, "B", icc_profile))
-    place += place % 2
-    directory, outside = [struct.pack("<H", len(entries))], b""
-    outside_start = place + 2 + 12 * len(entries) + 4
-    for tag, code, values in entries:
-        packed = bytes(values) if code == "B" else struct.pack(f"<{len(values)}{code}", *values)
-        kind = {"B": 7, "H": 3, "I": 4}[code]
-        if len(packed) > 4:
-            pointer = struct.pack("<I", outside_start + len(outside))
-            outside += packed + b"\0" * (len(packed) % 2)
-            packed = pointer
-        directory.append(struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0"))
-    data = struct.pack("<2sHI", b"II", 42, place) + b"".join(strips)
-    return data.ljust(place, b"\0") + b"".join(directory) + bytes(4) + outside
+        directory[338] = 2  # alpha, colours not multiplied by it
+    directory[339] = (1,) * channels
+    return directory
+
+
+def _describe(directory: TiffImagePlugin.ImageFileDirectory_v2, metadata: Metadata) -> None:
+    exif = Image.Exif()
+    exif.load(metadata.exif or b"")
+    for tag in DESCRIPTIONS & set(exif):
+        directory[tag] = exif[tag]
+    for inside in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if entries := exif.get_ifd(inside):
+            directory[inside] = dict(entries)
+    if metadata.xmp:
+        directory.tagtype[_XMP] = TiffTags.BYTE
+        directory[_XMP] = metadata.xmp

@@ -25,6 +25,7 @@ from birefnet.imaging.remote import Remote
 
 if TYPE_CHECKING:
     from birefnet.imaging.geometry import Resolution
+    from birefnet.imaging.metadata import Keep
     from birefnet.matte import Background, Kind, Matte
 
 CPUS = 4  # of an actor without GPU, where nodes have so many: networks gain little from more
@@ -41,7 +42,7 @@ class CutOut:
         column: holds the picture: bytes of a file, a path or URL, an array, or
             `{"bytes": …, "path": …}` as Hugging Face tables do.
         model, device, dtype: see `birefnet.load`.
-        kind, background, refine, format, quality: see `Matte.encode`.
+        kind, background, refine, format, quality, metadata: see `Matte.encode`.
         resolution, batch_size: see `Predictor.predict`.
     """
 
@@ -55,6 +56,7 @@ class CutOut:
         refine: bool = True,
         format: str = "png",
         quality: int | None = None,
+        metadata: Keep = "keep",
         resolution: Resolution | None = None,
         batch_size: int | None = None,
         device: str = "auto",
@@ -69,6 +71,7 @@ class CutOut:
             "background": background,
             "refine": refine,
             "quality": quality,
+            "metadata": metadata,
         }
         self._format = format
         self._reading: dict[str, Any] = {"resolution": resolution, "batch_size": batch_size}

@@ -94,6 +94,7 @@ NOT_HERE = {
     "format": "pictures are not encoded",
     "quality": "pictures are not encoded",
     "keep_profile": "ComfyUI's pictures have no profile",
+    "metadata": "pictures are not encoded",
     "objects": "a node of its own, BiRefNetObjects",
     "min_object": "a node of its own, BiRefNetObjects",
 }

@@ -25,7 +25,9 @@ TASK = "background-removal"
 # Options that change how the network is asked; `Predictor` does that, a pipeline runs it once.
 _GUIDANCE = ("boxes", "points", "other_points", "guide", "passes")
 # Of files, or with several results of a picture.
-_ELSEWHERE = ("batch_size", "format", "quality", "keep_profile", "objects", "min_object")
+_ELSEWHERE = (
+    *("batch_size", "format", "quality", "keep_profile", "metadata", "objects", "min_object"),
+)
 _OPTIONS = {field.name for field in fields(Options)} - {*_GUIDANCE, *_ELSEWHERE}
 
 
