@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import struct
 import time
+import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -227,3 +229,41 @@ def test_a_gif_frame_that_outgrows_the_canvas() -> None:
     data[place + 5 : place + 9] = struct.pack("<HH", 60_000, 60_000)
     with pytest.raises(ImageError):
         decode(bytes(data))
+
+
+def odd_files() -> dict[str, bytes]:
+    """Sound pictures with chunks, tags and counts that decoders like to talk about."""
+    deep = cv2.imencode(".png", RGB.astype(np.uint16) * 257)[1].tobytes()
+    chunks = {
+        "profile": png_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile")),
+        "gamma": png_chunk(b"gAMA", b"xx"),
+        "time": png_chunk(b"tIME", b"1234567")[:-1] + b"x",
+        "rendering": png_chunk(b"sRGB", b"\x09"),
+    }
+    found = {f"png {name}": deep[:33] + chunk + deep[33:] for name, chunk in chunks.items()}
+    found["png cut"] = deep[: len(deep) // 2]
+    found["png flipped"] = deep[:-90] + bytes([deep[-90] ^ 255]) + deep[-89:]
+    found["jpeg exif"] = saved("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
+    found["jpeg bytes"] = saved("JPEG")[:-2] + b"extra" + b"\xff\xd9"
+    for format in FORMATS:
+        found[f"{format} cut"] = saved(format)[:-40]
+    return found
+
+
+@pytest.mark.parametrize("name", list(odd_files()))
+def test_decoders_write_nothing_to_standard_error(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command does
+        with suppress(ImageError):
+            decode(odd_files()[name])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_kind_that_is_not_read_is_not_called_damaged() -> None:
+    bitmap = bytearray(saved("BMP"))
+    bitmap[30] = 12  # a compression that nobody knows
+    with pytest.raises(ImageError, match="of a kind that is not read") as error:
+        decode(bytes(bitmap))
+    assert "damaged" not in one_sentence(error)

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TextIO
 
 import typer
 
@@ -106,11 +106,18 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category is UserWarning and Path(filename).is_relative_to(_OURS):
             warn(f"Warning: {message}")
         else:
-            shown(message, category, filename, *rest)
+            shown(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
 

@@ -7,17 +7,12 @@ before a pixel is decoded, and whatever a decoder trips over becomes one sentenc
 from __future__ import annotations
 
 import io
-<<<<<<< HEAD
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
-=======
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
->>>>>>> e97bb0d (TIFFs of every layout and every page; resolution, EXIF and loop counts are kept; --metadata, --max-megapixels)
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray

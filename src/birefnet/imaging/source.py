@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeAlias
@@ -19,6 +20,10 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | ND
 H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
 
 _LIMIT = "--max-megapixels sets the limit, Limits(max_pixels=, max_bytes=) in Python"
+# What Pillow says of sound files that it does not know.
+_OF_A_RARE_KIND = re.compile(
+    "unsupported|not supported|unknown|cannot handle", re.I
+)
 _ARRAY_CHANNELS = ((), (1,), (3,), (4,))
 
 
@@ -162,6 +167,7 @@ def one_sentence(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # decoders raise nearly every type there is
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ImageError(
-            f"{name} cannot be decoded, it is damaged or cut short ({lines[0].rstrip('.')})."
-        ) from error
+        why = "it is damaged or cut short"
+        if _OF_A_RARE_KIND.search(lines[0]):
+            why = "it is of a kind that is not read; save it as PNG"
+        raise ImageError(f"{name} cannot be decoded, {why} ({lines[0].rstrip('.')}).") from error

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
@@ -61,7 +61,7 @@ def read_pages(data: bytes, name: str, most: int) -> list[TiffPage]:
 
     _silence()
     file = tifffile.TiffFile(io.BytesIO(data))
-    chain = list(islice(file.pages, most + 1))
+    chain = cast("list[TiffPage]", list(islice(file.pages, most + 1)))
     inside = {number: _inside(page) for number, page in enumerate(chain)}
     everything = [*chain, *(page for pages in inside.values() for page in pages)]
     if any(_is_raw(page) for page in everything):

@@ -174,7 +174,7 @@ def _decode_rows(stored: NDArray[np.uint8], page: TiffPage, width: int, samples:
     """Rows of bytes → rows x (width * samples) numbers, with differences summed up."""
     bits, count = page.bitspersample, width * samples
     is_float = page.sampleformat == _FLOAT
-    order = page.parent.byteorder
+    order: str = page.parent.byteorder
     if page.predictor == 3 and is_float:
         return _sum_float_bytes(stored, bits // 8, samples, order)
     if bits not in (8, 16, 32, 64):

@@ -92,11 +92,12 @@ def join_movie(
 
 
 def join_animation(
-    frames: Path, target: Path, format: Format, quality: str, stamps: list[int]
+    frames: Path, target: Path, format: Format, quality: str, stamps: list[int], *, plays: int = 0
 ) -> list[str]:
     """Write an animated picture from numbered PNGs; returns notes on frames left out.
 
-    Durations are differences of rounded times, so that nothing adds up.
+    It is shown `plays` times, 0 for ever. Durations are differences of rounded times, so that
+    nothing adds up.
     """
     ticks = format.ticks
     assert ticks is not None
@@ -114,7 +115,7 @@ def join_animation(
             yield picture.pixels, picture.alpha, (until - stamps[number]) * milliseconds
 
     options = _WEBP_QUALITY[quality] if format.name == "webp" else {}
-    data = encode_animation(pictures(), format=format.name, **options)
+    data = encode_animation(pictures(), format=format.name, loop=plays, **options)
     try:
         write_atomic(target, data)
     except OSError as error:

@@ -36,6 +36,7 @@ class AnimationSource:
             time_base=_MILLISECOND,
             has_alpha=first.alpha is not None,
             codec=path.suffix.lower().lstrip("."),
+            plays=first.plays or 0,
         )
 
     def raw(self, target: int | None = None) -> Iterator[RawFrame]:

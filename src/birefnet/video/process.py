@@ -234,7 +234,12 @@ class _Work:
                 if target.format.name != "png":
                     frames = self.workplace.path(0, number, "") / "frames"
                     notes += join.join_animation(
-                        frames, target.path, target.format, self.settings.quality, stamps
+                        frames,
+                        target.path,
+                        target.format,
+                        self.settings.quality,
+                        stamps,
+                        plays=info.plays,
                     )
                 else:
                     join.write_times(target.path, stamps, look.time_base)

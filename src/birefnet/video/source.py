@@ -38,6 +38,7 @@ class VideoInfo:
         codec: FFmpeg's name of it, or that of the picture format.
         is_live: a camera, which has no end and cannot be read twice.
         has_audio: whether the file has sound.
+        plays: how often an animation is shown; 0 for ever.
     """
 
     name: str
@@ -54,6 +55,7 @@ class VideoInfo:
     codec: str = ""
     is_live: bool = False
     has_audio: bool = False
+    plays: int = 0
 
 
 @dataclass(eq=False)
