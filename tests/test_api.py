@@ -178,3 +178,15 @@ def test_bundled_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert predictor.name == "nano"
     matte = predictor.predict(disc(240, 320))
     assert matte.alpha[120, 160] > 0.5 > matte.alpha[0, 0]
+
+
+def test_bytes_keep_what_the_picture_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(BrightEngine(), PLAIN)
+    monkeypatch.setattr(birefnet.api, "_kept", lambda *_: predictor)
+    buffer = io.BytesIO()
+    Image.fromarray(disc()).save(buffer, "JPEG", dpi=(300, 300))
+    for metadata in ("keep", "strip"):
+        data = birefnet.remove_background(buffer.getvalue(), metadata=metadata)
+        assert ("dpi" in Image.open(io.BytesIO(data)).info) == (metadata == "keep")
+    with pytest.raises(birefnet.errors.BiRefNetError, match="choose one of keep, strip"):
+        birefnet.remove_background(buffer.getvalue(), metadata="all")

@@ -300,3 +300,21 @@ def test_what_is_unexpected_is_logged_and_not_told(
     assert "secret" not in answer.text
     assert "secret" in caplog.text
     assert answer.headers["x-request-id"] in caplog.text
+
+
+@pytest.mark.parametrize("choice", [None, "keep", "strip", "gps"])
+def test_what_a_picture_says_of_itself(client: TestClient, choice: str | None) -> None:
+    exif = Image.Exif()
+    exif[315], exif[0x8825] = "Ann Author", {1: "N", 2: (48.0, 51.0, 29.0)}
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(disc_file())).save(buffer, "PNG", exif=exif, dpi=(300, 300))
+    asked = {} if choice is None else {"metadata": choice}
+    answer = client.post("/v1/remove", json={"image": base64_of(buffer.getvalue()), **asked})
+    if choice == "gps":
+        assert answer.status_code == 400
+        assert "choose one of keep, strip" in sentence(answer)
+        return
+    made = Image.open(io.BytesIO(answer.content))
+    made.load()
+    assert ("dpi" in made.info) == (choice != "strip")
+    assert set(made.getexif()) == (set() if choice == "strip" else {315, 0x8825})

@@ -15,7 +15,7 @@ pytest.importorskip("av")
 from PIL import Image
 
 import birefnet
-from birefnet.imaging.io import decode, decode_frames
+from birefnet.imaging.io import decode, decode_frames, encode_animation
 from birefnet.video import Progress, VideoCancelled, process_video, read_mattes, video_info
 from birefnet.video.colour import BT601, BT709, ColourSpace
 from birefnet.weights import bundled_names
@@ -229,6 +229,15 @@ def test_animations(clip: Path, tmp_path: Path, suffix: str) -> None:
     assert len(film.pixels) == 6
     assert float(film.times[3]) == pytest.approx(0.25, abs=0.011)
     assert np.abs(film.alphas[0] / 255 - disc).mean() < 0.05
+
+
+@pytest.mark.parametrize("plays", [0, 1, 3])
+def test_animations_end_when_theirs_do(tmp_path: Path, plays: int) -> None:
+    frames = [(moving_disc(number), None, 100) for number in range(3)]
+    (tmp_path / "in.webp").write_bytes(encode_animation(frames, format="webp", loop=plays))
+    for suffix in (".gif", ".webp", ".apng"):
+        make(tmp_path / "in.webp", tmp_path / f"out{suffix}")
+        assert decode(tmp_path / f"out{suffix}").plays == plays
 
 
 def test_pictures_in_and_out(clip: Path, tmp_path: Path) -> None:

@@ -21,9 +21,7 @@ H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
 
 _LIMIT = "--max-megapixels sets the limit, Limits(max_pixels=, max_bytes=) in Python"
 # What Pillow says of sound files that it does not know.
-_OF_A_RARE_KIND = re.compile(
-    "unsupported|not supported|unknown|cannot handle", re.I
-)
+_OF_A_RARE_KIND = re.compile("unsupported|not supported|unknown|cannot handle", re.I)
 _ARRAY_CHANNELS = ((), (1,), (3,), (4,))
 
 
