@@ -117,3 +117,49 @@ def test_the_last_phase_is_that_of_the_recipe(variant: str, sets: Path, tmp_path
         paid = {name for name in TERMS if name in line}
         assert paid == {name for name in TERMS if expected[name] and name != "classification"}
     assert ("bce" in lines[1], "bce" in lines[2]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("head", "classes", "message"),
+    [
+        (1, "dis5k", "the data have 2 classes and the network tells 1 apart"),
+        (2, "none", "the classification head learns nothing"),
+        (0, "dis5k", "the 2 classes of the data are not used"),
+        (2, "dis5k", ""),
+    ],
+)
+def test_classes_and_their_head_go_together(
+    head: int, classes: str, message: str, sets: Path
+) -> None:
+    settings = [*SMALL, *TINY, f"data.classes={classes}"]
+    settings += [f"network_overrides.auxiliary_classes={head}"]
+    words = ["--recipe", "cod", "--data", sets / "pairs", "--validate", "none", "--dry-run"]
+    result = train(*words, settings=settings)
+    assert (result.exit_code == 0) == (head != 1)
+    said = f"{result.stderr} {result.exception or ''}"
+    assert message in said
+    assert ("class" in said.partition("pictures an epoch")[2]) == bool(message and head != 1)
+
+
+def test_one_small_picture_at_a_time_is_refused_in_a_sentence(sets: Path, tmp_path: Path) -> None:
+    words = ["--recipe", "cod", "--data", sets / "pairs", "--output", tmp_path / "run"]
+    result = train(*words, settings=[*SMALL, *TINY, "schedule.batch_size=1"])
+    assert "1 picture of 64 x 64 at a time leaves a BatchNorm a single value" in str(
+        result.exception
+    )
+
+
+def test_a_run_that_never_saved_is_started_anew(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it validated the start, it holds a recipe and no state."""
+    run = tmp_path / "run"
+    words = ["--recipe", "cod", "--data", sets / "pairs", "--output", run]
+    settings = [*SMALL, *TINY, "schedule.steps=2"]
+    whole = train(*words, settings=settings)
+    assert whole.exit_code == 0, whole.output
+    (run / "state.pt").unlink()
+    again = train("--resume", "--output", run, settings=[])
+    assert again.exit_code == 0, again.output
+    assert "nothing had been saved yet: starting from the beginning" in again.stderr
+    assert RunFolder(run).load_state()["step"] == 2

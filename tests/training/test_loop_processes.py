@@ -105,6 +105,26 @@ def test_killed_at_any_moment_the_run_resumes_as_if_nothing_had_been(tmp_path: P
     assert not list(folder.rglob("*.part"))
 
 
+def test_a_killed_run_loses_little_though_no_step_to_save_at_was_reached(tmp_path: Path) -> None:
+    """SIGKILL after some forty steps, where steps alone would save at the thousandth."""
+    settings = ["schedule.steps=2000", "loop.save_every=1000", "validation.every=1000"]
+    settings += ["loop.log_every=1"]
+    worker = subprocess.Popen(
+        [sys.executable, WORKER, "run", str(tmp_path), *settings],
+        env=environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    run, done = RunFolder(tmp_path), 0
+    try:
+        while done < 40:
+            assert worker.poll() is None
+            time.sleep(0.05)
+            done = max((line["step"] for line in run.read_metrics()), default=0)
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    assert run.load_state()["step"] >= done / 2
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_saves_and_ends_the_run(tmp_path: Path, name: str) -> None:
     """In a process of its own, in which no other library has taken signals into its hands."""

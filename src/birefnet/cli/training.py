@@ -256,6 +256,7 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
         recipe = start.recipe
         data.preprocess = start.preprocess
         validator = validator and replace(validator, preprocess=start.preprocess)
+        notes += _classes_in_vain(start.network.config.auxiliary_classes, len(data.classes))
     plan = Plan(recipe.schedule, data.epoch_length, processes)
     loss, too_long = recipe.loss.fitted(plan.epochs)
     notes += [f"{reason}: the phase is left out; train longer to have it" for reason in too_long]
@@ -265,6 +266,27 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
         for note in notes:
             warn(note)
     return _Prepared(recipe, loss, data, validator, start)
+
+
+def _classes_in_vain(head: int, classes: int) -> list[str]:
+    """A sentence where the classification head and the classes of the data do not go together.
+
+    Raises:
+        BiRefNetError: there are more classes than the head tells apart.
+    """
+    if head and classes > head:
+        raise BiRefNetError(
+            f"the data have {classes} classes and the network tells {head} apart; set "
+            f"network_overrides.auxiliary_classes={classes}, or data.classes=none"
+        )
+    if head and not classes:
+        return ["the classification head learns nothing: give classes, such as data.classes=dis5k"]
+    if classes and not head:
+        return [
+            f"the {classes} classes of the data are not used: the network has no head for them "
+            f"(network_overrides.auxiliary_classes={classes})"
+        ]
+    return []
 
 
 def _trainer(

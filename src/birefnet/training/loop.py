@@ -284,7 +284,17 @@ class Trainer:
         image = batch.image
         if self.recipe.loop.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
-        output = self.network(image, supervised=True)
+        try:
+            output = self.network(image, supervised=True)
+        except ValueError as failure:
+            if "more than 1 value per channel" not in str(failure):  # torch's, of BatchNorm
+                raise
+            raise TrainingError(
+                f"{len(image)} picture of {image.shape[3]} x {image.shape[2]} at a time leaves a "
+                "BatchNorm a single value; train two at a time (schedule.batch_size=2), larger "
+                "pictures, or freeze the norms (loop.batch_norm=frozen, "
+                "loop.frozen_encoder_norms=true)"
+            ) from None
         picture = image[:, :PICTURE_CHANNELS]  # without guidance
         loss, losses = self.objective(
             output,
