@@ -125,8 +125,16 @@ def test_fine_tune_stop_resume_and_use(data: Path, tmp_path: Path) -> None:
     longer = invoke("--resume", "--output", run, "--set", "schedule.steps=3")
     assert longer.exit_code == 0, longer.output
     assert "continuing after step 2 of 3" in longer.stderr
-    other = invoke("--resume", "--output", run, "--recipe", "cod")
-    assert "is a run of the recipe finetune, not cod" in str(other.exception)
+    for option, name, there in (
+        ("recipe", "cod", "finetune"),
+        ("variant", "paper", "recommended"),
+        ("init", "lite", "nano"),
+    ):
+        other = invoke("--resume", "--output", run, f"--{option}", name)
+        assert f"is a run with --{option} {there}, not {name}" in str(other.exception)
+    same = invoke(*command, "--set", "schedule.steps=4", "--resume")
+    assert same.exit_code == 0, same.output
+    assert "continuing after step 3 of 4" in same.stderr
 
     predictor = birefnet.load(run / "best")
     assert (predictor.preprocess.width, predictor.licence) == (64, birefnet.load("nano").licence)

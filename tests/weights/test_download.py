@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -264,6 +265,23 @@ def test_passing_errors_are_tried_again_and_lasting_ones_are_not(
     with pytest.raises(WeightsError, match=r"answered 404"):
         get(f"{base}/other.pth")
     assert len(does.log) == 1
+
+
+@pytest.mark.parametrize("change", ["status", "body", "page", "broken"])
+def test_every_failure_names_the_ways_round_it(server: tuple[str, Behaviour], change: str) -> None:
+    base, does = server
+    if change == "status":
+        does.statuses = [404]
+    elif change == "body":
+        does.body = b"\0" * len(BODY)
+    elif change == "page":
+        does.headers = {"Content-Type": "text/html"}
+    else:
+        does.statuses = [503] * 9
+    there = entry(base)
+    cures = f"; download {there.addresses[0]} elsewhere and give its path, or set BIREFNET_MIRROR"
+    with pytest.raises(WeightsError, match=re.escape(cures)):
+        get(there)
 
 
 def test_the_next_address_is_tried(server: tuple[str, Behaviour]) -> None:

@@ -81,11 +81,16 @@ def resolve_recipe(request: Request) -> Recipe:
         folder = RunFolder(request.output)
         folder.check(resume=True)
         recipe = Recipe.from_dict(load_yaml(folder.recipe))
-        if request.recipe not in (None, recipe.name):
-            raise BiRefNetError(
-                f"{request.output} is a run of the recipe {recipe.name}, not {request.recipe}; "
-                "resume it without --recipe"
-            )
+        for option, given, saved in (
+            ("recipe", request.recipe, recipe.name),
+            ("variant", request.variant, recipe.variant),
+            ("init", request.init, recipe.init),
+        ):
+            if given not in (None, saved):
+                raise BiRefNetError(
+                    f"{request.output} is a run with --{option} {saved}, not {given}; resume it "
+                    f"without --{option}, or start another run"
+                )
     else:
         recipe = _named_recipe(request, from_file)
         recipe = _fitted_to_weights(recipe, request, from_file)
