@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -73,3 +74,9 @@ def live(engine: BrightEngine, settings: ServerSettings | None = None) -> Iterat
                 server.stop()
             server.thread.join(20)
             assert not server.thread.is_alive()
+
+
+if __name__ == "__main__":  # for tests that need the server in a process of its own
+    with live(BrightEngine()) as running:
+        print(running.url, flush=True)
+        sys.stdin.read()

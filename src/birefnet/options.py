@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -32,6 +32,40 @@ from birefnet.matte import (
 if TYPE_CHECKING:
     from birefnet.imaging.io import Source
     from birefnet.predictor import Input, Predictor
+
+
+LARGEST = 65_535
+"""Pixels of a blur, an offset or a band: the longest side of most formats."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option takes, ends included.
+
+    Attributes:
+        least, most: of them.
+        is_open: whether `least` itself is left out.
+    """
+
+    least: float
+    most: float
+    is_open: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        return self.least <= number <= self.most and not (self.is_open and number == self.least)
+
+    def __str__(self) -> str:
+        return f"{'above ' * self.is_open}{self.least:g} to {self.most:g}"
+
+
+def _number(default: Any, least: float, most: float, *, is_open: bool = False) -> Any:
+    """A field that holds a number, and which it may be."""
+    return field(default=default, metadata={"range": Range(least, most, is_open)})
+
+
+NAMES_FILE = {"names_file": True}
+"""Of a field that may name a file of this machine: who is elsewhere must not set it to text, except
+to what is no name, such as a colour."""
 
 
 @dataclass(frozen=True)
@@ -64,34 +98,34 @@ class Options:
     """
 
     kind: str = "cutout"
-    background: Any = None
+    background: Any = field(default=None, metadata=NAMES_FILE)
     resolution: int | tuple[int, int] | Literal["native"] | None = None
     batch_size: int | None = None
     format: str | None = None
-    quality: int | None = None
-    threshold: float | None = None
-    mask_blur: float = 0
-    mask_offset: float = 0
+    quality: int | None = _number(None, 1, 100)
+    threshold: float | None = _number(None, 0, 1, is_open=True)
+    mask_blur: float = _number(0, 0, LARGEST)
+    mask_offset: float = _number(0, -LARGEST, LARGEST)
     refine: bool = True
     keep_profile: bool = False
     metadata: str = "keep"
     boxes: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     other_points: tuple[str, ...] = ()
-    guide: Any = None
-    passes: int = 1
+    guide: Any = field(default=None, metadata=NAMES_FILE)
+    passes: int = _number(1, 1, 2)
     matting: str = "none"
-    band: float | None = None
+    band: float | None = _number(None, 0, LARGEST)
     objects: bool = False
     min_object: str | float = "0.1%"
     crop: bool = False
     crop_margin: str | float = "0"
     aspect: str | None = None
     shadow: str = "none"
-    shadow_strength: float | None = None
-    shadow_blur: float = 1.0
-    shadow_angle: float = 60.0
-    shadow_length: float = 0.5
+    shadow_strength: float | None = _number(None, 0, 1, is_open=True)
+    shadow_blur: float = _number(1.0, 0, 10)
+    shadow_angle: float = _number(60.0, -360, 360)
+    shadow_length: float = _number(0.5, 0, 3)
 
     @property
     def guidance(self) -> Guidance | None:
@@ -119,6 +153,7 @@ class Options:
             BiRefNetError: one sentence on the option that makes no sense.
         """
         check_kind(self.kind, has_background=self.background is not None)
+        self._check_numbers()
         prepared = self
         if self.background is not None:
             prepared = replace(prepared, background=read_background(self.background))
@@ -130,6 +165,12 @@ class Options:
         self._check_parts()
         return prepared
 
+    def _check_numbers(self) -> None:
+        for name, allowed in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise BiRefNetError(f"--{name.replace('_', '-')} is {value}; give {allowed}")
+
     def _check_parts(self) -> None:
         """Matting, objects, crop and shadow: each by itself, and what goes only together."""
         check_method(self.matting)
@@ -139,8 +180,6 @@ class Options:
         parse_measure(self.min_object, "--min-object")
         if self.aspect is not None:
             parse_aspect(self.aspect)
-        if self.band is not None and not 0 <= self.band < float("inf"):
-            raise BiRefNetError(f"--band is {self.band}; give 0 or more pixels")
         if self.format is not None:
             check_format(self.kind, self.format)
         is_drawn = self.shadow in ("ground", "drop")
@@ -154,10 +193,10 @@ class Options:
             "shadow_length": ("--shadow ground or drop", is_drawn),
             "band": ("--matting or --type trimap", self.matting != "none" or self.kind == "trimap"),
         }
-        for field in fields(self):
-            needed, is_there = wanted.get(field.name, ("", True))
-            if not is_there and str(getattr(self, field.name)) != str(field.default):
-                name = field.name.replace("_", "-")
+        for item in fields(self):
+            needed, is_there = wanted.get(item.name, ("", True))
+            if not is_there and str(getattr(self, item.name)) != str(item.default):
+                name = item.name.replace("_", "-")
                 raise BiRefNetError(f"--{name} does nothing without {needed}; add it")
         if self.shadow != "none" and self.kind in ("mask", "trimap", "foreground", "overlay"):
             raise BiRefNetError(f"--type {self.kind} shows no shadow; leave --shadow out")
@@ -265,6 +304,15 @@ class Options:
     def kept_metadata(self, matte: Matte) -> Metadata | None:
         """What files say of the picture beside its pixels."""
         return matte.picture.metadata if self.metadata == "keep" else None
+
+
+RANGES: dict[str, Range] = {
+    item.name: item.metadata["range"] for item in fields(Options) if "range" in item.metadata
+}
+"""The options that hold numbers, and which they take."""
+
+FILE_OPTIONS = frozenset(item.name for item in fields(Options) if "names_file" in item.metadata)
+"""The options that may name a file of this machine."""
 
 
 def _read_mask(source: Source) -> NDArray[Any]:

@@ -21,6 +21,11 @@ pytest.importorskip("uvicorn")
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from birefnet.predictor import Predictor
 from birefnet.serving.app import create_app
@@ -64,6 +69,14 @@ def explore(document: Any, examples: int) -> Counter[str]:
         @given(case=operation.as_strategy())
         def send(case: Any) -> None:
             answer = case.call()
+            case.validate_response(
+                answer,
+                checks=[
+                    status_code_conformance,
+                    content_type_conformance,
+                    response_schema_conformance,
+                ],
+            )
             check(answer, f"{case.method} {case.path}")
             outcomes[f"{case.method} {case.path} {answer.status_code // 100}xx"] += 1
 

@@ -11,6 +11,11 @@ from birefnet.cli.manifest import Manifest, key_of
 from birefnet.cli.places import identity, version_of
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, Report
+from birefnet.errors import BiRefNetError
+
+
+class DiskFull(BiRefNetError):  # noqa: N818
+    """There is no room for more results, so that a run ends early."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,27 @@ class Ledger:
         return Begun(job, time.perf_counter(), key)
 
     def end(self, begun: Begun, outcome: Outcome) -> None:
-        """To be called when the job's target is in place, or has failed."""
+        """To be called when the job's target is in place, or has failed.
+
+        Raises:
+            DiskFull: there is no room for the results, or for their account.
+        """
         if outcome.seconds is None:
             outcome = replace(outcome, seconds=time.perf_counter() - begun.since)
-        if self.manifest is not None and begun.key is not None:
-            self.manifest.add(begun.key, outcome.to_dict())
         self.report.add(outcome)
+        try:
+            if self.manifest is not None and begun.key is not None:
+                self.manifest.add(begun.key, outcome.to_dict())
+        except OSError as error:
+            raise DiskFull(
+                f"the manifest cannot be written ({error.strerror}); make room, and give the "
+                "command again: it does what is left"
+            ) from error
+        if outcome.disk_full:
+            raise DiskFull(
+                "the disk is full, so the run ends here; make room, and give the command again: it "
+                "does what is left"
+            )
 
     def _is_finished(self, job: Job) -> bool:
         assert job.target is not None

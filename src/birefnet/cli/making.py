@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FRAME_MS = 100  # of a still picture that is written as an animation
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of the system for a disk without room."""
+
 # Errors of the system that will be the same a moment later.
 _LASTING = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENOSPC,
@@ -205,16 +208,18 @@ def failed(job: Job, error: Exception) -> Outcome:
         sentence = "not enough memory for this picture; give a smaller one"
     else:
         sentence = f"{type(error).__name__}: {error} (BIREFNET_DEBUG=1 shows where)"
-    return Outcome(job, "failed", sentence, may_pass=_may_pass(error))
+    number = _system_error(error)
+    may_pass = number is not None and number not in _LASTING | FULL
+    return Outcome(job, "failed", sentence, may_pass, disk_full=number in FULL)
 
 
-def _may_pass(error: BaseException | None) -> bool:
-    """Whether the system or the network failed, not the picture: worth another try."""
+def _system_error(error: BaseException | None) -> int | None:
+    """The system's number of what failed, if the system or the network did, not the picture."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
-            return error.errno not in _LASTING
+            return error.errno
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _put(job: Job, data: bytes) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -63,8 +66,23 @@ class Manifest:
         """Append what became of a picture: `input`, `output`, `status`, facts or `error`."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         line = json.dumps({**entry, "finished": now, "key": key}) + "\n"
+        self._write(line.encode())
         self._take(line.encode())
-        self._file.write(line.encode())
+
+    def _write(self, line: bytes) -> None:
+        """All of a line, or none of it.
+
+        Raises:
+            OSError: the disk is full, or gone.
+        """
+        begin = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(begin)
+            raise
 
     def close(self) -> None:
         self._file.close()

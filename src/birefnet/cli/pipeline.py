@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from birefnet.cli.common import INTERRUPTED, say
 from birefnet.cli.inputs import Job
-from birefnet.cli.ledger import Begun, Ledger
+from birefnet.cli.ledger import Begun, DiskFull, Ledger
 from birefnet.cli.making import failed, make_animation, make_picture, source_of
 from birefnet.cli.manifest import Manifest
 from birefnet.cli.removal import Plan
@@ -47,7 +47,7 @@ def run(plan: Plan) -> int:
         profile=plan.profile,
     )
     plan = replace(plan, search=replace(plan.search, on_error=report.add_unreadable))
-    start = time.perf_counter()
+    start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
         work = _worker(plan, Ledger(plan, report, manifest))
         try:
@@ -61,6 +61,8 @@ def run(plan: Plan) -> int:
                         work.do(plan.search)
         except KeyboardInterrupt:
             report.interrupted = True
+        except DiskFull as error:
+            full = str(error)
     report.seconds = time.perf_counter() - start
     if plan.as_json:
         report.print_json()
@@ -69,6 +71,8 @@ def run(plan: Plan) -> int:
         report.print_profile()
     if report.interrupted and not plan.watch:
         return INTERRUPTED
+    if full:
+        raise BiRefNetError(full)
     return 1 if report.failed else 0
 
 
@@ -176,6 +180,10 @@ class Work:
             else:
                 self.ledger.end(begun, outcome)
 
+        def take_first() -> None:
+            outcome = writing[0][1].result()  # it stays in line while it is waited for
+            take(writing.popleft()[0], outcome)
+
         with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
             try:
                 for matte in self._mattes(sources()):
@@ -188,20 +196,19 @@ class Work:
                         future = pool.submit(make_picture, begun.job, matte, plan)
                         writing.append((begun, future))
                     if len(writing) > workers:
-                        take(writing[0][0], writing[0][1].result())
-                        writing.popleft()
+                        take_first()
                 while writing:
-                    take(writing[0][0], writing[0][1].result())
-                    writing.popleft()
+                    take_first()
                 for job in animated:
                     begun = self.ledger.begin(job)
                     take(begun, make_animation(job, plan, self.predictor))
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, DiskFull):
                 for _, future in writing:
                     future.cancel()
                 for begun, future in writing:
                     if not future.cancelled():
-                        take(begun, future.result())
+                        with suppress(DiskFull):
+                            take(begun, future.result())
                 raise
         return again
 

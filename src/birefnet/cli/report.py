@@ -30,6 +30,7 @@ class Outcome:
         status: done, skipped (its output was there) or failed.
         error: why it failed.
         may_pass: the system or the network failed, not the picture.
+        disk_full: there was no room for its output, nor is there for others'.
         seconds: from its reading to its written file, other pictures beside it.
         facts: of the matte: width, height, frames, coverage, confidence, is_empty (for an
             animation: of its fullest frame), and where they are asked for its objects.
@@ -39,6 +40,7 @@ class Outcome:
     status: Status
     error: str | None = None
     may_pass: bool = False
+    disk_full: bool = False
     seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 

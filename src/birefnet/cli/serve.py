@@ -51,6 +51,17 @@ def serve(
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Whose web pages may call it, such as https://a.org."),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="By which requests may call the server, such as cut.example.org or "
+            "*.example.org; others are refused. Any if left out.",
+        ),
+    ] = None,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Open at the same time; more are answered 503.")
+    ] = 1000,
     page: Annotated[
         bool, typer.Option(help="Serve the page for people at /, where the extra ui is installed.")
     ] = True,
@@ -91,6 +102,14 @@ def serve(
     ] = "64M",
     max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "512M",
     max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a picture.")] = 50,
+    max_megapixels_held: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Of all pictures that are worked on together; each megapixel needs up to 200 MB.",
+            show_default="twice --max-megapixels",
+        ),
+    ] = None,
     max_resolution: Annotated[
         int, typer.Option(min=32, help="Of the network's input, as side of a square.")
     ] = 2304,
@@ -120,6 +139,8 @@ def serve(
         port=port,
         api_keys=read_keys(api_keys),
         cors=tuple(cors or ()),
+        allowed_hosts=tuple(allowed_host or ()),
+        connections=connections,
         page=page,
         model=model,
         models=tuple(also or ()),
@@ -136,6 +157,9 @@ def serve(
         max_bytes=parse_size(max_size, "--max-size"),
         max_upload=parse_size(max_upload, "--max-upload"),
         max_pixels=round(max_megapixels * 1_000_000),
+        max_pixels_held=None
+        if max_megapixels_held is None
+        else round(max_megapixels_held * 1_000_000),
         max_resolution=max_resolution,
         max_frames=max_frames,
         fetch=fetch,

@@ -26,7 +26,8 @@ except ImportError:
 
 from birefnet.errors import BiRefNetError
 from birefnet.serving.errors import ErrorForms
-from birefnet.serving.limits import REQUEST_ID, BodyLimit, Disconnects, Keys, Watch
+from birefnet.serving.limits import REQUEST_ID, BodyLimit, Disconnects, Hosts, Keys, Watch
+from birefnet.serving.native import describe
 from birefnet.serving.service import Service
 
 log = logging.getLogger("birefnet.serving")
@@ -43,7 +44,8 @@ ROUTES = (
     "birefnet.serving.compatible.openai",
 )
 """Modules with `router(service, settings) -> APIRouter`. One whose errors look different has
-`ERROR_FORMS`, too: beginnings of paths, and for each a function from `Failure` to a response."""
+`ERROR_FORMS`, too: beginnings of paths, and for each a function from `Failure` to a response; and
+`ERROR_SCHEMA`, what the OpenAPI document says of these."""
 
 
 def create_app(
@@ -93,7 +95,8 @@ def create_app(
         app.add_exception_handler(kind, answer)
     for name in ROUTES:
         module = importlib.import_module(name)
-        app.include_router(module.router(service, settings))
+        schema = getattr(module, "ERROR_SCHEMA", describe.ERROR)
+        app.include_router(module.router(service, settings), responses=describe.errors_like(schema))
         form: Any
         for prefix, form in getattr(module, "ERROR_FORMS", {}).items():
             forms.add(prefix, form)
@@ -120,4 +123,5 @@ def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
             allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Retry-After"],
         )
+    app.add_middleware(Hosts, allowed=settings.allowed_hosts, forms=forms)
     app.add_middleware(Watch, forms=forms, metrics=service.metrics)

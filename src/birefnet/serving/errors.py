@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from birefnet.errors import BiRefNetError, DeviceError, ImageError, MissingExtraError, WeightsError
@@ -100,11 +102,26 @@ class TimedOut(ServingError):  # noqa: N818
         )
 
 
+class Overloaded(ServingError):  # noqa: N818
+    status, code = 503, "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server works on as many pixels as it may; try again later, or send a smaller "
+            "picture",
+            {"Retry-After": "10"},
+        )
+
+
 class Stopping(ServingError):  # noqa: N818
     status, code = 503, "stopping"
 
     def __init__(self) -> None:
         super().__init__("the server is shutting down; try again soon", {"Retry-After": "10"})
+
+
+class ClientGone(Exception):  # noqa: N818
+    """The client closed the connection before its answer began."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +154,19 @@ def sayable(message: str) -> str:
 
 def failure_of(error: BaseException) -> Failure:
     """How any exception is told; what is unexpected tells nothing of the inside."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return Failure(507, "disk_full", "the server's disk is full; try again later", _LATER)
+        if isinstance(cause, MemoryError) or getattr(cause, "code", None) == _CV2_NO_MEMORY:
+            return Failure(
+                503,
+                "out_of_memory",
+                "the server has not enough memory for this now; try again later, or send a smaller "
+                "picture",
+                _LATER,
+            )
+        if isinstance(cause, ClientDisconnect):
+            return Failure(499, "client_gone", "the client left before its request was complete")
     if isinstance(error, ServingError):
         return Failure(error.status_code, error.code, error.message, dict(error.headers or {}))
     if isinstance(error, RequestValidationError):
@@ -162,6 +192,33 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return Failure(503, "timed_out", "the server took too long", {"Retry-After": "10"})
     return Failure(500, "internal", INTERNAL)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CV2_NO_MEMORY = -4  # cv2.Error.StsNoMem
+_LATER = {"Retry-After": "30"}
+_EXPECTED = frozenset({"timed_out", "stopping", "overloaded", "disk_full", "out_of_memory"})
+"""Codes whose sentence says everything; the log needs no traceback."""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it was raised from or beside."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def report(what: str, failure: Failure, error: BaseException) -> None:
+    """Write what failed in the server into its log; the unexpected with its traceback."""
+    if failure.status < 500:
+        return
+    if failure.code in _EXPECTED:
+        log.warning("%s failed: %s", what, failure.message)
+    else:
+        log.error("%s failed", what, exc_info=error)
 
 
 def _in_fields(message: str) -> str:
@@ -197,8 +254,7 @@ class ErrorForms:
     def answer(self, path: str, error: BaseException, request_id: str = "") -> Response:
         """The response for an error; unexpected ones are logged whole."""
         failure = failure_of(error)
-        if failure.status >= 500 and failure.code not in ("timed_out", "stopping"):
-            log.error("request %s to %s failed", request_id, path, exc_info=error)
+        report(f"request {request_id} to {path}", failure, error)
         matching = [prefix for prefix in self._forms if path.startswith(prefix)]
         form = self._forms[max(matching, key=len)] if matching else native_form
         return form(failure)

@@ -185,13 +185,43 @@ async def checked_address(host: str, port: int, allowed: Iterable[str] = ()) -> 
 def is_public(address: Address) -> bool:
     """Whether an address is of the open internet: not private, loopback, link-local (where clouds
     keep their metadata), shared, multicast, reserved, or one of these hidden in IPv6."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.sixtofour is not None and not is_public(address.sixtofour):
-            return False
-        if address.is_site_local:
-            return False
-        # IPv4 in its other IPv6 disguises (mapped, compatible, NAT64) lies in the reserved ::/8.
+    if address.version == 6 and address not in _UNICAST_6:
+        return False
+    if any(address in network for network in _SPECIAL if network.version == address.version):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+# Everything else of IPv6 is unassigned, local, or IPv4 in disguise (mapped, compatible, NAT64).
+_UNICAST_6 = ipaddress.ip_network("2000::/3")
+
+# What IANA's registries of special-purpose addresses hold and do not call globally reachable, and
+# what wraps an IPv4 address (6to4, Teredo). Python knows them too, but each version others.
+# https://www.iana.org/assignments/iana-ipv4-special-registry (and ipv6), read in November 2026.
+_SPECIAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # shared by carriers
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays, deprecated
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+)
 
 
 def _is_allowed(host: str, address: Address, allowed: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -11,15 +11,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from birefnet.serving.errors import Busy, Failure, NotFound, Stopping, failure_of
+from birefnet.serving.errors import Busy, Failure, NotFound, Stopping, failure_of, report
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
-
-log = logging.getLogger("birefnet.serving")
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 _LAST_WORDS_S = 5.0  # for a cancelled job to end its files
@@ -34,6 +32,7 @@ class Job:
     Attributes:
         id: cannot be guessed; who knows it may see the result.
         kind: such as "video".
+        owner: who may ask about it, see `birefnet.serving.limits.owner_of`.
         status: queued, running, done, failed or cancelled.
         progress: 0 to 1; None while unknown.
         detail: more on the progress, as plain values for JSON.
@@ -47,6 +46,7 @@ class Job:
     id: str
     kind: str
     folder: Path
+    owner: str = ""
     status: Status = "queued"
     progress: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Jobs:
         self._root: Path | None = None
         self._is_closing = False
 
-    def create(self, kind: str) -> Job:
+    def create(self, kind: str, owner: str = "") -> Job:
         """A job with an empty folder; fill it, then `start` it.
 
         Raises:
@@ -97,7 +97,7 @@ class Jobs:
         if self._root is None:
             folder = self._settings.jobs_folder
             self._root = Path(tempfile.mkdtemp(prefix="birefnet-jobs-", dir=folder))
-        job = Job(secrets.token_urlsafe(18), kind, self._root)
+        job = Job(secrets.token_urlsafe(18), kind, self._root, owner)
         job.folder = self._root / job.id
         job.folder.mkdir()
         self._jobs[job.id] = job
@@ -114,11 +114,11 @@ class Jobs:
         job.task = asyncio.create_task(self._run(job, work, lane))
         return job
 
-    def get(self, id: str, kind: str | None = None) -> Job:
-        """Raises `NotFound` for a job that never was, is forgotten, or is of another kind."""
+    def get(self, id: str, kind: str | None = None, owner: str = "") -> Job:
+        """Raises `NotFound` for a job that never was, is forgotten, of another kind or owner."""
         self.forget_old()
         job = self._jobs.get(id)
-        if job is None or (kind is not None and job.kind != kind):
+        if job is None or (kind is not None and job.kind != kind) or job.owner != owner:
             raise NotFound("there is no such job; results are kept for a limited time")
         return job
 
@@ -190,8 +190,10 @@ class Jobs:
                 self._end(job, "cancelled")
                 return
             job.failure = failure_of(error)
-            if job.failure.status >= 500:
-                log.error("job %s failed", job.id, exc_info=error)
+            # Where its files lie is nobody's business.
+            message = job.failure.message.replace(f"{job.folder}{os.sep}", "")
+            job.failure = replace(job.failure, message=message)
+            report(f"job {job.id}", job.failure, error)
             self._end(job, "failed")
 
     def _end(self, job: Job, status: Status) -> None:

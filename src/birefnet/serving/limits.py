@@ -6,16 +6,30 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import fnmatch
+import hashlib
 import hmac
 import logging
+import re
 import secrets
 import time
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from birefnet.serving.errors import Busy, ErrorForms, TooLarge, TooSlow, Unauthorised
+from birefnet.serving.errors import (
+    Busy,
+    ClientGone,
+    ErrorForms,
+    InvalidRequest,
+    TooLarge,
+    TooSlow,
+    Unauthorised,
+    failure_of,
+)
+from birefnet.serving.json_guard import JsonGuard
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
 
@@ -68,6 +82,9 @@ class Watch:
         except ClientGone:
             status = 499  # as nginx counts it; nobody is there to read it
         except Exception as error:
+            if failure_of(error).code == "client_gone":
+                status = 499
+                return
             if status:  # the answer is under way: all that is left is to break it off
                 log.error("request %s broke off", request_id, exc_info=error)
                 raise
@@ -77,6 +94,39 @@ class Watch:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, scope["method"], str(status)).inc()
             self.metrics.latency.labels(route).observe(time.perf_counter() - start)
+
+
+class Hosts:
+    """Lets requests in that call the server by a name that it has; answers hold URLs with it.
+
+    Args:
+        app: what is inside.
+        allowed: names, or patterns such as *.example.org; none: any that can be a name.
+        forms: how errors are said.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str], forms: ErrorForms) -> None:
+        self.app, self.forms = app, forms
+        self.allowed = [name.lower() for name in allowed]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._knows(Headers(scope=scope), scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        error = InvalidRequest("this server is not called so; use the name that it is known by")
+        await self.forms.answer(scope["path"], error)(scope, receive, send)
+
+    def _knows(self, headers: Headers, path: str) -> bool:
+        hosts = headers.getlist("host")
+        if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            return False
+        if not self.allowed or path in OPEN_PATHS:  # those that watch ask by address
+            return True
+        name = re.sub(r":\d*$", "", "".join(hosts)).lower()
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.allowed)
+
+
+_HOST = re.compile(r"([\w.-]{1,253}|\[[\da-fA-F:.]{2,45}\])(:\d{0,5})?", re.ASCII)
 
 
 class Keys:
@@ -140,6 +190,12 @@ def key_of(headers: Headers) -> bytes | None:
     return None
 
 
+def owner_of(request: HTTPConnection, settings: ServerSettings) -> str:
+    """Whose a job is: of the key that a request carries, or everybody's where there are no keys."""
+    key = key_of(request.headers) if settings.api_keys else None
+    return "" if key is None else hashlib.sha256(key).hexdigest()
+
+
 def _is_preflight(scope: Scope, headers: Headers) -> bool:
     return (
         scope["type"] == "http"
@@ -153,7 +209,8 @@ class BodyLimit:
 
     Args:
         app: what is inside.
-        settings: `max_bytes`, `max_upload` (at one of `UPLOADS`), `max_held` and `body_timeout_s`.
+        settings: `max_bytes`, `max_upload` (at one of `UPLOADS`), `max_json`, `max_held` and
+            `body_timeout_s`.
         forms: how errors are said.
     """
 
@@ -172,7 +229,9 @@ class BodyLimit:
             f"the request is larger than {limit:,} bytes, the limit of this server",
             {"Connection": "close"},
         )
-        length = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        check = _check_of(headers.get("content-type", ""), scope["path"], settings)
+        length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             await self.forms.answer(scope["path"], too_large)(scope, receive, send)
             return
@@ -194,6 +253,8 @@ class BodyLimit:
             is_complete = not message.get("more_body", False)
             if received > limit:
                 raise too_large
+            if check is not None:
+                check.feed(message.get("body", b""))
             if not is_upload:
                 held += size
                 self.held += size
@@ -207,8 +268,50 @@ class BodyLimit:
             self.held -= held
 
 
-class ClientGone(Exception):  # noqa: N818
-    """The client closed the connection before its answer was complete."""
+class FormGuard:
+    """Counts what reading a form of one line (`a=1&b=2`) would cost, as `JsonGuard` does for JSON.
+
+    Args:
+        most_bytes: of the whole body; base64 of so many bytes has an escape for each 30 or so.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._most_escapes = most_bytes, most_bytes // 28
+        self._bytes = self._fields = self._escapes = 0
+
+    def feed(self, part: bytes) -> None:
+        """The next part of the body. Raises `TooLarge`."""
+        self._bytes += len(part)
+        self._fields += part.count(b"&") + part.count(b";")
+        self._escapes += part.count(b"%")
+        if (
+            self._bytes > self._most_bytes
+            or self._fields > MOST_FIELDS
+            or self._escapes > self._most_escapes
+        ):
+            raise TooLarge(
+                f"the form has more than {self._most_bytes:,} bytes, {MOST_FIELDS:,} fields or "
+                f"{self._most_escapes:,} escapes; send multipart/form-data",
+                {"Connection": "close"},
+            )
+
+
+MOST_FIELDS = 500
+"""Of a form of one line."""
+
+_READ_BY_FRAMEWORKS = ("/api/", "/gradio_api/")
+"""Beginnings of paths whose forms FastAPI and Gradio read, on the event loop."""
+
+
+def _check_of(kind: str, path: str, settings: ServerSettings) -> JsonGuard | FormGuard | None:
+    """What judges a body of this content type before it is parsed."""
+    kind = kind.partition(";")[0].strip().lower()
+    if "json" in kind or (not kind and path.startswith("/gradio_api/")):
+        return JsonGuard(settings.max_json)
+    if kind == "application/x-www-form-urlencoded":
+        is_ours = not path.startswith(_READ_BY_FRAMEWORKS)
+        return FormGuard(settings.max_json if is_ours else min(settings.max_json, 2**19))
+    return None
 
 
 class Disconnects:
@@ -227,6 +330,7 @@ class Disconnects:
             return
         gone = asyncio.Event()
         listener: asyncio.Task[None] | None = None
+        is_answered = False
 
         async def listen() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -245,7 +349,14 @@ class Disconnects:
                 listener = asyncio.create_task(listen())
             return message
 
-        work = asyncio.ensure_future(self.app(scope, receiving, send))
+        async def sending(message: Message) -> None:
+            nonlocal is_answered
+            if gone.is_set() and not is_answered:
+                raise ClientGone  # whatever it was, nobody is there to read it
+            is_answered = True
+            await send(message)
+
+        work = asyncio.ensure_future(self.app(scope, receiving, sending))
         leaving = asyncio.create_task(gone.wait())
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +365,12 @@ class Disconnects:
                 with contextlib.suppress(asyncio.CancelledError):
                     await work
                 raise ClientGone
-            await work
+            try:
+                await work
+            except Exception:
+                if gone.is_set() and not is_answered:
+                    raise ClientGone from None
+                raise
         finally:
             for task in (work, leaving, listener):
                 if task is not None:

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _BACKLOG = 512
+_LOOK_S = 0.05  # between two looks at whether the server is to end
 # Longer than the minute after which proxies drop connections of their own; one that the server
 # drops first may just then be carrying the next request.
 _KEEP_ALIVE_S = 75
@@ -84,7 +86,10 @@ def run(
     log_level: str = "warning",
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve at a socket until SIGINT or SIGTERM; what runs then is finished, what comes is refused.
+    """Serve at a socket until SIGINT or SIGTERM.
+
+    While work is finished that runs then (as long as `grace_s`), the server goes on to listen, and
+    says to `/ready` and to new work that it stops. A second signal ends it at once.
 
     Args:
         app: of `create_app`.
@@ -105,8 +110,9 @@ def run(
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            app.state.service.is_stopping = True
-            super().handle_exit(sig, frame)
+            if app.state.service.is_stopping:
+                super().handle_exit(sig, frame)
+            app.state.service.is_stopping = True  # `watch` does the rest
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -123,8 +129,12 @@ def run(
                     signal.signal(sig, handler)
 
     keep_memory()
+    from birefnet.serving.connections import limited
+
     config = uvicorn.Config(
         app,
+        http=limited(settings),
+        ws="none",
         log_level=log_level,
         lifespan="off",  # it is run below, where its errors can be told
         timeout_keep_alive=_KEEP_ALIVE_S,
@@ -139,10 +149,20 @@ def run(
             await asyncio.sleep(0.02)
         if server.started:
             started()
-        if stop is not None:
-            await stop.wait()
-            app.state.service.is_stopping = True
-            server.should_exit = True
+        service = app.state.service
+        while not service.is_stopping:
+            if stop is not None:
+                await stop.wait()
+                service.is_stopping = True
+            else:
+                await asyncio.sleep(_LOOK_S)
+        deadline = time.monotonic() + settings.grace_s
+        service.jobs.refuse()
+        while service.is_busy and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_S)
+        # What is left of the time is for answers that are being sent.
+        config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
+        server.should_exit = True
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):

@@ -7,14 +7,16 @@ import copy
 import io
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from birefnet.errors import BiRefNetError
@@ -24,10 +26,11 @@ from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
-from birefnet.options import Options
+from birefnet.options import FILE_OPTIONS, Options
 from birefnet.predictor import Predictor, Prepared
 from birefnet.serving import fetch as fetching
 from birefnet.serving.batching import Array, Batcher, SharedEngine
+from birefnet.serving.budget import Hold, PixelBudget
 from birefnet.serving.errors import Busy, InvalidRequest, Stopping, TimedOut
 from birefnet.serving.jobs import Jobs
 from birefnet.serving.metrics import Metrics
@@ -106,6 +109,7 @@ class Service:
 
     Attributes:
         settings, metrics, pool, jobs: for the routes.
+        budget: of the pixels of all requests.
         limits: of pictures, as `decode` takes them.
         is_ready: the default model is loaded.
         is_stopping: no new work is taken.
@@ -120,6 +124,7 @@ class Service:
         self.is_ready = predictor is not None
         self.is_stopping = False
         workers = settings.workers or min(8, os.cpu_count() or 1)
+        self.budget = PixelBudget(settings.pixels_held)
         self._readers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-read")
         self._writers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write")
         self._places = asyncio.Semaphore(settings.queue)
@@ -135,6 +140,11 @@ class Service:
     def places_taken(self) -> int:
         """Pictures that wait or are worked on, of the `queue` that the settings allow."""
         return self._inside
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a picture or a job is being worked on."""
+        return bool(self._inside or self.jobs.running)
 
     def models(self) -> list[dict[str, Any]]:
         """Each model that may be asked for, as plain values."""
@@ -157,7 +167,26 @@ class Service:
         encode: bool = True,
         patient: bool = False,
     ) -> Result:
-        """Cut the subject out of one picture.
+        """Cut the subject out of one picture; for those who need no more than the encoded result.
+
+        The matte's memory counts no longer in the budget of pixels: let go of it soon.
+        """
+        async with self.removing(
+            source, options, model=model, encode=encode, patient=patient
+        ) as result:
+            return result
+
+    @asynccontextmanager
+    async def removing(
+        self,
+        source: bytes | Picture,
+        options: Options | None = None,
+        *,
+        model: str | None = None,
+        encode: bool = True,
+        patient: bool = False,
+    ) -> AsyncIterator[Result]:
+        """Cut the subject out of one picture; its matte may be used within the block.
 
         Args:
             source: an encoded picture (of an animation: its first frame), or one that is decoded.
@@ -175,38 +204,45 @@ class Service:
         options = options or Options()
         name = self.pool.name_of(model)
         format = checked_format(options) if encode else "png"
-        async with self._place(patient):
-            start = time.perf_counter()
-            gone = threading.Event()
-            try:
-                made = await asyncio.wait_for(
-                    self._remove(source, options, name, format if encode else None, gone),
-                    self.settings.timeout_s,
-                )
-            except (asyncio.TimeoutError, TimeoutError):
-                self.metrics.refused.labels("timed_out").inc()
-                raise TimedOut(self.settings.timeout_s) from None
-            except asyncio.CancelledError:
-                self.metrics.refused.labels("cancelled").inc()
-                raise
-            finally:
-                gone.set()
-            seconds = time.perf_counter() - start
-        self.metrics.pictures.labels(name).inc()
-        self._pace_s += 0.2 * (seconds / max(1, self._inside + 1) - self._pace_s)
-        matte, data = made.matte, made.data
-        return Result(
-            matte,
-            data,
-            format,
-            *(matte.width, matte.height) if data is None else size_of(data),
-            matte.coverage,
-            matte.confidence,
-            matte.is_empty,
-            name,
-            seconds,
-            made.objects,
-        )
+        async with AsyncExitStack() as until_the_end:
+            async with self._place(patient):
+                start = time.perf_counter()
+                gone = threading.Event()
+
+                async def work() -> _Made:
+                    pixels = await asyncio.get_running_loop().run_in_executor(
+                        self._readers, self._pixels_of, source, options
+                    )
+                    hold = await until_the_end.enter_async_context(self.budget.hold(pixels))
+                    asked = format if encode else None
+                    return await self._remove(source, options, name, asked, gone, hold)
+
+                try:
+                    made = await asyncio.wait_for(work(), self.settings.timeout_s)
+                except (asyncio.TimeoutError, TimeoutError):
+                    self.metrics.refused.labels("timed_out").inc()
+                    raise TimedOut(self.settings.timeout_s) from None
+                except asyncio.CancelledError:
+                    self.metrics.refused.labels("cancelled").inc()
+                    raise
+                finally:
+                    gone.set()
+                seconds = time.perf_counter() - start
+            self.metrics.pictures.labels(name).inc()
+            self._pace_s += 0.2 * (seconds / max(1, self._inside + 1) - self._pace_s)
+            matte, data = made.matte, made.data
+            yield Result(
+                matte,
+                data,
+                format,
+                *(matte.width, matte.height) if data is None else size_of(data),
+                matte.coverage,
+                matte.confidence,
+                matte.is_empty,
+                name,
+                seconds,
+                made.objects,
+            )
 
     def shared(
         self, predictor: Predictor, model: str, cancelled: threading.Event | None = None
@@ -236,7 +272,7 @@ class Service:
         self.is_stopping = True
         deadline = time.monotonic() + self.settings.grace_s
         self.jobs.refuse()
-        while (self._inside or self.jobs.running) and time.monotonic() < deadline:
+        while self.is_busy and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await self.jobs.close()
         await self._batcher.close()
@@ -266,6 +302,7 @@ class Service:
         name: str,
         format: str | None,
         gone: threading.Event,
+        hold: Hold,
     ) -> _Made:
         loop = asyncio.get_running_loop()
         async with self._ahead, self.pool.use(name) as predictor:
@@ -293,8 +330,13 @@ class Service:
                     return options.predict(mine, found)
 
             return await loop.run_in_executor(
-                self._writers, self._finish, matte_of, options, format, gone
+                self._writers, self._finish, matte_of, options, format, gone, hold
             )
+
+    def _pixels_of(self, source: bytes | Picture, options: Options) -> int:
+        """In a thread: pixels of a request's pictures, as their headers say."""
+        pictures = [source, *(getattr(options, name) for name in FILE_OPTIONS)]
+        return sum(min(_pixels_in(item), self.settings.max_pixels) for item in pictures)
 
     def _read(
         self,
@@ -326,6 +368,7 @@ class Service:
         options: Options,
         format: str | None,
         gone: threading.Event,
+        hold: Hold,
     ) -> _Made:
         """In a thread: the matte corrected, and encoded if asked for."""
         start = time.perf_counter()
@@ -337,6 +380,8 @@ class Service:
                 f"the trimmed picture would have {frame.width} x {frame.height} pixels; at most "
                 f"{most:,} are made"
             )
+        if frame is not None:  # a margin may reach far beyond the picture
+            hold.grow(hold.pixels + frame.height * frame.width - matte.alpha.size)
         made = _Made(matte)
         if format is not None and not gone.is_set():
             if options.objects:
@@ -355,6 +400,21 @@ def _objects(matte: Matte, options: Options, format: str) -> Iterator[ObjectResu
                 f"the picture has more than {MOST_OBJECTS} objects; give a larger min_object"
             )
         yield ObjectResult(part.number, options.encode(part.matte, format), part.facts())
+
+
+def _pixels_in(item: Any) -> int:
+    """Of a picture in any form, 0 for what is none; unknown ones count as the largest."""
+    if isinstance(item, Picture):
+        return item.height * item.width
+    if isinstance(item, np.ndarray):
+        return item.shape[0] * item.shape[1]
+    if not isinstance(item, (bytes, bytearray, memoryview)):
+        return 0
+    try:
+        width, height = size_of(bytes(item))
+    except Exception:  # decoders raise nearly every type there is; `decode` will say what is wrong
+        return sys.maxsize
+    return width * height
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -385,16 +445,14 @@ def safe_options(options: Options, limits: Limits) -> Options:
         BiRefNetError: a string that is no colour, or a picture that is too large or broken.
     """
     changes: dict[str, Any] = {}
-    for item in fields(options):
-        value = getattr(options, item.name)
-        if item.type != "Any" or value is None:
-            continue
+    for name in FILE_OPTIONS:
+        value = getattr(options, name)
         if isinstance(value, (str, os.PathLike)):
-            changes[item.name] = read_colour(item.name, value)
+            changes[name] = read_colour(name, value)
         elif isinstance(value, (bytes, bytearray, memoryview)):
             picture = decode(bytes(value), limits=limits)
-            if item.name == "background":
-                changes[item.name] = picture
+            if name == "background":
+                changes[name] = picture
     return replace(options, **changes)
 
 

@@ -35,10 +35,19 @@ class ServerSettings:
         timeout_s: from a request's arrival at the queue to its answer; longer is answered 503.
         grace_s: what a shutdown waits for requests under way.
         max_bytes: of a request's body, of a picture in a zip, and of a fetched picture.
+        max_json: bytes of a body of JSON: a parser holds up all other requests while it works.
         max_upload: bytes of a zip or video instead.
         max_held: bytes of all bodies in memory together; beyond it requests are answered 429.
         body_timeout_s: between two parts of a body; a client that is slower is answered 408.
+        max_header: bytes of a request's line and headers; longer ones are answered 431.
+        header_timeout_s: for these to arrive; a connection that is slower is closed.
+        connections: open at the same time; one more is answered 503 and closed.
+        allowed_hosts: names by which requests may call the server (their `Host`), such as
+            "cut.example.org" or "*.example.org"; none: by any.
         max_pixels: of a picture.
+        max_pixels_held: of all pictures together that are decoded; the next waits for its turn, and
+            is answered 503 if that does not come. `None` for twice `max_pixels`. A picture needs up
+            to 200 bytes for each of its pixels, whatever its shape.
         max_resolution: sides of the network's input multiply to at most the square of this [px].
         max_frames: of an animation or video.
         max_entries: files in a zip.
@@ -74,10 +83,16 @@ class ServerSettings:
     timeout_s: float = 120.0
     grace_s: float = 30.0
     max_bytes: int = 64 * MIB
+    max_json: int = 16 * MIB
     max_upload: int = 512 * MIB
     max_held: int = 1024 * MIB
     body_timeout_s: float = 30.0
+    max_header: int = 64 * 1024
+    header_timeout_s: float = 10.0
+    connections: int = 1_000
+    allowed_hosts: tuple[str, ...] = ()
     max_pixels: int = 50_000_000
+    max_pixels_held: int | None = None
     max_resolution: int = 2304
     max_frames: int = 3_000
     max_entries: int = 1_000
@@ -98,6 +113,8 @@ class ServerSettings:
         for name in (
             *counts,
             "max_bytes",
+            "max_json",
+            "connections",
             "max_upload",
             "max_held",
             "max_unzipped",
@@ -106,9 +123,15 @@ class ServerSettings:
             _check(self, name, 1)
         for name in ("wait_ms", "grace_s", "keep_s", "redirects", "port", "memory_budget"):
             _check(self, name, 0)
-        for name in ("timeout_s", "fetch_timeout_s", "body_timeout_s"):
+        for name in ("timeout_s", "fetch_timeout_s", "body_timeout_s", "header_timeout_s"):
             _check(self, name, 0.001)
         _check(self, "max_resolution", 32)
+        _check(self, "max_header", 1024)
+        if self.max_pixels_held is not None and self.max_pixels_held < self.max_pixels:
+            raise BiRefNetError(
+                f"max_pixels_held is {self.max_pixels_held:,}; give at least max_pixels, "
+                f"{self.max_pixels:,}"
+            )
         if self.port > 65535:
             raise BiRefNetError(f"port is {self.port}; give 0 (any free one) to 65535")
         for name in ("batch", "workers"):
@@ -125,6 +148,11 @@ class ServerSettings:
                 raise BiRefNetError(
                     f"cors names {origin!r}; give origins such as https://example.org, or *"
                 )
+
+    @property
+    def pixels_held(self) -> int:
+        """`max_pixels_held`, or what stands for it."""
+        return self.max_pixels_held or 2 * self.max_pixels
 
     @property
     def is_public(self) -> bool:

@@ -19,6 +19,8 @@ from birefnet.serving.errors import InvalidRequest, TooLarge
 from birefnet.serving.settings import MIB, ServerSettings
 
 _RECORD = struct.Struct("<4s4H2LH")  # end of central directory, APPNOTE.TXT 4.3.16
+_LOCATOR = struct.Struct("<4sLQL")  # of the record of a ZIP64 file, 4.3.15
+_RECORD_64 = struct.Struct("<4sQ2H2L4Q")  # that record, 4.3.14
 _LONGEST_COMMENT = 65535
 _DIRECTORY_ENTRY = 46 + 1024  # bytes: its fixed part, and a generous name with extra fields
 _JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # what systems leave behind
@@ -107,11 +109,29 @@ class Unzipped:
         at = tail.rfind(b"PK\x05\x06")
         if at < 0 or len(tail) - at < _RECORD.size:
             raise InvalidRequest("the file is not a zip, or the end of it is missing")
-        directory = _RECORD.unpack_from(tail, at)[5]
+        directory = max(_RECORD.unpack_from(tail, at)[5], self._zip64_directory(file, tail, at))
         if directory > self._settings.max_entries * _DIRECTORY_ENTRY:
             raise TooLarge(
                 f"the zip has too many files; this server takes {self._settings.max_entries:,}"
             )
+
+    def _zip64_directory(self, file: BinaryIO, tail: bytes, at: int) -> int:
+        """Bytes of the table of contents as the ZIP64 record says, which counts where there is one.
+
+        Readers look for it at the place that the locator names, or right before the locator.
+        """
+        before = at - _LOCATOR.size
+        if before < 0 or not tail.startswith(b"PK\x06\x07", before):
+            return 0
+        end = file.seek(0, io.SEEK_END) - len(tail) + before
+        sizes = []
+        for place in (_LOCATOR.unpack_from(tail, before)[2], end - _RECORD_64.size):
+            if 0 <= place <= end - _RECORD_64.size:
+                file.seek(place)
+                record = _RECORD_64.unpack(file.read(_RECORD_64.size))
+                if record[0] == b"PK\x06\x06":
+                    sizes.append(record[8])
+        return max(sizes, default=0)
 
 
 class ZipStream:

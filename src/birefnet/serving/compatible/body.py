@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from birefnet.serving.errors import InvalidRequest, Unsupported
+from birefnet.serving.json_guard import read_object
 from birefnet.serving.native.options import picture_bytes
+from birefnet.serving.native.request import LINE_FORM, read_line
 from birefnet.serving.service import Service
 
 MOST_FIELDS = 100
@@ -29,8 +32,11 @@ async def read_body(request: Request, service: Service) -> Fields:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
-        return _object(await request.body())
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        found = read_object(await request.body())
+        return {name: value for name, value in found.items() if value not in (None, "")}
+    if kind == LINE_FORM:
+        return _fields(await read_line(request))
+    if kind == "multipart/form-data":
         return await _form(request, service)
     if not kind and not await request.body():
         return {}
@@ -40,37 +46,26 @@ async def read_body(request: Request, service: Service) -> Fields:
     )
 
 
-def _object(body: bytes) -> Fields:
-    try:
-        found = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("the body is no JSON") from error
-    if not isinstance(found, dict):
-        raise InvalidRequest("the body is JSON, but no object; send {…}")
-    return {name: value for name, value in found.items() if value not in (None, "")}
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
-
-
 async def _form(request: Request, service: Service) -> Fields:
-    fields: Fields = {}
+    found: list[tuple[str, str | bytes]] = []
     async with request.form(
         max_files=MOST_FIELDS, max_fields=MOST_FIELDS, max_part_size=service.settings.max_bytes
     ) as form:
         for name, value in form.multi_items():
-            found: str | bytes
-            if isinstance(value, UploadFile):
-                if not value.filename and not value.size:
-                    continue  # a browser's empty file field
-                found = await value.read()
-            else:
-                found = value
-            if name.endswith("[]"):
-                fields.setdefault(name, []).append(found)
-            elif found != "":
-                fields[name] = found
+            if not isinstance(value, UploadFile):
+                found.append((name, value))
+            elif value.filename or value.size:  # not a browser's empty file field
+                found.append((name, await value.read()))
+    return _fields(found)
+
+
+def _fields(found: Iterable[tuple[str, str | bytes]]) -> Fields:
+    fields: Fields = {}
+    for name, value in found:
+        if name.endswith("[]"):
+            fields.setdefault(name, []).append(value)
+        elif value != "":
+            fields[name] = value
     return fields
 
 
@@ -87,7 +82,7 @@ async def picture_of(value: Any, name: str, service: Service) -> bytes:
     if value[:8].lower().startswith(("http://", "https://")):
         return await service.fetch(value)
     try:
-        return picture_bytes(value, name)
+        return await asyncio.to_thread(picture_bytes, value, name)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
 

@@ -23,6 +23,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.serving.compatible.body import read_body
 from birefnet.serving.compatible.describe import json_only
 from birefnet.serving.compatible.fal_fields import (
+    ERROR_SCHEMA,
     ImageInput,
     Input,
     Made,
@@ -42,7 +43,8 @@ from birefnet.serving.errors import (
     failure_of,
 )
 from birefnet.serving.jobs import Job
-from birefnet.serving.native.remove import data_uri
+from birefnet.serving.limits import owner_of
+from birefnet.serving.native.remove import data_uri, json_answer
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 
@@ -51,6 +53,8 @@ QUEUE = "/queue"
 _POLL_S = 0.1
 
 ERROR_FORMS: Mapping[str, Form] = {APP: form, QUEUE + APP: form}
+
+__all__ = ["ERROR_FORMS", "ERROR_SCHEMA", "router"]
 
 Output = dict[str, Any]
 
@@ -103,13 +107,13 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
                 made = await endpoint.work(asked, None)
             except (BiRefNetError, ServingError) as error:
                 return form(failure_of(error), endpoint.file)
-            return JSONResponse(await service.in_thread(output, request, asked, made))
+            return await service.in_thread(lambda: json_answer(output(request, asked, made)))
 
         async def work(job: Job) -> Output:
             made = await endpoint.work(asked, job)
             return await service.in_thread(output, request, asked, made)
 
-        job = service.jobs.create(endpoint.lane)
+        job = service.jobs.create(endpoint.lane, owner_of(request, settings))
         job.detail = {"endpoint": APP + endpoint.path, "file": endpoint.file}
         service.jobs.start(job, work)
         if is_queued:
@@ -126,20 +130,20 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
             return form(job.failure, job.detail["file"])
         if job.status == "cancelled":
             return form(Failure(410, "cancelled", "the request was cancelled"))
-        return JSONResponse(job.result)
+        return json_answer(job.result)
 
-    def job_of(request_id: str) -> Job:
-        job = service.jobs.get(request_id)
+    def job_of(request: Request, request_id: str) -> Job:
+        job = service.jobs.get(request_id, owner=owner_of(request, settings))
         if "endpoint" not in job.detail:
             raise NotFound("there is no such request; results are kept for a limited time")
         return job
 
     async def status(request: Request, request_id: str) -> Response:
-        job = job_of(request_id)
+        job = job_of(request, request_id)
         return JSONResponse(_status(request, job, service), 200 if job.is_over else 202)
 
     async def stream(request: Request, request_id: str) -> Response:
-        job = job_of(request_id)
+        job = job_of(request, request_id)
 
         async def events() -> AsyncIterator[str]:
             said = ""
@@ -156,13 +160,13 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         return StreamingResponse(events(), media_type="text/event-stream")
 
     async def result(request: Request, request_id: str) -> Response:
-        job = job_of(request_id)
+        job = job_of(request, request_id)
         if not job.is_over:
             return JSONResponse({"detail": "Request is still in progress"}, 400)
         return answer(job)
 
     async def cancel(request: Request, request_id: str) -> Response:
-        job = job_of(request_id)
+        job = job_of(request, request_id)
         if job.is_over:
             return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
         service.jobs.cancel(job)
@@ -187,8 +191,35 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
                     summary=summary,
                     include_in_schema=is_shown,
                     response_class=Response,
+                    responses={
+                        200: {"content": {"text/event-stream": {}}}
+                        if path.endswith("stream")
+                        else _JSON,
+                        202: _JSON,
+                        **({400: _OVER} if call is cancel else {}),
+                    },
                 )
     return routes
+
+
+_OVER: dict[str, Any] = {
+    "description": "The request is over, or cannot be understood.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "required": ["status"],
+                        "properties": {"status": {"const": "ALREADY_COMPLETED"}},
+                    },
+                    ERROR_SCHEMA,
+                ]
+            }
+        }
+    },
+}
+_JSON: dict[str, Any] = {"description": "How far it is.", "content": {"application/json": {}}}
 
 
 def _add_submit(

@@ -114,6 +114,23 @@ class Made:
         return self.data.stat().st_size if isinstance(self.data, Path) else len(self.data)
 
 
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["loc", "msg", "type"],
+    "properties": {
+        "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+        "msg": {"type": "string"},
+        "type": {"type": "string"},
+        "url": {"type": "string"},
+    },
+}
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["detail"],
+    "properties": {"detail": {"anyOf": [{"type": "string"}, {"type": "array", "items": _PROBLEM}]}},
+}
+"""Of what `form` and `invalid` say."""
+
 _DOCUMENTED = "https://docs.fal.ai/errors#"
 _TYPES = {
     "url_not_fetched": "file_download_error",

@@ -38,15 +38,15 @@ async def cut_image(service: Service, asked: ImageInput, job: Job | None) -> Res
         refine=asked.refine_foreground,
         resolution=asked.resolution,
     )
-    done = await service.remove(
+    async with service.removing(
         data, options, model=asked.network, encode=False, patient=job is not None
-    )
+    ) as done:
 
-    def make() -> Results:
-        mask = _still(done.matte, "mask", asked) if asked.output_mask else None
-        return {"image": _still(done.matte, options.kind, asked), "mask_image": mask}
+        def make() -> Results:
+            mask = _still(done.matte, "mask", asked) if asked.output_mask else None
+            return {"image": _still(done.matte, options.kind, asked), "mask_image": mask}
 
-    return await service.in_thread(make)
+        return await service.in_thread(make)
 
 
 def _still(matte: Matte, kind: str, asked: ImageInput) -> Made:

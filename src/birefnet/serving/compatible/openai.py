@@ -6,7 +6,6 @@ of the `openai` package for Python 3.54, read in November 2026.
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from birefnet.serving.compatible.body import Fields, picture_of, read_body
 from birefnet.serving.compatible.describe import forms_and_json
 from birefnet.serving.compatible.files import address, files_of
 from birefnet.serving.errors import Failure, Form, ServingError
+from birefnet.serving.native.remove import base64_text, json_answer
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 
@@ -73,6 +73,23 @@ def form(failure: Failure) -> Response:
 
 
 ERROR_FORMS: Mapping[str, Form] = {"/v1/images": form}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": _TEXT_OR_NULL,
+                "code": _TEXT_OR_NULL,
+            },
+        }
+    },
+}
 
 
 def router(service: Service, settings: ServerSettings) -> APIRouter:
@@ -85,7 +102,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     )
 
     @routes.post(PATH, summary="OpenAI: remove the background", openapi_extra=described)
-    async def edit(request: Request) -> JSONResponse:
+    async def edit(request: Request) -> Response:
         body = await read_body(request, service)
         options = await _options(body, service)
         copies = _whole(body, "n", 1, 1, MOST_COPIES)
@@ -94,31 +111,35 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         if len(sources) > 1 and (copies > 1 or options.guide is not None):
             raise ParameterError("n", "several images give one result each; leave out n and mask")
         model = body.get("model")
-        results = [await service.remove(data, options, model=model) for data in sources]
         entries: list[dict[str, Any]] = []
-        for result in results:
+        first = ""
+        for data in sources:
+            result = await service.remove(data, options, model=model)
             assert result.data is not None
             if as_url:
-                path = files_of(service).add(
-                    result.data, f"edit.{result.format}", result.media_type
+                path = await service.in_thread(
+                    files_of(service).add,
+                    result.data,
+                    f"edit.{result.format}",
+                    result.media_type,
                 )
                 entry = {"url": address(request, path)}
             else:
-                entry = {"b64_json": base64.b64encode(result.data).decode("ascii")}
+                entry = {"b64_json": await service.in_thread(base64_text, result.data)}
             entries += [entry] * copies
-        first = results[0]
+            first = first or f"{result.width}x{result.height}"
         # Nothing is counted in tokens here, but clients read the numbers.
         none = {"image_tokens": 0, "text_tokens": 0}
         counts = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
         content = {
             "created": int(time.time()),
             "background": "transparent" if options.background is None else "opaque",
-            "output_format": first.format,
-            "size": f"{first.width}x{first.height}",
+            "output_format": result.format,
+            "size": first,
             "data": entries,
             "usage": {**counts, "input_tokens_details": none},
         }
-        return JSONResponse(content, headers={"X-Model": first.model})
+        return await service.in_thread(json_answer, content, {"X-Model": result.model})
 
     return routes
 
@@ -141,8 +162,9 @@ async def _options(body: Fields, service: Service) -> Options:
         )
     is_opaque = ground == "opaque" or (ground == "auto" and format == "jpeg")
     quality = None
-    if "output_compression" in body and format != "png":
-        quality = max(1, _whole(body, "output_compression", 100, 0, 100))
+    if "output_compression" in body:
+        share = _whole(body, "output_compression", 100, 0, 100)
+        quality = None if format == "png" else max(1, share)
     guide = None
     if "mask" in body:
         guide = await picture_of(_inner(body["mask"], "mask"), "mask", service)

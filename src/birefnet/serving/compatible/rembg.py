@@ -5,7 +5,6 @@ Parameters: https://github.com/danielgatis/rembg, `rembg s` and its page /api (r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -19,6 +18,8 @@ from birefnet.errors import BiRefNetError
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, InvalidRequest
 from birefnet.serving.errors import Form as ErrorForm
+from birefnet.serving.json_guard import read_object
+from birefnet.serving.native.options import LONGEST_LIST
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 
@@ -31,14 +32,34 @@ _SMOOTH = {"mask_blur": 4.0, "threshold": 0.5}
 def form(failure: Failure) -> Response:
     """FastAPI's own form, which rembg's server uses."""
     message = failure.message
-    detail: Any = message
-    if failure.code == "invalid_request":
-        detail = [{"loc": ["body"], "msg": message, "type": "value_error"}]
     status = 422 if failure.code in ("invalid_request", "unknown_model") else failure.status
+    detail: Any = message
+    if status == 422:  # as FastAPI documents it
+        place = ["body", "model"] if failure.code == "unknown_model" else ["body"]
+        detail = [{"loc": place, "msg": message, "type": "value_error"}]
     return JSONResponse({"detail": detail}, status, failure.headers)
 
 
 ERROR_FORMS: Mapping[str, ErrorForm] = {PATH: form}
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["detail"],
+    "properties": {"detail": {"type": "string"}},
+}
+_PROBLEM = {
+    "type": "object",
+    "required": ["loc", "msg", "type"],
+    "properties": {
+        "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+        "msg": {"type": "string"},
+        "type": {"type": "string"},
+    },
+}
+_PROBLEMS = {
+    "type": "object",
+    "required": ["detail"],
+    "properties": {"detail": {"type": "array", "minItems": 1, "items": _PROBLEM}},
+}
 
 
 class Parameters(BaseModel):
@@ -70,7 +91,13 @@ class FromFile(Parameters):
 def router(service: Service, settings: ServerSettings) -> APIRouter:
     """`GET` with a URL, and `POST` with a file."""
     routes = APIRouter(tags=["compatible: rembg"])
-    answers: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"image/png": {}}},
+        422: {
+            "description": "A field that cannot be used.",
+            "content": {"application/json": {"schema": _PROBLEMS}},
+        },
+    }
 
     async def answer(data: bytes, asked: Parameters) -> Response:
         result = await service.remove(data, options_of(asked), model=asked.model)
@@ -123,15 +150,14 @@ def guidance_of(extras: str) -> dict[str, Any]:
     """
     if not extras:
         return {}
-    try:
-        found = json.loads(extras)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("extras is no JSON") from error
-    if not isinstance(found, dict) or not set(found) <= set(MARKS):
+    found = read_object(extras, "extras")
+    if not set(found) <= set(MARKS):
         raise InvalidRequest(f"extras is an object with one of {', '.join(MARKS)}")
     texts = [mark for marks in found.values() if isinstance(marks, list) for mark in marks]
     if any(isinstance(mark, str) for mark in texts):
         raise InvalidRequest("a mark in extras is no list of numbers")
+    if any(len(marks) > LONGEST_LIST for marks in found.values() if isinstance(marks, list)):
+        raise InvalidRequest(f"extras holds a list of more than {LONGEST_LIST} marks; give fewer")
     try:
         return guidance_of_marks(found)
     except BiRefNetError as error:

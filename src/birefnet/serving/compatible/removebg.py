@@ -8,7 +8,6 @@ remove-tool), in November 2026.
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import time
 import zipfile
@@ -40,6 +39,7 @@ from birefnet.serving.compatible.removebg_fields import (
     read_fields,
 )
 from birefnet.serving.errors import Failure, FetchError, Form
+from birefnet.serving.native.remove import base64_text, json_answer
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 
@@ -73,6 +73,18 @@ def form(failure: Failure) -> Response:
 
 
 ERROR_FORMS: Mapping[str, Form] = {"/v1.0/": form, "/removebg": form, "/account": form}
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["title", "code"],
+    "properties": {"title": {"type": "string"}, "code": {"type": "string"}},
+}
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["errors"],
+    "properties": {"errors": {"type": "array", "minItems": 1, "items": _ERROR}},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +130,8 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         data, ground = await asyncio.gather(_source(body, service), _ground(body, fields, service))
         # The mask is all that is needed: colours are refined at the size of the result.
         options = Options(kind="mask", boxes=_boxes(fields))
-        result = await service.remove(data, options, encode=False)
-        rendered = await service.in_thread(render, result.matte, fields, ground, service.limits)
+        async with service.removing(data, options, encode=False) as result:
+            rendered = await service.in_thread(render, result.matte, fields, ground, service.limits)
         headers = {
             **rate(),
             "X-Credits-Charged": "0",
@@ -134,8 +146,9 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         if fields.type_level != "none":
             headers["X-Type"] = "other" if fields.type == "auto" else fields.type
         if "application/json" in request.headers.get("accept", ""):
-            text = base64.b64encode(rendered.data).decode("ascii")
-            return JSONResponse({"data": {"result_b64": text, **rendered.place}}, headers=headers)
+            text = await service.in_thread(base64_text, rendered.data)
+            content = {"data": {"result_b64": text, **rendered.place}}
+            return await service.in_thread(json_answer, content, headers)
         return Response(rendered.data, media_type=rendered.media_type, headers=headers)
 
     described: dict[str, Any] = {

@@ -14,16 +14,18 @@ from fastapi.responses import Response, StreamingResponse
 
 from birefnet.errors import ImageError
 from birefnet.options import Options
-from birefnet.serving.errors import failure_of, log
+from birefnet.serving.errors import failure_of, report
 from birefnet.serving.native import describe
 from birefnet.serving.native.options import OptionFields, options_of
 from birefnet.serving.native.remove import facts_of
 from birefnet.serving.native.request import open_source, read_options, read_values
-from birefnet.serving.service import Result, Service, checked_format, safe_options
+from birefnet.serving.service import ObjectResult, Service, checked_format, safe_options
 from birefnet.serving.settings import ServerSettings
 from birefnet.serving.zips import Entry, Names, Unzipped, ZipStream
 
 MANIFEST = "manifest.jsonl"
+_Done = tuple[dict[str, Any], bytes | None, tuple[ObjectResult, ...] | None]
+
 ABREAST = 8  # pictures of one zip that are under way; others of the server go between
 
 
@@ -73,15 +75,16 @@ async def _stream(
     names = Names(unzipped.entries, suffix)
     waiting = deque(unzipped.entries)
     width = min(ABREAST, service.settings.queue)
-    running: deque[tuple[Entry, asyncio.Task[Result]]] = deque()
+    running: deque[tuple[Entry, asyncio.Task[_Done]]] = deque()
     reading = asyncio.Lock()  # a zip is one file: entries are read one after the other
 
-    async def one(entry: Entry) -> Result:
+    async def one(entry: Entry) -> _Done:
         if entry.path is not None and not entry.is_picture:
             raise ImageError("its name is not that of a picture")
         async with reading:
             data = await service.in_thread(unzipped.read, entry)
-        return await service.remove(data, options, model=model, patient=True)
+        result = await service.remove(data, options, model=model, patient=True)
+        return facts_of(result), result.data, result.objects  # not its matte, which is large
 
     try:
         while waiting or running:
@@ -90,21 +93,20 @@ async def _stream(
                 running.append((entry, asyncio.create_task(one(entry))))
             entry, task = running.popleft()
             try:
-                result = await task
+                facts, data, objects = await task
             except Exception as error:
                 failure = failure_of(error)
-                if failure.status >= 500 and failure.code == "internal":
-                    log.error("%s of a zip failed", entry.name, exc_info=error)
+                report(f"{entry.name[:100]!r} of a zip", failure, error)
                 said = {"code": failure.code, "message": failure.message}
                 lines.append({"input": entry.name, "status": "failed", "error": said})
                 continue
-            line = {"input": entry.name, "status": "done", **facts_of(result)}
-            if result.data is not None:
+            line = {"input": entry.name, "status": "done", **facts}
+            if data is not None:
                 line["output"] = names.of(entry)
-                yield await service.in_thread(stream.add, line["output"], result.data)
-            elif result.objects is not None:
+                yield await service.in_thread(stream.add, line["output"], data)
+            elif objects is not None:
                 line["objects"] = []
-                for part in result.objects:
+                for part in objects:
                     name = names.numbered(entry, part.number)
                     line["objects"].append({"output": name, **part.facts})
                     yield await service.in_thread(stream.add, name, part.data)

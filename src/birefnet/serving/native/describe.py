@@ -15,7 +15,7 @@ TINY_PNG = (
 )
 """A bright disc of 24 x 24 pixels, for the examples."""
 
-_ERROR = {
+ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -36,9 +36,19 @@ _SAID = {
     503: "The server is overloaded, out of memory or shutting down.",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
+    status: {"description": text, "content": {"application/json": {"schema": ERROR}}}
     for status, text in _SAID.items()
 }
+
+
+def errors_like(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Every error of a family of routes, in the form that it has there."""
+    content = {"application/json": {"schema": schema}}
+    return {
+        "4XX": {"description": "The request cannot be served; it says why.", "content": content},
+        "5XX": {"description": "The server cannot serve it now.", "content": content},
+    }
+
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 import typing
@@ -11,6 +10,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,8 +22,9 @@ from pydantic import (
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.encoding import FORMATS
+from birefnet.imaging.geometry import LARGEST_SIDE
 from birefnet.matte import Kind
-from birefnet.options import Options
+from birefnet.options import FILE_OPTIONS, RANGES, Options, Range
 
 LEFT_OUT = frozenset({"batch_size"})  # the server batches across requests
 LONGEST_LIST = 64  # boxes or points
@@ -32,6 +33,8 @@ ALIASES = {"type": "kind", "box": "boxes", "point": "points", "not_point": "othe
 
 _LARGEST = {"mask_blur": 64.0, "mask_offset": 64.0, "band": 128.0}  # beyond, they take minutes
 _LARGEST_OTHER = 10_000.0
+_PIECE = 2**20  # characters of base64 that are read at a time
+_LONGEST_COLOUR = 100  # characters
 _DATA_URI = re.compile(r"data:[\w.+/;=-]*,", re.ASCII)
 
 
@@ -41,13 +44,13 @@ def picture_bytes(text: str, field: str = "image") -> bytes:
     Raises:
         ValueError: it is neither.
     """
-    body = text.strip()
-    if (found := _DATA_URI.match(body[:200])) is not None:
+    start = len(text) - len(text.lstrip())
+    if (found := _DATA_URI.match(text[start : start + 200])) is not None:
         if not found.group().endswith(";base64,"):
             raise ValueError(f"{field} is a data URI without base64")
-        body = body[found.end() :]
+        start += found.end()
     try:
-        data = base64.b64decode("".join(body.split()), validate=True)
+        data = _from_base64(text, start)
     except (binascii.Error, ValueError):
         raise ValueError(f"{field} is not base64, nor a data URI with base64") from None
     if not data:
@@ -55,9 +58,37 @@ def picture_bytes(text: str, field: str = "image") -> bytes:
     return data
 
 
+def _from_base64(text: str, start: int) -> bytes:
+    """In pieces, between which other threads have their turn.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    data, rest, is_padded = bytearray(), b"", False
+    for place in range(start, len(text), _PIECE):
+        piece = text[place : place + _PIECE].encode("ascii").translate(None, b" \t\r\n\f\v")
+        if is_padded and piece:
+            raise ValueError
+        piece = rest + piece
+        whole = len(piece) - len(piece) % 4
+        data += binascii.a2b_base64(piece[:whole], strict_mode=True)
+        is_padded = is_padded or piece[:whole].endswith(b"=")
+        rest = piece[whole:]
+    if rest:
+        raise ValueError
+    return bytes(data)
+
+
 def _resolution(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,6}\s*[xX,]\s*\d{1,6}\s*", value):
         return tuple(int(side) for side in re.split("[xX,]", value))
+    return value
+
+
+def _within_sides(value: Any) -> Any:
+    sides = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(side, int) and not 1 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f"give whole numbers from 1 to {LARGEST_SIDE}")
     return value
 
 
@@ -88,12 +119,13 @@ def _picture_or_colour(value: Any) -> Any:
         return None
     if value.startswith(("http://", "https://")):
         return value
-    try:
-        parse_colour(value)
-    except BiRefNetError:
-        pass
-    else:
-        return value
+    if len(value) <= _LONGEST_COLOUR:
+        try:
+            parse_colour(value)
+        except BiRefNetError:
+            pass
+        else:
+            return value
     try:
         return picture_bytes(value, "it")
     except ValueError:
@@ -109,8 +141,21 @@ _PICTURE = Annotated[
 ]
 
 
+def _number_if_it_is_one(value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+NumberOrText = Annotated[
+    Annotated[float, Field(ge=0, le=1e9)] | str, BeforeValidator(_number_if_it_is_one)
+]
+"""Pixels or seconds, or what a text says instead, such as "5%"."""
+
+
 def _annotation(name: str, hint: Any) -> Any:
-    if hint is Any:
+    if name in FILE_OPTIONS:
         return _PICTURE
     if name == "kind":
         return Kind
@@ -120,21 +165,28 @@ def _annotation(name: str, hint: Any) -> Any:
         return Annotated[
             hint,
             BeforeValidator(_resolution),
+            AfterValidator(_within_sides),
             WithJsonSchema(
                 {
                     "anyOf": [
-                        {"type": "integer", "minimum": 1},
+                        {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE},
                         {"type": "string", "pattern": r"^(native|\d+x\d+)$"},
                         {"type": "null"},
                     ]
                 }
             ),
         ]
+    if hint == str | float:
+        return NumberOrText
     if hint == tuple[str, ...]:
         return Annotated[hint, BeforeValidator(_texts), Field(max_length=LONGEST_LIST)]
-    if hint is float or {float, str} & set(typing.get_args(hint)) == {float}:
+    kinds = {hint, *typing.get_args(hint)}
+    if kinds & {int, float} and str not in kinds:
         most = _LARGEST.get(name, _LARGEST_OTHER)
-        return Annotated[hint, Field(ge=-most, le=most)]
+        allowed = RANGES.get(name, Range(-most, most))
+        least, most = max(allowed.least, -most), min(allowed.most, most)
+        above, from_ = (least, None) if allowed.is_open else (None, least)
+        return Annotated[hint, Field(gt=above, ge=from_, le=most)]
     return hint
 
 

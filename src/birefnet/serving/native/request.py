@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-import json
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from birefnet.options import Options
+from birefnet.options import FILE_OPTIONS, Options
 from birefnet.serving.errors import InvalidRequest, Unsupported
+from birefnet.serving.json_guard import read_object
 from birefnet.serving.native.options import ALIASES, LISTS, picture_bytes
 from birefnet.serving.service import Service
 from birefnet.serving.settings import MIB
 
 Asked = TypeVar("Asked", bound=BaseModel)
+T = TypeVar("T")
 
+LINE_FORM = "application/x-www-form-urlencoded"
 SOURCES = ("file", "image", "url")
 _MOST_FIELDS = 200
+_LONG = 2**16  # characters
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ async def read_values(request: Request) -> dict[str, Any]:
     """
     values = _listed(request.query_params.multi_items())
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+    if kind == LINE_FORM:
+        values |= _listed(await read_line(request))
+    elif kind == "multipart/form-data":
         form = await request.form(
             max_files=8,
             max_fields=_MOST_FIELDS,
@@ -56,7 +63,7 @@ async def read_values(request: Request) -> dict[str, Any]:
         )
         values |= _listed(_form_items(form))
     elif kind == "application/json" or kind.endswith("+json"):
-        values |= _json(await request.body())
+        values |= read_object(await request.body())
     elif kind.startswith(("image/", "video/")) or kind in (
         "application/octet-stream",
         "application/zip",
@@ -71,6 +78,12 @@ async def read_values(request: Request) -> dict[str, Any]:
     return {ALIASES.get(name, name): value for name, value in values.items()}
 
 
+async def read_line(request: Request) -> list[tuple[str, str]]:
+    """The fields of a form of one line, `a=1&b=2`, read beside the event loop."""
+    text = (await request.body()).decode("latin-1")
+    return await asyncio.to_thread(parse_qsl, text, keep_blank_values=True)
+
+
 async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, str]:
     """The picture that a request is about, taken out of its fields, and its name.
 
@@ -83,7 +96,7 @@ async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, 
         return await source.read(), source.name
     if is_url:
         return await service.fetch(source), source.partition("?")[0].rpartition("/")[2]
-    return _decoded(source), ""
+    return await _aside(_decoded, source), ""
 
 
 async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
@@ -92,7 +105,7 @@ async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
     if isinstance(source, Upload):
         return source.file.file
     if not is_url:
-        return io.BytesIO(_decoded(source))
+        return io.BytesIO(await _aside(_decoded, source))
     file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
     await service.fetch_into(source, file)
     file.seek(0)
@@ -113,6 +126,13 @@ def _take_source(values: dict[str, Any]) -> tuple[Any, bool]:
     if not isinstance(source, (Upload, str)):
         raise InvalidRequest(f"{given[0]} is a {type(source).__name__}; it must be text or a file")
     return source, given[0] == "url" and isinstance(source, str)
+
+
+async def _aside(call: Callable[[Any], T], value: Any, *held: Any) -> T:
+    """`call(value)`, beside the event loop where it reads long base64."""
+    if any(isinstance(item, str) and len(item) > _LONG for item in (value, *held)):
+        return await asyncio.to_thread(call, value)
+    return call(value)
 
 
 def _decoded(text: str) -> bytes:
@@ -146,19 +166,16 @@ async def read_options(values: Mapping[str, Any], service: Service, kind: type[A
         else:
             plain[name] = value
     try:
-        asked = kind.model_validate(plain)
+        asked = await _aside(kind.model_validate, plain, *plain.values())
     except ValidationError as error:
         raise InvalidRequest(_sentence(error, kind)) from None
     except RecursionError:
         raise InvalidRequest("the fields are nested too deeply") from None
     for name in kind.model_fields:
         value = getattr(asked, name)
-        if name in _PICTURES and isinstance(value, str) and "://" in value:
+        if name in FILE_OPTIONS and isinstance(value, str) and "://" in value:
             setattr(asked, name, await service.fetch(value))
     return asked
-
-
-_PICTURES = frozenset(item.name for item in fields(Options) if item.type == "Any")
 
 
 def with_format(options: Options, accept: str) -> Options:
@@ -170,16 +187,6 @@ def with_format(options: Options, accept: str) -> Options:
         if main == "image" and sub in ("png", "webp", "jpeg", "tiff", "avif"):
             return replace(options, format=sub)
     return options
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not valid JSON") from None
-    if not isinstance(found, dict):
-        raise InvalidRequest('the body is not a JSON object; send {"image": …} or {"url": …}')
-    return found
 
 
 def _form_items(form: FormData) -> list[tuple[str, Any]]:

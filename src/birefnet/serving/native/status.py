@@ -20,7 +20,10 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     async def health() -> dict[str, Any]:
         return {"status": "ok", "version": birefnet.__version__}
 
-    @routes.get("/ready", summary="Whether it takes work", responses={503: {"description": "no"}})
+    state = {"type": "object", "properties": {"status": {"enum": ["loading", "stopping"]}}}
+    not_ready = {"description": "No.", "content": {"application/json": {"schema": state}}}
+
+    @routes.get("/ready", summary="Whether it takes work", responses={503: not_ready})
     async def ready() -> JSONResponse:
         if service.is_stopping:
             return JSONResponse({"status": "stopping"}, 503)

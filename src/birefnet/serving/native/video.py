@@ -17,8 +17,9 @@ from birefnet.imaging.picture import Picture
 from birefnet.matte import check_kind
 from birefnet.serving.errors import InvalidRequest, NotReady, TooLarge, Unsupported
 from birefnet.serving.jobs import Job
+from birefnet.serving.limits import owner_of
 from birefnet.serving.native import describe
-from birefnet.serving.native.options import option_annotations
+from birefnet.serving.native.options import NumberOrText, option_annotations
 from birefnet.serving.native.request import open_source, read_options, read_values
 from birefnet.serving.service import Service, read_colour
 from birefnet.serving.settings import ServerSettings
@@ -47,8 +48,8 @@ class _VideoFields(BaseModel):
         "balanced", description="Speed of coding against size."
     )
     crf: int | None = Field(None, ge=0, le=63, description="Rate factor instead of a quality.")
-    start: str | float | None = Field(None, description='Seconds, "1:02.5" or a frame: "250f".')
-    end: str | float | None = Field(None, description="As start; left out itself.")
+    start: NumberOrText | None = Field(None, description='Seconds, "1:02.5" or a frame: "250f".')
+    end: NumberOrText | None = Field(None, description="As start; left out itself.")
     stride: int = Field(1, ge=1, le=10_000, description="Use every Nth frame.")
     stabilise: bool = Field(False, description="Weigh each matte with its neighbours.")
     audio: bool = Field(True, description="Take the sound along.")
@@ -84,6 +85,9 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     errors = describe.ERRORS
     job_answer = {"description": "The job.", "content": {"application/json": {}}}
 
+    def job_of(id: str, request: Request) -> Job:
+        return service.jobs.get(id, "video", owner_of(request, settings))
+
     @routes.post(
         "/v1/video",
         status_code=202,
@@ -99,7 +103,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         asked = await read_options(values, service, VideoFields)
         model = service.pool.name_of(asked.model)
         background = await service.in_thread(_background, asked, service)
-        job = service.jobs.create("video")
+        job = service.jobs.create("video", owner_of(request, settings))
         try:
             path = await service.in_thread(keep_video, source, job.folder, settings)
         except BaseException:
@@ -117,7 +121,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         responses={200: job_answer, 404: errors[404]},
     )
     async def status(id: str, request: Request) -> Response:
-        return JSONResponse(about(service.jobs.get(id, "video"), request))
+        return JSONResponse(about(job_of(id, request), request))
 
     @routes.get(
         "/v1/video/{id}/result",
@@ -130,9 +134,8 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
             409: {"description": "It is not done."},
         },
     )
-    async def result(id: str) -> Response:
-        job = service.jobs.get(id, "video")
-        files = files_of(job)
+    async def result(id: str, request: Request) -> Response:
+        files = files_of(job_of(id, request))
         return FileResponse(files.video, media_type=files.media_type, filename=files.video.name)
 
     @routes.get(
@@ -142,8 +145,8 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         response_class=FileResponse,
         responses={404: errors[404], 409: {"description": "It is not done."}},
     )
-    async def mask(id: str) -> Response:
-        files = files_of(service.jobs.get(id, "video"))
+    async def mask(id: str, request: Request) -> Response:
+        files = files_of(job_of(id, request))
         if files.mask is None:
             raise InvalidRequest("this job made no mask; start one with mask=true")
         return FileResponse(files.mask, media_type=files.media_type, filename=files.mask.name)
@@ -154,8 +157,8 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         status_code=204,
         responses={404: errors[404]},
     )
-    async def cancel(id: str) -> Response:
-        service.jobs.remove(service.jobs.get(id, "video"))
+    async def cancel(id: str, request: Request) -> Response:
+        service.jobs.remove(job_of(id, request))
         return Response(status_code=204)
 
     return routes
