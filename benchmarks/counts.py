@@ -27,17 +27,17 @@ PAPER = {
 OTHERS = ("nano",)
 
 
-def products_of_kernels(name: str) -> tuple[int, int]:
-    """Parameters of all deformable kernels, and their multiplications."""
+def products_of_kernels(name: str, side: int = SIZE[0]) -> tuple[int, int]:
+    """Parameters of all deformable kernels, and their multiplications at a size."""
     with torch.device("meta"):
         network = build_network(name)
     parameters = products = 0
-    height, width = SIZE[1] // 32, SIZE[0] // 32
+    positions = (side // 32) ** 2  # of the deepest stage
     for key, kernel in network.named_parameters():
         if ".regular." in key:
             stage = int(key.split("stages.")[1][0]) if "stages." in key else 0
             parameters += kernel.numel()
-            products += kernel.numel() * height * width * 4**stage
+            products += kernel.numel() * positions * 4**stage
     return parameters, products
 
 

@@ -34,12 +34,12 @@ ABLATIONS = ("ablation_", "variant_")  # of the paper's encoder, counted and not
 SECONDS = 3.0  # spent on rounds of one network, at least two rounds
 
 
-def counted(name: str) -> dict[str, Any]:
+def counted(name: str, side: int) -> dict[str, Any]:
     """Parameters and multiplications, with and without the kernels of deformable convolutions."""
     with torch.device("meta"):
         network = build_network(name)
-    kernels, products = products_of_kernels(name)
-    parameters, macs = count_parameters(network), count_macs(network, (SIDE, SIDE))
+    kernels, products = products_of_kernels(name, side)
+    parameters, macs = count_parameters(network), count_macs(network, (side, side))
     return {
         "parameters": parameters,
         "parameters_without_kernels": parameters - kernels,
@@ -48,14 +48,14 @@ def counted(name: str) -> dict[str, Any]:
     }
 
 
-def timed(name: str) -> dict[str, Any]:
+def timed(name: str, side: int) -> dict[str, Any]:
     """Seconds for one picture, the best round, and how many there were."""
     torch.manual_seed(0)
     network = load_network(preset(name))
     engine = TorchEngine(simplify(network, inplace=True), "cpu", "fp32")
     rng = np.random.default_rng(0)
     engine.infer(rng.standard_normal((1, 3, 256, 256), dtype=np.float32))
-    picture = rng.standard_normal((1, 3, SIDE, SIDE), dtype=np.float32)
+    picture = rng.standard_normal((1, 3, side, side), dtype=np.float32)
     rounds: list[float] = []
     while len(rounds) < 2 or sum(rounds) < SECONDS:
         start = time.perf_counter()
@@ -80,17 +80,24 @@ def main() -> None:
     """Print the rows as they are measured, and write them all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/data/efficiency.json"))
-    out = parser.parse_args().out
+    parser.add_argument("--side", type=int, default=SIDE, help="of the picture [px]")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="networks; all by default")
+    arguments = parser.parse_args()
+    out, side = arguments.out, arguments.side
     rows = {}
-    names = (*PAPER, *OTHERS)
+    names = tuple(arguments.only or (*PAPER, *OTHERS))
     for name in names:
-        rows[name] = timed(name)
+        rows[name] = timed(name, side)
         print(f"{name:<10} {rows[name]['seconds']:7.2f} s", flush=True)
     for name in names:
-        rows[name] |= counted(name)
-    ablations = {name: counted(name) for name in PRESETS if name.startswith(ABLATIONS)}
+        rows[name] |= counted(name, side)
+    ablations = {
+        name: counted(name, side)
+        for name in PRESETS
+        if name.startswith(ABLATIONS) and not arguments.only
+    }
     result = {
-        "size": SIDE,
+        "size": side,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "processor": processor(),

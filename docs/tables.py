@@ -14,10 +14,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from birefnet.cli.paper import ITEMS
 from birefnet.network.config import PRESETS, NetworkConfig
 from birefnet.weights.records import Checkpoint
 from birefnet.weights.source import bundled_names, resolve
@@ -174,11 +176,26 @@ def _costs(row: dict[str, int]) -> tuple[str, str]:
     return f"{row['parameters'] / 1e6:.1f}", f"{row['macs'] / 1e9:.0f}"
 
 
+def paper(section: str) -> str:
+    """What the paper claims in one section of docs/paper.md, and what shows it here."""
+    return table(
+        "paper | claim | here | `reproduce` | kind",
+        [
+            (item.paper, item.claim, item.answer, f"`{item.key}`", item.kind)
+            for item in ITEMS
+            if item.section == section
+        ],
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "files": files,
     "efficiency": efficiency,
     "presets": presets,
+    "paper-method": partial(paper, "method"),
+    "paper-tables": partial(paper, "tables"),
+    "paper-figures": partial(paper, "figures"),
 }
 
 

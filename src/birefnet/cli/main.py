@@ -23,6 +23,7 @@ COMMANDS = (
     "train",
     "data",
     "evaluate",
+    "reproduce",
     "explain",
     "doctor",
 )

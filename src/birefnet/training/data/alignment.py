@@ -72,13 +72,13 @@ def edges_of(rgb: NDArray[np.uint8], levels: NDArray[np.uint8]) -> Edges | None:
     side = (_WORKING_SIDE, _WORKING_SIDE)
     small = cv2.resize(rgb, side, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     lab = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (0, 0), 1.0)
-    tensor = _structure(lab)
+    tensor = _structure(np.asarray(lab, np.float32))
     strength = np.sqrt(tensor[..., 0] + tensor[..., 2])
     around = np.sqrt(cv2.GaussianBlur(strength**2, (0, 0), _SURROUNDINGS))
     tensor /= ((strength + 1e-3) * (around + _FAINT))[..., None]
 
     mask = cv2.resize(levels, side, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    outline = _structure(cv2.GaussianBlur(mask, (0, 0), 1.0))
+    outline = _structure(np.asarray(cv2.GaussianBlur(mask, (0, 0), 1.0), np.float32))
     length = np.sqrt(outline[..., 0] + outline[..., 2])
     outline /= length[..., None] + 1e-6
     total = float(length.sum())

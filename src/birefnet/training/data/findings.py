@@ -299,8 +299,8 @@ def _judge_set(
             detail = f"it fits when turned {misfit.flip}"
             yield "mirrored", Item(files.path, where, detail, entry.image, entry.truth)
             continue
-        other = None if misfit.other is None else facts[misfit.other].entry
-        fitting = None if other is None else other.truth or other.image
+        owner = None if misfit.other is None else facts[misfit.other].entry
+        fitting = None if owner is None else owner.truth or owner.image
         detail = "" if fitting is None else f"{fitting} fits"
         yield "swapped", Item(files.path, where, detail, entry.image, entry.truth, fitting)
     whole_set = len(framed) >= _FEW and sum(framed) > _INVERTED_SET * len(framed)
