@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
-
 import tomllib
+from pathlib import Path
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([\w,]+)\])?\s*>=\s*([\w.]+)")
 

@@ -79,7 +79,7 @@ def processor() -> str:
 def main() -> None:
     """Print the rows as they are measured, and write them all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/data/efficiency.json"))
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it; default: print it")
     parser.add_argument("--side", type=int, default=SIDE, help="of the picture [px]")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="networks; all by default")
     arguments = parser.parse_args()
@@ -105,8 +105,11 @@ def main() -> None:
         "networks": rows,
         "ablations": ablations,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=1) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,16 +114,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--official-python", default=sys.executable)
-    parser.add_argument("--int8", help="an .xml file; made here if it is not there yet")
+    parser.add_argument("--int8", help="an .xml file; made if it is not there yet, and kept")
     parser.add_argument("--kinds", default=",".join(KINDS), help="which rows, with commas")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve, options.preset, options.size, options.int8)
         return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(options, Path(folder))
+
+
+def compare(options: argparse.Namespace, folder: Path) -> None:
+    """Measure each kind in turns; what has to be made for that goes to the folder."""
     kinds = options.kinds.split(",")
     if any("int8" in kind for kind in kinds):
-        path = Path(options.int8 or f"{options.preset}-int8.xml")
+        path = Path(options.int8 or folder / f"{options.preset}-int8.xml")
         if not path.exists():
             calibrate(options.preset, options.size, path)
         options.int8 = str(path)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 yaml = pytest.importorskip("yaml")
-tomllib = pytest.importorskip("tomllib")
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "compose.yaml", ROOT / "deploy/kubernetes.yaml", ROOT / "deploy/ray_serve.yaml"]

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def commands() -> list[list[str]]:
 
 def test_readme_opens_with_two_commands() -> None:
     remove, test = blocks("sh")[:2]
+    assert remove in (ROOT / "docs/index.md").read_text(encoding="utf-8")
     for line in (remove, test):
         assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
         assert line.count("\n") == 1
@@ -61,11 +63,34 @@ def test_commands_exist(words: list[str]) -> None:
             assert word in known
 
 
-def test_python_tour(tmp_path: Path) -> None:
+def test_extras_are_all_named() -> None:
+    """In the table, once each; `all` takes all but those that its row leaves out."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", README.read_text(), re.MULTILINE))
+    assert set(rows) == set(extras)
+    taken, inner = set(), ["all"]
+    while inner:
+        for line in extras[inner.pop()]:
+            if found := re.match(r"birefnet\[([\w,]+)\]", line):
+                taken |= (names := set(found[1].split(",")))
+                inner += names
+    assert taken == set(extras) - {"all", *re.findall(r"`(\w+)`", rows["all"])}
+
+
+def tours() -> list[str]:
+    """The Python of the README and of the start page."""
+    start = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    return blocks("python") + re.findall(r"```python\n(.*?)```", start, re.DOTALL)
+
+
+@pytest.mark.parametrize("tour", tours() if README.exists() else [], ids=["README", "index"])
+def test_python_tour(tour: str, tmp_path: Path) -> None:
+    """It runs, and leaves nothing in a clone but in `out/`, which git ignores."""
+    assert len(tour.strip().splitlines()) <= 12
     if "nano" not in bundled_names():
         pytest.skip("no bundled model")
-    (tour,) = blocks("python")
-    assert len(tour.strip().splitlines()) <= 12
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BIREFNET_OFFLINE": "1"}
     environment.pop("BIREFNET_MODEL", None)
@@ -77,7 +102,8 @@ def test_python_tour(tmp_path: Path) -> None:
     assert 0 < float(coverage) < 1
     assert 0 < float(confidence) < 1
     assert is_empty == "False"
-    assert {path.name for path in tmp_path.glob("*.*")} == {"astronaut.jpg", "astronaut.png"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "out"]
+    assert "/out/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_linked_files_exist() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 yaml = pytest.importorskip("yaml")
-tomllib = pytest.importorskip("tomllib")
 packaging = pytest.importorskip("packaging.requirements")
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +46,13 @@ def test_python_versions_are_the_same_everywhere() -> None:
     assert tested == named
     assert PROJECT["requires-python"] == f">={tested[0]}"
     assert f"{tested[0]} to {tested[-1]} now" in (ROOT / "docs/versions.md").read_text()
+    for place in ("README.md", ".ci/run"):
+        assert f"Python {tested[0]} or newer" in (ROOT / place).read_text()
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert settings["ruff"]["target-version"] == f"py{tested[0].replace('.', '')}"
+    assert settings["mypy"]["python_version"] == tested[0]
+    nodes = tomllib.loads((ROOT / "comfyui/pyproject.toml").read_text())["project"]
+    assert nodes["requires-python"] == PROJECT["requires-python"]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob(".github/ISSUE_TEMPLATE/[!c]*.yml")))

@@ -7,6 +7,13 @@ class BiRefNetError(ValueError):
     """Base of every error this package raises for bad input."""
 
 
+class UsageError(BiRefNetError):
+    """What was asked for makes no sense: a name that nothing has, or options that contradict.
+
+    Commands end with exit status 2 for it, and with 1 for every other error.
+    """
+
+
 class ImageError(BiRefNetError):
     """A picture that cannot be read, is too large, or has an unusable shape."""
 
@@ -17,6 +24,18 @@ class WeightsError(BiRefNetError):
 
 class DeviceError(BiRefNetError):
     """A device or precision that was asked for and is not there."""
+
+
+class MissingPictureError(ImageError, UsageError):
+    """A path of a picture at which there is nothing."""
+
+
+class UnknownModelError(WeightsError, UsageError):
+    """A name that no model has, or a path of weights at which there are none."""
+
+
+class UnknownDeviceError(DeviceError, UsageError):
+    """A device, precision or engine that no machine has under this name."""
 
 
 class MissingExtraError(BiRefNetError, ImportError):

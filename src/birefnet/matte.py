@@ -383,6 +383,7 @@ class Matte:
         """Write `render` to a file whose suffix says the format; complete, or not at all.
 
         `metadata` as for `encode`.
+        Its folder is made if it is not there.
 
         Raises:
             BiRefNetError: a suffix that is unknown, or a format that cannot hold it.
@@ -397,6 +398,7 @@ class Matte:
             quality=quality,
             metadata=metadata,
         )
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
 
 

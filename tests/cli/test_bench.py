@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -53,10 +54,12 @@ def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.missing == "no int8 in this engine"
 
 
-def test_a_failure_is_a_row(tmp_path: object) -> None:
-    cells = benching.plan(["no-such-model"], ["torch"], ["fp32"], ["64"], rounds=1)
+def test_a_failure_is_a_row(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pth"
+    broken.write_text("hello")
+    cells = benching.plan([str(broken)], ["torch"], ["fp32"], ["64"], rounds=1)
     (result,) = benching.run(cells)
-    assert "no-such-model" in result.missing
+    assert "broken.pth holds no weights" in result.missing
 
 
 @pytest.mark.parametrize(
@@ -73,14 +76,15 @@ def test_usage(options: list[str], said: str) -> None:
     assert said in " ".join(done.stderr.replace("│", " ").split())
 
 
-def test_the_order_of_cells() -> None:
-    cells = benching.plan(["a", "b.onnx"], ["onnx", "torch"], ["int8", "fp32"], None)
+def test_the_order_of_cells(tmp_path: Path) -> None:
+    (exported := tmp_path / "b.onnx").touch()
+    cells = benching.plan(["tiny", str(exported)], ["onnx", "torch"], ["int8", "fp32"], None)
     assert [(cell.model, cell.engine, cell.precision) for cell in cells] == [
-        ("a", "torch", "fp32"),
-        ("a", "torch", "int8"),
-        ("a", "onnx", "fp32"),
-        ("a", "onnx", "int8"),
-        ("b.onnx", "file", "own"),
+        ("tiny", "torch", "fp32"),
+        ("tiny", "torch", "int8"),
+        ("tiny", "onnx", "fp32"),
+        ("tiny", "onnx", "int8"),
+        (str(exported), "file", "own"),
     ]
 
 

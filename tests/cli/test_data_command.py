@@ -85,5 +85,5 @@ def test_preview_shows_samples(command: Any, photos: Path, tmp_path: Path) -> No
     assert picture[:64, :64].std() > 5
     assert command("data", "preview", photos, "-o", tmp_path / "a.jpg").status == 2
     unknown = command("data", "preview", photos, "-o", target, "--set", "data.augment.turn=1")
-    assert unknown.status == 1
+    assert unknown.status == 2
     assert "data.augment.turn" in unknown.stderr

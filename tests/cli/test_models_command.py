@@ -86,7 +86,7 @@ def test_info_of_a_file(tmp_path: Path) -> None:
 
 def test_errors_are_one_sentence_and_a_status() -> None:
     for arguments in (("info", "nothing"), ("info", "./none.pth"), ("convert", "none.pth", "x")):
-        told = call(*arguments, status=1).stderr
+        told = call(*arguments, status=2).stderr
         assert told.startswith("Error: ")
         assert told.count("\n") == 1
     assert "choose one of birefnet" in call("convert", "a", "b", "--layout", "x", status=2).stderr
@@ -97,9 +97,11 @@ def test_download_goes_on_after_a_failure(tmp_path: Path) -> None:
     there = tmp_path / "cache" / "portrait" / "model.safetensors"
     there.parent.mkdir(parents=True)
     there.write_bytes(b"x")
-    result = call("download", "general", "nothing", "portrait", status=1)
+    result = call("download", "general", "hr", "portrait", status=1)
     assert result.stdout.strip() == str(there)
     assert result.stderr.count("Error: ") == 2
+    result = call("download", "portrait", "nothing", status=2)  # which fetches nothing
+    assert (result.stdout, result.stderr.count("Error: ")) == ("", 1)
     fetched = json.loads(call("download", "portrait", "--json").stdout)
     assert fetched == {"portrait": str(there)}
 
@@ -111,7 +113,7 @@ def test_convert(tmp_path: Path) -> None:
         target
     )
     assert load_checkpoint(target).stored_dtype == torch.float16
-    assert "already there" in call("convert", str(folder), str(target), status=1).stderr
+    assert "already there" in call("convert", str(folder), str(target), status=2).stderr
     written = call("convert", str(folder), str(target), "--overwrite", "--json").stdout
     assert json.loads(written) == {"written": str(target)}
     assert load_checkpoint(target).stored_dtype == torch.float32

@@ -307,7 +307,7 @@ def test_errors_are_one_sentence_unless_debugging(
     monkeypatch.undo()  # the real `load`
     monkeypatch.delenv("BIREFNET_DEBUG", raising=False)
     result = command("remove", photo, "--model", photo.parent / "no-model.safetensors")
-    assert result.status == 1
+    assert result.status == 2
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("Error: ")
     monkeypatch.setenv("BIREFNET_DEBUG", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -56,9 +57,14 @@ def test_halves_made_side_by_side_equal_pillow(interpolation: str, size: tuple[i
     preprocess = Preprocess(448, 288, (0, 0, 0), (1, 1, 1), interpolation=interpolation)
     pixels = picture(*size)
     kernel = Image.Resampling[interpolation.upper()]
-    expected = np.asarray(Image.fromarray(pixels).resize((448, 288), kernel))
-    found = preprocess.plan(*size).apply(pixels).transpose(1, 2, 0) * 255
-    np.testing.assert_array_equal(np.round(found), expected)
+    image = Image.fromarray(pixels)
+    rows_first = image.resize((448, size[0]), kernel).resize((448, 288), kernel)
+    found = np.round(preprocess.plan(*size).apply(pixels).transpose(1, 2, 0) * 255)
+    np.testing.assert_array_equal(found, rows_first)
+    # From version 13 on Pillow itself may take the columns first; it rounds and clips in between.
+    own = np.asarray(image.resize((448, 288), kernel)).astype(int)
+    is_own_order = int(PIL.__version__.split(".")[0]) < 13
+    assert np.abs(found - own).max() <= (0 if is_own_order else 1 if kernel == 2 else 9)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from birefnet.errors import WeightsError
+from birefnet.errors import UsageError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones import BACKBONES
 from birefnet.network.birefnet import BiRefNet
@@ -267,7 +267,7 @@ def test_targets_are_not_overwritten_by_accident(network: BiRefNet, tmp_path: Pa
     first = save_directory(tmp_path / "first", network)
     for target in (tmp_path / "second", tmp_path / "second.pth"):
         convert(first, target)
-        with pytest.raises(WeightsError, match="already there"):
+        with pytest.raises(UsageError, match="already there"):
             convert(first, target)
         convert(first, target, overwrite=True)
     with pytest.raises(ValueError, match="choose one of birefnet, huggingface, safetensors"):

@@ -44,6 +44,8 @@ def bench(
         typer.Option(
             metavar="FOLDER",
             help="Pictures to calibrate int8 with; without them it is timed on drawn ones.",
+            exists=True,
+            file_okay=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -59,6 +61,8 @@ def bench(
     from birefnet.cli import benching
     from birefnet.cli.common import say
 
+    if as_json and as_markdown:
+        raise typer.BadParameter("--json and --markdown both want standard output; leave one out")
     try:
         cells = benching.plan(
             models or ["nano"],

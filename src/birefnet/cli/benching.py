@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from birefnet.engines.exported import is_exported
+from birefnet.errors import UnknownDeviceError
 
 ENGINES = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -97,7 +99,16 @@ def plan(
 
     Raises:
         ValueError: an unknown engine or precision, or a side that is no multiple of 32.
+        UsageError: an unknown model or device.
     """
+    from birefnet.network.config import PRESETS
+    from birefnet.weights.source import check_name
+
+    for model in models:
+        if model not in PRESETS:
+            check_name(model)
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise UnknownDeviceError(f"device {device!r} is unknown; give cpu, cuda, cuda:1 or mps")
     for kind, given, known in (
         ("engine", engines, tuple(ENGINES)),
         ("precision", precisions, PRECISIONS),

@@ -17,10 +17,11 @@ from birefnet.cli.common import (
     parse_resolution,
     say,
     warn,
+    write_file,
 )
 from birefnet.cli.evaluate import report_files
 from birefnet.cli.terminal import Jobs, console, progress_bar
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult
@@ -77,7 +78,7 @@ def benchmark(
     from birefnet.evaluation.published import published_rows
     from birefnet.evaluation.suites import get_suite, locate
     from birefnet.evaluation.tables import rows_of, to_json, to_terminal
-    from birefnet.imaging.io import write_atomic
+    from birefnet.weights.source import check_name
 
     chosen = get_suite(suite)
     known = [test_set.name for test_set in chosen.sets]
@@ -96,9 +97,10 @@ def benchmark(
             )
     located = [place for place in found.values() if place is not None]
     if not located:
-        raise BiRefNetError(f"{data} holds none of the test sets of {suite}")
+        raise UsageError(f"{data} holds none of the test sets of {suite}")
 
     name = model or default_model()
+    check_name(name)
     method = Path(name).stem if Path(name).exists() else name.replace("/", "--")
     folder = out / method
     claim_folder(folder, {"model": name, "resolution": resolution, "dtype": dtype})
@@ -126,6 +128,8 @@ def benchmark(
                     jobs=jobs,
                     progress=progress,
                 )
+        except UsageError:
+            raise
         except BiRefNetError as error:
             fail(f"{title}: {error}")
             continue
@@ -138,7 +142,7 @@ def benchmark(
         results.append(result)
     if not results:
         raise typer.Exit(1)
-    write_atomic(folder / f"{suite}.json", to_json(results).encode())
+    write_file(folder / f"{suite}.json", to_json(results).encode())
 
     rows = []
     mean = mean_row(chosen, results)
@@ -189,6 +193,8 @@ def select_best(
     for path in files:
         try:
             rows += read_json(path)
+        except UsageError:
+            raise
         except BiRefNetError as error:
             unreadable.append(error)
             fail(str(error))

@@ -11,7 +11,10 @@ from typing import Annotated, Literal, TextIO
 
 import typer
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
+
+LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
+"""As uvicorn has them."""
 
 _OURS = Path(__file__).parents[1]
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
@@ -83,9 +86,10 @@ Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard o
 
 
 def run(app: Callable[[], object]) -> None:
-    """Call the app; a `BiRefNetError` becomes one red sentence on stderr and exit status 1.
+    """Call the app; an error becomes one red sentence on stderr and exit status 1.
 
-    With BIREFNET_DEBUG=1 in the environment the traceback is shown instead.
+    The status is 2 for a `UsageError`, as for what typer itself refuses. With BIREFNET_DEBUG=1 in
+    the environment the traceback is shown instead.
     """
     _quieten()
     try:
@@ -94,10 +98,35 @@ def run(app: Callable[[], object]) -> None:
         if is_debugging():
             raise
         fail(str(error))
-        sys.exit(1)
+        sys.exit(status_of(error))
     except BrokenPipeError:  # the reader of our output has left, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        if is_debugging():
+            raise
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(1)
+
+
+def status_of(error: BiRefNetError) -> int:
+    """The exit status: 2 if the command makes no sense, 1 for work that failed."""
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made if it is not there.
+
+    Raises:
+        BiRefNetError: it cannot be written.
+    """
+    from birefnet.imaging.encoding import write_atomic
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+    except OSError as error:
+        raise BiRefNetError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _quieten() -> None:
@@ -139,7 +168,9 @@ def fail(text: str) -> None:
     typer.secho(f"Error: {text}", err=True, fg=typer.colors.RED)
 
 
-def parse_resolution(text: str | None) -> int | tuple[int, int] | Literal["native"] | None:
+def parse_resolution(
+    text: str | None, option: str = "--resolution"
+) -> int | tuple[int, int] | Literal["native"] | None:
     """`1024` → 1024, `1280x720` → (1280, 720) as (width, height), `native` → "native".
 
     Raises:
@@ -152,5 +183,5 @@ def parse_resolution(text: str | None) -> int | tuple[int, int] | Literal["nativ
     except ValueError:
         sides = []
     if len(sides) not in (1, 2) or min(sides) < 1:
-        raise typer.BadParameter(f"--resolution is {text!r}; give N, WxH or native")
+        raise typer.BadParameter(f"{option} is {text!r}; give N, WxH or native")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Json, say, warn
+from birefnet.cli.common import Json, say, warn, write_file
 from birefnet.cli.terminal import Jobs, console, progress_bar
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def check(
 
     Exit status 0 if nothing was found, 1 for findings, 2 for a wrong command.
     """
-    from birefnet.imaging.encoding import write_atomic
     from birefnet.training.data import findings
 
     if task not in ("segmentation", "matting"):
@@ -95,7 +94,7 @@ def check(
         from birefnet.training.data.sheet import write_html, write_png
 
         write = write_png if sheet.suffix.lower() == ".png" else write_html
-        write_atomic(sheet, write(report))
+        write_file(sheet, write(report))
     if as_json:
         sys.stdout.write(json.dumps(_as_dict(report), indent=2) + "\n")
     else:
@@ -133,7 +132,7 @@ def preview(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="As loop.seed.")] = 1,
 ) -> None:
     """Show what training sees: samples after augmentation and compositing, with their truth."""
-    from birefnet.imaging.encoding import encode, write_atomic
+    from birefnet.imaging.encoding import encode
     from birefnet.training.data.dataset import build_dataset
     from birefnet.training.data.preview import preview as draw
     from birefnet.training.recipe import Recipe
@@ -148,7 +147,7 @@ def preview(
     data = build_dataset(settings, seed=seed)
     for note in data.notes:
         warn(note)
-    write_atomic(output, encode(draw(data, count), format="png"))
+    write_file(output, encode(draw(data, count), format="png"))
     say(f"Wrote {output}: {count} of {data.epoch_length:,} samples of an epoch")
 
 

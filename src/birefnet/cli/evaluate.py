@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import fail, say, warn
+from birefnet.cli.common import fail, say, warn, write_file
 from birefnet.cli.terminal import Jobs, console, progress_bar
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,7 +168,7 @@ def evaluate(
                     progress=progress,
                 )
         except BiRefNetError as error:
-            if len(prediction) == 1:
+            if len(prediction) == 1 or isinstance(error, UsageError):
                 raise
             fail(f"{method}: {error}")
             continue
@@ -294,13 +294,13 @@ def _write_files(
 ) -> None:
     from birefnet.evaluation.plots import plot_curves
     from birefnet.evaluation.tables import images_to_csv, render
-    from birefnet.imaging.io import write_atomic
 
     for path in output:
-        write_atomic(path, render(results, path.suffix[1:]).encode())
+        write_file(path, render(results, path.suffix[1:]).encode())
     if per_image is not None:
-        write_atomic(per_image, images_to_csv(results).encode())
+        write_file(per_image, images_to_csv(results).encode())
     if curves is not None:
+        curves.parent.mkdir(parents=True, exist_ok=True)
         plot_curves(results, curves)
 
 
@@ -308,7 +308,6 @@ def _write_sheet(
     results: list[SetResult], path: Path, order: str, limit: int, channel: str
 ) -> None:
     from birefnet.evaluation.contact_sheet import contact_sheet
-    from birefnet.imaging.io import write_atomic
 
     with progress_bar("contact sheet") as progress:
         page = contact_sheet(
@@ -318,5 +317,5 @@ def _write_sheet(
             channel=channel,  # type: ignore[arg-type]  # checked by evaluate_folder
             progress=progress,
         )
-    write_atomic(path, page.encode())
+    write_file(path, page.encode())
     say(f"Wrote {path}")

@@ -73,6 +73,7 @@ def explain(
         resolution=parse_resolution(resolution),
         device=device,
     )
+    target.parent.mkdir(parents=True, exist_ok=True)
     found.save(target)
     written = [] if panels is None else found.save_panels(panels)
     if as_json:

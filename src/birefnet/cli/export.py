@@ -121,8 +121,10 @@ def export(
         if value is not None and value not in known:
             raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
     sides = _parse_size(size)
-    loaded = load_checkpoint(model)
     chosen = format or (format_of(output) if output else "onnx")
+    if tensorrt and chosen != "onnx":
+        raise typer.BadParameter("--tensorrt reads ONNX files; give --format onnx")
+    loaded = load_checkpoint(model)
     path = output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
     pictures: Sequence[NDArray] = ()
     if calibrate is not None:
@@ -160,7 +162,7 @@ def export(
 def _parse_size(text: str | None) -> tuple[int, int] | None:
     from birefnet.cli.common import parse_resolution
 
-    size = parse_resolution(text)
+    size = parse_resolution(text, "--size")
     if size == "native":
         raise typer.BadParameter("--size is 'native'; give N or WxH")
     return (size, size) if isinstance(size, int) else size
@@ -193,8 +195,6 @@ def _show_tensorrt(result: ExportResult) -> None:
     from birefnet.export.onnx import INPUT
     from birefnet.export.tensorrt import obstacles, trtexec
 
-    if result.path.suffix != ".onnx":
-        raise typer.BadParameter("--tensorrt reads ONNX files; give --format onnx")
     found = obstacles(result.path)
     for sentence in found:
         warn(sentence)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from birefnet.cli.animation import animation_format
-from birefnet.cli.places import Place, identity, is_url, name_of, to_place, walk
-from birefnet.errors import BiRefNetError
+from birefnet.cli.places import TABLE, Place, identity, is_url, name_of, to_place, walk
+from birefnet.errors import UsageError
 from birefnet.imaging.formats import SUFFIXES, is_picture
 
 STREAM = "-"
@@ -46,7 +46,7 @@ class Job:
         return str(self.source) if self.source else "standard input"
 
 
-class InputError(BiRefNetError):
+class InputError(UsageError):
     """Inputs or outputs that make no sense together: a usage error."""
 
 
@@ -352,6 +352,11 @@ def asked_format(format: str | None, output: str | None, inputs: Sequence[str]) 
         InputError: one that cannot be written, or two that differ.
     """
     named = None
+    if output and _has_foreign_suffix(output, inputs):
+        raise InputError(
+            f"-o {output} has no suffix of a picture; give one of {', '.join(FORMATS)}, or end the "
+            "name of a folder in /"
+        )
     if output and output != STREAM and not is_folder_output(output, inputs):
         named = SUFFIXES[Path(output).suffix.lower()]
         if named not in FORMATS:
@@ -361,6 +366,15 @@ def asked_format(format: str | None, output: str | None, inputs: Sequence[str]) 
     if format and named and format != named:
         raise InputError(f"--format {format} and -o {output} differ; leave one out")
     return format or named
+
+
+def _has_foreign_suffix(output: str, inputs: Sequence[str]) -> bool:
+    """Whether one picture would go into a new folder with the name of a file, as `cutout.pdf`."""
+    if len(inputs) != 1 or output.endswith(("/", os.sep)) or to_place(output).is_dir():
+        return False
+    suffix = Path(output).suffix.lower()
+    is_one = inputs[0] == STREAM or to_place(inputs[0]).is_file()
+    return is_one and suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
 
 
 def is_folder_output(output: str, inputs: Sequence[str]) -> bool:

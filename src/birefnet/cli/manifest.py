@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Manifest:
 
     def add(self, key: str, entry: dict[str, Any]) -> None:
         """Append what became of a picture: `input`, `output`, `status`, facts or `error`."""
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         line = json.dumps({**entry, "finished": now, "key": key}) + "\n"
         self._write(line.encode())
         self._take(line.encode())

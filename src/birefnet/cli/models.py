@@ -103,13 +103,18 @@ def download(
 ) -> None:
     """Fetch weights and print where they lie; what is there is not fetched again."""
     from birefnet.cli.common import fail
-    from birefnet.errors import WeightsError
+    from birefnet.errors import UnknownModelError, WeightsError
+    from birefnet.weights.source import check_name
 
+    for name in names:
+        check_name(name)
     fetched: dict[str, str] = {}
     failed = False
     for name in names:
         try:
             fetched[name] = str(_fetch(name, cache, verify=not any_checksum))
+        except UnknownModelError:
+            raise
         except WeightsError as error:
             fail(str(error))
             failed = True
@@ -144,12 +149,19 @@ def convert_model(
 ) -> None:
     """Write a network in another layout, every value as it was."""
     from birefnet.weights.convert import DTYPES, convert
+    from birefnet.weights.files import SUFFIXES
     from birefnet.weights.save import LAYOUTS
 
     if layout is not None and layout not in LAYOUTS:
         raise typer.BadParameter(f"--layout is {layout!r}; choose one of {', '.join(LAYOUTS)}")
     if dtype is not None and dtype not in DTYPES:
         raise typer.BadParameter(f"--dtype is {dtype!r}; choose one of {', '.join(DTYPES)}")
+    is_file_name = target.suffix[1:].isalpha() and not target.is_dir()
+    if layout is None and is_file_name and target.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(
+            f"{target} ends in {target.suffix}; give one of {', '.join(SUFFIXES)}, or --layout "
+            "birefnet for a folder of that name"
+        )
     written = convert(
         source,
         target,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from birefnet.cli.common import LogLevel
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -119,7 +121,7 @@ def server(
     host: Annotated[
         str, typer.Option("-h", "--host", help="0.0.0.0 lets everybody in.")
     ] = "127.0.0.1",
-    log_level: Annotated[str, typer.Option("-l", "--log_level", metavar="LEVEL")] = "info",
+    log_level: Annotated[LogLevel, typer.Option("-l", "--log_level", metavar="LEVEL")] = "info",
     threads: Annotated[
         int | None,
         typer.Option("-t", "--threads", min=1, help="That decode and encode.", show_default="auto"),

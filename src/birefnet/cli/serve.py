@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, Model, say, warn
+from birefnet.cli.common import Device, Dtype, LogLevel, Model, say, warn
 
 if TYPE_CHECKING:
     from birefnet.serving.settings import ServerSettings
@@ -125,7 +125,7 @@ def serve(
         str, typer.Option(metavar="PATH", help="Where a proxy publishes it, such as /cutout.")
     ] = "",
     log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", help="warning, or info for a line per request.")
+        LogLevel, typer.Option(metavar="LEVEL", help="warning, or info for a line per request.")
     ] = "info",
 ) -> None:
     """Serve background removal over HTTP at http://127.0.0.1:8000; Ctrl-C ends it.

@@ -105,7 +105,8 @@ def train(
     The best weights lie in RUN/best, for `birefnet remove --model RUN/best`. On several GPUs:
     accelerate launch -m birefnet train …
 
-    Exit status 0; 1 if the run cannot be; 130 after Ctrl-C, with everything saved.
+    Exit status 0; 1 if it failed; 2 if the command makes no sense; 130 after Ctrl-C, with
+    everything saved.
     """
     from birefnet.cli import training
 

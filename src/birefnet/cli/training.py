@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from birefnet.cli.common import say, warn
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import Start
@@ -87,7 +87,7 @@ def resolve_recipe(request: Request) -> Recipe:
             ("init", request.init, recipe.init),
         ):
             if given not in (None, saved):
-                raise BiRefNetError(
+                raise UsageError(
                     f"{request.output} is a run with --{option} {saved}, not {given}; resume it "
                     f"without --{option}, or start another run"
                 )
@@ -325,14 +325,14 @@ def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
     sets |= {f"held out of {source.name}": source for source in data.held_out}
     for path, source in sets.items():
         if source.kind == "pictures":
-            raise BiRefNetError(
+            raise UsageError(
                 f"{path} has pictures without truth; validate on a folder with im and gt"
             )
     if not sets:
         return None
     names = resolve(settings.metrics)
     if settings.best_by not in names:
-        raise BiRefNetError(
+        raise UsageError(
             f"validation.best_by is {settings.best_by!r}; choose one of the metrics "
             f"{', '.join(names)}"
         )

@@ -32,6 +32,7 @@ from birefnet.cli.common import (
     fail,
     parse_resolution,
     say,
+    status_of,
 )
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _run(
         if as_json:
             print(json.dumps({"input": source, "outputs": [], "error": str(error)}, indent=2))
         fail(str(error))
-        return INTERRUPTED if isinstance(error, VideoCancelled) else 1
+        return INTERRUPTED if isinstance(error, VideoCancelled) else status_of(error)
     if as_json:
         print(json.dumps(_facts(source, result), indent=2))
     _summarise(result)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from birefnet.api import default_model, load
 from birefnet.compat.marks import MARKS, guidance_of
-from birefnet.errors import BiRefNetError, WeightsError
+from birefnet.errors import BiRefNetError, UnknownModelError, UsageError
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.picture import to_uint8
 from birefnet.options import Options
@@ -150,7 +150,7 @@ def resolve_name(name: str) -> str:
     if name in MODELS:
         return MODELS[name]
     if name in _OTHERS:
-        raise WeightsError(
+        raise UnknownModelError(
             f"rembg's {name} is another kind of network, which does not run here; choose another "
             f"model (nearest: {_OTHERS[name]})"
         )
@@ -206,7 +206,7 @@ def remove(
     if args:
         raise TypeError("remove takes its further arguments by name")
     if vitmatte or vitmatte_model is not None:
-        raise BiRefNetError(
+        raise UsageError(
             "vitmatte is not part of this package; use alpha_matting=True, or a matting model"
         )
     kwargs.pop("model_name", None)
@@ -248,7 +248,7 @@ def download_models(*names: str) -> list[str]:
     from birefnet.weights.source import resolve
 
     if not names:
-        raise BiRefNetError(f"name the models to fetch, of {', '.join(sessions_names)}")
+        raise UsageError(f"name the models to fetch, of {', '.join(sessions_names)}")
     return [str(resolve(resolve_name(name)).files[0]) for name in names]
 
 
@@ -262,7 +262,7 @@ def _options(given: Mapping[str, Any], **choices: Any) -> Options:
 def _refuse(names: Any) -> None:
     unknown = sorted(names)
     if unknown:
-        raise BiRefNetError(
+        raise UsageError(
             f"there is no argument {unknown[0]!r} here; besides rembg's there are "
             f"{', '.join(sorted({*_OWN, *MARKS}))}"
         )
@@ -271,7 +271,7 @@ def _refuse(names: Any) -> None:
 def _colour(bgcolor: Sequence[int]) -> tuple[int, ...]:
     colour = tuple(int(value) for value in bgcolor)
     if len(colour) != 4 or not all(0 <= value <= 255 for value in colour):
-        raise BiRefNetError(f"bgcolor is {tuple(bgcolor)}; give R, G, B, A from 0 to 255")
+        raise UsageError(f"bgcolor is {tuple(bgcolor)}; give R, G, B, A from 0 to 255")
     return colour
 
 
@@ -291,7 +291,7 @@ def _device_of(providers: Sequence[Any]) -> dict[str, str]:
     names = [item if isinstance(item, str) else item[0] for item in providers]
     unknown = [name for name in names if name not in _PROVIDERS]
     if unknown:
-        raise BiRefNetError(
+        raise UsageError(
             f"there is no provider {unknown[0]!r} here; choose one of {', '.join(_PROVIDERS)}"
         )
     there = {device.split(":")[0] for device in available_devices()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from birefnet.engines.exported import is_exported
-from birefnet.errors import DeviceError, MissingExtraError
+from birefnet.errors import MissingExtraError, UnknownDeviceError
 
 EngineName = Literal["torch", "openvino", "onnx"]
 ENGINES = ("auto", "torch", "openvino", "onnx")
@@ -35,17 +35,17 @@ def choose_engine(
         MissingExtraError: the engine's package is not installed.
     """
     if engine not in ENGINES:
-        raise DeviceError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
+        raise UnknownDeviceError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
     if is_exported(name):
         own = _OF_FILES[Path(name).suffix.lower()]
         if engine not in ("auto", own):
-            raise DeviceError(
+            raise UnknownDeviceError(
                 f"{Path(name).name} runs in engine {own}, and {engine} was asked for; export the "
                 f"network for {engine}, or ask for auto"
             )
         return own
     if engine == "onnx":
-        raise DeviceError(
+        raise UnknownDeviceError(
             "engine onnx runs .onnx files: write one with `birefnet export MODEL -o MODEL.onnx` "
             "and load that, or ask for engine torch or openvino"
         )

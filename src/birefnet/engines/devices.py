@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from birefnet.errors import DeviceError
+from birefnet.errors import DeviceError, UnknownDeviceError
 
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -35,7 +35,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         asked = torch.device(device)
     except (RuntimeError, TypeError):
-        raise DeviceError(
+        raise UnknownDeviceError(
             f"device {device!r} is unknown; give auto, cpu, cuda, cuda:1 or mps"
         ) from None
     if asked.type == "cpu" or asked.type == "meta":
@@ -61,7 +61,9 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     """
     if isinstance(dtype, torch.dtype):
         if dtype not in DTYPES.values():
-            raise DeviceError(f"dtype {dtype} cannot run a network; give one of {_options()}")
+            raise UnknownDeviceError(
+                f"dtype {dtype} cannot run a network; give one of {_options()}"
+            )
         chosen = dtype
     elif dtype == "auto":
         chosen = torch.float16 if _is_good_at_half(device) else torch.float32
@@ -69,7 +71,9 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         try:
             chosen = DTYPES[_LONG_NAMES.get(dtype, dtype)]
         except KeyError:
-            raise DeviceError(f"dtype {dtype!r} is unknown; give one of {_options()}") from None
+            raise UnknownDeviceError(
+                f"dtype {dtype!r} is unknown; give one of {_options()}"
+            ) from None
     if not supports(device, chosen):
         raise DeviceError(
             f"{dtype_name(chosen)} was asked for, but {device} cannot compute in it; ask for fp32"

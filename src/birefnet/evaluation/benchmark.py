@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.dataset import Progress, SetResult, evaluate_folder
 from birefnet.evaluation.pairing import list_names, pair_files
 from birefnet.evaluation.suites import Located, Suite
@@ -38,7 +38,7 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise BiRefNetError(f"{manifest} cannot be read ({error}); remove {folder}") from error
     if earlier != settings:
-        raise BiRefNetError(
+        raise UsageError(
             f"{folder} holds predictions made with {earlier}, and now {settings} were asked for; "
             "give another --out, or remove it"
         )

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 from birefnet.evaluation import boundary, correction, matting, region, weighted
 from birefnet.evaluation.metric import Metric
 from birefnet.evaluation.pair import Pair
@@ -155,7 +155,7 @@ def resolve(names: str | Iterable[str]) -> tuple[str, ...]:
         elif name in COLUMNS:
             resolved[name] = None
         else:
-            raise BiRefNetError(
+            raise UsageError(
                 f"there is no metric '{name}'; take groups ({', '.join(GROUPS)}) or names "
                 f"({', '.join(COLUMNS)})"
             )
@@ -174,7 +174,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         if not self.levels or min(self.levels) < 0 or max(self.levels) > 255:
-            raise BiRefNetError(
+            raise UsageError(
                 f"thresholds came as {list(self.levels)}; give at least one from 0 to 255"
             )
 
@@ -189,7 +189,7 @@ class Thresholds:
         try:
             values = [i / 10 for i in range(1, 10)] if text == "tenths" else _numbers(text)
         except ValueError as error:
-            raise BiRefNetError(
+            raise UsageError(
                 f"the threshold set came as '{text}'; give all, tenths, or numbers from 0 to 1 "
                 "separated by commas"
             ) from error

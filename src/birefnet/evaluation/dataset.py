@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import BiRefNetError, ImageError, UsageError
 from birefnet.evaluation.accumulate import Accumulator
 from birefnet.evaluation.columns import MATTING, Curve, Measurement, Thresholds, measure, resolve
 from birefnet.evaluation.masks import (
@@ -123,9 +123,9 @@ def evaluate_folder(
     """
     names = resolve(metrics)
     if missing not in MISSING:
-        raise BiRefNetError(f"missing came as '{missing}'; give one of {', '.join(MISSING)}")
+        raise UsageError(f"missing came as '{missing}'; give one of {', '.join(MISSING)}")
     if channel not in CHANNELS:
-        raise BiRefNetError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
+        raise UsageError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
     folders = {"image": image, "trimap": trimap}
     pairs, extra = pair_files(
         Path(prediction),
@@ -196,7 +196,7 @@ def available_cores() -> int:
 def _run(work: Callable[[Files], _Outcome], pairs: list[Files], jobs: int) -> Iterator[_Outcome]:
     """Do the work in order, in this process or several."""
     if jobs < 0:
-        raise BiRefNetError(f"jobs came as {jobs}; give 0 for all cores, or how many")
+        raise UsageError(f"jobs came as {jobs}; give 0 for all cores, or how many")
     processes = min(jobs or available_cores(), len(pairs))
     if processes == 1:
         yield from map(work, pairs)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import ImageError, UsageError
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
 from birefnet.imaging.picture import Picture, to_uint8
@@ -65,7 +65,7 @@ def read_true_mask(path: Path, *, channel: Channel = "auto") -> Mask:
 
 def _read(path: Path, channel: Channel, *, is_truth: bool) -> Mask:
     if channel not in CHANNELS:
-        raise BiRefNetError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
+        raise UsageError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
     picture = decode(path, convert_to_srgb=False)
     notes = [FROM_16_BITS] if picture.pixels.dtype == np.uint16 else []
     pixels = to_uint8(picture.pixels)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 from birefnet.imaging.formats import is_picture
 
 _LISTED = 10
@@ -36,7 +36,7 @@ def find_pictures(folder: Path) -> dict[str, Path]:
         BiRefNetError: if the folder is missing or holds no picture, or two files share a name.
     """
     if not folder.is_dir():
-        raise BiRefNetError(f"{folder} is not a folder; give the folder that holds the pictures")
+        raise UsageError(f"{folder} is not a folder; give the folder that holds the pictures")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
@@ -54,7 +54,7 @@ def find_pictures(folder: Path) -> dict[str, Path]:
             )
         found[name] = path
     if not found:
-        raise BiRefNetError(f"{folder} holds no pictures; give the folder that holds them")
+        raise UsageError(f"{folder} holds no pictures; give the folder that holds them")
     return found
 
 

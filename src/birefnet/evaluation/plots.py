@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import MissingExtraError, UsageError
 from birefnet.evaluation.dataset import SetResult
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -20,9 +20,7 @@ def check_curve_path(path: Path) -> None:
         BiRefNetError: for another suffix; MissingExtraError without matplotlib.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise BiRefNetError(
-            f"curves were to go to {path}; give a name ending in .png, .svg or .pdf"
-        )
+        raise UsageError(f"curves were to go to {path}; give a name ending in .png, .svg or .pdf")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.tables import Row
 
@@ -31,7 +31,7 @@ def rank(rows: Sequence[Row], column: str, datasets: Sequence[str] = ()) -> list
             means would not compare.
     """
     if column not in COLUMNS:
-        raise BiRefNetError(f"there is no metric '{column}'; take one of {', '.join(COLUMNS)}")
+        raise UsageError(f"there is no metric '{column}'; take one of {', '.join(COLUMNS)}")
     wanted = list(datasets) or list(dict.fromkeys(row.dataset for row in rows))
     numbers: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -49,7 +49,7 @@ def rank(rows: Sequence[Row], column: str, datasets: Sequence[str] = ()) -> list
             )
         by_set[row.dataset] = row.values[column]
     if not numbers:
-        raise BiRefNetError(f"no result is for {', '.join(wanted) or 'any data set'}; give others")
+        raise UsageError(f"no result is for {', '.join(wanted) or 'any data set'}; give others")
     for method, by_set in numbers.items():
         lacking = [name for name in wanted if name not in by_set]
         if lacking:

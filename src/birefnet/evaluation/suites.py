@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 from birefnet.evaluation.columns import GROUPS
 
 _IMAGE_FOLDERS = (
@@ -133,7 +133,7 @@ def get_suite(name: str) -> Suite:
         BiRefNetError: for an unknown name; the message lists those that exist.
     """
     if name not in SUITES:
-        raise BiRefNetError(f"there is no suite '{name}'; take one of {', '.join(SUITES)}")
+        raise UsageError(f"there is no suite '{name}'; take one of {', '.join(SUITES)}")
     return SUITES[name]
 
 
@@ -157,7 +157,7 @@ def locate(test_set: TestSet, root: Path) -> Located | None:
 def _folders(root: Path, depth: int) -> Iterator[Path]:
     """The folder and those in it, the shallow ones first."""
     if not root.is_dir():
-        raise BiRefNetError(f"{root} is not a folder; give the folder that holds the test sets")
+        raise UsageError(f"{root} is not a folder; give the folder that holds the test sets")
     level = [root]
     for _ in range(depth + 1):
         yield from level

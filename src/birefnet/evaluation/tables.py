@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import SetResult
 
@@ -205,8 +205,10 @@ def read_json(path: Path) -> list[Row]:
     """Read the rows of a file that ``to_json`` wrote.
 
     Raises:
-        BiRefNetError: for another file.
+        UsageError: there is none. BiRefNetError: for another file.
     """
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; check the path")
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != JSON_FORMAT or data["format_version"] != JSON_VERSION:
@@ -262,5 +264,5 @@ def render(results: Sequence[SetResult], form: str) -> str:
         "tex": lambda: to_latex(rows, columns),
     }
     if form not in writers:
-        raise BiRefNetError(f"there is no table form '{form}'; take {', '.join(writers)}")
+        raise UsageError(f"there is no table form '{form}'; take {', '.join(writers)}")
     return writers[form]()

@@ -18,7 +18,7 @@ import torch
 
 from birefnet.engines.devices import resolve_device
 from birefnet.engines.exported import is_exported
-from birefnet.errors import BiRefNetError, DeviceError
+from birefnet.errors import DeviceError, UsageError
 from birefnet.explain.field import Field, Sampling, receptive_field
 from birefnet.explain.figure import save_figure
 from birefnet.explain.observe import Observation, Stage, observe
@@ -179,7 +179,7 @@ def _network(model: str | os.PathLike[str] | Loaded | None) -> Loaded:
     name = model or default_model()
     known = lookup(name) if isinstance(name, str) else None
     if is_exported(Path(name)) or (known is not None and known.kind == "onnx"):
-        raise BiRefNetError(
+        raise UsageError(
             f"{os.fspath(name)!r} is an exported file, whose insides cannot be watched; give the "
             "weights that it was made from"
         )

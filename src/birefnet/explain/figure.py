@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import MissingExtraError, UsageError
 from birefnet.explain.panels import Row
 from birefnet.imaging.encoding import encode, write_atomic
 
@@ -29,7 +29,7 @@ def check_figure_path(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise BiRefNetError(
+        raise UsageError(
             f"the figure was to go to {path}; give a name ending in {', '.join(SUFFIXES)}"
         )
     if suffix != ".html":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 from birefnet.imaging.formats import is_picture
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import decode
@@ -44,7 +44,7 @@ class CalibrationPictures(Sequence[NDArray[np.float32]]):
     ) -> None:
         found = sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())
         if not found:
-            raise BiRefNetError(f"{folder} holds no picture to calibrate with")
+            raise UsageError(f"{folder} holds no picture to calibrate with")
         pictures = max(1, most // max(1, len(looks)))
         self.paths = found[:: -(-len(found) // pictures)]
         self.preprocess, self.size, self.looks = preprocess, size, tuple(looks)

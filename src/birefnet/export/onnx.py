@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from birefnet.engines.metadata import KEY
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import MissingExtraError, UsageError
 from birefnet.export import graph
 from birefnet.export.adapt import PixelsToMatte, traceable
 from birefnet.export.parity import synthetic_batch
@@ -82,11 +82,9 @@ def _opset(request: Request) -> int:
     allowed = STANDARD_OPSETS if request.standard_ops else OPSETS
     if opset not in allowed:
         cure = "" if request.standard_ops or opset > allowed[-1] else ", or add --standard-ops"
-        raise BiRefNetError(
-            f"opset {opset} was asked for; take {allowed[0]} to {allowed[-1]}{cure}"
-        )
+        raise UsageError(f"opset {opset} was asked for; take {allowed[0]} to {allowed[-1]}{cure}")
     if request.with_preprocessing and opset < ANTIALIAS_OPSET:
-        raise BiRefNetError(
+        raise UsageError(
             f"preprocessing inside the graph needs opset {ANTIALIAS_OPSET} or later (antialiased "
             f"resizing), and {opset} was asked for"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from birefnet.engines.openvino_cache import write_graph
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import MissingExtraError, UsageError
 from birefnet.export.request import Request
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def export_openvino(request: Request, path: Path) -> list[Path]:
     except ImportError:
         raise MissingExtraError("exporting to OpenVINO", "openvino") from None
     if request.with_preprocessing:
-        raise BiRefNetError(
+        raise UsageError(
             "an OpenVINO file holds the network alone, with its preprocessing as metadata; export "
             "to ONNX with --with-preprocessing to have it inside the graph"
         )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from birefnet.engines.metadata import KEY
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 from birefnet.export.adapt import traceable
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def export_package(request: Request, path: Path) -> list[Path]:
         BiRefNetError: int8, free sizes or preprocessing, which packages do not hold.
     """
     if request.with_preprocessing:
-        raise BiRefNetError(
+        raise UsageError(
             "a torch package holds the network alone; take onnx for --with-preprocessing"
         )
     if request.dynamic:
-        raise BiRefNetError("a torch package has one size; take onnx or openvino for --dynamic")
+        raise UsageError("a torch package has one size; take onnx or openvino for --dynamic")
     if request.precision == "int8":
-        raise BiRefNetError("a torch package holds fp32 or fp16; take onnx or openvino for int8")
+        raise UsageError("a torch package holds fp32 or fp16; take onnx or openvino for int8")
     module: nn.Module = traceable(
         request.network, fused_attention=True, standard_ops=request.standard_ops
     )

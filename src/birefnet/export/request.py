@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.engines.metadata import Metadata, Precision
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.looks import Look
 
@@ -64,25 +64,25 @@ class Request:
     def __post_init__(self) -> None:
         for side in self.input_size:
             if side < 32 or side % 32:
-                raise BiRefNetError(
+                raise UsageError(
                     f"the export's size is {self.input_size[0]}x{self.input_size[1]}; both sides "
                     "must be multiples of 32, such as 1024x1024"
                 )
         if self.with_preprocessing and (
             self.preprocess.fit != "stretch" or self.preprocess.interpolation != "bilinear"
         ):
-            raise BiRefNetError(
+            raise UsageError(
                 "preprocessing inside the graph stretches pictures bilinearly, and these weights "
                 f"want fit {self.preprocess.fit!r}, {self.preprocess.interpolation}; export "
                 "without --with-preprocessing"
             )
         if self.precision == "int8" and not len(self.calibration):
-            raise BiRefNetError(
+            raise UsageError(
                 "int8 needs pictures to calibrate with: give a folder of some dozens like those "
                 "the network will see (--calibrate FOLDER)"
             )
         if self.precision == "int8" and self.is_guided:
-            raise BiRefNetError(
+            raise UsageError(
                 "int8 is calibrated with pictures, which say nothing of this network's guidance "
                 "channel; export it in fp32 or fp16"
             )

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from birefnet.engines.exported import open_exported
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
 from birefnet.export.parity import Parity, compare, synthetic_batch
 from birefnet.export.request import SUFFIXES, ExportResult, Format, Request
 from birefnet.imaging.io import write_atomic
@@ -46,7 +46,7 @@ def export(
     """
     format = format or format_of(path)
     if path.suffix.lower() != SUFFIXES[format]:
-        raise BiRefNetError(
+        raise UsageError(
             f"a file of format {format} ends with {SUFFIXES[format]}, and {path.name} does not"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def format_of(path: Path) -> Format:
     for format, suffix in SUFFIXES.items():
         if path.suffix.lower() == suffix:
             return format  # type: ignore[return-value]
-    raise BiRefNetError(
+    raise UsageError(
         f"the format of {path.name} is not clear from its suffix; give --format, or one of "
         f"{', '.join(SUFFIXES.values())}"
     )

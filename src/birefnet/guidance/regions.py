@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 from birefnet.guidance.channel import Guide
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
@@ -51,7 +51,7 @@ class Point:
         if is_share:
             x, y = min(x, width - 1), min(y, height - 1)
         if not (0 <= x < width and 0 <= y < height):
-            raise BiRefNetError(
+            raise UsageError(
                 f"the point {self.x:g},{self.y:g} lies outside the picture of {width} x {height} "
                 "pixels; give x,y in pixels from the top left corner, or as shares from 0.0 to 1.0"
             )
@@ -81,13 +81,13 @@ class Guidance:
     def __post_init__(self) -> None:
         kinds = bool(self.boxes) + bool(self.points) + (self.mask is not None)
         if kinds > 1:
-            raise BiRefNetError("got boxes, points and a mask together; give one kind of guidance")
+            raise UsageError("got boxes, points and a mask together; give one kind of guidance")
         if self.points and not any(point.is_object for point in self.points):
-            raise BiRefNetError("all points are on what is not meant; give one on the object")
+            raise UsageError("all points are on what is not meant; give one on the object")
         if self.mask is not None:
             object.__setattr__(self, "mask", np.array(self.mask))
         if self.context < 0:
-            raise BiRefNetError(f"context is {self.context}; give 0 or more")
+            raise UsageError(f"context is {self.context}; give 0 or more")
 
 
 def to_box(corners: Corners, height: int, width: int) -> Box:
@@ -97,14 +97,14 @@ def to_box(corners: Corners, height: int, width: int) -> Box:
         BiRefNetError: it is empty, or lies outside.
     """
     if len(corners) != 4:
-        raise BiRefNetError(f"a box is x0,y0,x1,y1; got {len(corners)} numbers")
+        raise UsageError(f"a box is x0,y0,x1,y1; got {len(corners)} numbers")
     x0, y0, x1, y1 = corners
     if all(0 <= value <= 1 for value in corners):
         x0, x1, y0, y1 = x0 * width, x1 * width, y0 * height, y1 * height
     left, top = max(0, int(np.floor(x0))), max(0, int(np.floor(y0)))
     right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
     if right <= left or bottom <= top:
-        raise BiRefNetError(
+        raise UsageError(
             f"the box {','.join(f'{value:g}' for value in corners)} holds no pixel of a picture of "
             f"{width} x {height}; give x0,y0,x1,y1 with x0 < x1 and y0 < y1, in pixels or as shares"
         )
@@ -131,7 +131,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     """
     values = _numbers(text)
     if len(values) != 4:
-        raise BiRefNetError(f"{text!r} is no box; give x0,y0,x1,y1 in pixels or as shares")
+        raise UsageError(f"{text!r} is no box; give x0,y0,x1,y1 in pixels or as shares")
     return values[0], values[1], values[2], values[3]
 
 
@@ -143,9 +143,7 @@ def parse_point(text: str, *, is_object: bool = True) -> Point:
     """
     values = _numbers(text)
     if len(values) != 2:
-        raise BiRefNetError(
-            f"{text!r} is no point; give x,y in pixels or as shares such as 0.5,0.4"
-        )
+        raise UsageError(f"{text!r} is no point; give x,y in pixels or as shares such as 0.5,0.4")
     return Point(values[0], values[1], is_object)
 
 

@@ -292,7 +292,8 @@ def resize(
 ) -> NDArray:
     """Resize H x W x 3 pixels, antialiased when shrinking.
 
-    uint8 stays uint8 and equals Pillow's resize; uint16 gives float32 in [0, 65535], not rounded.
+    uint8 stays uint8 and equals the resize of Pillow before 13; uint16 gives float32 in [0, 65535],
+    not rounded.
 
     Args:
         pixels: H x W x 3, uint8 or uint16.
@@ -327,13 +328,8 @@ def _resize_rows(
     if rows == slice(0, height) or pixels.shape[:2] == (height, width):
         return resize(pixels, height, width, interpolation)[rows]
     scale = pixels.shape[0] / height
-    reach = _REACH * max(scale, 1) + 1
-    first = max(0, int(rows.start * scale - reach))
-    last = min(pixels.shape[0], int(rows.stop * scale + reach) + 1)
-    box = (0, rows.start * scale - first, pixels.shape[1], rows.stop * scale - first)
-    part = _to_pillow(pixels[first:last])
-    kernel = _PILLOW_FILTERS[interpolation]
-    return np.asarray(part.resize((width, rows.stop - rows.start), kernel, box))
+    part = (0, rows.start * scale, pixels.shape[1], rows.stop * scale)
+    return resize(pixels, rows.stop - rows.start, width, interpolation, part=part)
 
 
 def _resized(
@@ -343,15 +339,23 @@ def _resized(
     kernel: Image.Resampling,
     part: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
-    """Pillow's resize, in memory for the picture and the result whatever their shapes.
+    """Pillow's resize in two passes, rows first: what its versions before 13 give.
 
-    Pillow resizes the rows first. Where these would hold far more than either, columns come first.
+    Between the passes 8-bit pixels are rounded, so the order shows, mostly by a level; Pillow 13
+    chooses it by the size. Where resized rows would hold far more than picture and result, columns
+    come first.
     """
+    left, top, right, bottom = part or (0, 0, *image.size)
+    reach = _REACH * max((bottom - top) / height, 1) + 1
+    first, last = max(0, int(top - reach)), min(image.height, int(bottom + reach) + 1)
+    if last - first < image.height:
+        image = image.crop((0, first, image.width, last))
+        top, bottom = top - first, bottom - first
     if width * image.height > _EXCESS * max(width * height, image.width * image.height):
-        left, top, right, bottom = part or (0, 0, *image.size)
         image = image.resize((image.width, height), kernel, (0, top, image.width, bottom))
-        part = (left, 0, right, height)
-    return image.resize((width, height), kernel, part)
+        return image.resize((width, height), kernel, (left, 0, right, height))
+    image = image.resize((width, image.height), kernel, (left, 0, right, image.height))
+    return image.resize((width, height), kernel, (0, top, width, bottom))
 
 
 def _to_pillow(pixels: NDArray) -> Image.Image:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import BiRefNetError, ImageError, MissingPictureError
 from birefnet.imaging.picture import Limits, Picture, to_float, to_uint16
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
@@ -111,7 +111,7 @@ def _read_file(path: str, limits: Limits) -> bytes:
             # Pipes and devices have size 0; `read` would reserve as much as it is asked for.
             return file.read((size or limits.max_bytes) + 1)
     except FileNotFoundError:
-        raise ImageError(f"{path} does not exist.") from None
+        raise MissingPictureError(f"{path} does not exist.") from None
     except ImageError:
         raise
     except (OSError, ValueError) as error:

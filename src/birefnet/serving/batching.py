@@ -183,7 +183,7 @@ class Batcher:
                 self._news.clear()
                 try:
                     await asyncio.wait_for(self._news.wait(), left)
-                except (asyncio.TimeoutError, TimeoutError):
+                except TimeoutError:
                     break
             if not self._line or self._line[0] is not head:
                 return [], False

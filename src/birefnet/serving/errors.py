@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import re
@@ -189,7 +188,7 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(400, "invalid_picture", str(error))
     if isinstance(error, BiRefNetError):
         return Failure(400, "invalid_request", _in_fields(str(error)))
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, TimeoutError):
         return Failure(503, "timed_out", "the server took too long", {"Retry-After": "10"})
     return Failure(500, "internal", INTERNAL)
 

@@ -69,7 +69,7 @@ async def fetch_into(
         await asyncio.wait_for(
             _follow(url, write, settings, limit, transport), settings.fetch_timeout_s
         )
-    except (asyncio.TimeoutError, TimeoutError):
+    except TimeoutError:
         raise FetchError(
             f"the URL did not give its file within {settings.fetch_timeout_s:g} s"
         ) from None

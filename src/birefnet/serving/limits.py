@@ -243,7 +243,7 @@ class BodyLimit:
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), settings.body_timeout_s)
-            except (asyncio.TimeoutError, TimeoutError):
+            except TimeoutError:
                 raise TooSlow(
                     f"nothing of the request's body came for {settings.body_timeout_s:g} s",
                     {"Connection": "close"},

@@ -219,7 +219,7 @@ class Service:
 
                 try:
                     made = await asyncio.wait_for(work(), self.settings.timeout_s)
-                except (asyncio.TimeoutError, TimeoutError):
+                except TimeoutError:
                     self.metrics.refused.labels("timed_out").inc()
                     raise TimedOut(self.settings.timeout_s) from None
                 except asyncio.CancelledError:

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 
 MIB = 2**20
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
@@ -128,24 +128,24 @@ class ServerSettings:
         _check(self, "max_resolution", 32)
         _check(self, "max_header", 1024)
         if self.max_pixels_held is not None and self.max_pixels_held < self.max_pixels:
-            raise BiRefNetError(
+            raise UsageError(
                 f"max_pixels_held is {self.max_pixels_held:,}; give at least max_pixels, "
                 f"{self.max_pixels:,}"
             )
         if self.port > 65535:
-            raise BiRefNetError(f"port is {self.port}; give 0 (any free one) to 65535")
+            raise UsageError(f"port is {self.port}; give 0 (any free one) to 65535")
         for name in ("batch", "workers"):
             if getattr(self, name) is not None:
                 _check(self, name, 1)
         for key in self.api_keys:
             if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
-                raise BiRefNetError(
+                raise UsageError(
                     f"an API key has {len(key)} characters; give {SHORTEST_KEY} or more of ASCII "
                     "without spaces, such as the output of `openssl rand -hex 24`"
                 )
         for origin in self.cors:
             if origin != "*" and not origin.startswith(("http://", "https://")):
-                raise BiRefNetError(
+                raise UsageError(
                     f"cors names {origin!r}; give origins such as https://example.org, or *"
                 )
 
@@ -172,4 +172,4 @@ class ServerSettings:
 def _check(settings: ServerSettings, name: str, least: float) -> None:
     value = getattr(settings, name)
     if not value >= least:
-        raise BiRefNetError(f"{name} is {value}; give {least:g} or more")
+        raise UsageError(f"{name} is {value}; give {least:g} or more")

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from birefnet.errors import BiRefNetError, WeightsError
+from birefnet.errors import BiRefNetError, UsageError, WeightsError
 from birefnet.imaging.encoding import write_atomic
 
 STATE_FORMAT = 1
@@ -29,6 +29,10 @@ _PART = ".part"  # a file that is being written
 
 
 class RunError(BiRefNetError):
+    """A run that cannot be saved or read."""
+
+
+class RunFolderError(RunError, UsageError):
     """A run folder that is there already, is missing, or holds something else."""
 
 
@@ -66,18 +70,18 @@ class RunFolder:
         """Refuse to overwrite a run, and to resume what is not there.
 
         Raises:
-            RunError: one sentence on which of the two.
+            RunFolderError: one sentence on which of the two.
         """
         if resume:
             if not self.recipe.is_file():
-                raise RunError(
+                raise RunFolderError(
                     f"there is no run in {self.path} (recipe.yaml is missing); check the path, or "
                     "start it without --resume"
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             what = "holds a run" if self.recipe.is_file() else "exists and is not empty"
             cure = "continue it with --resume, or " if self.recipe.is_file() else ""
-            raise RunError(f"{self.path} {what}; {cure}give another folder")
+            raise RunFolderError(f"{self.path} {what}; {cure}give another folder")
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write state.pt: the file before or the new one is there at any moment, never a part."""

@@ -13,12 +13,12 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import UsageError
 
 T = TypeVar("T")
 
 
-class SettingsError(BiRefNetError):
+class SettingsError(UsageError):
     """A setting that does not exist, or a value that does not fit it."""
 
 
@@ -143,7 +143,7 @@ def _check_known(cls: type, name: str, where: str) -> None:
     if name in known:
         return
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {_join(where, close[0])}?" if close else ""
+    hint = f"; did you mean {_join(where, close[0])}?" if close else ";"
     raise SettingsError(
         f"there is no setting {_join(where, str(name))}{hint} "
         f"{where or 'a recipe'} has {', '.join(known)}"

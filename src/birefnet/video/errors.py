@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import BiRefNetError, MissingExtraError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -15,11 +15,15 @@ class VideoError(BiRefNetError):
     """A video that cannot be read, processed or written."""
 
 
+class VideoUsageError(VideoError, UsageError):
+    """A source that is no film, or an option that it cannot have."""
+
+
 class VideoCancelled(BiRefNetError):  # noqa: N818 - an end that was asked for, not a failure
     """The caller's `cancel` was set; finished parts are kept."""
 
 
-class UnfinishedRunError(VideoError):
+class UnfinishedRunError(VideoUsageError):
     """Parts of an earlier run lie beside the output, and cannot be used as this was asked for."""
 
 
@@ -48,7 +52,7 @@ def reading_failed(error: Exception, name: str) -> VideoError:
     from av import error as av_errors
 
     if isinstance(error, (FileNotFoundError, av_errors.FileNotFoundError)):
-        return VideoError(f"there is no file {name!r}; check the path")
+        return VideoUsageError(f"there is no file {name!r}; check the path")
     if isinstance(error, EOFError):
         return VideoError(f"{name} ends before its first frame; fetch it again")
     if isinstance(error, av_errors.InvalidDataError):

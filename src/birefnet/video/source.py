@@ -14,7 +14,7 @@ from typing import Protocol
 from birefnet.imaging.formats import SUFFIXES, is_picture, sniff
 from birefnet.imaging.picture import Picture
 from birefnet.video.colour import ColourSpace
-from birefnet.video.errors import VideoError
+from birefnet.video.errors import VideoUsageError
 
 _ANIMATIONS = ("gif", "webp", "png", "avif")
 DEFAULT_RATE = Fraction(25)  # of numbered pictures, as FFmpeg has it
@@ -123,10 +123,14 @@ def open_source(
         found = [item for item in found if _is_frame(item)]
     if found is not None:
         if not found:
-            raise VideoError(f"there are no pictures in {text!r}; give a video, or their folder")
+            raise VideoUsageError(
+                f"there are no pictures in {text!r}; give a video, or their folder"
+            )
         return pictures.FolderSource(found, text, rate or DEFAULT_RATE, deep=deep)
     if rate is not None:
-        raise VideoError(f"{text} has a frame rate of its own; a rate is for folders of pictures")
+        raise VideoUsageError(
+            f"{text} has a frame rate of its own; a rate is for folders of pictures"
+        )
     if (camera := camera_input(text)) is not None:
         place, format = camera
         return FileSource(place, format=format, is_live=True, name=f"camera {text}", deep=deep)
@@ -136,7 +140,7 @@ def open_source(
         if kind in _ANIMATIONS:
             return pictures.AnimationSource(path)
         if kind is not None and path.suffix.lower() in SUFFIXES:
-            raise VideoError(f"{text} is a still picture; `birefnet remove` is for those")
+            raise VideoUsageError(f"{text} is a still picture; `birefnet remove` is for those")
     return FileSource(text, deep=deep)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from birefnet.errors import WeightsError
+from birefnet.errors import UsageError
 from birefnet.network.config import NetworkConfig
 from birefnet.weights.checkpoint import load_checkpoint
 from birefnet.weights.save import DIRECTORIES, LAYOUTS, Layout, save_directory, save_file
@@ -45,7 +45,8 @@ def convert(
         overwrite: replace what is there.
 
     Raises:
-        WeightsError: the source cannot be loaded, or the target is there or cannot be written.
+        WeightsError: the source cannot be loaded, or the target cannot be written.
+        UsageError: the target is there.
     """
     path = Path(target)
     layout = layout or _layout_of(path)
@@ -53,7 +54,7 @@ def convert(
         raise ValueError(f"layout={layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
     written = path / "model.safetensors" if layout in DIRECTORIES else path
     if written.exists() and not overwrite:
-        raise WeightsError(f"{written} is already there: choose another target, or overwrite it")
+        raise UsageError(f"{written} is already there: choose another target, or overwrite it")
     loaded = load_checkpoint(source, config=config, dtype=None, offline=offline, progress=progress)
     save = save_directory if layout in DIRECTORIES else save_file
     return save(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from birefnet.errors import WeightsError
+from birefnet.errors import UnknownModelError, WeightsError
 from birefnet.weights.download import cached, fetch, file_sha256
 from birefnet.weights.files import SUFFIXES, find_weights, read_json
 from birefnet.weights.hub import (
@@ -18,7 +18,7 @@ from birefnet.weights.hub import (
     parse_repository,
 )
 from birefnet.weights.records import Checkpoint
-from birefnet.weights.table import CHECKPOINTS, find, lookup
+from birefnet.weights.table import CHECKPOINTS, lookup, unknown_name
 from birefnet.weights.transfer import Report
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -143,19 +143,37 @@ def _find(source: str | os.PathLike[str]) -> Source | Checkpoint | Repository | 
     repository = parse_repository(text)
     if repository is not None:
         return repository
-    if not is_word or path.suffix.lower() in SUFFIXES:
-        raise WeightsError(f"there is no file or directory {text}")
-    return find(text, bundled_names())  # raises: `lookup` does not know it
+    raise _unknown(text)
+
+
+def check_name(source: str) -> None:
+    """Refuse what `resolve` knows nothing of, without fetching anything.
+
+    Raises:
+        UnknownModelError: no such name, and no such path; whether an id or an address leads to
+            weights shows only when it is fetched.
+    """
+    text = source.strip()
+    if text.lower() in bundled_names() or "://" in text or Path(text).expanduser().exists():
+        return
+    if lookup(text) is None and parse_repository(text) is None:
+        raise _unknown(text)
+
+
+def _unknown(text: str) -> UnknownModelError:
+    if "/" in text or os.sep in text or Path(text).suffix.lower() in SUFFIXES:
+        return UnknownModelError(f"there is no file or directory {text}")
+    return unknown_name(text, bundled_names())
 
 
 def _require_network(checkpoint: Checkpoint) -> None:
     if checkpoint.kind == "onnx":
-        raise WeightsError(
+        raise UnknownModelError(
             f"{checkpoint.name} is an ONNX file, which runs as it is (`birefnet.load`, `--model "
             f"{checkpoint.name}`) and holds no weights to train or convert"
         )
     if checkpoint.kind == "backbone":
-        raise WeightsError(
+        raise UnknownModelError(
             f"{checkpoint.name} is a backbone to start training from, not a whole network"
         )
 
@@ -172,7 +190,7 @@ def _local(path: Path, origin: str) -> Source:
             settings = read_settings(path.with_name("config.json"))
             name = str(settings.get("name") or path.absolute().parent.name)
     else:
-        raise WeightsError(f"there is no file or directory {path}")
+        raise UnknownModelError(f"there is no file or directory {path}")
     return Source(name, files, origin, settings)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-from birefnet.errors import WeightsError
+from birefnet.errors import UnknownModelError
 from birefnet.weights.catalogue import ENTRIES
 from birefnet.weights.records import Checkpoint, Score
 
@@ -54,8 +54,13 @@ def find(name: str, others: Sequence[str] = ()) -> Checkpoint:
     """
     found = lookup(name)
     if found is None:
-        near = difflib.get_close_matches(name.lower(), [*others, *_INDEX], n=3, cutoff=0.5)
-        short = [*others, *(c.name for c in ENTRIES if c.kind == "network" and c.repo)]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(short)}"
-        raise WeightsError(f"no model is called {name!r}; {hint} (all: `birefnet models list`)")
+        raise unknown_name(name, others)
     return found
+
+
+def unknown_name(name: str, others: Sequence[str] = ()) -> UnknownModelError:
+    """The sentence for a name that nothing has."""
+    near = difflib.get_close_matches(name.lower(), [*others, *_INDEX], n=3, cutoff=0.5)
+    short = [*others, *(c.name for c in ENTRIES if c.kind == "network" and c.repo)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(short)}"
+    return UnknownModelError(f"no model is called {name!r}; {hint} (all: `birefnet models list`)")

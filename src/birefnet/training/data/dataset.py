@@ -25,7 +25,7 @@ from birefnet.training.data.cache import PixelCache
 from birefnet.training.data.composer import Composed, Composer, Pool, plainly
 from birefnet.training.data.device import finish_batch, pack
 from birefnet.training.data.draft import Draft
-from birefnet.training.data.folders import DataError
+from birefnet.training.data.folders import DataError, MissingDataError
 from birefnet.training.data.guides import from_levels, simulate, to_levels
 from birefnet.training.data.labels import NO_LABEL, Classes
 from birefnet.training.data.order import Key, Order, Part
@@ -78,7 +78,7 @@ class TrainingData(Dataset[Sample]):
     ) -> None:
         self.settings, self.seed, self.train, self.preprocess = settings, seed, train, preprocess
         if not settings.sources:
-            raise DataError("there are no pictures to train on; give --data PATH")
+            raise MissingDataError("there are no pictures to train on; give --data PATH")
         asked = [parse_source(text) for text in settings.sources]
         self.sources = [open_source(weighted.place) for weighted in asked]
         for source in self.sources:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import BiRefNetError, ImageError, UsageError
 from birefnet.imaging.formats import SUFFIXES, is_picture
 
 Kind = Literal["pairs", "cutouts", "pictures"]
@@ -34,6 +34,10 @@ _PROBED = 8  # files of a folder that are opened to see whether they have an alp
 
 class DataError(BiRefNetError):
     """Training data that is missing, does not fit together or cannot be read."""
+
+
+class MissingDataError(DataError, UsageError):
+    """A path at which there is no training data."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class FileSet:
                 "lists them all)"
             )
         if not self.entries:
-            raise DataError(f"{self.path} holds no pictures; check the path")
+            raise MissingDataError(f"{self.path} holds no pictures; check the path")
 
 
 def find_set(text: str) -> FileSet:
@@ -118,9 +122,9 @@ def find_set(text: str) -> FileSet:
 def _folder(text: str) -> Path:
     folder = Path(text).expanduser()
     if not folder.exists():
-        raise DataError(f"there is no folder {text!r}; check the path")
+        raise MissingDataError(f"there is no folder {text!r}; check the path")
     if not folder.is_dir():
-        raise DataError(f"{text} is a file; give the folder that holds the pictures")
+        raise MissingDataError(f"{text} is a file; give the folder that holds the pictures")
     return folder
 
 
@@ -227,13 +231,13 @@ def _single(text: str, folder: Path) -> FileSet:
     """A folder that is not divided: masks beside pictures, cut-outs, or plain pictures."""
     files = walk(folder)
     if not files:
-        raise DataError(
+        raise MissingDataError(
             f"{text} holds no pictures ({_listing(folder)}); expected folders im and gt in it, or "
             "pictures with alpha"
         )
     sets = sorted(p.name for p in folder.iterdir() if p.is_dir() and _holds_pairs(p))
     if sets:
-        raise DataError(
+        raise MissingDataError(
             f"{text} holds the sets {', '.join(sets)}; name those to use, such as "
             f"{Path(text) / sets[0]}"
         )
