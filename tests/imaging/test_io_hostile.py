@@ -145,8 +145,10 @@ def test_too_many_pixels_in_an_image_or_array() -> None:
 
 def test_the_limit_is_ours_and_not_pillow_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    for format in ("PNG", "JPEG", "BMP"):
+    for format in ("PNG", "JPEG", "BMP", "TIFF"):
         assert decode(saved(format)).width == 50
+    deep = cv2.imencode(".tiff", RGB.astype(np.uint16) * 257)[1].tobytes()
+    assert decode(deep).width == 50
 
 
 @pytest.mark.parametrize("depth", [8, 16])

@@ -74,12 +74,12 @@ def interpret(samples: NDArray, page: TiffPage, name: str) -> Colours:
     else:
         pixels = _scaled(colours, bits, name)
     if band is not None and alpha is not None and kinds[band - count] == _ASSOCIATED:
-        if photometric in _MODES:
+        if photometric in _MODES or photometric == YCBCR:
             raise ImageError(f"{name} has {_name_of(page)} multiplied by alpha; save it as RGB.")
         pixels = unmultiplied(pixels, alpha)
     if photometric == WHITE_IS_ZERO:
         pixels = np.invert(pixels)
-    if photometric == YCBCR and page.compression in BYTE_STREAMS:  # others give RGB
+    if photometric == YCBCR:
         pixels = _ycbcr_to_rgb(pixels, page, name)
     if photometric in _MODES:
         pixels = _as_eight_bits(pixels, photometric)
@@ -176,10 +176,11 @@ def unmultiplied(pixels: NDArray, alpha: NDArray[np.float32]) -> NDArray:
 
 def _ycbcr_to_rgb(pixels: NDArray, page: TiffPage, name: str) -> NDArray:
     """Section 21 of TIFF 6.0, for colours of full resolution."""
-    if tuple(page.subsampling or (2, 2)) != (1, 1):
+    # Other decoders give sometimes YCbCr, sometimes RGB.
+    is_sure = page.compression in BYTE_STREAMS
+    if not is_sure or tuple(page.subsampling or (2, 2)) != (1, 1):
         raise ImageError(
-            f"{name} is a TIFF in YCbCr with coarser colours, which is read only as JPEG; save it "
-            "as RGB."
+            f"{name} is a TIFF in YCbCr of a kind that is read only as JPEG; save it as RGB."
         )
     coefficients = page.tags.valueof(529)
     weights = np.array([0.299, 0.587, 0.114])

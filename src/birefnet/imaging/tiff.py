@@ -32,13 +32,14 @@ from birefnet.imaging.metadata import (
     Metadata,
 )
 from birefnet.imaging.photometry import Colours
-from birefnet.imaging.tiff_samples import BYTE_STREAMS, list_segments, read_samples
+from birefnet.imaging.tiff_samples import BYTE_STREAMS, Opened, list_segments, read_samples
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
 _RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array; linear raw
 _DNG_VERSION, _XMP, _PROFILE, _ORIENTATION = 50706, 700, 34675, 274
+_BY_LIBTIFF = (2, 3, 4, 6, 7, 32809)  # fax, JPEG, ThunderScan: no streams of bytes
 _IGNORE_DIFFERENCES = (1, 32773)  # none and PackBits, in libtiff
 _MOST_INSIDE = 32  # directories inside a directory that are looked at
 _STRIP_BYTES = 1 << 20
@@ -109,27 +110,32 @@ def decode_page(data: bytes, page: TiffPage, name: str) -> Image.Image | Colours
         MissingExtraError: its compression needs the extra `tiff`.
     """
     photometry.check(page, name)
-    is_stream = page.compression in BYTE_STREAMS
-    if not is_stream or _is_usual(page):
-        try:
-            image = TiffImagePlugin.TiffImageFile(io.BytesIO(_starting_at(data, page)))
-        except (SyntaxError, OSError, KeyError, ValueError):
-            if is_stream:
-                raise
-        else:
-            image.load()
-            return image
+    if _is_usual(page):
+        image = Opened(io.BytesIO(_starting_at(data, page)))
+        image.load()
+        return image
     return photometry.interpret(read_samples(data, page, name), page, name)
 
 
 def _is_usual(page: TiffPage) -> bool:
-    """Whether Pillow reads it rightly: up to 8 bits, colours side by side, no other bands."""
+    """Whether Pillow reads it rightly: up to 8 bits, colours side by side, no other bands; where
+    pixels are compressed as such, also alpha, and planes apart."""
+    is_stream = page.compression in BYTE_STREAMS
+    if not is_stream and page.compression not in _BY_LIBTIFF:
+        return False
+    is_plain = page.samplesperpixel == photometry.COLOURS[int(page.photometric)]
+    is_together = page.samplesperpixel == 1 or page.planarconfig == 1
+    if not is_stream and page.photometric == photometry.RGB:
+        is_plain = is_together = True
+    if not is_stream and is_plain and page.photometric != photometry.YCBCR:
+        is_together = True
     return (
         page.sampleformat == 1
         and page.bitspersample in (1, 2, 4, 8)
-        and page.samplesperpixel == photometry.COLOURS[int(page.photometric)]
-        and (page.samplesperpixel == 1 or (page.planarconfig == 1 and page.bitspersample == 8))
-        and page.photometric in (0, 1, 2, 3, 5, 8)
+        and (page.samplesperpixel == 1 or page.bitspersample == 8)
+        and (page.photometric in (0, 1, 2, 3, 5, 8) or not is_stream)
+        and is_plain
+        and is_together
         and page.imagedepth == 1
         and (page.predictor == 1 or page.compression not in _IGNORE_DIFFERENCES)
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import TiffImagePlugin, TiffTags
+from PIL import Image, ImageFile, TiffImagePlugin, TiffTags
 
 from birefnet.errors import ImageError, MissingExtraError
 
@@ -34,6 +34,15 @@ _FORMATS = {
 }
 _MOST_SAMPLES = 64  # of a pixel
 _UNPACKED_ROWS = 64  # at a time, for each bit takes a byte
+
+
+class Opened(TiffImagePlugin.TiffImageFile):
+    """A TIFF in Pillow without Pillow's limit: ours is checked before, and counts pixels."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)
+        ImageFile.ImageFile.load_prepare(self)
 
 
 def read_samples(data: bytes, page: TiffPage, name: str) -> NDArray:
@@ -156,7 +165,7 @@ def _inflate(
     list_segments(directory, segments)
     parts = [header, struct.pack(order + "I", 8), directory.tobytes(8), *segments]
     file = b"".join(parts)
-    return np.asarray(TiffImagePlugin.TiffImageFile(io.BytesIO(file)))
+    return np.asarray(Opened(io.BytesIO(file)))
 
 
 def list_segments(
