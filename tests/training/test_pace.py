@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import random
+import time
 
 import pytest
 import torch
+from rich.console import Console
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.training import memory, pace
 from birefnet.training.pace import Pace
-from birefnet.training.progress import Report
+from birefnet.training.progress import Report, Terminal
 from discs import recipe, tiny
 
 
@@ -71,8 +74,23 @@ def test_the_time_left_is_said_once_it_is_known(clock: Clock) -> None:
     for number, left in enumerate(said[3:], 4):
         assert left == pytest.approx(100 - number + 30, rel=0.06)
     known = Report(4, 100, 1, 1, {"loss": 1.0}, 0.1, 2.0, 0, seconds_left=said[3])
-    assert known.text().endswith("2 min left")
-    assert "left" not in Report(1, 100, 1, 1, {"loss": 1.0}, 0.1, 2.0, 0).text()
+    assert known.left() == "2 min left"
+    assert Report(1, 100, 1, 1, {"loss": 1.0}, 0.1, 2.0, 0).left() == ""
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_time_left_is_shown(is_terminal: bool) -> None:
+    """Before the losses, so that no narrow terminal cuts it off."""
+    out = io.StringIO()
+    shown = Terminal(Console(file=out, force_terminal=is_terminal, width=80))
+    losses = {"loss": 1.0, **dict.fromkeys(("bce", "iou", "ssim", "gradient"), 1.0)}
+    shown.start(0, 100)
+    shown.report(Report(4, 100, 1, 1, losses, 0.1, 2.0, 0, seconds_left=60.0))
+    assert not shown.wants_report()
+    time.sleep(0.15)  # the bar is drawn ten times a second
+    shown.close()
+    assert "60 s left" in out.getvalue()
+    assert "4/100" in out.getvalue()
 
 
 # Memory on the device that is named

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 SECONDS_BETWEEN_UPDATES = 1.0
 SECONDS_BETWEEN_LINES = 15.0
@@ -39,17 +40,18 @@ class Report:
     seconds_left: float | None = None
 
     def text(self) -> str:
-        """All but the number of the step, in one line."""
+        """All but the number of the step and the time that is left, in one line."""
         total = self.losses.get("loss", 0.0)
         parts = " ".join(f"{k} {_short(v)}" for k, v in self.losses.items() if k != "loss")
         return (
             f"epoch {self.epoch}/{self.epochs}  loss {_short(total)} ({parts})  "
             f"rate {self.rate:.1e}  {_short(self.pictures_per_second)} pictures/s  "
-            f"{self.memory / 2**30:.1f} GB{self._left()}"
+            f"{self.memory / 2**30:.1f} GB"
         )
 
-    def _left(self) -> str:
-        return "" if self.seconds_left is None else f"  {duration(self.seconds_left)} left"
+    def left(self) -> str:
+        """The time that is left, or nothing where it is not known."""
+        return "" if self.seconds_left is None else f"{duration(self.seconds_left)} left"
 
 
 class Display(Protocol):
@@ -101,11 +103,13 @@ class Terminal:
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=16),
-                TextColumn("{task.description}"),
+                TextColumn("{task.fields[left]}"),
+                # The rest of the line, cut off where that is short; the others keep their width.
+                TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
             )
-            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar = Progress(*columns, console=self.console, transient=True, expand=True)
             self._bar.start()
-            self._bar.add_task("", total=steps, completed=done)
+            self._bar.add_task("", total=steps, completed=done, left="")
 
     def wants_report(self) -> bool:
         return time.monotonic() >= self._next
@@ -115,10 +119,12 @@ class Terminal:
         if self._bar is not None:
             self._next = now + SECONDS_BETWEEN_UPDATES
             task = self._bar.task_ids[0]
-            self._bar.update(task, completed=report.step, description=report.text())
+            self._bar.update(
+                task, completed=report.step, description=report.text(), left=report.left()
+            )
             return
         self._next = now + SECONDS_BETWEEN_LINES
-        self.say(f"step {report.step}/{report.steps}  {report.text()}")
+        self.say(f"step {report.step}/{report.steps}  {report.text()}  {report.left()}".rstrip())
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
