@@ -93,6 +93,9 @@ SENSELESS = {
         --suite dis5k --data data --set nosuch | --suite dis5k --data data --metrics nosuch
         --suite dis5k --data data --resolution x | --suite dis5k --data suite --model nosuch""",
     "select-best": "missing.json | result.json --by nosuch | result.json --set nosuch",
+    "reproduce": """
+        nosuch | table2 | table2 --data missing | table2 --tiny --data data
+        table2 --data empty""",
     "explain": """
         missing.jpg | a.jpg -o o.xyz | a.jpg -o o.png --model nosuch | a.jpg -o o.png --point x
         a.jpg -o o.png --point 5000,5000 | a.jpg -o o.png --device gpu7
