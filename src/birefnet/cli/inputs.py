@@ -6,20 +6,39 @@ Nothing is read but folders and the first bytes of files, nothing written.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
+import re
+import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
 
 from birefnet.cli.animation import animation_format
-from birefnet.cli.places import TABLE, Place, identity, is_url, name_of, to_place, walk
+from birefnet.cli.manifest import NAME, Outputs
+from birefnet.cli.places import (
+    TABLE,
+    Place,
+    identity,
+    is_same,
+    is_url,
+    is_within,
+    name_of,
+    to_place,
+    walk,
+)
 from birefnet.errors import UsageError
 from birefnet.imaging.formats import SUFFIXES, is_picture
 
 STREAM = "-"
 TYPES = ("cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay")
 FORMATS = ("png", "webp", "jpeg", "tiff", "avif", "gif")
+INDEX = ".json"  # names of files that list the objects of a picture
+LONGEST_NAME = 255  # bytes, on nearly all file systems
+SHORT_NAME = 200  # bytes of a name that has to be cut
 _SUFFIX_OF = {"jpeg": ".jpg", "tiff": ".tif", "apng": ".png"}
 
 
@@ -56,13 +75,20 @@ class Search:
 
     Iterating looks through the folders one at a time, in order of names, and gives each picture
     once, with its target. Little is remembered (two numbers per picture at most), so folders may
-    hold millions; a later iteration finds what came meanwhile. Hidden files, links to folders, the
-    output folder and what an earlier run left beside a picture are passed over.
+    hold millions; a later iteration finds what came meanwhile. Hidden files and links to folders
+    are passed over.
 
     Without `output` a target is `NAME.KIND.EXT` beside its source, and standard output for standard
-    input; in a folder it is `NAME.EXT` at the same place below it. Where two pictures of one folder
-    would share a name they keep their suffix in it (`a.jpg.png`, `a.png.png`), and after that they
-    are numbered. No target is an input.
+    input; in a folder it is `NAME.EXT` at the same place below it. Where that lies among the
+    inputs it is `NAME.KIND.EXT` as well, or `NAME.SUFFIX.KIND.EXT` (`a.jpg.cutout.png`) if its
+    source does not lie beside it. Where two pictures of one folder would share a name they keep
+    their suffix in it (`a.jpg.png`, `a.png.png`), and after that they are numbered.
+
+    No output is an input, of this run or an earlier one: an output folder below an input is not
+    searched; elsewhere `NAME.KIND.EXT` beside `NAME` and `NAME.SUFFIX.KIND.EXT` are passed over,
+    and so is what a manifest in the same or a higher folder of the search calls an output. Of a
+    folder that is given as an input and is no output folder, only names with a kind count as
+    outputs: cut-outs may be cut out again.
 
     Args:
         inputs, output: as typed.
@@ -71,7 +97,10 @@ class Search:
         suffix: of the targets; `None` for that of the format.
         recursive: look into folders inside folders.
         stream: what came on standard input.
+        pipes: what came from other pipes among the inputs, by their names.
+        manifest: of this run, if there will be one.
         on_error: told of folders that cannot be read.
+        on_pass: told, in a sentence, of what is no picture though its name says so.
     """
 
     inputs: tuple[str, ...]
@@ -81,7 +110,13 @@ class Search:
     suffix: str | None = None
     recursive: bool = True
     stream: bytes = b""
+    pipes: Mapping[str, bytes] = field(default_factory=dict)
+    manifest: Path | None = None
     on_error: Callable[[Exception], None] = lambda error: None
+    on_pass: Callable[[str], None] = lambda sentence: None
+    _outputs: dict[Path, Outputs] = field(default_factory=dict)
+    _searched: dict[str, bool] = field(default_factory=dict)
+    _results: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def is_stream(self) -> bool:
@@ -94,6 +129,42 @@ class Search:
         if self.output is None or self.is_stream or not is_folder_output(self.output, self.inputs):
             return None
         return to_place(self.output)
+
+    @cached_property
+    def _tops(self) -> tuple[Place, ...]:
+        """The folders that are searched: those that were given, and those where patterns begin."""
+        tops = []
+        for text in self.inputs:
+            if text != STREAM and _is_pattern(text):
+                tops.append(_pattern_top(text))
+            elif text != STREAM and to_place(text).is_dir():
+                tops.append(to_place(text))
+        return tuple(tops)
+
+    @cached_property
+    def _typed(self) -> frozenset[int]:
+        """The files that were given by name."""
+        names = (text for text in self.inputs if text != STREAM and not _is_pattern(text))
+        return frozenset(hash(identity(to_place(text))) for text in names)
+
+    def _is_searched(self, folder: Place) -> bool:
+        """Whether pictures in this folder would be found as inputs: by us, or by a shell that is
+        given the same pattern again."""
+        key = str(folder)
+        if key not in self._searched:
+            several = self.inputs if len(self.inputs) > 1 else ()
+            files = {str(to_place(text).parent): text for text in several if text != STREAM}
+            self._searched[key] = any(
+                is_within(folder, top) and not self._leaves_out(folder, top) for top in self._tops
+            ) or any(is_same(folder, to_place(text).parent) for text in files.values())
+        return self._searched[key]
+
+    def _leaves_out(self, folder: Place, top: Place) -> bool:
+        """Whether this folder lies in the output folder, and that below `top`."""
+        out = self.folder
+        if out is None or is_same(out, top) or not is_within(out, top):
+            return False
+        return is_within(folder, out)
 
     def check(self) -> None:
         """Find what is wrong with the command before anything is done.
@@ -141,7 +212,8 @@ class Search:
         if job.source is None:
             return replace(job, animation=animation_format(self.stream))
         if isinstance(job.source, Path):
-            return replace(job, animation=animation_format(job.source))
+            there: Path | bytes = self.pipes.get(str(job.source), job.source)
+            return replace(job, animation=animation_format(there))
         # Behind a URL only the name is looked at: opening each file would take a request.
         return replace(
             job, animation="gif" if name_of(job.source).lower().endswith(".gif") else None
@@ -152,61 +224,129 @@ class Search:
     def _batches(self) -> Iterator[list[Job]]:
         """Jobs without target: those of one folder at a time, single files that follow each other
         together."""
-        seen: set[int] | None = set() if len(self.inputs) > 1 else None
+        # A single folder gives each file once; a pattern follows links to folders.
+        is_folder = len(self.inputs) == 1 and not _is_pattern(self.inputs[0])
+        seen: set[int] | None = None if is_folder else set()
         singles: list[Job] = []
+        former = self._former()
+        typed = _typed_results(self.inputs)
         for text in self.inputs:
             if text == STREAM:
                 singles.append(Job(None, None, Path("stdin")))
                 continue
             if _is_pattern(text):
-                singles += _unseen(_matches(text), seen)
+                singles += _unseen(self._matching(text, former), seen)
                 continue
             place = to_place(text)
             if not place.is_dir():
-                singles += _unseen([Job(place, None, Path(name_of(place)))], seen)
+                is_output = len(self.inputs) > 1 and any(place in known for known in former)
+                if text in typed or is_output:
+                    self.on_pass(f"{text} is passed over: it is the result of another input")
+                elif len(self.inputs) > 1 and place.name == NAME:
+                    self.on_pass(f"{text} is passed over: it is a manifest, no picture")
+                else:
+                    singles += _unseen([Job(place, None, Path(name_of(place)))], seen)
                 continue
             if singles:
                 yield singles
                 singles = []
-            for jobs in self._in_folder(place):
+            for jobs in self._in_folder(place, former):
                 yield _unseen(jobs, seen)
         if singles:
             yield singles
 
-    def _in_folder(self, folder: Place) -> Iterator[list[Job]]:
-        skip = identity(self.folder) if self.folder is not None else None
-        top = str(folder)
-        for here, folders, files in walk(folder, self.on_error):
+    def _in_folder(self, top: Place, former: list[Outputs]) -> Iterator[list[Job]]:
+        out = self.folder
+        below = out is not None and is_within(out, top) and not is_same(out, top)
+        manifests: dict[Path, Outputs] = {}
+        for here, folders, files in walk(top, self.on_error):
             folders[:] = sorted(
                 name
                 for name in folders
-                if self.recursive and not name.startswith(".") and identity(here / name) != skip
+                if self.recursive
+                and not name.startswith(".")
+                and not (below and out is not None and is_same(here / name, out))
             )
-            inside = Path(os.path.relpath(str(here), top))
+            inside = Path(os.path.relpath(str(here), str(top)))
+            if NAME in files and isinstance(here, Path):
+                manifests[here] = self._outputs_by(here / NAME, here)
+            known = [
+                outputs
+                for folder, outputs in manifests.items()
+                if f"{here}/".startswith(f"{folder}/")
+            ]
             results = results_among(files)
             yield [
                 Job(here / name, None, inside / name)
                 for name in sorted(files)
-                if is_picture(name) and not name.startswith(".") and name not in results
+                if is_picture(name)
+                and not name.startswith(".")
+                and name not in results
+                and not _is_output(here / name, [*former, *known], top)
+                and self._is_regular(here / name)
             ]
+
+    def _matching(self, pattern: str, former: list[Outputs]) -> list[Job]:
+        """The pictures that match, without what earlier runs have made."""
+        jobs = []
+        top = _pattern_top(pattern)
+        results: dict[str, set[str]] = {}
+        left_out: dict[str, bool] = {}
+        for match in _matches(pattern):
+            if not is_picture(match.name) or match.is_dir():
+                continue
+            parent = str(match.parent)
+            if parent not in results:
+                results[parent] = results_among(place.name for place in match.parent.iterdir())
+                left_out[parent] = self._leaves_out(match.parent, top)
+            if match.name in results[parent] or left_out[parent]:
+                continue
+            if not _is_output(match, former, top) and self._is_regular(match):
+                jobs.append(Job(match, None, Path(match.name)))
+        return jobs
+
+    def _former(self) -> list[Outputs]:
+        """What the manifest of the output folder, and of this run, call outputs."""
+        folder = self.folder
+        if not isinstance(folder, Path):
+            return []
+        paths = {folder / NAME, *([self.manifest] if self.manifest else ())}
+        found = [self._outputs_by(path, folder) for path in sorted(paths) if path.is_file()]
+        for outputs in found:
+            outputs.is_own = True
+        return found
+
+    def _outputs_by(self, manifest: Path, folder: Path) -> Outputs:
+        outputs = self._outputs.setdefault(manifest, Outputs(manifest, folder))
+        outputs.refresh()
+        return outputs
+
+    def _is_regular(self, place: Place) -> bool:
+        """Whether this is a file: reading a pipe might never end. What cannot be looked at is one,
+        and fails by itself."""
+        if not isinstance(place, Path):
+            return True
+        try:
+            mode = place.stat().st_mode
+        except OSError:
+            return True
+        if not stat.S_ISREG(mode):
+            self.on_pass(f"{place} is passed over: it is {_sort_of(mode)}, not a file")
+        return stat.S_ISREG(mode)
 
     def _finds(self, target: Place) -> bool:
         """Whether iterating would give this file as a source."""
-        path = identity(target)
-        for text in self.inputs:
-            if text == STREAM or _is_pattern(text):
-                continue
-            top = identity(to_place(text))
-            if path == top:
-                return True
-            if _is_below(path, top) and target.exists():
-                inside = Path(os.path.relpath(path, top))
-                is_searched = self.recursive or len(inside.parts) == 1
-                is_hidden = any(part.startswith(".") for part in inside.parts)
-                is_skipped = self.folder is not None and _is_below(identity(self.folder), top)
-                if is_searched and not is_hidden and not is_skipped:
-                    return is_picture(inside.name) and _kind_in(inside.name) is None
-        return False
+        if hash(identity(target)) in self._typed:
+            return True
+        if not target.exists() or not is_picture(target.name) or target.name.startswith("."):
+            return False
+        parent = target.parent
+        if not self._is_searched(parent) or _is_output(target, self._outputs.values(), parent):
+            return False
+        if str(parent) not in self._results:
+            self._results.clear()
+            self._results[str(parent)] = results_among(each.name for each in parent.iterdir())
+        return target.name not in self._results[str(parent)]
 
     # Naming
 
@@ -228,27 +368,98 @@ class Search:
         """Names for a result, from the plainest on."""
         folder, kind = self.folder, self.kind
         if folder is not None:
-            parent, infix = folder.joinpath(*job.inside.parent.parts), ""
+            parent = folder.joinpath(*job.inside.parent.parts)
+            is_among = self._is_searched(parent)
+            infix = f".{kind}" if is_among else ""
+            is_apart = is_among and (job.source is None or not is_same(job.source.parent, parent))
         else:
+            is_apart = False
             parent, infix = (job.source.parent if job.source else Path()), f".{kind}"
         suffix = self.suffix or suffix_of(result_format(job, self.format))
-        yield parent / f"{job.inside.stem}{infix}{suffix}"
-        yield parent / f"{job.inside.name}{infix}{suffix}"
-        yield parent / f"{job.inside.name}.{kind}{suffix}"
-        number = 2
-        while True:
-            yield parent / f"{job.inside.name}.{kind}-{number}{suffix}"
-            number += 1
+        # Objects of a picture put a number before the suffix.
+        room = LONGEST_NAME - (len(".1000000.webp") if suffix == INDEX else 0)
+        plain = () if is_apart else ((job.inside.stem, infix),)
+        ends = chain(
+            plain,
+            ((job.inside.name, infix), (job.inside.name, f".{kind}")),
+            ((job.inside.name, f".{kind}-{number}") for number in count(2)),
+        )
+        for stem, end in ends:
+            if len(os.fsencode(f"{stem}{end}{suffix}")) > room:
+                stem = shortened(stem)
+            yield parent / f"{stem}{end}{suffix}"
 
 
 def _check_input(text: str) -> None:
     if text == STREAM:
         return
     if _is_pattern(text):
-        if not _matches(text):
+        if not any(is_picture(match.name) and not match.is_dir() for match in _matches(text)):
             raise InputError(f"no picture matches {text!r}; check the pattern")
     elif not to_place(text).exists():
         raise InputError(f"there is no file or folder {text!r}; check the path")
+
+
+def shortened(name: str) -> str:
+    """The beginning of a long name with 8 digits that stand for all of it."""
+    data = os.fsencode(name)
+    digits = hashlib.blake2b(data, digest_size=4).hexdigest()
+    return f"{data[: SHORT_NAME - 9].decode(errors='ignore')}~{digits}"
+
+
+def _typed_results(inputs: Sequence[str]) -> set[str]:
+    """Of files that are given by name, the results of others among them, as a shell's pattern
+    gives them in a rerun."""
+    folders: dict[str, dict[str, str]] = {}
+    for text in inputs:
+        if text != STREAM and not is_url(text):
+            folders.setdefault(os.path.dirname(text), {})[os.path.basename(text)] = text
+    return {
+        names[name] for names in folders.values() if len(names) > 1 for name in results_among(names)
+    }
+
+
+def _is_output(place: Place, manifests: Iterable[Outputs], top: Place) -> bool:
+    """Whether a manifest calls this file an output; of a folder that is given as input, and is not
+    the output folder, only names with a kind count: cut-outs may be cut out again."""
+    if not isinstance(place, Path):
+        return False
+    return any(
+        place in outputs
+        and (outputs.is_own or _kind_in(place.name) is not None or not is_same(outputs.folder, top))
+        for outputs in manifests
+    )
+
+
+def _sort_of(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
+
+
+def _pattern_top(pattern: str) -> Place:
+    """The folder in which a pattern begins to match."""
+    parts = _literal(pattern).split("/")
+    first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    top = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+    return to_place(top if is_url(pattern) else _UNESCAPE.sub(r"\1", top))
+
+
+_UNESCAPE = re.compile(r"\[([*?[])\]")
+
+
+def _literal(pattern: str) -> str:
+    """The same, with the brackets in the names of folders that are there escaped."""
+    if is_url(pattern):
+        return pattern
+    *folders, last = pattern.replace(os.sep, "/").split("/")
+    known = ""
+    for index, part in enumerate(folders):
+        if glob.has_magic(part):
+            if not os.path.isdir(known + part):
+                break
+            folders[index] = glob.escape(part)
+        known += f"{part}/"
+    return "/".join([*folders, last])
 
 
 def _is_pattern(text: str) -> bool:
@@ -258,42 +469,39 @@ def _is_pattern(text: str) -> bool:
     return not text.startswith(("http://", "https://")) and not to_place(text).exists()
 
 
-def _matches(pattern: str) -> list[Job]:
-    if is_url(pattern):
-        parts = pattern.split("/")
-        first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-        found: Iterable[Place] = to_place("/".join(parts[:first])).glob("/".join(parts[first:]))
-        matches: list[Place] = sorted(found, key=str)
-    else:
-        matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
-    results: dict[str, set[str]] = {}
-    jobs = []
-    for match in matches:
-        if not is_picture(match.name) or not match.is_file():
-            continue
-        parent = str(match.parent)
-        if parent not in results:
-            results[parent] = results_among(place.name for place in match.parent.iterdir())
-        if match.name not in results[parent]:
-            jobs.append(Job(match, None, Path(match.name)))
-    return jobs
+def _matches(pattern: str) -> list[Place]:
+    """What is there of a pattern's names, sorted."""
+    if not is_url(pattern):
+        return [Path(match) for match in sorted(glob.glob(_literal(pattern), recursive=True))]
+    parts = pattern.split("/")
+    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    found = to_place("/".join(parts[:first])).glob("/".join(parts[first:]))
+    return sorted(found, key=str)
 
 
 def results_among(names: Iterable[str]) -> set[str]:
-    """Of the files of one folder, those like `a.cutout.png` where `a.jpg` lies beside: an earlier
-    run has written them."""
+    """Of the files of one folder, those that an earlier run has written: `a.cutout.png` where
+    `a.jpg` lies beside, and `a.jpg.cutout.png` anyway."""
     pictures = [name for name in names if is_picture(name)]
     sources = {*pictures, *(Path(name).stem for name in pictures)}
     return {
         name
         for name in pictures
-        if _kind_in(name) and _without_number(name).rpartition(".")[0] in sources
+        if _kind_in(name) and _is_source(_without_number(name).rpartition(".")[0], sources)
     }
 
 
+def _is_source(stem: str, sources: set[str]) -> bool:
+    return stem in sources or is_picture(stem) or bool(_SHORTENED.search(stem))
+
+
+_SHORTENED = re.compile(r"~[0-9a-f]{8}$")
+
+
 def _kind_in(name: str) -> str | None:
-    """`cutout` in `a.cutout.png`: the mark of a result that was written beside its source."""
-    kind = _without_number(name).rpartition(".")[2]
+    """`cutout` in `a.cutout.png` and `a.jpg.cutout-2.png`: the mark of a result that was written
+    beside its source."""
+    kind = _without_number(name).rpartition(".")[2].partition("-")[0]
     return kind if kind in TYPES else None
 
 
@@ -373,8 +581,14 @@ def _has_foreign_suffix(output: str, inputs: Sequence[str]) -> bool:
     if len(inputs) != 1 or output.endswith(("/", os.sep)) or to_place(output).is_dir():
         return False
     suffix = Path(output).suffix.lower()
-    is_one = inputs[0] == STREAM or to_place(inputs[0]).is_file()
+    is_one = inputs[0] == STREAM or _is_one(inputs[0])
     return is_one and suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
+
+
+def _is_one(text: str) -> bool:
+    """Whether this is one file, or a pipe."""
+    place = to_place(text)
+    return place.exists() and not place.is_dir()
 
 
 def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
@@ -384,6 +598,6 @@ def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
     """
     if output.endswith(("/", os.sep)) or to_place(output).is_dir():
         return True
-    if len(inputs) == 1 and (inputs[0] == STREAM or to_place(inputs[0]).is_file()):
+    if len(inputs) == 1 and (inputs[0] == STREAM or _is_one(inputs[0])):
         return Path(output).suffix.lower() not in SUFFIXES
     return True

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import os
 import pickle
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +53,8 @@ def source_of(job: Job, plan: Plan) -> Any:
     if job.source is None:
         return plan.search.stream
     place = job.source
+    if (data := plan.search.pipes.get(str(place))) is not None:
+        return Remote(lambda: io.BytesIO(data), str(place))
     return place if isinstance(place, Path) else Remote(lambda: place.open("rb"), str(place))
 
 
@@ -203,7 +208,8 @@ def failed(job: Job, error: Exception) -> Outcome:
     if isinstance(error, BiRefNetError):
         sentence = str(error)
     elif isinstance(error, OSError):
-        sentence = f"cannot write {job.target}: {error.strerror or error}"
+        place = "standard output" if job.target is None else job.target
+        sentence = f"cannot write {place}: {error.strerror or error}"
     elif isinstance(error, MemoryError):
         sentence = "not enough memory for this picture; give a smaller one"
     else:
@@ -222,9 +228,21 @@ def _system_error(error: BaseException | None) -> int | None:
     return None
 
 
+def _give_up_standard_output() -> None:
+    """Send what waits to be written nowhere: Python would fail on it again at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def _put(job: Job, data: bytes) -> None:
     if job.target is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError:
+            _give_up_standard_output()
+            raise
     else:
         write(job.target, data)

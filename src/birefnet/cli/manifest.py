@@ -88,6 +88,52 @@ class Manifest:
         self._file.close()
 
 
+class Outputs:
+    """The files that a manifest calls outputs, as far as they are there.
+
+    Args:
+        path: of the manifest.
+        folder: the output folder it is about. Outputs are written in it as they were typed, from
+            a working folder that may be another one today, so their last parts are looked for.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.path = path
+        self.folder = Path(os.path.realpath(folder))
+        self.is_own = False  # of the output folder of this run
+        self._read = 0
+        self._found: set[int] = set()
+
+    def __contains__(self, place: Path) -> bool:
+        return hash(os.path.realpath(place)) in self._found
+
+    def refresh(self) -> None:
+        """Read what was appended since the last time."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._read += len(line)
+                        self._take(line)
+        except OSError:
+            return
+
+    def _take(self, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+            output = Path(entry["output"])
+            objects = [output.with_name(each["file"]) for each in entry.get("objects", ())]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # of a failed picture, or of another program
+        for place in (output, *objects):
+            ends = (self.folder.joinpath(*place.parts[first:]) for first in range(len(place.parts)))
+            for end in (Path(os.path.realpath(place)), *ends):
+                if end.is_relative_to(self.folder) and end.is_file():
+                    self._found.add(hash(os.path.realpath(end)))
+                    break
+
+
 def key_of(*parts: str) -> str:
     """16 hexadecimal digits that stand for input, its version, output and settings together."""
     return hashlib.blake2b(

@@ -46,7 +46,10 @@ def run(plan: Plan) -> int:
         manifest=plan.manifest,
         profile=plan.profile,
     )
-    plan = replace(plan, search=replace(plan.search, on_error=report.add_unreadable))
+    plan = replace(
+        plan,
+        search=replace(plan.search, on_error=report.add_unreadable, on_pass=report.add_passed_over),
+    )
     start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
         work = _worker(plan, Ledger(plan, report, manifest))

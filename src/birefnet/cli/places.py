@@ -82,6 +82,25 @@ def identity(place: Place) -> str:
     return str(place) if is_remote(place) else os.path.realpath(str(place))
 
 
+def is_same(place: Place, other: Place) -> bool:
+    """Whether two places are one file or folder, whatever they are called: links, `..`, the case of
+    letters."""
+    if is_remote(place) or is_remote(other):
+        return str(place).rstrip("/") == str(other).rstrip("/")
+    try:
+        return os.path.samefile(str(place), str(other))
+    except OSError:
+        return identity(place) == identity(other)
+
+
+def is_within(place: Place, folder: Place) -> bool:
+    """Whether a place is this folder or lies below it; it need not exist."""
+    if is_remote(place) or is_remote(folder):
+        return f"{place}/".startswith(f"{str(folder).rstrip('/')}/")
+    real = Path(os.path.realpath(str(place)))
+    return any(is_same(one, folder) for one in (real, *real.parents))
+
+
 def version_of(place: Place) -> str:
     """Changes when the file changes: size and time of change, or what a server says of it.
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from birefnet.api import default_model
-from birefnet.cli.inputs import STREAM, InputError, Search, asked_format
+from birefnet.cli.common import warn
+from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format
 from birefnet.cli.manifest import NAME
 from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
 from birefnet.options import Options
 from birefnet.profiling import Profile
-
-INDEX = ".json"  # names of files that list the objects of a picture
 
 Skip = Literal["finished", "existing", "nothing"]
 
@@ -99,6 +99,7 @@ def plan(
             for several inputs, an output that is an input.
     """
     model, limits = model or default_model(), limits or Limits()
+    inputs = [STREAM if text in _STDIN else text for text in inputs]
     typed = settings
     try:
         settings = settings.prepared()
@@ -111,7 +112,10 @@ def plan(
             INDEX if settings.objects else None,
             recursive,
             _standard_input(inputs, limits),
+            _pipes(inputs, output, limits),
         )
+        table = engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
+        search = replace(search, manifest=_manifest(manifest, search, table))
         search.check()
     except InputError:
         raise
@@ -124,7 +128,6 @@ def plan(
             raise InputError("--json and a picture both want standard output; give -o FILE")
         if sys.stdout.isatty():
             raise InputError("standard output is a terminal; give -o FILE, or redirect it")
-    table = engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
     if table:
         _check_table(search, settings)
         if limits != Limits():
@@ -147,7 +150,7 @@ def plan(
         column,
         name_column,
         skip=skips[overwrite],
-        manifest=_manifest(manifest, search, table),
+        manifest=search.manifest,
         fingerprint=_fingerprint(typed, model),
         retries=retries,
         watch=watch,
@@ -158,11 +161,45 @@ def plan(
     )
 
 
+_STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+
+
 def _standard_input(inputs: list[str], limits: Limits) -> bytes:
     if STREAM not in inputs:
         return b""
     # One byte above the limit is enough for the decoder to refuse it.
-    return sys.stdin.buffer.read(limits.max_bytes + 1)
+    return _one_picture(sys.stdin.buffer.read(limits.max_bytes + 1), "standard input")
+
+
+def _pipes(inputs: list[str], output: str | None, limits: Limits) -> dict[str, bytes]:
+    """What comes from pipes and devices among the inputs, such as a shell's `<(...)`: they can be
+    read once."""
+    found = {}
+    for text in inputs:
+        if text == STREAM or is_url(text):
+            continue
+        place = Path(text)
+        if not place.exists() or place.is_dir() or place.is_file():
+            continue
+        if output is None:
+            raise InputError(f"{text} is a pipe, so no result can lie beside it; give -o FILE")
+        try:
+            with place.open("rb") as file:
+                found[text] = _one_picture(file.read(limits.max_bytes + 1), text)
+        except OSError as error:
+            raise InputError(f"{text} cannot be read: {error.strerror}; give a file") from error
+    return found
+
+
+def _one_picture(data: bytes, name: str) -> bytes:
+    """The same; says where other pictures follow the first."""
+    rest = data[end_of_picture(data) :]
+    if rest and (kind := sniff(rest)):
+        warn(
+            f"{name} holds more after its first picture (a {kind} begins there); only the first is "
+            "cut out: give files for several"
+        )
+    return data
 
 
 def _check_table(search: Search, settings: Options) -> None:
@@ -193,7 +230,7 @@ def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
     is_single = (
         not is_table
         and len(search.inputs) == 1
-        and (search.inputs[0] == STREAM or to_place(search.inputs[0]).is_file())
+        and (search.inputs[0] == STREAM or not to_place(search.inputs[0]).is_dir())
     )
     return folder / NAME if isinstance(folder, Path) and not is_single else None
 

@@ -86,6 +86,7 @@ class Report:
         seconds: from the start of the work, the loading of the model included.
         interrupted: the user has stopped it.
         unreadable: folders that could not be searched, and why.
+        passed_over: sentences on what is no picture though its name says so.
         outcomes: all of them, if it keeps all.
     """
 
@@ -100,6 +101,7 @@ class Report:
     seconds: float = 0.0
     interrupted: bool = False
     unreadable: dict[str, str] = field(default_factory=dict)
+    passed_over: set[str] = field(default_factory=set)
     counts: Counter[Status] = field(default_factory=Counter)
     outcomes: list[Outcome] = field(default_factory=list)
     _order: dict[Job, int] = field(default_factory=dict)
@@ -127,6 +129,12 @@ class Report:
         """A folder that cannot be searched."""
         place = str(getattr(error, "filename", None) or "a folder")
         self.unreadable[place] = getattr(error, "strerror", None) or str(error)
+
+    def add_passed_over(self, sentence: str) -> None:
+        """Say once that something is no picture."""
+        if sentence not in self.passed_over:
+            self.passed_over.add(sentence)
+            warn(sentence)
 
     @property
     def failed(self) -> int:
@@ -213,6 +221,9 @@ class Report:
         if facts["is_empty"]:
             warn(f"no subject found: {outcome.job.name}")
         if target is not None:
+            if facts["is_empty"]:
+                say(f"{target}: written all the same ({self.seconds:.1f} s)")
+                return
             parts = f"{_count(len(facts['objects']), 'object')}, " if "objects" in facts else ""
             say(
                 f"{target}: {parts}the subject takes {facts['coverage']:.0%} of the picture "

@@ -162,7 +162,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     if target.exists() and not target.is_file():
         target.write_bytes(data)  # raises for a folder
         return
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    # File systems count the bytes of a name.
+    start = os.fsencode(target.name)[:100].decode(errors="ignore")
+    temporary = target.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
     # mkstemp would make the file private; an ordinary open leaves that to the umask.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:

@@ -89,3 +89,41 @@ def sniff(data: bytes) -> str | None:
         if brands & _HEIF_BRANDS or b"mif1" in brands or b"msf1" in brands:
             return "heif"
     return None
+
+
+def end_of_picture(data: bytes) -> int:
+    """Where the first of several encoded pictures ends; the end of all for kinds that do not say,
+    and for JPEG files that list pictures of their own (MPF)."""
+    kind = sniff(data)
+    end = len(data)
+    if kind == "png":
+        found = data.find(b"IEND")
+        end = found + 8 if found >= 0 else end
+    elif kind == "webp":
+        end = 8 + int.from_bytes(data[4:8], "little")
+    elif kind == "bmp":
+        end = int.from_bytes(data[2:6], "little")
+    elif kind == "jpeg" and b"MPF\0" not in data[:65_536]:
+        end = _end_of_jpeg(data)
+    return min(max(end, 1), len(data))
+
+
+def _end_of_jpeg(data: bytes) -> int:
+    """After the marker EOI that belongs to the first SOI (ITU-T T.81, annex B)."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return at + 2
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:  # fill byte, no length
+            at += 1 if marker == 0xFF else 2
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:  # coded data: 0xFF is followed by 0 or a restart marker
+            while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+                if data[at + 1] != 0 and not 0xD0 <= data[at + 1] <= 0xD7:
+                    break
+                at += 2
+            if at < 0:
+                return len(data)
+    return at + 2 if data[at : at + 2] == b"\xff\xd9" else len(data)
