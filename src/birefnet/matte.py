@@ -17,7 +17,7 @@ from birefnet.imaging import compose, masks, matting
 from birefnet.imaging.box import Box
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.formats import SUFFIXES
-from birefnet.imaging.framing import Frame, frame_around, visible_box
+from birefnet.imaging.framing import Area, Frame, frame_around, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
 from birefnet.imaging.measure import Measure, parse_measure
 from birefnet.imaging.metadata import Keep, Metadata, check_keep
@@ -53,11 +53,14 @@ class Matte:
         picture: the source as decoded.
         shadow: opacity of black between background and subject, float32 H x W; `None` for none.
             It is seen in cut-outs and on backgrounds, and no part of alpha.
+        wide_shadow: the same with what lies beyond the picture, and the frame of both; `cropped`
+            shows it.
     """
 
     alpha: NDArray[np.float32]
     picture: Picture
     shadow: NDArray[np.float32] | None = None
+    wide_shadow: tuple[Frame, NDArray[np.float32]] | None = None
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.picture.pixels.shape[:2]:
@@ -141,16 +144,19 @@ class Matte:
             BiRefNetError: the photograph's own is to be kept, and its ground is not plain.
         """
         look = look or Shadow()
-        return replace(self, shadow=look.of(self.picture.pixels, self.alpha))
+        frame, wide = look.around(self.picture.pixels, self.alpha)
+        shadow = Frame(-frame.top, -frame.left, self.height, self.width).cut(wide)
+        return replace(self, shadow=shadow, wide_shadow=(frame, wide))
 
     def cropped(
         self,
         margin: str | float | Measure = 0,
         *,
         aspect: float | None = None,
-        box: Box | None = None,
+        box: Area | None = None,
     ) -> Matte:
-        """Trimmed to the subject and its shadow; an empty matte stays as it is.
+        """Trimmed to the subject and its shadow, also where that reaches beyond the picture; an
+        empty matte stays as it is.
 
         Args:
             margin: around it, pixels or a share of the longer side such as "5%", see
@@ -166,7 +172,7 @@ class Matte:
         margin: str | float | Measure = 0,
         *,
         aspect: float | None = None,
-        box: Box | None = None,
+        box: Area | None = None,
     ) -> Frame | None:
         """Where `cropped` cuts; `None` where nothing is seen."""
         if not isinstance(margin, Measure):
@@ -177,9 +183,10 @@ class Matte:
         return frame_around(box, self.height, self.width, margin=margin, aspect=aspect)
 
     @property
-    def visible_box(self) -> Box | None:
-        """What subject and shadow take up; `None` where nothing is seen."""
-        return visible_box(self.alpha, self.shadow)
+    def visible_box(self) -> Area | None:
+        """What subject and shadow take up, also beyond the picture; `None` for nothing."""
+        around, shadow = self.wide_shadow or (None, self.shadow)
+        return visible_box(self.alpha, shadow, around)
 
     def within(self, frame: Frame) -> Matte:
         """What a frame shows of it; beyond the picture alpha is 0, and colours are repeated."""
@@ -189,6 +196,10 @@ class Matte:
             alpha=None if self.picture.alpha is None else frame.cut(self.picture.alpha),
         )
         shadow = None if self.shadow is None else frame.cut(self.shadow)
+        if self.wide_shadow is not None:
+            around, wide = self.wide_shadow
+            top, left = frame.top - around.top, frame.left - around.left
+            shadow = replace(frame, top=top, left=left).cut(wide)
         part = Matte(frame.cut(self.alpha), picture, shadow)
         if "_decontaminated" in self.__dict__:
             # The estimate of the whole picture is the better one, and is there already.
@@ -209,7 +220,7 @@ class Matte:
             shadow = None
             if self.shadow is not None:
                 shadow = np.where(region.territory, self.shadow, np.float32(0))
-            matte = replace(self, alpha=region.alpha, shadow=shadow)
+            matte = replace(self, alpha=region.alpha, shadow=shadow, wide_shadow=None)
             if "_decontaminated" in self.__dict__:
                 matte.__dict__["_decontaminated"] = self._decontaminated
             yield Part(number, matte, region.box, region.area, region.confidence)

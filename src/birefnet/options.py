@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.guidance import Guidance, parse_box, parse_point
-from birefnet.imaging.box import Box
-from birefnet.imaging.framing import Frame, parse_aspect
+from birefnet.imaging.framing import Area, Frame, parse_aspect
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.matting import check_method
@@ -259,7 +258,7 @@ class Options:
             else:
                 yield part
 
-    def framed(self, matte: Matte, box: Box | None = None) -> Matte:
+    def framed(self, matte: Matte, box: Area | None = None) -> Matte:
         """The finished matte trimmed to its subject, if that is asked for.
 
         `render` and `encode` do it by themselves; doing it twice changes nothing.
@@ -271,7 +270,7 @@ class Options:
         frame = self.frame(matte, box)
         return matte if frame is None else matte.within(frame)
 
-    def frame(self, matte: Matte, box: Box | None = None) -> Frame | None:
+    def frame(self, matte: Matte, box: Area | None = None) -> Frame | None:
         """Where `framed` trims a finished matte; `None` if nothing is to be trimmed or seen."""
         if not self.crop:
             return None
@@ -279,7 +278,7 @@ class Options:
         ratio = None if self.aspect is None else parse_aspect(self.aspect)
         return matte.frame(margin, aspect=ratio, box=box)
 
-    def render(self, matte: Matte, box: Box | None = None) -> NDArray[Any]:
+    def render(self, matte: Matte, box: Area | None = None) -> NDArray[Any]:
         """What is asked for, of a finished matte; see `Matte.render`, and `framed` for `box`."""
         if self.kind == "trimap":
             # Its band follows the whole picture's size and surroundings.
@@ -290,7 +289,7 @@ class Options:
             cast(Kind, self.kind), background=self.background, refine=self.refine
         )
 
-    def encode(self, matte: Matte, format: str, box: Box | None = None) -> bytes:
+    def encode(self, matte: Matte, format: str, box: Area | None = None) -> bytes:
         """`render` as the bytes of a file; see `Matte.encode`."""
         check_format(self.kind, format)
         return encode_rendered(

@@ -75,7 +75,8 @@ def test_what_is_seen_includes_the_shadow() -> None:
     alpha[10:20, 10:20] = 1
     shadow[18:22, 15:40] = 0.4
     assert visible_box(alpha) == Box(10, 10, 10, 10)
-    assert visible_box(alpha, shadow) == Box(10, 10, 12, 30)
+    assert visible_box(alpha, shadow) == Frame(10, 10, 13, 31)  # up to where the shadow ends
+    assert visible_box(alpha, shadow, Frame(-9, -30, 50, 50)) == Frame(8, -16, 12, 36)
     assert visible_box(np.zeros((5, 5), np.float32), shadow) is None
-    assert union([None, Box(1, 1, 2, 2), Box(5, 0, 1, 1)]) == Box(1, 0, 5, 3)
+    assert union([None, Box(1, 1, 2, 2), Box(5, 0, 1, 1)]) == Frame(1, 0, 5, 3)
     assert union([None]) is None

@@ -8,7 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.framing import Frame
+from birefnet.imaging.picture import Picture
 from birefnet.imaging.shadow import Shadow, shadow_in
+from birefnet.matte import Matte
 
 GREY = np.full((200, 300, 3), 128, np.uint8)
 
@@ -136,3 +139,88 @@ def test_a_busy_ground_is_refused() -> None:
 def test_refusals(options: dict, message: str) -> None:
     with pytest.raises(BiRefNetError, match=message):
         Shadow(**options)
+
+
+def standing(top: int, left: int, height: int, width: int) -> Matte:
+    """A figure on two legs in a picture of 120 x 160."""
+    alpha = np.zeros((120, 160), np.float32)
+    alpha[top : top + height // 2, left : left + width] = 1
+    for leg in (left, left + width - width // 3):
+        alpha[top : top + height, leg : leg + width // 3] = 1
+    return Matte(alpha, Picture(np.full((120, 160, 3), 128, np.uint8)))
+
+
+LOOKS = [
+    Shadow(kind, angle=angle, length=length, blur=blur)
+    for kind in ("ground", "drop")
+    for angle in (-120, -90, 0, 60, 180)
+    for length, blur in ((0.5, 1), (2, 0.2), (1, 4))
+]
+
+
+@pytest.mark.parametrize("place", [(0, 0, 60, 30), (55, 120, 64, 39), (30, 60, 60, 40)])
+@pytest.mark.parametrize("look", LOOKS, ids=lambda it: f"{it.kind} {it.angle} {it.length}")
+def test_a_cropped_shadow_fades_out_before_every_border(
+    look: Shadow, place: tuple[int, int, int, int]
+) -> None:
+    matte = standing(*place).with_shadow(look)
+    assert matte.shadow is not None
+    assert matte.shadow.shape == matte.alpha.shape  # uncropped, the picture keeps its size
+    for options in ({}, {"margin": "10%"}, {"aspect": 1.0}):
+        cut = matte.cropped(**options)
+        shadow, alpha = cut.shadow, cut.alpha
+        assert shadow is not None
+        assert alpha.sum() == pytest.approx(matte.alpha.sum())  # nothing of the subject is lost
+        for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+            free = shadow[edge] * (1 - alpha[edge])
+            assert free.max() <= 1 / 255 + 1e-6
+        rgba = cut.cutout()
+        assert rgba.shape[:2] == cut.picture.pixels.shape[:2] == shadow.shape
+
+
+def test_the_canvas_grows_by_what_is_beyond_the_picture() -> None:
+    matte = standing(50, 120, 68, 39).with_shadow(Shadow("ground", angle=90, length=1))
+    frame = matte.frame()
+    assert frame is not None
+    assert frame.right > 160
+    inside = Frame(0, 0, 120, 160)
+    beyond = matte.within(Frame(-50, -50, 220, 400))
+    assert beyond.shadow is not None
+    assert matte.shadow is not None
+    np.testing.assert_array_equal(
+        Frame(50, 50, 120, 160).cut(beyond.shadow), matte.within(inside).shadow
+    )
+    assert beyond.shadow[:, 210:].max() > 0.1
+
+
+@pytest.mark.parametrize("hem", [0.5, 0.75, 0.85, 0.9, 0.95])
+@pytest.mark.parametrize("shape", ["flat", "flared", "ragged"])
+def test_nothing_hangs_under_a_hem(hem: float, shape: str) -> None:
+    """A wide skirt over two legs: the legs touch the ground, the skirt does not."""
+    alpha = np.zeros((400, 400), np.float32)
+    bottom, end = 350, round(50 + 300 * hem)
+    for column in range(100, 300):
+        rise = {"flat": 0, "flared": 12 * np.cos((column - 200) / 64), "ragged": column % 7}[shape]
+        alpha[50 : round(end - rise), column] = 1
+    for left in (170, 210):
+        alpha[50:bottom, left : left + 20] = 1
+    shadow = Shadow("ground", length=0).of(np.zeros((400, 400, 3), np.uint8), alpha)
+    for left in (170, 210):
+        assert shadow[bottom : bottom + 3, left + 5 : left + 15].min() > 0.2
+    for column in (105, 130, 270, 295):
+        below = np.flatnonzero(alpha[:, column])[-1] + 1
+        if bottom - below > 20:  # nearer, it lies in the shadow of the feet
+            assert shadow[below : below + 8, column].max() < 0.05
+
+
+def test_what_the_border_cuts_off_does_not_stand() -> None:
+    alpha = np.zeros((200, 300), np.float32)
+    alpha[90:, 135:165] = 1
+    for angle in (0, 60, -90):
+        matte = Matte(alpha, Picture(GREY)).with_shadow(Shadow("ground", angle=angle, length=2))
+        frame = matte.frame()
+        assert frame is not None
+        assert frame.bottom == 200  # no strip below the cut
+        assert matte.shadow is not None
+        assert (matte.shadow[-1] * (1 - alpha[-1])).max() <= 1 / 255
+        assert matte.shadow.max() > 0.05

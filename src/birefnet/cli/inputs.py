@@ -422,8 +422,6 @@ def _typed_results(inputs: Sequence[str]) -> set[str]:
 def _is_output(place: Place, manifests: Iterable[Outputs], top: Place) -> bool:
     """Whether a manifest calls this file an output; of a folder that is given as input, and is not
     the output folder, only names with a kind count: cut-outs may be cut out again."""
-    if not isinstance(place, Path):
-        return False
     return any(
         place in outputs
         and (outputs.is_own or _kind_in(place.name) is not None or not is_same(outputs.folder, top))
@@ -581,11 +579,11 @@ def _has_foreign_suffix(output: str, inputs: Sequence[str]) -> bool:
     if len(inputs) != 1 or output.endswith(("/", os.sep)) or to_place(output).is_dir():
         return False
     suffix = Path(output).suffix.lower()
-    is_one = inputs[0] == STREAM or _is_one(inputs[0])
-    return is_one and suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
+    is_single = inputs[0] == STREAM or is_one(inputs[0])
+    return is_single and suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
 
 
-def _is_one(text: str) -> bool:
+def is_one(text: str) -> bool:
     """Whether this is one file, or a pipe."""
     place = to_place(text)
     return place.exists() and not place.is_dir()
@@ -598,6 +596,6 @@ def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
     """
     if output.endswith(("/", os.sep)) or to_place(output).is_dir():
         return True
-    if len(inputs) == 1 and (inputs[0] == STREAM or _is_one(inputs[0])):
+    if len(inputs) == 1 and (inputs[0] == STREAM or is_one(inputs[0])):
         return Path(output).suffix.lower() not in SUFFIXES
     return True

@@ -24,9 +24,8 @@ from birefnet.cli.places import identity, write
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, facts_of
 from birefnet.errors import BiRefNetError
-from birefnet.imaging.box import Box
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
-from birefnet.imaging.framing import union
+from birefnet.imaging.framing import Area, union
 from birefnet.imaging.io import decode_frames
 from birefnet.imaging.remote import Remote
 from birefnet.matte import Matte
@@ -79,7 +78,7 @@ def make_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
     return Outcome(job, "done", facts=facts)
 
 
-def crop_of(matte: Matte, settings: Options, box: Box | None = None) -> dict[str, Any]:
+def crop_of(matte: Matte, settings: Options, box: Area | None = None) -> dict[str, Any]:
     """Where a cropped result lies in the picture, as facts: x0, y0, x1, y1 [px]."""
     frame = settings.frame(matte, box)
     return {} if frame is None else {"crop": frame.corners}
@@ -125,7 +124,7 @@ def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
             yield settings.render(matte), profile
 
     def frames(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
-        finished: Iterable[tuple[Matte, Box | None]] = ((matte, None) for matte in drawn)
+        finished: Iterable[tuple[Matte, Area | None]] = ((matte, None) for matte in drawn)
         if settings.crop:
             finished = _in_one_box(drawn)
         for matte, box in finished:
@@ -184,12 +183,12 @@ def _frame_mattes(job: Job, plan: Plan, predictor: Predictor) -> Iterator[Matte]
         yield settings.predict(predictor, picture)
 
 
-def _in_one_box(mattes: Iterable[Matte]) -> Iterator[tuple[Matte, Box | None]]:
+def _in_one_box(mattes: Iterable[Matte]) -> Iterator[tuple[Matte, Area | None]]:
     """All frames, each with the box that holds what is seen in any of them.
 
     It is known after the last frame, so the frames wait in a temporary file, compressed.
     """
-    boxes: list[Box | None] = []
+    boxes: list[Area | None] = []
     sizes: list[int] = []
     with tempfile.TemporaryFile() as waiting:
         for matte in mattes:

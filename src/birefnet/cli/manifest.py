@@ -104,8 +104,8 @@ class Outputs:
         self._read = 0
         self._found: set[int] = set()
 
-    def __contains__(self, place: Path) -> bool:
-        return hash(os.path.realpath(place)) in self._found
+    def __contains__(self, place: object) -> bool:
+        return isinstance(place, Path) and hash(os.path.realpath(place)) in self._found
 
     def refresh(self) -> None:
         """Read what was appended since the last time."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from birefnet.api import default_model
 from birefnet.cli.common import warn
-from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format
+from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
 from birefnet.cli.manifest import NAME
 from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError
@@ -230,7 +230,7 @@ def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
     is_single = (
         not is_table
         and len(search.inputs) == 1
-        and (search.inputs[0] == STREAM or not to_place(search.inputs[0]).is_dir())
+        and (search.inputs[0] == STREAM or is_one(search.inputs[0]))
     )
     return folder / NAME if isinstance(folder, Path) and not is_single else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from birefnet.imaging.measure import Measure
 
 NO_MARGIN = Measure(0)
 LONGEST = 65_535  # side of a frame [px]: no usual format holds more
+FAINT = 1 / 255  # a shadow up to this leaves no edge where it is cut
 VISIBLE = 0.05  # alpha from which on a pixel must be seen; a network's ground is rarely quite 0
 
 
@@ -34,15 +35,23 @@ class Frame:
     width: int
 
     @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+    @property
     def corners(self) -> list[int]:
         """x0, y0, x1, y1 in the picture, where x1 and y1 are the first not in it."""
-        return [self.left, self.top, self.left + self.width, self.top + self.height]
+        return [self.left, self.top, self.right, self.bottom]
 
     def cut(self, pixels: NDArray[Any], *, repeats: bool = False) -> NDArray[Any]:
         """The rectangle's part of H x W (x C); beyond the picture 0, or its edge repeated."""
         height, width = pixels.shape[:2]
-        bottom, right = self.top + self.height, self.left + self.width
-        inside = pixels[max(0, self.top) : bottom, max(0, self.left) : right]
+        bottom, right = self.bottom, self.right
+        inside = pixels[max(0, self.top) : max(0, bottom), max(0, self.left) : max(0, right)]
         above, below = max(0, -self.top), max(0, bottom - height)
         before, after = max(0, -self.left), max(0, right - width)
         if not (above or below or before or after):
@@ -72,26 +81,41 @@ def parse_aspect(text: str) -> float:
     return ratio
 
 
-def visible_box(alpha: NDArray[Any], shadow: NDArray[Any] | None = None) -> Box | None:
-    """The smallest box with all that is seen of a subject and its shadow; `None` for nothing."""
+Area: TypeAlias = Box | Frame
+"""A rectangle of whole pixels."""
+
+
+def visible_box(
+    alpha: NDArray[Any], shadow: NDArray[Any] | None = None, around: Frame | None = None
+) -> Area | None:
+    """The smallest box with all that is seen of a subject and its shadow; `None` for nothing.
+
+    Args:
+        alpha: H x W.
+        shadow: H x W, or of the frame `around`, which may reach beyond the picture.
+    """
     box = Box.around(alpha, VISIBLE)
-    if box is None or shadow is None:
+    dark = None if shadow is None else Box.around(shadow, FAINT)
+    if box is None or dark is None:
         return box
-    return union([box, Box.around(shadow, VISIBLE)])
+    assert shadow is not None
+    dark = dark.grow(1, *shadow.shape)  # the first pixels that are fainter
+    top, left = (0, 0) if around is None else (around.top, around.left)
+    return union([box, Frame(dark.top + top, dark.left + left, dark.height, dark.width)])
 
 
-def union(boxes: Iterable[Box | None]) -> Box | None:
-    """The smallest box that holds all of them; `None` for none."""
+def union(boxes: Iterable[Area | None]) -> Frame | None:
+    """The smallest frame that holds all of them; `None` for none."""
     found = [box for box in boxes if box is not None]
     if not found:
         return None
     top, left = min(box.top for box in found), min(box.left for box in found)
     bottom, right = max(box.bottom for box in found), max(box.right for box in found)
-    return Box(top, left, bottom - top, right - left)
+    return Frame(top, left, bottom - top, right - left)
 
 
 def frame_around(
-    box: Box,
+    box: Area,
     height: int,
     width: int,
     *,
@@ -103,7 +127,8 @@ def frame_around(
     Args:
         box: what must be seen.
         margin: added on each side, a share of the box's longer side; not where the box touches the
-            picture's border, for the subject is cut off there. It may reach beyond the picture.
+            picture's border, for the subject is cut off there. Box and margin may reach beyond the
+            picture.
         aspect: width over height; the shorter direction is widened, equally on both sides, except
             away from a border that the box touches.
 

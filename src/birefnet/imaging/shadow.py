@@ -5,6 +5,7 @@ A shadow is the opacity of black between the background and the subject, float32
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
+from birefnet.imaging.framing import Frame
 from birefnet.imaging.picture import to_float
 
 ShadowKind = Literal["ground", "drop", "keep"]
@@ -24,9 +26,11 @@ _STRENGTH: dict[str, float] = {"ground": 0.5, "drop": 0.4, "keep": 1.0}
 
 # Of a shadow on the ground, in shares of the subject's height or width.
 _FLAT = 0.35  # how much the ground, seen at a slant, is shortened
-_FOOT_REACH = 0.35  # feet stand in the lowest part of the subject
+_FOOT_REACH = 0.2  # feet stand in the lowest part of the subject
+_SOLE = 0.03  # of the height: what is joined to something lower so near its end does not stand
 _FOOT_APART = 0.06  # of the width: the lowest point within this to either side is a foot
 _FOOT_ROUND = 0.015  # of the height: so much higher still touches the ground
+_FADE = 0.06  # of the height: above a border that cuts the subject off
 _STEPS = 4  # of the penumbra, which widens with the distance from the ground
 
 # Of a shadow that is kept.
@@ -84,15 +88,58 @@ class Shadow:
         Raises:
             BiRefNetError: `keep`, and the ground is not plain.
         """
+        frame, shadow = self.around(pixels, alpha)
+        return Frame(-frame.top, -frame.left, *alpha.shape).cut(shadow)
+
+    def around(self, pixels: NDArray[Any], alpha: Alpha) -> tuple[Frame, Alpha]:
+        """All of the shadow, and where it lies: a drawn one may reach beyond the picture.
+
+        The frame holds the whole picture. Arguments and errors as for `of`.
+        """
         strength = _STRENGTH[self.kind] if self.strength is None else self.strength
+        frame = Frame(0, 0, *alpha.shape)
         if self.kind == "keep":
-            return strength * shadow_in(pixels, alpha)
+            return frame, strength * shadow_in(pixels, alpha)
         box = Box.around(alpha)
         if box is None:
-            return np.zeros_like(alpha)
-        draw = _on_ground if self.kind == "ground" else _behind
-        shadow = draw(alpha, box, self)
-        return np.clip(strength * shadow, 0, 1, out=shadow)
+            return frame, np.zeros_like(alpha)
+        frame = _reach(box, alpha.shape, self)
+        wide = frame.cut(alpha)
+        place = Box(box.top - frame.top, box.left - frame.left, box.height, box.width)
+        if self.kind == "ground":
+            shadow = _on_ground(wide, place, self, is_cut_off=box.bottom == alpha.shape[0])
+        else:
+            shadow = _behind(wide, place, self)
+        return frame, np.clip(strength * shadow, 0, 1, out=shadow)
+
+
+def _reach(box: Box, shape: tuple[int, ...], look: Shadow) -> Frame:
+    """The picture and all that a drawn shadow may darken."""
+    side = max(box.height, box.width)
+    if look.kind == "ground":
+        right, up = _fall(look)
+        x, y = right * box.height, box.height - up * box.height
+        soft = look.blur * max(0.045 * box.height, 0.02 * box.width)
+    else:
+        turn = np.deg2rad(look.angle)
+        far = 0.12 * look.length * side
+        x, y = far * np.sin(turn), -far * np.cos(turn)
+        soft = look.blur * 0.02 * side
+    edge = 4 + 4 * soft  # beyond four deviations nothing is left of a blur
+    top = min(0, math.floor(box.top + min(0, y) - edge))
+    left = min(0, math.floor(box.left + min(0, x) - edge))
+    bottom = max(shape[0], math.ceil(box.bottom + max(0, y) + edge))
+    right_end = max(shape[1], math.ceil(box.right + max(0, x) + edge))
+    return Frame(top, left, bottom - top, right_end - left)
+
+
+def _fall(look: Shadow) -> tuple[float, float]:
+    """How far right and up in the picture the top of a subject falls, in its heights."""
+    turn = np.deg2rad(look.angle)
+    right = look.length * np.sin(turn)
+    # Even light from the side throws a shadow of some depth, for the subject has one.
+    up = look.length * _FLAT * np.cos(turn)
+    return right, np.copysign(max(abs(up), 0.08 * look.length), up)
 
 
 def _behind(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
@@ -104,17 +151,14 @@ def _behind(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
     return _blurred(moved, 0.02 * look.blur * max(box.height, box.width))
 
 
-def _on_ground(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
+def _on_ground(alpha: Alpha, box: Box, look: Shadow, *, is_cut_off: bool) -> Alpha:
     """Dark where the subject touches the ground, and its silhouette laid down beside it.
 
     A point at height h above the ground falls to h * length in the angle's direction; upwards in
-    the picture the ground is shortened.
+    the picture the ground is shortened. Where the picture's lower border cuts the subject off, no
+    foot is seen, and nothing touches the ground.
     """
-    turn = np.deg2rad(look.angle)
-    right = look.length * np.sin(turn)
-    # Even light from the side throws a shadow of some depth, for the subject has one.
-    up = look.length * _FLAT * np.cos(turn)
-    up = np.copysign(max(abs(up), 0.08 * look.length), up)
+    right, up = _fall(look)
     base = box.bottom
     cast = np.zeros_like(alpha)
     for step in range(_STEPS):
@@ -128,12 +172,17 @@ def _on_ground(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
         laid = cv2.warpAffine(part, move, alpha.shape[::-1], flags=cv2.INTER_AREA)
         soft = _blurred(laid, look.blur * box.height * (0.008 + 0.035 * (low + high) / 2))
         np.maximum(cast, (1 - 0.5 * (low + high) / 2) * soft, out=cast)
-    contact = _contact(alpha, box, look)
-    return np.maximum(0.6 * cast, contact)
+    if is_cut_off:
+        if up > 0:  # it lies in the picture, and fades out towards the border
+            rows = np.arange(len(alpha), dtype=np.float32)[:, None]
+            cast *= np.clip((base - 1 - rows) / (_FADE * box.height), 0, 1)
+        return 0.6 * cast
+    return np.maximum(0.6 * cast, _contact(alpha, box, look))
 
 
 def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
-    """Darkness under the feet: the lowest points of the subject, each in its surroundings."""
+    """Darkness under what stands: the lowest points of the subject, each in its surroundings, but
+    for hems and the like, from which something lower goes on."""
     solid = box.cut(alpha) >= 0.5
     lowest = np.where(solid.any(axis=0), box.height - 1 - solid[::-1].argmax(axis=0), -1)
     lowest = lowest.astype(np.float32)
@@ -141,6 +190,7 @@ def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
     around = cv2.dilate(lowest[None], np.ones((1, apart), np.uint8))[0]
     tolerance = max(1.0, _FOOT_ROUND * box.height)
     feet = (lowest >= around - tolerance) & (lowest >= (1 - _FOOT_REACH) * box.height)
+    feet &= _stands(solid, lowest, feet, tolerance, max(1, round(_SOLE * box.height)))
     spot = np.zeros_like(alpha)
     thick = max(1, round(0.012 * box.height))
     for column in np.flatnonzero(feet):
@@ -150,6 +200,40 @@ def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
     near = _blurred(spot, max(0.5, 0.3 * wide), max(0.5, 0.006 * look.blur * box.height))
     far = _blurred(spot, max(0.5, wide), max(0.5, 0.018 * look.blur * box.height))
     return np.clip(np.maximum(0.9 * near, 1.2 * far), 0, 1)
+
+
+def _stands(
+    solid: NDArray[np.bool_],
+    lowest: NDArray[np.float32],
+    candidates: NDArray[np.bool_],
+    tolerance: float,
+    sole: int,
+) -> NDArray[np.bool_]:
+    """Which columns' lowest points hold the subject up.
+
+    Below a line just above a foot, the foot is a piece by itself; below one just above a hem, the
+    hem is joined to the legs, which reach lower.
+
+    Args:
+        solid: h x w, the subject.
+        lowest: w, its lowest row in each column.
+        candidates: w, the columns that are asked for.
+        tolerance: [rows] by which a piece may reach lower; lines are as far apart.
+        sole: [rows] from the line to the lowest points.
+    """
+    stands = np.zeros_like(candidates)
+    lines = (lowest / tolerance).astype(int)
+    for line in np.unique(lines[candidates]):
+        columns = np.flatnonzero(candidates & (lines == line))
+        first = max(0, int(line * tolerance) - sole)
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats(
+            solid[first:].astype(np.uint8), connectivity=8
+        )
+        ends = stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT] - 1 + first
+        rows = lowest[columns].astype(int)
+        own = pieces[rows - first, columns]
+        stands[columns] = ends[own] <= rows + 2 * tolerance
+    return stands
 
 
 def _blurred(values: Alpha, sigma: float, sigma_down: float | None = None) -> Alpha:
