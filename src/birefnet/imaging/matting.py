@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
 from birefnet.imaging.box import Tiles
+from birefnet.imaging.compiled import import_compiled
 from birefnet.imaging.picture import to_float
 from birefnet.imaging.trimap import SUBJECT, UNKNOWN, default_band, trimap
 
@@ -206,7 +207,7 @@ def _laplacian_solver(method: str) -> Any:
     With x the unknown alphas and k the known: (L_uu + p) x = p alpha - L_uk k, for a weight p of
     the prior; it keeps tiles that show only one side of the edge solvable.
     """
-    import pymatting
+    pymatting = import_compiled("pymatting")
     import scipy.sparse  # type: ignore[import-untyped]
 
     build = {

@@ -23,6 +23,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from birefnet.imaging.compiled import import_compiled
 from birefnet.network import deform_torch
 
 _TRITON_DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32})
@@ -48,7 +49,7 @@ def for_backward(x: Tensor, offset: Tensor) -> ModuleType:
 def numba_kernels() -> ModuleType | None:
     """The kernels that numba compiles, or None where numba is missing or cannot work."""
     try:
-        return importlib.import_module("birefnet.network.deform_numba")
+        return import_compiled("birefnet.network.deform_numba")
     except (ImportError, RuntimeError):
         return None
 

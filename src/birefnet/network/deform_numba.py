@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from birefnet.imaging.compiled import announced
 from birefnet.network.deform_torch import BORDER, Grid, from_pixel_table, pixel_table
 
 _MOST_THREADS = 16  # each needs its own copy of the table's gradient
@@ -187,6 +188,9 @@ if hasattr(os, "register_at_fork"):
 
 def _share(length: int, pixels: slice, grid: Grid, *arguments: Any) -> None:
     """Runs `_differentiate` over `length` pixels from the first of `pixels`, split by threads."""
+    if not _differentiate.signatures:
+        with announced("the derivative of deformable convolution"):
+            _differentiate(0, pixels.start, pixels.start, *arguments)
     threads = max(1, min(_threads(), length * grid.taps // _LEAST_SAMPLES))
     bounds = [pixels.start + length * thread // threads for thread in range(threads + 1)]
     others = [
