@@ -17,8 +17,9 @@ SOURCE = Path(birefnet.__file__).parent
 # What each part may import of this package, beside itself and the light modules at the root.
 MAY_IMPORT = {
     "errors": set(),
-    "imaging": {"errors"},
-    "network": {"errors"},
+    "compiling": set(),
+    "imaging": {"errors", "compiling"},
+    "network": {"errors", "compiling"},
     "weights": {"errors", "imaging", "network"},
     "engines": {"errors", "imaging", "network", "weights"},
     "matte": {"errors", "imaging"},

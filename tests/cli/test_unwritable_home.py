@@ -42,7 +42,7 @@ def test_commands_without_a_place_to_write(tmp_path: Path) -> None:
         ["remove", "a.png", "-o", "1.png", "--engine", "torch", *small],
         ["remove", "a.png", "-o", "3.png", "--matting", "guided", *small],
         ["evaluate", "-p", "masks", "-t", "truth"],
-        ["explain", "a.png", "-o", "explained", *small],
+        ["explain", "a.png", "-o", "explained.png"],
     ]
     if find_spec("openvino"):
         commands.append(["remove", "a.png", "-o", "2.png", "--engine", "openvino", *small])

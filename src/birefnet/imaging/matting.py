@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.compiling import import_compiled
 from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
 from birefnet.imaging.box import Tiles
-from birefnet.imaging.compiled import import_compiled
 from birefnet.imaging.picture import to_float
 from birefnet.imaging.trimap import SUBJECT, UNKNOWN, default_band, trimap
 

@@ -174,8 +174,8 @@ def _on_ground(alpha: Alpha, box: Box, look: Shadow, *, is_cut_off: bool) -> Alp
         np.maximum(cast, (1 - 0.5 * (low + high) / 2) * soft, out=cast)
     if is_cut_off:
         if up > 0:  # it lies in the picture, and fades out towards the border
-            rows = np.arange(len(alpha), dtype=np.float32)[:, None]
-            cast *= np.clip((base - 1 - rows) / (_FADE * box.height), 0, 1)
+            above = base - 1 - np.arange(len(alpha), dtype=np.float32)[:, None]
+            cast *= np.clip(above / (_FADE * box.height), 0, 1)
         return 0.6 * cast
     return np.maximum(0.6 * cast, _contact(alpha, box, look))
 

@@ -23,7 +23,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from birefnet.imaging.compiled import import_compiled
+from birefnet.compiling import import_compiled
 from birefnet.network import deform_torch
 
 _TRITON_DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32})

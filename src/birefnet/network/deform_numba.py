@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from birefnet.imaging.compiled import announced
+from birefnet.compiling import announced
 from birefnet.network.deform_torch import BORDER, Grid, from_pixel_table, pixel_table
 
 _MOST_THREADS = 16  # each needs its own copy of the table's gradient

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
-from birefnet.imaging.framing import visible_box
+from birefnet.imaging.framing import VISIBLE
 from birefnet.imaging.geometry import resize, resize_map
 from birefnet.matte import Matte
 
@@ -97,7 +97,7 @@ def place(matte: Matte, placement: Placement) -> Matte:
     """
     if not placement.moves:
         return matte
-    box = visible_box(matte.alpha)
+    box = Box.around(matte.alpha, VISIBLE)
     if box is None:
         raise BiRefNetError("no subject was found that could be cropped, scaled or positioned")
     height, width = matte.height, matte.width

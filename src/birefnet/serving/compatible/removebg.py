@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from birefnet.imaging.box import Box
 from birefnet.imaging.compose import WHITE, Colour
-from birefnet.imaging.framing import visible_box
+from birefnet.imaging.framing import VISIBLE
 from birefnet.imaging.io import decode, encode
 from birefnet.imaging.picture import Limits, Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
@@ -233,7 +233,7 @@ def render(matte: Matte, fields: Fields, ground: bytes | Colour | None, limits: 
         BiRefNetError: a background that cannot be read.
     """
     matte = _inside(matte, fields)
-    box = visible_box(matte.alpha)
+    box = Box.around(matte.alpha, VISIBLE)
     if box is None or matte.is_empty:
         raise FieldError("unknown_foreground", "no foreground could be identified in the picture")
     matte = shrink(matte, fields.max_pixels)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from birefnet.imaging import compiled
+from birefnet import compiling
 
 pytest.importorskip("numba")
 
@@ -29,7 +29,7 @@ for name in dir(caching):
     if not name.endswith(("TreeCacheLocator", "WideCacheLocator")):
         continue
     setattr(getattr(caching, name), "from_function", none)
-from birefnet.imaging.compiled import import_compiled
+from birefnet.compiling import import_compiled
 print(import_compiled("own_function").twice(21.0))
 """
 
@@ -69,9 +69,9 @@ class Terminal(io.StringIO):
 def test_a_long_compilation_is_said_on_a_terminal(
     stream: io.StringIO, wait: float, is_said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "SILENCE", 0.05)
+    monkeypatch.setattr(compiling, "SILENCE", 0.05)
     monkeypatch.setattr(sys, "stderr", stream)
-    with compiled.announced("a library"):
+    with compiling.announced("a library"):
         time.sleep(wait)
     time.sleep(0.1)
     assert ("compiling a library" in stream.getvalue()) is is_said

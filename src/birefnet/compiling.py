@@ -33,8 +33,9 @@ def import_compiled(name: str) -> ModuleType:
                 raise
         import numba
 
-        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="birefnet-numba-")
-        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix="birefnet-numba-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        vars(numba.config)["CACHE_DIR"] = folder  # as NUMBA_CACHE_DIR would have set it
         logging.getLogger("birefnet").warning(
             f"what numba compiles for {name} cannot be kept, so each start compiles it anew; set "
             "NUMBA_CACHE_DIR to a folder that can be written"
