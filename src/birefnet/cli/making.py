@@ -215,7 +215,8 @@ def failed(job: Job, error: Exception) -> Outcome:
         sentence = f"{type(error).__name__}: {error} (BIREFNET_DEBUG=1 shows where)"
     number = _system_error(error)
     may_pass = number is not None and number not in _LASTING | FULL
-    return Outcome(job, "failed", sentence, may_pass, disk_full=number in FULL)
+    disk_full = number in FULL and job.target is not None
+    return Outcome(job, "failed", sentence, may_pass, disk_full=disk_full)
 
 
 def _system_error(error: BaseException | None) -> int | None:
