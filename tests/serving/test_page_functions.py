@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ pytest.importorskip("gradio")
 from birefnet.errors import BiRefNetError
 from birefnet.matte import Matte
 from birefnet.predictor import Predictor
+from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
 from birefnet.serving.page.batch import Batch
 from birefnet.serving.page.film import Film
@@ -36,6 +39,7 @@ from birefnet.serving.page.wishes import (
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 from fakes import PLAIN, BrightEngine, disc, write_disc
+from watched_files import opened
 
 
 class Place:
@@ -529,3 +533,27 @@ def test_reports_escape_what_they_say() -> None:
     assert '"alert' not in said
     many = report.listed("Not done:", ["x"] * 60)
     assert many.count("<li>") == 51
+
+
+def test_no_text_that_a_visitor_sends_names_a_file(within: Any, tmp_path: Path) -> None:
+    secret = str(write_disc(tmp_path.parent / f"{tmp_path.name}-secret.png"))
+    texts = [field.name for field in fields(Wishes) if "str" in str(field.type)]
+    assert len(texts) > 5
+
+    async def work(place: Place) -> None:
+        for name in texts:
+            with contextlib.suppress(BiRefNetError, ValueError):
+                await place.brought(replace(Wishes(crop=True), **{name: secret}))
+        for asked in ({"path": secret}, {"example": secret}, {"url": secret}):
+            await place.brought(**asked)
+        with pytest.raises(BiRefNetError):
+            await place.studio.set_backdrop(secret)
+        for name in ("boxes", "points", "other_points", "brush", "format"):
+            with contextlib.suppress(BiRefNetError, ServingError):
+                read_guide({name: secret})
+                read_guide({name: [secret]})
+        await last(place.batch.run([secret], "png", None, Wishes()))
+
+    with opened() as names:
+        within(work)
+    assert not [name for name in names if "secret" in name]

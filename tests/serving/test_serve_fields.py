@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +22,7 @@ from birefnet.options import FILE_OPTIONS, RANGES, Options
 from birefnet.serving.settings import ServerSettings
 from compat_client import disc_file, serving
 from fakes import disc, write_disc
+from watched_files import opened
 
 PICTURE = {
     "/v1/remove": "image",
@@ -136,29 +136,6 @@ def test_every_number_of_the_options_has_a_range() -> None:
 # Files of the server
 
 
-@contextlib.contextmanager
-def opened() -> Iterator[list[str]]:
-    """Names of all files that this process opens meanwhile."""
-    names: list[str] = []
-    _WATCHING.append(names)
-    try:
-        yield names
-    finally:
-        _WATCHING.remove(names)
-
-
-_WATCHING: list[list[str]] = []
-
-
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _WATCHING and event in ("open", "os.listdir", "os.scandir", "glob.glob"):
-        for names in _WATCHING:
-            names.append(str(arguments[0]))
-
-
-sys.addaudithook(_hook)
-
-
 def test_text_never_names_a_file_of_the_server(tmp_path: Path) -> None:
     path = write_disc(tmp_path / "secret.png")
     tried = set()
@@ -207,3 +184,34 @@ def test_no_other_option_opens_a_file(tmp_path: Path) -> None:
                     options = Options(**{field.name: value}).prepared()
                     options.encode(options.finish(options.predict(predictor, disc())), "png")
     assert not [name for name in names if "secret" in name]
+
+
+@pytest.mark.parametrize("name", ["boxes", "points", "other_points"])
+def test_marks_are_limited_in_number_by_every_way_in(name: str) -> None:
+    from birefnet.imaging.picture import Limits
+    from birefnet.serving.errors import InvalidRequest
+    from birefnet.serving.service import safe_options
+
+    marks = ["0.1,0.1,0.9,0.9" if name == "boxes" else "0.5,0.5"] * 65
+    with pytest.raises(InvalidRequest, match=name):
+        safe_options(Options(**{name: tuple(marks)}), Limits())
+    extras = json.dumps({"not_points" if name == "other_points" else name: marks})
+    uri = base64.b64encode(disc_file()).decode()
+    with serving() as client:
+        for answer in (
+            client.post("/v1/remove", json={"image": uri, name: marks}),
+            client.post("/v1/remove", data={name: marks}, files={"file": disc_file()}),
+            client.post("/api/remove", data={"extras": extras}, files={"file": disc_file()}),
+        ):
+            assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_the_pages_bodies_are_judged_too() -> None:
+    pytest.importorskip("gradio")
+    with serving(ServerSettings()) as client:
+        for body in (b'{"data": [' + b"[1,2]," * 100_000, b"[" * 100_000):
+            for headers in ({"content-type": "application/json"}, {}):
+                for path in ("/gradio_api/queue/join", "/gradio_api/run/predict"):
+                    answer = client.post(path, content=body, headers=headers)
+                    assert answer.status_code in (400, 413), answer.text
+                    assert "JSON" in answer.text

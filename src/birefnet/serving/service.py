@@ -40,6 +40,7 @@ from birefnet.serving.settings import ServerSettings
 T = TypeVar("T")
 
 MOST_OBJECTS = 64  # of one picture
+MOST_MARKS = 64  # boxes, points, or points on what is not meant
 _FIRST_GUESS_S = 1.0  # of a picture's time, before one has been measured
 
 
@@ -445,6 +446,9 @@ def safe_options(options: Options, limits: Limits) -> Options:
         BiRefNetError: a string that is no colour, or a picture that is too large or broken.
     """
     changes: dict[str, Any] = {}
+    for name in ("boxes", "points", "other_points"):
+        if len(getattr(options, name)) > MOST_MARKS:
+            raise InvalidRequest(f"{name} holds more than {MOST_MARKS}; give fewer")
     for name in FILE_OPTIONS:
         value = getattr(options, name)
         if isinstance(value, (str, os.PathLike)):
