@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "options": {"errors", "imaging", "matte", "guidance", "predictor"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
-    "export": {"errors", "imaging", "network", "weights", "engines"},
+    "export": {"errors", "imaging", "network", "weights", "engines", "predictor"},
     "video": {"errors", "imaging", "matte", "predictor", "api"},
     "explain": {
         "errors",

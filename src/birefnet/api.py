@@ -258,8 +258,8 @@ def _exported_file(
 def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> BiRefNet:
     """The network itself, a `torch.nn.Module` in evaluation mode on the CPU in fp32.
 
-    Calling it maps a batch (B,3,H,W), normalised as `load(name).preprocess` says, to logits
-    (B,1,H,W); H and W are multiples of 32.
+    Calling it maps a batch (B,3,H,W), normalised as its `preprocess` says, to logits (B,1,H,W); H
+    and W are multiples of 32.
 
     Args:
         name: as for `load`; or a preset of `birefnet.network.config.PRESETS` (`swin_v1_t` …) or a

@@ -38,7 +38,8 @@ class Predictor:
     Args:
         network: an `Engine`, or a `torch.nn.Module` that maps a normalised batch (B,3,H,W) to
             logits (B,1,H,W) and will be run by `TorchEngine`.
-        preprocess: size, mean, deviation and resize that belong to the weights.
+        preprocess: size, mean, deviation, resize and views that belong to the weights; default:
+            what the network or the engine's file says of itself, or else `Preprocess()`.
         device, dtype: for a module only, see `TorchEngine`; an engine has its own.
         limits: which pictures are refused as too large.
         convert_to_srgb: apply the pictures' ICC profiles, as the networks expect; otherwise pixels
@@ -65,7 +66,7 @@ class Predictor:
         licence: str | None = None,
     ) -> None:
         self.engine = _as_engine(network, device, dtype)
-        self.preprocess = preprocess or Preprocess()
+        self.preprocess = preprocess or _own_preprocess(network) or Preprocess()
         self.limits = limits or Limits()
         self.convert_to_srgb = convert_to_srgb
         self.name = name
@@ -359,6 +360,13 @@ def _as_engine(network: Engine | nn.Module, device: str, dtype: str) -> Engine:
     from birefnet.engines.torch_engine import TorchEngine
 
     return TorchEngine(network, device, dtype)
+
+
+def _own_preprocess(network: Engine | nn.Module) -> Preprocess | None:
+    """Of a network with trained weights, or of the file that an engine runs."""
+    described = getattr(network, "metadata", network)
+    own = getattr(described, "preprocess", None)
+    return own if isinstance(own, Preprocess) else None
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -39,15 +39,16 @@ def test_file_of_one_size_asks_for_it(
 
 
 @pytest.mark.parametrize(
-    ("dynamic", "size", "kept"), [(True, None, True), (True, (64, 64), False), (False, None, False)]
+    ("dynamic", "size", "kept"), [(True, None, True), (True, (64, 64), False), (False, None, True)]
 )
-def test_files_for_every_size_keep_the_looks(
+def test_files_keep_the_views_unless_one_size_is_asked_for(
     dynamic: bool, size: tuple[int, int] | None, kept: bool
 ) -> None:
     network = simplify(build_network("tiny").eval())
     preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
     request = Request(network, preprocess, size=size, dynamic=dynamic)
     assert request.metadata().preprocess.looks == (preprocess.looks if kept else ())
+    assert request.metadata().dynamic == (dynamic or kept)
 
 
 def test_calibration_shows_each_picture_as_all_looks(tmp_path: Path) -> None:

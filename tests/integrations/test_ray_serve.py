@@ -45,20 +45,28 @@ def test_settings_are_checked_before_anything_is_deployed() -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the application listens: two replicas of each deployment, of a tiny network."""
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network that averages two views."""
     import torch
-    from ray import serve
 
     from birefnet.imaging.geometry import Preprocess
-    from birefnet.integrations.ray_serve import Arguments, app
     from birefnet.network.build import build_network
     from birefnet.network.config import preset
     from birefnet.weights import save_directory
 
     torch.manual_seed(0)
-    model = tmp_path_factory.mktemp("model")
-    save_directory(model, build_network(preset("tiny")), Preprocess(64, 64), name="tiny")
+    views = Preprocess(64, 64, looks=((96, 64, True), (64, 64, False)))
+    folder = tmp_path_factory.mktemp("model")
+    return save_directory(folder, build_network(preset("tiny")), views, name="tiny")
+
+
+@pytest.fixture(scope="module")
+def cluster(weights: Path) -> Iterator[str]:
+    """Where the application listens: two replicas of each deployment, of a tiny network."""
+    from ray import serve
+
+    from birefnet.integrations.ray_serve import Arguments, app
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,7 +78,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ray.init(num_cpus=4, log_to_driver=False, logging_level="error", include_dashboard=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     arguments = Arguments(
-        model=str(model), device="cpu", engine="torch", batch=4, wait_ms=200,
+        model=str(weights), device="cpu", engine="torch", batch=4, wait_ms=200,
         settings={"api_keys": ["a-key-that-is-long-enough"]},
     )  # fmt: skip
     made = app(arguments)
@@ -83,7 +91,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_requests_share_the_batches_of_a_network(cluster: str) -> None:
+def test_requests_share_the_batches_of_a_network(cluster: str, weights: Path) -> None:
+    import numpy as np
+
+    from birefnet import load
     from compat_client import disc_file, pixels_of
 
     keyed = {"X-Api-Key": "a-key-that-is-long-enough"}
@@ -105,12 +116,15 @@ def test_requests_share_the_batches_of_a_network(cluster: str) -> None:
     assert set(range(0, 16, 2)) <= set(own)  # a random network may find no foreground
     for number in own:
         assert pixels_of(answers[number].content).shape == (40 + number, 48)
+    in_hand = load(weights, device="cpu", engine="torch").predict(disc_file(40, 48))
+    mask = pixels_of(answers[0].content) / 255
+    assert np.abs(mask - in_hand.alpha).max() < 5e-3
 
     from ray import serve
 
     network = serve.get_deployment_handle("Network", "birefnet")
     sizes = network.sizes.remote().result()
-    assert sum(sizes) == 16
+    assert sum(sizes) == 2 * 16
     assert max(sizes) > 1
 
     broken = httpx.post(f"{cluster}/api/remove", files={"file": ("a", b"x")}, headers=keyed)

@@ -54,15 +54,19 @@ def export(
     ] = "fp32",
     dynamic: Annotated[
         bool,
-        typer.Option("--dynamic", help="Leave batch, height and width free (multiples of 32)."),
+        typer.Option(
+            "--dynamic",
+            help="Leave batch, height and width free (multiples of 32). Done unasked for weights "
+            "with views of several sizes.",
+        ),
     ] = False,
     size: Annotated[
         str | None,
         typer.Option(
             "--size",
             metavar="N|WxH",
-            help="Size of the network's input, multiples of 32.",
-            show_default="as trained",
+            help="Size of the network's one input, multiples of 32.",
+            show_default="all views of the weights",
         ),
     ] = None,
     standard_ops: Annotated[
@@ -102,13 +106,14 @@ def export(
 ) -> None:
     """Export a network, and compare the file with it.
 
-    The comparison is printed and saved as FILE.json. Exit status 1 if the file gives other mattes
-    than the network.
+    Its logits and, for whole pictures with all views, its mattes are compared with those of the
+    model; the comparison is printed and saved as FILE.json. Exit status 1 if the file gives other
+    mattes than the model.
     """
     from typing import cast, get_args
 
     from birefnet.engines.metadata import Precision
-    from birefnet.export.request import SUFFIXES, Format, Request, kept_looks
+    from birefnet.export.request import SUFFIXES, Format, Request
     from birefnet.export.run import export as run
     from birefnet.export.run import format_of, to_dict
     from birefnet.network.simplify import simplify
@@ -130,9 +135,7 @@ def export(
     if calibrate is not None:
         from birefnet.export.calibration import CalibrationPictures
 
-        looks = kept_looks(
-            loaded.preprocess, sides, dynamic=dynamic, with_preprocessing=with_preprocessing
-        )
+        looks = () if sides else loaded.preprocess.looks
         pictures = CalibrationPictures(calibrate, loaded.preprocess, sides, looks)
     request = Request(
         simplify(loaded.network, inplace=True),
@@ -181,13 +184,15 @@ def _show(result: ExportResult) -> None:
     for case in parity.cases:
         numbers = (case.logits, case.logits_mean, case.matte, case.matte_mean)
         table.add_row(
-            f"{case.width}x{case.height}",
+            f"{'picture ' if case.what == 'picture' else ''}{case.width}x{case.height}",
             str(case.batch),
             *("" if number is None else f"{number:.1e}" for number in numbers),
             "passed" if case.passes(parity.limits) else "failed",
         )
     console().print(table)
     files = ", ".join(f"{file} ({file.stat().st_size / 1e6:.1f} MB)" for file in result.files)
+    for note in result.notes:
+        say(note)
     say(f"Wrote {files} in {result.seconds:.0f} s; the comparison is in {result.report}")
 
 
@@ -201,4 +206,9 @@ def _show_tensorrt(result: ExportResult) -> None:
     if not found:
         say("TensorRT knows every operator of it. To build an engine, where TensorRT is installed:")
         metadata = result.metadata
+        if metadata.preprocess.looks:
+            say(
+                f"Its weights want pictures {metadata.preprocess}: run the engine on each view and "
+                "average the logits at the size of the first."
+            )
         typer.echo(trtexec(result.path, dynamic=metadata.dynamic, size=metadata.size, name=INPUT))

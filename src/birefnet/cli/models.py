@@ -148,9 +148,10 @@ def convert_model(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write a network in another layout, every value as it was."""
-    from birefnet.weights.convert import DTYPES, convert
+    from birefnet.weights.checkpoint import load_checkpoint
+    from birefnet.weights.convert import DTYPES, convert, layout_of
     from birefnet.weights.files import SUFFIXES
-    from birefnet.weights.save import LAYOUTS
+    from birefnet.weights.save import LAYOUTS, for_other_programs
 
     if layout is not None and layout not in LAYOUTS:
         raise typer.BadParameter(f"--layout is {layout!r}; choose one of {', '.join(LAYOUTS)}")
@@ -173,6 +174,10 @@ def convert_model(
         _print_json({"written": str(written)})
     else:
         typer.echo(str(written))
+    used = layout or layout_of(target)
+    note = for_other_programs(load_checkpoint(written, dtype=None).preprocess, used)
+    if note:
+        _say(note)
 
 
 def _fetch(name: str, cache: Path | None, *, verify: bool) -> Path:

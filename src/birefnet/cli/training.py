@@ -236,6 +236,7 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
     """
     from birefnet.training.assemble import begin, fetch_weights, missing_file, weights_to_fetch
     from birefnet.training.data.dataset import build_dataset
+    from birefnet.training.run_folder import RunFolder
     from birefnet.training.schedule import Plan
 
     is_main = int(os.environ.get("RANK", "0")) == 0
@@ -257,7 +258,8 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
     start = None
     if recipe.network or not to_fetch or to_fetch.checkpoint or not request.dry_run:
         name = request.output.resolve().name if request.output else recipe.name
-        start = begin(recipe, name=name, weights=weights)
+        last = RunFolder(request.output).last if request.resume and request.output else None
+        start = begin(recipe, name=name, weights=weights, written=last)
         recipe = start.recipe
         data.preprocess = start.preprocess
         validator = validator and replace(validator, preprocess=start.preprocess)
@@ -380,7 +382,7 @@ def opening(
         parameters = sum(p.numel() for p in start.network.parameters()) / 1e6
         lines.append(
             f"network {start.network.config.backbone}, {parameters:.1f} M parameters, from "
-            f"{weights}, pictures of {start.preprocess.width} x {start.preprocess.height}"
+            f"{weights}, trained on pictures of {recipe.data.width} x {recipe.data.height}"
         )
     lines.append(
         f"{plan.epoch_length} pictures an epoch, {plan.epochs} epochs, {plan.steps} steps of "
@@ -393,6 +395,8 @@ def opening(
         lines.append(
             f"validation on {len(validator)} pictures ({sets}), best by {validator.best_by}"
         )
+    if start is not None:
+        lines.append(f"validated and written with pictures {start.preprocess}")
     return lines
 
 

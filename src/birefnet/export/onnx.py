@@ -52,7 +52,7 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
         traced = Path(folder) / "traced.onnx"
         _trace(request, traced, opset)
-        is_fixed = not request.dynamic and not request.with_preprocessing
+        is_fixed = not request.is_dynamic and not request.with_preprocessing
         model = graph.tidy(traced, _examples(request)[0] if is_fixed else None)
     if request.precision == "fp16":
         from birefnet.export.half import to_half
@@ -100,10 +100,10 @@ def _trace(request: Request, path: Path, opset: int) -> None:
         names, free = ("pixels", "matte"), {0: "batch", 1: "height", 2: "width"}
     else:
         # Whatever the size, the trace is the same; a small one that differs in all sides is quick.
-        width, height = (160, 96) if request.dynamic else request.input_size
-        example = torch.zeros(2 if request.dynamic else 1, request.channels, height, width)
+        width, height = (160, 96) if request.is_dynamic else request.input_size
+        example = torch.zeros(2 if request.is_dynamic else 1, request.channels, height, width)
         names, free = (INPUT, OUTPUT), {0: "batch"}
-        if request.dynamic:
+        if request.is_dynamic:
             free |= {2: "height", 3: "width"}
     out = {(axis if axis == 0 else axis + 1): name for axis, name in free.items()}
     axes = {names[0]: free, names[1]: out if request.with_preprocessing else free}
@@ -226,7 +226,7 @@ def save(model: ModelProto, path: Path) -> list[Path]:
 def _examples(request: Request) -> list[dict[str, np.ndarray]]:
     """Inputs of the graph for finding out how large its numbers grow."""
     mean, std = request.preprocess.mean, request.preprocess.std
-    width, height = (256, 256) if request.dynamic else request.input_size
+    width, height = (256, 256) if request.is_dynamic else request.input_size
     batch = synthetic_batch(1, height, width, mean, std, guided=request.is_guided)
     if not request.with_preprocessing:
         return [{INPUT: batch}]

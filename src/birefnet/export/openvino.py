@@ -45,7 +45,7 @@ def _graph(request: Request) -> Model:
         graph = quantised(request)
     else:
         graph = convert(request.network)
-    if not request.dynamic:
+    if not request.is_dynamic:
         width, height = request.input_size
         graph.reshape([-1, request.channels, height, width])
         from openvino.passes import ConstantFolding, Manager

@@ -33,6 +33,11 @@ def export_package(request: Request, path: Path) -> list[Path]:
         raise UsageError(
             "a torch package holds the network alone; take onnx for --with-preprocessing"
         )
+    if request.is_dynamic and not request.dynamic:
+        raise BiRefNetError(
+            f"a torch package has one size, and these weights want pictures {request.preprocess}; "
+            "give one view's size (--size N), or take onnx or openvino, which keep them all"
+        )
     if request.dynamic:
         raise UsageError("a torch package has one size; take onnx or openvino for --dynamic")
     if request.precision == "int8":

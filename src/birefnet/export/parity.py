@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +41,16 @@ LIMITS: dict[Precision, Limits] = {
 
 @dataclass(frozen=True)
 class Case:
-    """The differences of one batch.
+    """The differences of one batch of inputs, or of one whole picture.
 
     Attributes:
-        width, height, batch: of the input.
-        logits, logits_mean: largest and mean difference of the logits; `None` where the file gives
-            mattes.
+        width, height, batch: of the input, or of the picture.
+        logits, logits_mean: largest and mean difference of the logits; `None` of pictures, and
+            where the file gives mattes.
         matte, matte_mean: largest and mean difference of the mattes.
-        scale: the largest logit.
+        scale: the largest logit, 0 of pictures.
+        what: `input`: a normalised batch through the network alone; `picture`: through preparation,
+            all views, network and resize.
     """
 
     width: int
@@ -59,6 +61,7 @@ class Case:
     matte: float
     matte_mean: float
     scale: float
+    what: Literal["input", "picture"] = "input"
 
     def passes(self, limits: Limits) -> bool:
         """Whether every difference is within `limits` (a NaN is not)."""
@@ -122,6 +125,21 @@ def compare(
             )
         )
     return Parity(engine.name, LIMITS[precision], cases)
+
+
+def compare_mattes(
+    expected: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    actual: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    pictures: Iterable[NDArray[np.uint8]],
+) -> list[Case]:
+    """A case for each picture, uint8 H x W x 3, of two ways to its matte, float32 H x W."""
+    cases = []
+    for picture in pictures:
+        apart = np.abs(expected(picture).astype(np.float64) - actual(picture))
+        height, width = picture.shape[:2]
+        largest, mean = float(apart.max()), float(apart.mean())
+        cases.append(Case(width, height, 1, None, None, largest, mean, 0.0, "picture"))
+    return cases
 
 
 def synthetic_batch(

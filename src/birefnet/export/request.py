@@ -8,7 +8,7 @@ its metadata (`request.metadata()`); `run.export` compares the result with the n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from birefnet.engines.metadata import Metadata, Precision
 from birefnet.errors import UsageError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.imaging.looks import Look
 
 if TYPE_CHECKING:
     from birefnet.export.parity import Parity
@@ -38,9 +37,10 @@ class Request:
         preprocess: of the weights.
         precision: fp32, fp16 (inputs and outputs stay fp32) or int8 (post-training quantisation,
             needs `calibration`).
-        size: width and height of the network's input [px], multiples of 32; `None` for the
-            preprocessing's.
-        dynamic: leave batch, height and width free.
+        size: width and height of the network's one input [px], multiples of 32; `None` keeps the
+            preprocessing whole, with all its views.
+        dynamic: leave batch, height and width free; done unasked where the preprocessing wants
+            inputs of several sizes, see `is_dynamic`.
         standard_ops: write deformable convolution with ordinary operators.
         with_preprocessing: uint8 pixels [B, H, W, 3] of any size in, matte [B, 1, H, W] out.
         calibration: normalised batches [1, 3, h, w], for int8.
@@ -68,6 +68,12 @@ class Request:
                     f"the export's size is {self.input_size[0]}x{self.input_size[1]}; both sides "
                     "must be multiples of 32, such as 1024x1024"
                 )
+        if self.with_preprocessing and self.size is None and self.wants_more_views:
+            raise BiRefNetError(
+                f"preprocessing inside the graph makes one view of one size, and these weights "
+                f"want pictures {self.preprocess}; give one view's size (--size N), or export "
+                "without --with-preprocessing"
+            )
         if self.with_preprocessing and (
             self.preprocess.fit != "stretch" or self.preprocess.interpolation != "bilinear"
         ):
@@ -89,18 +95,20 @@ class Request:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Width and height of the network's input [px]."""
+        """Width and height of the network's (largest) input [px]."""
+        if self.size is None and self.preprocess.looks:
+            return self.preprocess.looks[0][:2]
         return self.size or (self.preprocess.width, self.preprocess.height)
 
     @property
-    def looks(self) -> tuple[Look, ...]:
-        """Those of the preprocessing that the file keeps."""
-        return kept_looks(
-            self.preprocess,
-            self.size,
-            dynamic=self.dynamic,
-            with_preprocessing=self.with_preprocessing,
-        )
+    def wants_more_views(self) -> bool:
+        """Whether the weights want more of a picture than one view of one size."""
+        return self.preprocess.fixed_size is None or len(self.preprocess.looks) > 1
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the file takes every size: asked for, or what the weights want is no one size."""
+        return self.dynamic or (self.size is None and self.preprocess.fixed_size is None)
 
     @property
     def is_guided(self) -> bool:
@@ -112,13 +120,10 @@ class Request:
         """Of the network's input: 3, or 4 with guidance."""
         return 3 + self.is_guided
 
-    def _preprocess(self) -> Preprocess:
-        """The weights' own, but for the size: a file that takes one size wants pictures of it."""
-        if self.preprocess.fit == "native" and self.dynamic:
-            return self.preprocess
-        width, height = self.input_size
-        fit = "stretch" if self.preprocess.fit == "native" else self.preprocess.fit
-        return replace(self.preprocess, width=width, height=height, fit=fit, looks=self.looks)
+    @property
+    def written_preprocess(self) -> Preprocess:
+        """That of the file: the weights' own, or of it the one view of `size`."""
+        return self.preprocess if self.size is None else self.preprocess.at(*self.size)
 
     def metadata(self) -> Metadata:
         """What the file says of itself."""
@@ -126,28 +131,17 @@ class Request:
 
         return Metadata(
             name=self.name,
-            preprocess=self._preprocess(),
+            preprocess=self.written_preprocess,
             input="pixels" if self.with_preprocessing else "normalised",
             output="matte" if self.with_preprocessing else "logits",
             precision=self.precision,
             size=self.input_size,
-            dynamic=self.dynamic,
+            dynamic=self.is_dynamic,
             guided=self.is_guided,
             licence=self.licence,
             source=self.source,
             producer=f"birefnet {birefnet.__version__}",
         )
-
-
-def kept_looks(
-    preprocess: Preprocess,
-    size: tuple[int, int] | None,
-    *,
-    dynamic: bool,
-    with_preprocessing: bool,
-) -> tuple[Look, ...]:
-    """The looks that a file keeps: it takes inputs of every size, and was asked for none."""
-    return preprocess.looks if dynamic and size is None and not with_preprocessing else ()
 
 
 @dataclass(frozen=True)
@@ -158,9 +152,10 @@ class ExportResult:
         path: the file to load.
         files: all files of it (weights beside the graph too), without the report.
         metadata: what the file says of itself.
-        parity: how far its output is from the network's.
+        parity: how far its output and its mattes are from the network's.
         report: the JSON file beside it that holds all this.
         seconds: what the export took, without the comparison.
+        notes: sentences on what the file does otherwise than was asked, or than the weights want.
     """
 
     path: Path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from numpy.typing import NDArray
 
 from birefnet.engines.exported import open_exported
 from birefnet.errors import BiRefNetError, UsageError
-from birefnet.export.parity import Parity, compare, synthetic_batch
+from birefnet.export.parity import Parity, compare, compare_mattes, synthetic_batch
 from birefnet.export.request import SUFFIXES, ExportResult, Format, Request
 from birefnet.imaging.io import write_atomic
 from birefnet.imaging.looks import Look, view
+from birefnet.network.birefnet import BiRefNet
+from birefnet.predictor import Predictor
 
 # Format → module and function, called with (request, path), which gives the files it wrote.
 WRITERS = {
@@ -57,7 +61,7 @@ def export(
     seconds = time.perf_counter() - started
     parity = check(request, path)
     report = path.with_name(path.name + ".json")
-    result = ExportResult(path, files, request.metadata(), parity, report, seconds)
+    result = ExportResult(path, files, request.metadata(), parity, report, seconds, _notes(request))
     write_atomic(report, json.dumps(to_dict(result), indent=2).encode())
     if not parity.passed and not force:
         for file in files:
@@ -81,29 +85,69 @@ def format_of(path: Path) -> Format:
 
 
 def check(request: Request, path: Path) -> Parity:
-    """Run the exported file on the CPU beside the network: two sizes, one and three pictures.
+    """Run the exported file on the CPU beside the network.
 
-    A file of one size is compared at that one, a file of several looks at the largest and smallest.
+    Logits of batches: two sizes, one and three pictures (a file of one size at that one, a file of
+    several views at the largest and smallest). Mattes of whole pictures: as a `Predictor` with the
+    weights' preprocessing makes them, and one with what the file says of itself.
     """
     engine = open_exported(path, device="cpu")
-
-    def reference(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits: NDArray[np.float32] = request.network(torch.from_numpy(batch)).numpy()
-        return logits
-
+    reference = _Reference(request.network)
     batches = (_batch(request, count, width, height) for width, height, count in _cases(request))
     gives_logits = engine.metadata.output == "logits"
-    return compare(reference, engine, batches, request.precision, gives_logits=gives_logits)
+    logits = compare(reference.infer, engine, batches, request.precision, gives_logits=gives_logits)
+    given = Predictor(reference, request.preprocess)
+    mattes = compare_mattes(
+        lambda picture: given.predict(picture, resolution=request.size).alpha,
+        lambda picture: Predictor(engine).predict(picture).alpha,
+        _pictures(request),
+    )
+    return replace(logits, cases=[*logits.cases, *mattes])
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The network itself, as an `Engine`."""
+
+    network: BiRefNet
+    name: str = "torch cpu fp32"
+    batch_size: int = 1
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self.network(torch.from_numpy(batch)).numpy()
+        return logits
+
+
+def _pictures(request: Request) -> list[NDArray[np.uint8]]:
+    """A landscape and a portrait, H x W x 3; of large inputs the landscape alone."""
+    count = 1 if math.prod(request.input_size) > _LARGE else 2
+    drawn = synthetic_batch(2, 300, 400, (0, 0, 0), (1 / 255, 1 / 255, 1 / 255))
+    landscape, other = (np.ascontiguousarray(one.transpose(1, 2, 0)) for one in drawn.round())
+    both = (landscape, np.ascontiguousarray(other.transpose(1, 0, 2)))
+    return [one.astype(np.uint8) for one in both[:count]]
+
+
+def _notes(request: Request) -> list[str]:
+    """What a file does that was not asked for in so many words."""
+    if request.is_dynamic and not request.dynamic:
+        return [f"The file takes every size, for its weights want pictures {request.preprocess}."]
+    if request.size is not None and request.wants_more_views:
+        return [
+            f"The file has the one view of {request.size[0]}x{request.size[1]} that was asked for; "
+            f"its weights want pictures {request.preprocess}, and give other mattes so."
+        ]
+    return []
 
 
 def _cases(request: Request) -> list[tuple[int, int, int]]:
     """Width, height and batch of each comparison."""
-    if request.looks:
-        sides = [look[:2] for look in request.looks]
+    looks = request.written_preprocess.looks
+    if looks:
+        sides = [look[:2] for look in looks]
         return [(*max(sides), 1), *((*min(sides), count) for count in _BATCHES)]
     width, height = request.input_size
-    if not request.dynamic or request.with_preprocessing:
+    if not request.is_dynamic or request.with_preprocessing:
         return [(width, height, count) for count in _BATCHES]
     cases = []
     if width * height > _LARGE:
@@ -137,4 +181,5 @@ def to_dict(result: ExportResult) -> dict[str, object]:
         "seconds": round(result.seconds, 1),
         "metadata": json.loads(result.metadata.to_json()),
         "parity": result.parity.to_dict(),
+        "notes": result.notes,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -112,6 +112,31 @@ class Preprocess:
         if look.width > first.width or look.height > first.height:
             raise BiRefNetError(f"looks hold {given!r} behind {first!r}; the largest comes first.")
         return look
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Width and height [px] of every input; `None` where the inputs differ in size."""
+        if self.looks:
+            sizes = {look[:2] for look in self.looks}
+            return sizes.pop() if len(sizes) == 1 else None
+        return None if self.fit == "native" else (self.width, self.height)
+
+    def at(self, width: int, height: int) -> Preprocess:
+        """With one view of this size [px]: what `plan` does with `resolution=(width, height)`."""
+        fit = "stretch" if self.fit == "native" else self.fit
+        return replace(self, width=width, height=height, fit=fit, looks=())
+
+    def __str__(self) -> str:
+        """For people: "stretched to 1024x1024; bilinear, mean 0.485, …, deviation 0.229, …"."""
+        size = f"{self.width}x{self.height}"
+        if self.looks:
+            views = " and ".join(map(str, self.looks))
+            size = f"{views} ({len(self.looks)} views, averaged)"
+        fit = f"{'fitted into' if self.fit == 'pad' else 'stretched to'} {size}"
+        if self.fit == "native" and not self.looks:
+            fit = f"at their own size, in multiples of {self.multiple}"
+        mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
+        return f"{fit}; {self.interpolation}, mean {mean}, deviation {std}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `looks` only where there are any, for readers without them."""

@@ -28,6 +28,9 @@ class Look(NamedTuple):
     height: int
     mirrored: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}{' mirrored' if self.mirrored else ''}"
+
 
 def view(input: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
     """What a look shows the network.

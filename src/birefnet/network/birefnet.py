@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from torch import Tensor, nn
 
@@ -11,6 +11,9 @@ from birefnet.network.config import NetworkConfig
 from birefnet.network.decoder import Decoder
 from birefnet.network.encoder import Encoder
 from birefnet.network.guidance import PICTURE_CHANNELS
+
+if TYPE_CHECKING:
+    from birefnet.imaging.geometry import Preprocess
 
 
 @dataclass
@@ -43,6 +46,9 @@ class BiRefNet(nn.Module):
         decoder: reconstruction module.
         classifier: linear layer on the average of x4, or `None`.
         config: the description this network was built from.
+
+    Attributes:
+        preprocess: how pictures are prepared for its weights; `None` while they are random.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class BiRefNet(nn.Module):
         self.decoder: nn.Module = decoder
         self.classifier = classifier
         self.config = config
+        self.preprocess: Preprocess | None = None
 
     @overload
     def forward(self, image: Tensor, supervised: Literal[False] = False) -> Tensor: ...

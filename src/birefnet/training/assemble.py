@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from birefnet.training.pretrained import (
 from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
-from birefnet.weights.source import Missing, missing, resolve
+from birefnet.weights.source import Missing, missing, read_settings, resolve
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Start:
 
     Attributes:
         network: with the recipe's weights, or random ones.
-        preprocess: how its pictures are prepared.
+        preprocess: how its pictures are prepared, in validation and by the model that is written:
+            that of the weights, but one view of the recipe's size where that is another.
         recipe: with all that depends on the weights filled in.
         origin: what to write beside the trained weights.
     """
@@ -87,13 +88,15 @@ def fetch_weights(recipe: Recipe) -> None:
         locate_weights(recipe.encoder_weights, _config_of(recipe).backbone)
 
 
-def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
+def begin(recipe: Recipe, *, name: str, weights: bool = True, written: Path | None = None) -> Start:
     """Build the network of a recipe and load what it starts from.
 
     Args:
         recipe: what to do.
         name: of the model that comes out.
         weights: load them; without, as when a run is resumed, they stay random.
+        written: the folder of a model that the run wrote before it was interrupted, whose
+            preprocessing and licence it keeps.
 
     Raises:
         SettingsError: neither a network nor weights are named, or they do not fit each other.
@@ -127,16 +130,15 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True) -> Start:
         recipe = recipe.override({"loop.frozen_encoder_norms": is_pretrained})
     given = loaded.preprocess if loaded else _normalisation(config)
     size = recipe.data.width, recipe.data.height
-    preprocess = replace(
-        given,
-        width=size[0],
-        height=size[1],
-        fit="stretch",
-        looks=given.looks if size == (given.width, given.height) else (),
-    )
+    is_same = size == (given.width, given.height) and given.fit != "native"
+    preprocess = given if is_same else given.at(*size)
+    before = read_settings(written / "config.json") if written else {}
+    if "preprocess" in before:
+        preprocess = Preprocess.from_dict(before["preprocess"])
+    network.preprocess = preprocess
     origin = Origin(
         name,
-        licence=loaded.licence if loaded else None,
+        licence=before.get("licence") or (loaded.licence if loaded else None),
         source=f"trained by the recipe {recipe.name} ({recipe.variant}) from "
         f"{recipe.init or recipe.encoder_weights or 'random weights'}",
     )

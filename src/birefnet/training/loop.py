@@ -91,12 +91,16 @@ class Trainer:
         recipe: what to do.
         network: trained in place.
         data: what it is trained on.
-        preprocess: how pictures are prepared, stored with the weights.
+        preprocess: how pictures are prepared, stored with the weights; that of `data` and
+            `validator`, or what is measured would not be what is written.
         run: where to write, or `None` to write nothing.
         validator: how to watch, or `None`.
         accelerator: made from the recipe where none is given.
         display: where to say how it goes.
         origin: what is written beside the weights.
+
+    Raises:
+        TrainingError: data or validator prepare pictures otherwise.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Trainer:
         display: Display | None = None,
         origin: Origin | None = None,
     ) -> None:
+        _agree(preprocess, data, validator)
         self.recipe = recipe
         self.data = data
         self.preprocess = preprocess
@@ -457,6 +462,7 @@ class Trainer:
         scaler = self.accelerator.scaler
         return {
             "step": self.step,
+            "preprocess": self.preprocess.to_dict(),
             "network": distributed.network_state(self.network, self.accelerator),
             "average": self._averaged_state() if self.average else None,
             "optimiser": distributed.optimiser_state(
@@ -574,6 +580,20 @@ class Trainer:
                 images = {f"preview/{i}": one[None] for i, one in enumerate(previews)}
                 arguments = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images(images, step=self.step, **arguments)
+
+
+def _agree(written: Preprocess, data: TrainingData, validator: Validator | None) -> None:
+    trained = getattr(data, "preprocess", written)
+    if (trained.mean, trained.std) != (written.mean, written.std):
+        raise TrainingError(
+            f"the data are normalised by mean {trained.mean} and deviation {trained.std}, and the "
+            f"model is written with {written.mean} and {written.std}; give both one Preprocess"
+        )
+    if validator is not None and validator.preprocess != written:
+        raise TrainingError(
+            f"validation uses pictures {validator.preprocess}, and the model is written with "
+            f"pictures {written}; give both one Preprocess"
+        )
 
 
 class _Window:

@@ -12,8 +12,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from birefnet.imaging.geometry import Preprocess
-from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from birefnet.training.assemble import begin
 from birefnet.training.data.sources import open_source
 from birefnet.training.distributed import make_accelerator
@@ -51,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         store = PictureStore.build(options.data, cache, longest=options.longest)
 
     phases = tuple(Phase(int(s), int(p)) for s, p in (x.split("x") for x in options.phases))
-    preprocess = Preprocess(options.size, options.size, PIXEL_MEAN, PIXEL_STD)
-    data = PhasedMix(cache, phases, options.seed, preprocess)
     decoder_rate, encoder_rate = options.rates
     recipe = RECIPE.override(
         {
@@ -63,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "data.height": options.size,
             "optimiser.rate": decoder_rate,
             "optimiser.encoder_factor": encoder_rate / decoder_rate,
-            "schedule.steps": data.steps,
+            "schedule.steps": sum(phase.steps for phase in phases),
             "loop.seed": options.seed,
             "loop.frozen_blocks": options.frozen_blocks,
             "loop.save_every": options.save_every,
@@ -71,7 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "validation.every": options.validate_every,
         }
     ).override(options.set)
-    start = begin(recipe, name="nano", weights=not options.resume)
+    start = begin(
+        recipe,
+        name="nano",
+        weights=not options.resume,
+        written=run.last if options.resume else None,
+    )
+    data = PhasedMix(cache, phases, options.seed, start.preprocess)
     sets = held_out_sets(store)
     if options.watch:
         sets[Path(options.watch).name] = open_source(options.watch)

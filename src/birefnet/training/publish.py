@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from birefnet.errors import WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.looks import Look
-from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from birefnet.network.blocks import ReconstructionBlock
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
@@ -31,8 +33,8 @@ def publish(
     directory: Path,
     *,
     preset_name: str,
-    size: int,
     name: str,
+    size: int | None = None,
     looks: Sequence[Look] = (),
     sharpness: float = 1.0,
 ) -> list[int]:
@@ -42,13 +44,19 @@ def publish(
         checkpoints: state.pt of runs.
         directory: gets model.safetensors and config.json.
         preset_name: of the network.
-        size: the model's default input [px].
         name: of the model.
-        looks: inputs whose logits are averaged by default, the largest first.
+        size: the model's default input [px], if not that of the runs.
+        looks: inputs whose logits are averaged by default, the largest first; none: as the runs.
         sharpness: the logits are multiplied by it. A mean of looks, and of weights, is softer than
             each of them; the boundary at one half stays where it is.
+
+    Raises:
+        WeightsError: the runs prepared their pictures in different ways.
     """
     states = [torch.load(path, weights_only=True, map_location="cpu") for path in checkpoints]
+    preprocess = _common_preprocess(states)
+    if size is not None:
+        preprocess = preprocess.at(size, size)
     network = build_network(preset(preset_name))
     network.load_state_dict(mean([state["average"] for state in states]))
     with torch.no_grad():
@@ -60,13 +68,23 @@ def publish(
     save_directory(
         directory,
         network,
-        Preprocess(size, size, PIXEL_MEAN, PIXEL_STD, looks=tuple(looks)),
+        replace(preprocess, looks=tuple(looks) or preprocess.looks),
         name=name,
         licence=LICENCE,
         source=SOURCE,
         dtype=torch.float16,
     )
     return [int(state["step"]) for state in states]
+
+
+def _common_preprocess(states: Sequence[Mapping[str, Any]]) -> Preprocess:
+    known = [state.get("preprocess") for state in states]
+    if known[0] is None or any(one != known[0] for one in known):
+        raise WeightsError(
+            "the runs do not say, or differ in, how their pictures were prepared; resume them for "
+            "a step so that their state says it, and average only runs that began alike"
+        )
+    return Preprocess.from_dict(known[0])
 
 
 def shrink_channels(block: ReconstructionBlock) -> None:
@@ -110,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, nargs="+", help="folder of a run, or its state file")
     parser.add_argument("directory", type=Path, help="where the model goes")
     parser.add_argument("--preset", default="nano")
-    parser.add_argument("--size", type=int, default=320, help="default input [px]")
+    parser.add_argument("--size", type=int, help="default input [px], if not that of the runs")
     parser.add_argument("--name", default="nano")
     parser.add_argument(
         "--looks",

@@ -20,8 +20,9 @@ from torch import nn
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import write_atomic
 from birefnet.imaging.geometry import Preprocess, resize_map
-from birefnet.imaging.picture import to_uint8
+from birefnet.imaging.picture import Picture, to_uint8
 from birefnet.imaging.png import write_png
+from birefnet.predictor import Predictor, infer
 from birefnet.training.data.guides import from_levels
 
 Levels = NDArray[np.uint8]
@@ -59,7 +60,7 @@ class Validator:
         metrics: prediction, truth → numbers.
         best_by: the number that decides which weights are best.
         higher_is_better: its direction.
-        preprocess: how a picture becomes the network's input.
+        preprocess: that of the model which the run writes, views and all.
         pictures: at most so many of each set, evenly spaced; 0 takes all.
         previews: so many of the first set's pictures are kept to be looked at.
     """
@@ -162,21 +163,34 @@ def predict_matte(
     device: torch.device,
     guide: Levels | None = None,
 ) -> NDArray[np.float32]:
-    """The matte, float32 H x W in [0, 1], of a picture uint8 H x W x 3.
+    """The matte, float32 H x W in [0, 1], of a picture uint8 H x W x 3, as `Predictor` makes it.
 
     `guide` are levels of guidance, H x W, see `birefnet.training.data.guides`.
     """
-    geometry = preprocess.plan(*rgb.shape[:2])
-    batch = torch.from_numpy(geometry.apply(rgb))[None].to(device)
+    engine = _Live(network, device)
+    prepared = Predictor(engine, preprocess).prepare(Picture(rgb))
+    batch = prepared.input[None]
     if guide is not None:
-        plane = from_levels(torch.from_numpy(guide)).numpy()
-        seen = geometry.box.embed(
-            resize_map(plane, geometry.box.height, geometry.box.width), *geometry.input
-        )
-        batch = torch.cat([batch, torch.from_numpy(seen)[None, None].to(device)], dim=1)
-    logits = network(batch.contiguous(memory_format=torch.channels_last))
-    matte = logits.float().sigmoid()[0, 0].cpu().numpy()
-    return np.clip(geometry.restore(matte), 0, 1)
+        box = prepared.geometry.box
+        plane = resize_map(from_levels(torch.from_numpy(guide)).numpy(), box.height, box.width)
+        seen = box.embed(plane, *prepared.geometry.input)
+        batch = np.concatenate([batch, seen[None, None]], axis=1)
+    return prepared.restore(infer(engine, batch, prepared.looks)[0, 0]).alpha
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A network in the middle of its training, as an `Engine`."""
+
+    network: nn.Module
+    device: torch.device
+    name: str = "validation"
+    batch_size: int = 1
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        images = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+        logits: NDArray[np.float32] = self.network(images).float().cpu().numpy()
+        return logits
 
 
 def preview(rgb: Levels, truth: Levels, matte: Levels) -> Levels:

@@ -38,7 +38,7 @@ class Loaded:
     """A network with its weights, and what is known of them.
 
     Attributes:
-        network: in evaluation mode, on the CPU.
+        network: in evaluation mode, on the CPU; its `preprocess` is the one here.
         config: what it was built from.
         preprocess: how a picture becomes its input.
         name: what to call it.
@@ -78,8 +78,8 @@ def load_checkpoint(
             Face, or an http(s) address. Only what is not there yet is downloaded.
         config: the architecture, where the file does not say it and its shapes cannot (see
             `birefnet.weights.detect`); default: the file's config.json, else its tensors' shapes.
-        preprocess: default: the file's config.json, else the table's entry for it, else stretched
-            to 1024x1024 with ImageNet statistics.
+        preprocess: default: what the file (or the config.json beside it) says, else the table's
+            entry for it, else stretched to 1024x1024 with ImageNet statistics.
         dtype: of the floating tensors; `None` keeps what is stored.
         cache_dir, offline, progress: see `birefnet.weights.download.fetch`.
 
@@ -98,10 +98,11 @@ def load_checkpoint(
     if dtype is not None:
         network = network.to(dtype)
     checkpoint = recognise(found, config.backbone) if not settings else found.checkpoint
+    network.preprocess = preprocess or _preprocess(settings, checkpoint, found)
     return Loaded(
         network=network,
         config=config,
-        preprocess=preprocess or _preprocess(settings, checkpoint, found),
+        preprocess=network.preprocess,
         name=found.name,
         licence=settings.get("licence") or (checkpoint.licence if checkpoint else None),
         source=str(settings.get("source") or found.origin),

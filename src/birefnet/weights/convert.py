@@ -49,7 +49,7 @@ def convert(
         UsageError: the target is there.
     """
     path = Path(target)
-    layout = layout or _layout_of(path)
+    layout = layout or layout_of(path)
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is unknown; choose one of {', '.join(LAYOUTS)}")
     written = path / "model.safetensors" if layout in DIRECTORIES else path
@@ -69,7 +69,8 @@ def convert(
     )
 
 
-def _layout_of(path: Path) -> Layout:
+def layout_of(path: Path) -> Layout:
+    """The layout that a target's suffix means."""
     suffix = path.suffix.lower()
     if suffix in (".pth", ".pt"):
         return "pth"

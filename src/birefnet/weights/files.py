@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Format = Literal["safetensors", "torch", "torch-legacy"]
+
+FORMAT = "birefnet"  # of settings, in config.json, and the key under which files carry them
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 # Where training scripts put the weights. On equal terms the averaged ones are preferred: they are
@@ -91,7 +94,8 @@ def read_weights(path: Path) -> Weights:
     if kind == "safetensors":
         tensors, metadata = _read_safetensors(path)
     else:
-        tensors, metadata = _tensors_inside(_read_torch(path, kind), path), {}
+        loaded = _read_torch(path, kind)
+        tensors, metadata = _tensors_inside(loaded, path), _metadata_of(loaded)
     return Weights(strip_prefixes(tensors, path), metadata)
 
 
@@ -132,6 +136,25 @@ def _read_torch(path: Path, kind: Format) -> Any:
         raise _damaged(path, failure) from None
     except Exception as failure:  # a damaged or hostile pickle can raise anything
         raise _damaged(path, failure) from None
+
+
+def with_settings(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict for `torch.save` that carries this package's settings.
+
+    They lie where torch keeps the versions of modules, so every program that reads a state dict
+    finds the tensors alone in it.
+    """
+    carrying = OrderedDict(state)
+    carrying._metadata = OrderedDict({FORMAT: {FORMAT: json.dumps(settings)}})  # type: ignore[attr-defined]
+    return carrying
+
+
+def _metadata_of(loaded: Any) -> dict[str, str]:
+    """What `with_settings` put there."""
+    metadata = getattr(loaded, "_metadata", None)
+    found = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
+    text = found.get(FORMAT) if isinstance(found, Mapping) else None
+    return {FORMAT: text} if isinstance(text, str) else {}
 
 
 def _check_archive(path: Path) -> None:

@@ -24,12 +24,13 @@ import torch
 from torch import Tensor
 
 from birefnet.errors import WeightsError
+from birefnet.imaging.geometry import Preprocess
 from birefnet.network.config import NetworkConfig, preset
+from birefnet.weights.files import with_settings
 from birefnet.weights.layouts import to_official
-from birefnet.weights.source import FORMAT, FORMAT_VERSION
+from birefnet.weights.source import FORMAT, FORMAT_VERSION, settings_beside
 
 if TYPE_CHECKING:
-    from birefnet.imaging.geometry import Preprocess
     from birefnet.network.birefnet import BiRefNet
 
 Layout = Literal["birefnet", "huggingface", "safetensors", "pth", "comfyui"]
@@ -60,7 +61,8 @@ def save_directory(
     Args:
         path: created if need be; files of the same names are replaced, each in one step.
         network: on any device.
-        preprocess: how a picture becomes its input; default: stretched to 1024x1024.
+        preprocess: how a picture becomes its input; default: the network's own, or stretched to
+            1024x1024 where it has none.
         name, licence, source: noted in config.json; `name` defaults to the directory's.
         dtype: of the floating tensors as written; default: as they are.
         layout: `birefnet` or `huggingface`.
@@ -97,18 +99,37 @@ def save_file(
 ) -> Path:
     """Write `network` to one file with the official names: `safetensors`, `pth` or `comfyui`.
 
-    A .safetensors file carries the configuration in its header, so it is loaded as it was saved.
+    The file carries the configuration and the preprocessing (.safetensors in its header, .pth as
+    metadata of its state dict, which torch and other programs pass over), so it is loaded as it was
+    saved. `for_other_programs` says what those do without it.
+
+    Args: see `save_directory`.
     """
     if layout in DIRECTORIES or layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not a file; choose safetensors, pth or comfyui")
     target = Path(path)
+    if settings_beside(target):
+        raise WeightsError(
+            f"{target} would be read with the config.json beside it, which is of other weights: "
+            "choose another name, or the layout birefnet for the whole folder"
+        )
     state = export_state(network, layout=layout, dtype=dtype)
-    if layout == "pth":
-        _write(target, lambda file: torch.save(state, file))
-        return target
     values = settings(network, preprocess, name=name or target.stem, licence=licence, source=source)
-    _write_safetensors(target, state, values)
+    if layout == "pth":
+        _write(target, lambda file: torch.save(with_settings(state, values), file))
+    else:
+        _write_safetensors(target, state, values)
     return target
+
+
+def for_other_programs(preprocess: Preprocess, layout: Layout) -> str | None:
+    """A sentence for who reads the file without this package; `None` where nothing differs."""
+    if layout == "birefnet" or replace(preprocess, minimum=256, maximum=2304) == Preprocess():
+        return None
+    return (
+        f"the preprocessing is written along: {preprocess}. Programs other than birefnet do not "
+        "read it and must be told, or their mattes differ"
+    )
 
 
 def settings(
@@ -120,14 +141,12 @@ def settings(
     source: str | None,
 ) -> dict[str, Any]:
     """What config.json says of a network."""
-    from birefnet.imaging.geometry import Preprocess
-
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "name": name,
         "network": network.config.to_dict(),
-        "preprocess": (preprocess or Preprocess()).to_dict(),
+        "preprocess": (preprocess or network.preprocess or Preprocess()).to_dict(),
         "licence": licence,
         "source": source,
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from birefnet.errors import UnknownModelError, WeightsError
 from birefnet.weights.download import cached, fetch, file_sha256
-from birefnet.weights.files import SUFFIXES, find_weights, read_json
+from birefnet.weights.files import FORMAT, SUFFIXES, find_weights, read_json
 from birefnet.weights.hub import (
     Repository,
     cached_repository,
@@ -22,8 +22,9 @@ from birefnet.weights.table import CHECKPOINTS, lookup, unknown_name
 from birefnet.weights.transfer import Report
 
 BUNDLED = Path(__file__).parent / "bundled"
-FORMAT = "birefnet"
 FORMAT_VERSION = 1
+# How files of weights are named that a folder's config.json describes.
+_OF_FOLDERS = ("model.", "pytorch_model.")
 
 
 @dataclass
@@ -186,12 +187,19 @@ def _local(path: Path, origin: str) -> Source:
         name = str(settings.get("name") or path.absolute().name)
     elif path.is_file():
         settings, files, name = {}, [path], path.stem
-        if path.name == "model.safetensors":
-            settings = read_settings(path.with_name("config.json"))
+        settings = settings_beside(path)
+        if settings or path.name == "model.safetensors":
             name = str(settings.get("name") or path.absolute().parent.name)
     else:
         raise UnknownModelError(f"there is no file or directory {path}")
     return Source(name, files, origin, settings)
+
+
+def settings_beside(path: Path) -> dict[str, Any]:
+    """Those of the config.json that describes a file of weights, by the file's name."""
+    if path.name.startswith(_OF_FOLDERS) and path.suffix in (".safetensors", ".bin"):
+        return read_settings(path.with_name("config.json"))
+    return {}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -202,14 +210,14 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def settings_in_metadata(metadata: dict[str, str], path: Path) -> dict[str, Any]:
-    """The same from the header of a .safetensors file."""
+    """The same from the header of a .safetensors file, or a .pth file's state dict."""
     text = metadata.get(FORMAT)
     if not text:
         return {}
     try:
         values = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
-        raise WeightsError(f"the settings in the header of {path} are not valid JSON") from None
+        raise WeightsError(f"the settings inside {path} are not valid JSON") from None
     return check_settings(values, str(path)) if isinstance(values, dict) else {}
 
 

@@ -7,12 +7,14 @@ missing, so a file that differed would give a wrong network silently.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from birefnet.imaging.geometry import Preprocess
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.weights.save import save_file
@@ -113,8 +115,10 @@ def test_a_file_for_comfyui(tmp_path: Path) -> None:
     network = network.to_empty(device="cpu").half()
     for value in network.state_dict().values():
         value.zero_()
-    path = save_file(tmp_path / "birefnet.safetensors", network, layout="comfyui")
+    own = Preprocess(96, 64, interpolation="bicubic", looks=((96, 64, False), (64, 64, True)))
+    path = save_file(tmp_path / "birefnet.safetensors", network, own, layout="comfyui")
     with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["birefnet"])["preprocess"] == own.to_dict()
         found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     assert "bb.layers.1.blocks.0.attn.relative_position_index" in found  # how it is recognised
     assert found == comfyui_shapes()

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.utils import logging
 
 from birefnet.errors import ImageError
 from birefnet.imaging.geometry import Preprocess, Resolution, resize_map
@@ -24,6 +25,8 @@ from birefnet.integrations.transformers.configuration import BiRefNetConfig
 from birefnet.integrations.transformers.loading import HubOptions, find_place, has_file
 from birefnet.predictor import Input, is_single
 
+logger = logging.get_logger(__name__)
+
 
 class BiRefNetImageProcessor(BaseImageProcessor):
     """Resize and normalise pictures, and bring the logits back to their size.
@@ -31,7 +34,9 @@ class BiRefNetImageProcessor(BaseImageProcessor):
     Args:
         size: `height` and `width` of the network's input [px].
         image_mean, image_std: of RGB in [0, 1].
-        fit, interpolation, multiple, minimum, maximum: see `birefnet.imaging.geometry.Preprocess`.
+        fit, interpolation, multiple, minimum, maximum, looks: see
+            `birefnet.imaging.geometry.Preprocess`. Several views (looks) are for the pipeline
+            `background-removal` and for `birefnet.Predictor`; this class makes one, of `size`.
         **kwargs: kept as attributes, as in every image processor.
     """
 
@@ -47,6 +52,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         multiple: int = 32,
         minimum: int = 256,
         maximum: int = 2304,
+        looks: Sequence[Sequence[Any]] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,6 +65,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         self.multiple = multiple
         self.minimum = minimum
         self.maximum = maximum
+        self.looks = [list(look) for look in looks]
         _ = self.preprocess_config  # refuses what makes no sense
 
     @property
@@ -130,7 +137,14 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         Raises:
             ValueError: a picture that cannot be read, or pictures that do not make one batch.
         """
-        plan = self.preprocess_config.plan
+        config = self.preprocess_config
+        if config.looks and resolution is None:
+            logger.warning_once(
+                f"these weights average views of {' and '.join(map(str, config.looks))}, and an "
+                f"image processor makes one, of {config.width}x{config.height}: mattes differ. "
+                "background_removal(...) and model.predictor() use all views"
+            )
+        plan = config.plan
         pictures = [as_picture(image) for image in _flat(images)]
         plans = [plan(p.height, p.width, resolution) for p in pictures]
         sizes = {p.input for p in plans}
@@ -181,7 +195,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         return [(matte >= threshold).long() for matte in mattes]
 
 
-_SAME = ("fit", "interpolation", "multiple", "minimum", "maximum")
+_SAME = ("fit", "interpolation", "multiple", "minimum", "maximum", "looks")
 
 
 def as_picture(image: Input | Tensor) -> Picture:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from birefnet.errors import MissingExtraError
-from birefnet.imaging.geometry import Preprocess
 from birefnet.integrations.transformers.configuration import BiRefNetConfig
 from birefnet.weights.records import Checkpoint
 from birefnet.weights.table import CHECKPOINTS, lookup
@@ -86,7 +85,7 @@ def model_card(
         size="at its own size" if size.fit == "native" else f"{size.width} x {size.height}",
         repo=repo,
         official=_OFFICIAL.format(repo=repo) if "auto_map" in config.to_dict() else "",
-        preprocess=_preprocess(size),
+        preprocess=f"RGB pictures in [0, 1], {size}: minus the mean, divided by the deviation.\n",
         licence=_licence(config, known),
         scores=_scores(known),
     )
@@ -119,21 +118,6 @@ def _checkpoint(config: BiRefNetConfig) -> Checkpoint | None:
         if config.source and config.source in entry.addresses:
             return entry
     return lookup(config.source) if config.source else None
-
-
-def _preprocess(preprocess: Preprocess) -> str:
-    mean, std = (
-        ", ".join(f"{v:g}" for v in values) for values in (preprocess.mean, preprocess.std)
-    )
-    fit = {
-        "stretch": f"stretched to {preprocess.width} x {preprocess.height} pixels",
-        "pad": f"fitted into {preprocess.width} x {preprocess.height} pixels",
-        "native": f"at their own size, rounded to multiples of {preprocess.multiple} pixels",
-    }[preprocess.fit]
-    return (
-        f"RGB pictures, {fit} ({preprocess.interpolation}), in [0, 1], minus the mean ({mean}), "
-        f"divided by the deviation ({std}).\n"
-    )
 
 
 def _licence(config: BiRefNetConfig, known: Checkpoint | None) -> str:

@@ -80,6 +80,8 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
 
         super().__init__(config)
         self.network = build_network(config.network_config) if network is None else network
+        if self.network.preprocess is not None:  # it belongs to the weights
+            self.config.preprocess = self.network.preprocess.to_dict()
         self.loss_settings: LossSettings = LossSettings()
         self.post_init()
 
@@ -233,7 +235,8 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
                 raise ValueError(f"from_pretrained takes no {key!r}, and a BiRefNet has none")
             setattr(config, key, value)
         architecture = NetworkConfig.from_dict(config.network) if config.network else None
-        preprocess = config.preprocess_config if config.network else None
+        is_told = config.network is not None or "preprocess" in changed
+        preprocess = config.preprocess_config if is_told else None
         loaded = load_checkpoint(
             find_files(place, options), config=architecture, preprocess=preprocess, dtype=dtype
         )

@@ -65,8 +65,7 @@ class BackgroundRemovalPipeline(Pipeline):
         processor = image_processor or BiRefNetImageProcessor.from_preprocess(
             model.config.preprocess_config
         )
-        # A processor of the caller's own has one size; the model's own wishes hold without it.
-        self._looks = () if image_processor else model.config.preprocess_config.looks
+        self._looks = processor.preprocess_config.looks
         super().__init__(model=model, image_processor=processor, **kwargs)
 
     def _sanitize_parameters(
