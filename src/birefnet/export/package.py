@@ -34,7 +34,7 @@ def export_package(request: Request, path: Path) -> list[Path]:
             "a torch package holds the network alone; take onnx for --with-preprocessing"
         )
     if request.is_dynamic and not request.dynamic:
-        raise BiRefNetError(
+        raise UsageError(
             f"a torch package has one size, and these weights want pictures {request.preprocess}; "
             "give one view's size (--size N), or take onnx or openvino, which keep them all"
         )

@@ -69,7 +69,7 @@ class Request:
                     "must be multiples of 32, such as 1024x1024"
                 )
         if self.with_preprocessing and self.size is None and self.wants_more_views:
-            raise BiRefNetError(
+            raise UsageError(
                 f"preprocessing inside the graph makes one view of one size, and these weights "
                 f"want pictures {self.preprocess}; give one view's size (--size N), or export "
                 "without --with-preprocessing"

@@ -105,7 +105,7 @@ def check(request: Request, path: Path) -> Parity:
     return replace(logits, cases=[*logits.cases, *mattes])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reference:
     """The network itself, as an `Engine`."""
 

@@ -178,7 +178,7 @@ def predict_matte(
     return prepared.restore(infer(engine, batch, prepared.looks)[0, 0]).alpha
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Live:
     """A network in the middle of its training, as an `Engine`."""
 
