@@ -27,7 +27,7 @@ def export_package(request: Request, path: Path) -> list[Path]:
     of the nested roundings of a half-scale pass it cannot, and refuses most sizes afterwards.
 
     Raises:
-        BiRefNetError: int8, free sizes or preprocessing, which packages do not hold.
+        UsageError: int8, free sizes or preprocessing, which packages do not hold.
     """
     if request.with_preprocessing:
         raise UsageError(
