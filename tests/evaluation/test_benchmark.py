@@ -121,17 +121,17 @@ def test_the_command_prints_measured_and_published_rows(
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
     words = ["benchmark", "--suite", "dis5k", "--data", str(data), "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*words, "--model", "mine", "--jobs", "1"])
+    result = CliRunner().invoke(app, [*words, "--model", "nano", "--jobs", "1"])
     assert result.exit_code == 0, result.output
     assert "DIS-VD has 2 of 470 pictures here" in result.output
     assert "DIS-TE (1-4)" in result.output
     assert "BiRefNet (paper)" in result.output
-    results = tmp_path / "out" / "mine" / "dis5k.json"
-    assert (tmp_path / "out" / "mine" / "DIS-TE4" / "1.png").exists()
+    results = tmp_path / "out" / "nano" / "dis5k.json"
+    assert (tmp_path / "out" / "nano" / "DIS-TE4" / "1.png").exists()
 
     best = CliRunner().invoke(app, ["select-best", str(results), "--by", "hce"])
     assert best.exit_code == 0, best.output
-    assert best.stdout.strip().splitlines()[-1] == "mine"
+    assert best.stdout.strip().splitlines()[-1] == "nano"
 
 
 def test_what_cannot_be_read_costs_one_picture_each_time(
@@ -145,12 +145,12 @@ def test_what_cannot_be_read_costs_one_picture_each_time(
     app = typer.Typer(pretty_exceptions_enable=False)
     register(app)
     words = ["benchmark", "--suite", "dis5k", "--data", str(data), "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*words, "--model", "mine", "--jobs", "1"])
+    result = CliRunner().invoke(app, [*words, "--model", "nano", "--jobs", "1"])
     assert result.exit_code == 1, result.output
     said = result.output.replace("\n", "")
     for words_said in ("im/1.jpg is not a picture", "1 has no prediction", "gt/0.png is not a"):
         assert words_said in said
-    results = tmp_path / "out" / "mine" / "dis5k.json"
+    results = tmp_path / "out" / "nano" / "dis5k.json"
     rows = {row.dataset: row for row in read_json(results)}
     assert sorted(rows) == ["DIS-TE1", "DIS-TE2", "DIS-TE3", "DIS-VD"]
     assert (rows["DIS-VD"].count, rows["DIS-VD"].failed, rows["DIS-TE2"].failed) == (1, 1, 0)
@@ -158,10 +158,10 @@ def test_what_cannot_be_read_costs_one_picture_each_time(
     broken = tmp_path / "broken.json"
     broken.write_text("{}")
     other = tmp_path / "other.json"
-    other.write_text(results.read_text().replace('"mine"', '"theirs"'))
+    other.write_text(results.read_text().replace('"nano"', '"theirs"'))
     best = CliRunner().invoke(app, ["select-best", *map(str, (results, broken, other))])
     assert best.exit_code == 1
-    assert best.stdout.strip().splitlines()[-1] == "mine"
+    assert best.stdout.strip().splitlines()[-1] == "nano"
     assert "broken.json is not a result file" in best.output.replace("\n", "")
     assert "1 pictures could not be scored" in best.output
     assert "too few to tell which is better" in best.output

@@ -128,8 +128,6 @@ def benchmark(
                     jobs=jobs,
                     progress=progress,
                 )
-        except UsageError:
-            raise
         except BiRefNetError as error:
             fail(f"{title}: {error}")
             continue
