@@ -57,4 +57,4 @@ def announced(name: str) -> Iterator[None]:
 
 def _say(name: str) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"compiling {name} for this machine, which takes about a minute, once\n")
+        sys.stderr.write(f"compiling {name} for this machine, which takes about a minute\n")

@@ -113,6 +113,19 @@ def test_into_a_folder_with_its_structure(folder: Path) -> None:
     assert targets(["b.JPG"], "there.png") == {"b.JPG": "there.png/b.png"}
 
 
+def test_names_stay_plain_where_nothing_is_searched(folder: Path) -> None:
+    """Beside the folders that were given, and above a single file."""
+    (folder / "other").mkdir()
+    (folder / "other" / "z.png").touch()
+    made = targets(["deep", "other"], ".", format="webp")
+    assert made["other/z.png"] == "z.webp"
+    assert targets(["b.JPG"], ".") == {"b.JPG": "b.png"}
+    assert targets(["b.JPG", "deep/a.jpg"], "new") == {
+        "b.JPG": "new/b.png",
+        "deep/a.jpg": "new/a.png",
+    }
+
+
 def test_into_a_file(folder: Path) -> None:
     assert targets(["a.jpg"], "new/result.webp") == {"a.jpg": "new/result.webp"}
 

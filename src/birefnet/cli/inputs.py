@@ -147,16 +147,23 @@ class Search:
         names = (text for text in self.inputs if text != STREAM and not _is_pattern(text))
         return frozenset(hash(identity(to_place(text))) for text in names)
 
+    @cached_property
+    def _typed_folders(self) -> tuple[Place, ...]:
+        """Where several files that were given by name lie, as a shell gives those of a pattern."""
+        if len(self.inputs) == 1:
+            return ()
+        names = (text for text in self.inputs if text != STREAM and not _is_pattern(text))
+        folders = (to_place(text).parent for text in names if is_one(text))
+        return tuple({str(folder): folder for folder in folders}.values())
+
     def _is_searched(self, folder: Place) -> bool:
         """Whether pictures in this folder would be found as inputs: by us, or by a shell that is
         given the same pattern again."""
         key = str(folder)
         if key not in self._searched:
-            several = self.inputs if len(self.inputs) > 1 else ()
-            files = {str(to_place(text).parent): text for text in several if text != STREAM}
             self._searched[key] = any(
                 is_within(folder, top) and not self._leaves_out(folder, top) for top in self._tops
-            ) or any(is_same(folder, to_place(text).parent) for text in files.values())
+            ) or any(is_same(folder, typed) for typed in self._typed_folders)
         return self._searched[key]
 
     def _leaves_out(self, folder: Place, top: Place) -> bool:
