@@ -118,19 +118,22 @@ def _reach(box: Box, shape: tuple[int, ...], look: Shadow) -> Frame:
     side = max(box.height, box.width)
     if look.kind == "ground":
         right, up = _fall(look)
-        x, y = right * box.height, box.height - up * box.height
+        x, top, bottom = right * box.height, box.bottom - up * box.height, float(box.bottom)
         soft = look.blur * max(0.045 * box.height, 0.02 * box.width)
     else:
         turn = np.deg2rad(look.angle)
         far = 0.12 * look.length * side
         x, y = far * np.sin(turn), -far * np.cos(turn)
+        top, bottom = box.top + y, box.bottom + y
         soft = look.blur * 0.02 * side
     edge = 4 + 4 * soft  # beyond four deviations nothing is left of a blur
-    top = min(0, math.floor(box.top + min(0, y) - edge))
-    left = min(0, math.floor(box.left + min(0, x) - edge))
-    bottom = max(shape[0], math.ceil(box.bottom + max(0, y) + edge))
-    right_end = max(shape[1], math.ceil(box.right + max(0, x) + edge))
-    return Frame(top, left, bottom - top, right_end - left)
+    rows, columns = (top, bottom), (box.left, box.right, box.left + x, box.right + x)
+    first = min(0, math.floor(min(rows) - edge)), min(0, math.floor(min(columns) - edge))
+    last = (
+        max(shape[0], math.ceil(max(rows) + edge)),
+        max(shape[1], math.ceil(max(columns) + edge)),
+    )
+    return Frame(*first, last[0] - first[0], last[1] - first[1])
 
 
 def _fall(look: Shadow) -> tuple[float, float]:
