@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,6 +51,40 @@ def test_a_gpu_is_torch_s(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_engine("auto", "nano") == "torch"
     monkeypatch.setattr(choice, "_has_accelerator", lambda: False)
     assert choose_engine("auto", "nano") == "openvino"
+
+
+@pytest.mark.parametrize(
+    ("library", "amd", "found", "expected"),
+    [
+        (True, False, ["cuda:0", "cpu"], "torch"),  # /proc and /dev tell nothing under WSL2
+        (True, False, ["cpu"], "openvino"),  # a driver, but no card, or a torch without CUDA
+        (False, True, ["cuda:0", "cpu"], "torch"),
+        (False, False, ["cuda:0", "cpu"], "openvino"),
+    ],
+)
+@pytest.mark.usefixtures("with_openvino")
+def test_torch_is_asked_where_a_driver_is(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    library: bool,
+    amd: bool,
+    found: list[str],
+    expected: str,
+) -> None:
+    from birefnet.engines import devices
+
+    def load(name: str) -> None:
+        if not library:
+            raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(choice.ctypes, "CDLL", load)
+    monkeypatch.setattr(choice, "_AMD", tmp_path if amd else tmp_path / "missing")
+    monkeypatch.setattr(choice.sys, "platform", "linux")
+    monkeypatch.setattr(devices, "available_devices", lambda: found)
+    with monkeypatch.context() as without_torch:
+        without_torch.delitem(sys.modules, "torch")
+        assert choose_engine("auto", "nano") == expected
+    assert choose_engine("auto", "nano") == ("openvino" if found == ["cpu"] else "torch")
 
 
 def test_files_have_their_engine() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, cast
@@ -69,16 +71,23 @@ def _openvino_is_quickest(device: str, dtype: str) -> bool:
 
 
 def _has_accelerator() -> bool:
-    """Whether torch would find a GPU; without one's driver torch need not be asked, or imported."""
-    if not (_NVIDIA.exists() or _AMD.exists() or os.name == "nt" or _is_mac()):
+    """Whether torch finds a GPU; where no driver is, torch need not be imported to be asked."""
+    if find_spec("torch") is None or not ("torch" in sys.modules or _has_driver()):
         return False
     from birefnet.engines.devices import available_devices
 
     return available_devices() != ["cpu"]
 
 
-_NVIDIA, _AMD = Path("/proc/driver/nvidia"), Path("/dev/kfd")
+def _has_driver() -> bool:
+    """Whether a GPU may be there: in a container, under WSL2 or on a plain system."""
+    if sys.platform in ("win32", "darwin") or _AMD.exists():
+        return True
+    try:
+        ctypes.CDLL(_NVIDIA)
+    except OSError:
+        return False
+    return True
 
 
-def _is_mac() -> bool:
-    return os.uname().sysname == "Darwin" if hasattr(os, "uname") else False
+_NVIDIA, _AMD = "libcuda.so.1", Path("/dev/kfd")

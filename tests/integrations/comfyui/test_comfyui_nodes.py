@@ -148,6 +148,18 @@ def test_masks_of_every_shape() -> None:
         assert [m.shape for m in masks_of(mask, 3)] == [(5, 7)] * 3
 
 
+@pytest.mark.parametrize("device", ["xpu:0", "privateuseone:0"])
+def test_devices_of_others_are_the_cpu_s_work(
+    comfyui: ComfyUI, loads, device: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    comfyui.device = device
+    LoadModel().run("nano", "auto", "auto", "auto")
+    assert loads[0]["device"] == "cpu"
+    assert loads[0]["dtype"] == "auto"
+    assert comfyui.freed == []
+    assert f"ComfyUI computes on {device}" in caplog.text
+
+
 def test_memory_is_made_and_asked_for_again(comfyui: ComfyUI, loads) -> None:
     path = comfyui.root / "models" / "BiRefNet" / "big.safetensors"
     path.parent.mkdir()

@@ -6,10 +6,13 @@ does then.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 # ComfyUI's name of a folder → that folder in its `models`. The packs whose models lie there:
 # ComfyUI_BiRefNet_ll, ComfyUI-BiRefNet-ZHO and viperyl's; ComfyUI itself; ComfyUI-RMBG.
@@ -66,11 +69,18 @@ def registered_nodes() -> dict[str, Any]:
 
 
 def device_of(choice: str) -> str:
-    """`auto` → the device that ComfyUI computes on; outside it, `auto` stays."""
+    """`auto` → the device that ComfyUI computes on; outside it, `auto` stays.
+
+    Intel's and DirectML's devices cannot run the networks: the CPU does.
+    """
     management = _module("comfy.model_management")
     if choice != "auto" or management is None:
         return choice
-    return str(management.get_torch_device())
+    device = str(management.get_torch_device())
+    if device.partition(":")[0] in ("cpu", "cuda", "mps"):
+        return device
+    log.warning("ComfyUI computes on %s, which BiRefNet cannot use; it runs on the CPU", device)
+    return "cpu"
 
 
 def precision_of(choice: str, device: str) -> str:
