@@ -16,8 +16,8 @@ in float64, as a share of the largest logit. `reserved_mb` is the most that torc
 pools of CUDA graphs included; `card_mb` is what the card had given away, to everyone, after the
 passes. The card's peak is the best of some large matrix products.
 
-`--device cpu --tiny` runs every case with tiny sizes, where there is no GPU. `docs/gpu.md` has the
-tables that `python docs/tables.py` makes of the file.
+The most important numbers are written beside it as tables in Markdown. `--device cpu --tiny` runs
+every case with tiny sizes, where there is no GPU.
 """
 
 from __future__ import annotations
@@ -78,6 +78,22 @@ KERNELS = ((7, 64, 256, 256), (7, 64, 256, 128), (3, 64, 256, 256), (1, 64, 256,
 STEPS = (("swin_v1_t", 1024, 4), ("nano", 320, 16))
 
 
+# Case → the columns of its table.
+_WHERE = ("network", "side", "batch", "layout", "milliseconds", "pictures_per_second")
+TABLES = {
+    "tests": ("passed", "skipped", "failed"),
+    "network": (*_WHERE, "reserved_mb", "card_mb", "share_of_peak", "difference", "error"),
+    "step": (*_WHERE, "reserved_mb", "loss", "error"),
+    "folder": ("network", "pictures", "seconds", "pictures_per_second", "network_share"),
+    "kernel": (
+        *("kernel", "channels", "out", "side", "ordinary", "birefnet", "official"),
+        *("ordinary_training", "birefnet_training", "official_training"),
+    ),
+    "command": ("pictures", "seconds", "status"),
+    "compiled": ("network", "layout", "first_seconds", "milliseconds"),
+}
+
+
 @dataclass
 class Run:
     """What the cases share, and where their rows go."""
@@ -116,6 +132,7 @@ class Run:
         temporary = self.output.with_name(self.output.name + ".part")
         temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
         temporary.replace(self.output)
+        self.output.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
 
     def synchronise(self) -> None:
         if self.device.type == "cuda":
@@ -153,6 +170,29 @@ class Run:
             self.synchronise()
             times.append(time.perf_counter() - start)
         return 1000 * sorted(times)[len(times) // 2]
+
+
+def markdown(found: Row) -> str:
+    """What was measured, as tables."""
+    environment = found["environment"]
+    lines = [
+        f"{environment.get('card', 'CPU')}, torch {environment.get('torch')}, "
+        f"{environment.get('dtype')}; official: {environment.get('official')}; birefnet: "
+        f"{environment.get('deformable')}",
+    ]
+    for case, columns in TABLES.items():
+        rows = [row for row in found["cases"] if row["case"] == case]
+        if rows:
+            lines += ["", "| " + " | ".join(columns) + " |", "|" + len(columns) * " --- |"]
+            lines += ["| " + " | ".join(_cell(row.get(c)) for c in columns) + " |" for row in rows]
+    lines += ["", *(f"- {row['case']} {row['of']}" for row in found["cases"] if "of" in row)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return "" if value is None else str(value)
 
 
 def describe(run: Run) -> None:

@@ -17,6 +17,7 @@ from birefnet.training.data.render import blur as blur_picture
 from birefnet.training.data.render import warp as warp_picture
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings, DataSettings
 from data_sets import make_backgrounds, make_cutouts, make_pairs, photo
+from fake_mps import fake_mps
 
 CLEAN = AugmentSettings(
     flip_vertical=0.3, crop=0.5, scale=0.5, rotate=0.6, colour=0.8, hue=20, grey=0.1, blur=0.4
@@ -150,3 +151,27 @@ def test_a_gpu_gives_what_the_cpu_gives(settings: DataSettings) -> None:
     here, there = (data.to_device_batch(batch, device, 0) for device in ("cpu", "cuda"))
     torch.testing.assert_close(here.image, there.image.cpu(), atol=0.02, rtol=0)
     torch.testing.assert_close(here.truth, there.truth.cpu(), atol=1e-3, rtol=0)
+
+
+def test_an_apple_gpu_gives_what_the_cpu_gives(settings: DataSettings) -> None:
+    noisy = replace(CLEAN, noise=0.5, pepper=0.5, jpeg=0.5, blur=1.0)
+    data = build_dataset(replace(settings, on_device=True, augment=noisy), seed=11)
+    batch = data.batch((64, 96), range(16))
+    here = data.to_device_batch(batch, "cpu", 0)
+    with fake_mps() as device:
+        there = data.to_device_batch(batch, device, 0)
+        assert there.image.device == there.truth.device == device
+        torch.testing.assert_close(here.image, there.image.cpu(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(here.truth, there.truth.cpu(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sides", [(64, 96), (61, 89), (3, 200)])
+def test_large_blurs_and_borders_need_nothing_that_apple_lacks(sides: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x, theta = torch.rand(1, 3, *sides), torch.tensor([[[1.3, -0.4, 0.1], [0.3, 1.2, -0.2]]])
+    expected = blur(x, 9.0), warp(x, theta, reflect=True), warp(x, theta, reflect=False)
+    with fake_mps() as device:
+        x, theta = x.to(device), theta.to(device)
+        found = blur(x, 9.0), warp(x, theta, reflect=True), warp(x, theta, reflect=False)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.elem, theirs)

@@ -40,6 +40,9 @@ def simplify(network: BiRefNet, *, inplace: bool = False) -> BiRefNet:
         Supervised outputs (coarse maps, gradients) remain available.
     """
     network = (network if inplace else copy.deepcopy(network)).eval()
+    device = next(network.parameters()).device
+    if device.type not in ("cpu", "cuda", "meta"):
+        network.cpu()  # Apple's GPUs and others have no float64
     with torch.no_grad():
         for parent in list(network.modules()):
             _fold_batch_norms(parent)
@@ -51,7 +54,7 @@ def simplify(network: BiRefNet, *, inplace: bool = False) -> BiRefNet:
         network.decoder = InferenceDecoder(network.decoder)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    return network
+    return network.to(device)
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

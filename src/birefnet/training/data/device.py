@@ -172,10 +172,20 @@ def warp(x: Tensor, theta: Tensor, *, reflect: bool) -> Tensor:
         reflect: continue pictures by their reflection; else there is nothing beyond them.
     """
     grid = functional.affine_grid(theta.to(x), list(x.shape), align_corners=False)
-    if reflect:  # written out, for not every device has it
+    if reflect:  # written out, for Apple's GPUs have neither reflection nor repeated borders
+        inside = 1 - 1 / torch.tensor([x.shape[3], x.shape[2]], dtype=x.dtype, device=x.device)
         grid = 1 - ((grid + 1).remainder(4) - 2).abs()
-    padding = "border" if reflect else "zeros"
-    return functional.grid_sample(x, grid, padding_mode=padding, align_corners=False)
+        grid = torch.maximum(torch.minimum(grid, inside), -inside)  # centres of the outer pixels
+    return functional.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
+
+
+def shrink(x: Tensor, factor: int) -> Tensor:
+    """Means of factor x factor blocks, the last ones filled up by their border.
+
+    Apple's GPUs resize by area only to sizes that divide.
+    """
+    room = (0, -x.shape[3] % factor, 0, -x.shape[2] % factor)
+    return functional.avg_pool2d(functional.pad(x, room, mode="replicate"), factor)
 
 
 def _matrices(colours: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,7 +224,7 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     height, width = x.shape[2:]
     factor = max(1, int(sigma / _WIDEST_BLUR))
     if factor > 1:
-        x = functional.interpolate(x, (-(-height // factor), -(-width // factor)), mode="area")
+        x = shrink(x, factor)
     radius = max(1, round(3 * sigma / factor))
     steps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     kernel = torch.exp(-(steps**2) / (2 * (sigma / factor) ** 2))
@@ -272,9 +282,7 @@ def _shade(x: Tensor, alpha: Tensor, numbers: Tensor) -> Tensor:
     for i, (_, right, down, spread, strength) in enumerate(numbers.tolist()):
         if strength == 0:
             continue
-        small = functional.interpolate(
-            alpha[i : i + 1], (-(-height // factor), -(-width // factor)), mode="area"
-        )
+        small = shrink(alpha[i : i + 1], factor)
         reach = side / factor
         move = torch.tensor([[[1.0, 0, -2 * right * side / width],
                               [0, 1.0, -2 * down * side / height]]])  # fmt: skip
