@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from birefnet.cli import diagnosis
+from birefnet.engines import choice, devices
+from birefnet.network import deform_choice
 from birefnet.weights.source import bundled_names
 
 needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
@@ -45,6 +48,39 @@ def test_json(command, some_bundled: None) -> None:
     assert "fp32" in report["Devices"]["cpu"]["detail"]
     assert report["Engines"]["torch"]["detail"] != "not installed (optional)"
     assert "Self-test" not in report
+
+
+@pytest.mark.parametrize(
+    ("problem", "detail"),
+    [
+        (None, "Triton's"),
+        (
+            "could not be used on cuda:0 in float16 (RuntimeError: Failed to find C compiler)",
+            "PyTorch's: Triton's could not be used on cuda:0 in float16 "
+            "(RuntimeError: Failed to find C compiler)",
+        ),
+    ],
+)
+def test_the_kernels_of_a_card_are_said(
+    monkeypatch: pytest.MonkeyPatch, problem: str | None, detail: str
+) -> None:
+    monkeypatch.setattr(devices, "available_devices", lambda: ["cuda:0", "cpu"])
+    monkeypatch.setattr(devices, "supports", lambda device, dtype: True)
+    monkeypatch.setattr(devices, "resolve_dtype", lambda dtype, device: torch.float16)
+    monkeypatch.setattr(deform_choice, "why_not_triton", lambda device, dtype: problem)
+    monkeypatch.setattr(diagnosis, "_describe", str)
+    found = {finding.name: finding for finding in diagnosis.devices()}
+    assert found["cuda:0"].detail == "cuda:0; fp32, fp16, bf16"
+    assert found["cuda:0 kernels"].detail == detail
+    assert found["cuda:0 kernels"].ok is None
+
+
+def test_a_driver_that_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(choice, "has_nvidia_driver", lambda: True)
+    found = {finding.name: finding.detail for finding in diagnosis.devices()}
+    assert found["cuda"] == "an NVIDIA driver is here, but torch is a build without CUDA"
 
 
 def test_cached_weights_are_listed(command, cache: Path, some_bundled: None) -> None:

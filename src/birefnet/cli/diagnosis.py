@@ -85,6 +85,7 @@ def devices() -> Iterator[Finding]:
     """Each device that torch sees, with the precisions it computes in."""
     import torch
 
+    from birefnet.engines.choice import has_nvidia_driver
     from birefnet.engines.devices import DTYPES, available_devices, supports
 
     for name in available_devices():
@@ -94,8 +95,12 @@ def devices() -> Iterator[Finding]:
         yield Finding(name, detail, ok="fp32" in precisions)
         if device.type == "cuda":
             yield Finding(f"{name} kernels", _kernels_of(device))
-    if torch.version.cuda and not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        return
+    if torch.version.cuda:
         yield Finding("cuda", f"torch is built for CUDA {torch.version.cuda}, but sees no GPU")
+    elif has_nvidia_driver():
+        yield Finding("cuda", "an NVIDIA driver is here, but torch is a build without CUDA")
 
 
 def _kernels_of(device: Any) -> str:

@@ -81,13 +81,16 @@ def _has_accelerator() -> bool:
 
 def _has_driver() -> bool:
     """Whether a GPU may be there: in a container, under WSL2 or on a plain system."""
-    if sys.platform in ("win32", "darwin") or _AMD.exists():
-        return True
+    return sys.platform in ("win32", "darwin") or _AMD.exists() or has_nvidia_driver()
+
+
+def has_nvidia_driver() -> bool:
+    """Whether the library that every CUDA program needs can be loaded."""
     try:
-        ctypes.CDLL(_NVIDIA)
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return False
     return True
 
 
-_NVIDIA, _AMD = "libcuda.so.1", Path("/dev/kfd")
+_AMD = Path("/dev/kfd")
