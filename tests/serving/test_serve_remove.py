@@ -318,3 +318,15 @@ def test_what_a_picture_says_of_itself(client: TestClient, choice: str | None) -
     made.load()
     assert ("dpi" in made.info) == (choice != "strip")
     assert set(made.getexif()) == (set() if choice == "strip" else {315, 0x8825})
+
+
+def test_a_preview_does_not_hide_how_large_a_tiff_is() -> None:
+    import tifffile
+
+    from birefnet.serving.service import _pixels_in
+
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1)
+        file.write(np.zeros((60, 50, 3), np.uint16), photometric="rgb")
+    assert _pixels_in(buffer.getvalue()) == 3000

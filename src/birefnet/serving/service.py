@@ -22,9 +22,10 @@ from PIL import Image
 from birefnet.errors import BiRefNetError
 from birefnet.imaging import compose
 from birefnet.imaging.encoding import FORMATS
-from birefnet.imaging.formats import SUFFIXES
+from birefnet.imaging.formats import SUFFIXES, sniff
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Limits, Picture
+from birefnet.imaging.tiff import read_pages
 from birefnet.matte import Matte
 from birefnet.options import FILE_OPTIONS, Options
 from birefnet.predictor import Predictor, Prepared
@@ -403,6 +404,9 @@ def _objects(matte: Matte, options: Options, format: str) -> Iterator[ObjectResu
         yield ObjectResult(part.number, options.encode(part.matte, format), part.facts())
 
 
+_PAGES_COUNTED = 16  # of a TIFF, whose directories take a while
+
+
 def _pixels_in(item: Any) -> int:
     """Of a picture in any form, 0 for what is none; unknown ones count as the largest."""
     if isinstance(item, Picture):
@@ -412,7 +416,12 @@ def _pixels_in(item: Any) -> int:
     if not isinstance(item, (bytes, bytearray, memoryview)):
         return 0
     try:
-        width, height = size_of(bytes(item))
+        data = bytes(item)
+        if sniff(data) == "tiff":  # whose first directory may be a preview
+            pages = read_pages(data, "it", _PAGES_COUNTED)
+            sizes = [int(page.imagewidth) * int(page.imagelength) for page in pages]
+            return max(sizes) if len(sizes) <= _PAGES_COUNTED else sys.maxsize
+        width, height = size_of(data)
     except Exception:  # decoders raise nearly every type there is; `decode` will say what is wrong
         return sys.maxsize
     return width * height
