@@ -189,3 +189,15 @@ def test_every_page_is_cut_out(command: Any, tmp_path: Path) -> None:
     result = command("remove", picture, "-o", tmp_path / "one.png")
     assert result.status == 1
     assert "several pages, and png holds one; choose tiff" in result.stderr
+
+
+def test_raw_camera_files_in_a_folder_are_passed_over_with_a_word(
+    command: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "shots").mkdir()
+    write_picture(tmp_path / "shots" / "a.png")
+    for name in ("a.NEF", "b.dng"):
+        (tmp_path / "shots" / name).write_bytes(b"raw")
+    result = command("remove", tmp_path / "shots", "-o", tmp_path / "out")
+    assert result.status == 0
+    assert result.stderr.count("2 raw camera files are passed over; develop them first") == 1

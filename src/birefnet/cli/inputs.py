@@ -31,7 +31,7 @@ from birefnet.cli.places import (
     walk,
 )
 from birefnet.errors import UsageError
-from birefnet.imaging.formats import SUFFIXES, is_picture
+from birefnet.imaging.formats import SUFFIXES, is_picture, is_raw
 
 STREAM = "-"
 TYPES = ("cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay")
@@ -283,6 +283,9 @@ class Search:
                 if f"{here}/".startswith(f"{folder}/")
             ]
             results = results_among(files)
+            if raw := sum(is_raw(name) and not name.startswith(".") for name in files):
+                them = "a raw camera file is" if raw == 1 else f"{raw:,} raw camera files are"
+                self.on_pass(f"in {here} {them} passed over; develop them first")
             yield [
                 Job(here / name, None, inside / name)
                 for name in sorted(files)
