@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from itertools import pairwise
@@ -127,6 +130,38 @@ def test_commands_train(
     result = train(*words, settings=SMALL if "nano" in words or "finetune" in words else TINY)
     assert result.exit_code == 0, result.output
     assert "--dry-run" in words or any(tmp_path.rglob("state.pt"))
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_commands_look_at_data(
+    number: int, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [line for line in commands("data", "data") if len(line) > 1][number]
+    put(Path(words[1]), drawn, "pairs")
+    prepare(words, drawn)
+    result = invoke("data", *words)
+    written = Path(words[-1])
+    assert written.stat().st_size > 1000, result.output
+    assert result.exit_code == (1 if words[0] == "check" else 0)  # the sets are the same
+
+
+@pytest.mark.slow
+def test_two_processes_as_the_page_starts_them(drawn: Path, tmp_path: Path) -> None:
+    """`torchrun … -m birefnet train`, by the module that `torchrun` is."""
+    text = (DOCS / "training.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^torchrun (.*)$", text, re.MULTILINE)
+    words = shlex.split(line.replace("--nproc_per_node 4", "--nproc_per_node 2"))
+    (tmp_path / "DIS-TR").symlink_to(drawn / "pairs")
+    words += [part for text in TINY for part in ("--set", text)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", *words, "--device", "cpu"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 steps of 4 pictures" in done.stderr
+    assert done.stderr.count("use it: birefnet remove PICTURE") == 1
 
 
 def test_the_page_on_fine_tuning_from_the_first_command_to_the_last(
@@ -264,7 +299,10 @@ def test_every_setting_trains(
 @pytest.mark.slow
 def test_a_compiled_network_trains(drawn: Path, tmp_path: Path) -> None:
     words = ["--recipe", "cod", "--data", drawn / "pairs", "--output", tmp_path / "run"]
-    result = train(*words, settings=[*TINY, "loop.compile=true"])
+    settings = [*TINY, "loop.compile=true"]
+    both = train(*words, settings=settings)
+    assert "compile and checkpoint_activations do not go together" in str(both.exception)
+    result = train(*words, settings=[*settings, "loop.checkpoint_activations=false"])
     assert result.exit_code == 0, result.output
 
 

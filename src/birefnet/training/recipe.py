@@ -138,7 +138,8 @@ class LoopSettings:
     Attributes:
         precision: of activations: `bf16` and `fp16` (with a gradient scaler) are mixed precision,
             weights stay fp32. `auto` is bf16 on GPUs that have it and fp32 elsewhere.
-        compile: run the network through torch.compile.
+        compile: run the network through torch.compile; not with `checkpoint_activations`, which
+            it cannot trace.
         channels_last: memory format of pictures and weights; quicker nearly everywhere.
         checkpoint_activations: compute the backbone's inner activations twice instead of keeping
             them: less memory, about a third more time, the same gradients.
@@ -181,6 +182,11 @@ class LoopSettings:
     def __post_init__(self) -> None:
         _at_least(self, 0, "frozen_blocks", "clip", "seed", "save_minutes")
         _at_least(self, 1, "save_every", "log_every")
+        if self.compile and self.checkpoint_activations:
+            raise ValueError(
+                "compile and checkpoint_activations do not go together, for torch.compile cannot "
+                "trace what is computed twice; switch one of them off"
+            )
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be at least 0")
 
