@@ -46,6 +46,8 @@ CASES: dict[str, dict[str, Any]] = {
     "objects": {"objects": True},
     "crop": {"crop": True, "crop_margin": 8},
     "drop shadow": {"shadow": "drop"},
+    "ground shadow": {"shadow": "ground"},
+    "long shadow": {"shadow": "ground", "shadow_length": 3, "shadow_blur": 10, "crop": True},
     "mask prompt": {"guide": np.pad(np.full((20, 30), 255, np.uint8), 9)},
     "box": {"boxes": ("0.1,0.1,0.9,0.9",)},
     "point": {"points": ("0.5,0.5",)},

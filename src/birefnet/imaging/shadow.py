@@ -33,6 +33,10 @@ _FOOT_ROUND = 0.015  # of the height: so much higher still touches the ground
 _FADE = 0.06  # of the height: above a border that cuts the subject off
 _STEPS = 4  # of the penumbra, which widens with the distance from the ground
 
+_MOST_ROOM = 4  # times the picture's pixels that a shadow with its surroundings is drawn on
+_ROOM_ANYWAY = 500_000  # pixels that it is drawn on, however small the picture is
+_NARROW = 16  # times as long as wide
+
 # Of a shadow that is kept.
 _WORK_SIDE = 512  # [px]; ground and shadow are smooth
 _PLAIN = 0.06  # brightness that an even ground may differ from its fit, of 1
@@ -128,11 +132,20 @@ def _reach(box: Box, shape: tuple[int, ...], look: Shadow) -> Frame:
         soft = look.blur * 0.02 * side
     edge = 4 + 4 * soft  # beyond four deviations nothing is left of a blur
     rows, columns = (top, bottom), (box.left, box.right, box.left + x, box.right + x)
-    first = min(0, math.floor(min(rows) - edge)), min(0, math.floor(min(columns) - edge))
-    last = (
-        max(shape[0], math.ceil(max(rows) + edge)),
-        max(shape[1], math.ceil(max(columns) + edge)),
-    )
+    height, width = shape[:2]
+    first = [min(0, math.floor(min(places) - edge)) for places in (rows, columns)]
+    last = [
+        max(length, math.ceil(max(places) + edge))
+        for length, places in ((height, rows), (width, columns))
+    ]
+    # The shadow of a narrow subject may be a thousand times as large as the picture: then less of
+    # what lies beyond the picture is drawn.
+    most = max(_MOST_ROOM * height * width, _ROOM_ANYWAY)
+    while (last[0] - first[0]) * (last[1] - first[1]) > most:
+        first = [int(place / 2) for place in first]
+        last = [end + (place - end) // 2 for end, place in zip(shape[:2], last, strict=True)]
+        if first == [0, 0] and last == [height, width]:
+            break
     return Frame(*first, last[0] - first[0], last[1] - first[1])
 
 
@@ -190,7 +203,7 @@ def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
     lowest = np.where(solid.any(axis=0), box.height - 1 - solid[::-1].argmax(axis=0), -1)
     lowest = lowest.astype(np.float32)
     apart = 2 * max(1, round(_FOOT_APART * box.width)) + 1
-    around = cv2.dilate(lowest[None], np.ones((1, apart), np.uint8))[0]
+    around = _highest_within(lowest, apart // 2)
     tolerance = max(1.0, _FOOT_ROUND * box.height)
     feet = (lowest >= around - tolerance) & (lowest >= (1 - _FOOT_REACH) * box.height)
     feet &= _stands(solid, lowest, feet, tolerance, max(1, round(_SOLE * box.height)))
@@ -203,6 +216,17 @@ def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
     near = _blurred(spot, max(0.5, 0.3 * wide), max(0.5, 0.006 * look.blur * box.height))
     far = _blurred(spot, max(0.5, wide), max(0.5, 0.018 * look.blur * box.height))
     return np.clip(np.maximum(0.9 * near, 1.2 * far), 0, 1)
+
+
+def _highest_within(line: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """The largest value within `reach` places of each, in time for the line alone."""
+    out = np.pad(line, reach, mode="edge")
+    size, span = 2 * reach + 1, 1
+    while span < size:
+        step = min(span, size - span)
+        out = np.maximum(out[:-step], out[step:])
+        span += step
+    return out
 
 
 def _stands(
@@ -224,6 +248,8 @@ def _stands(
         tolerance: [rows] by which a piece may reach lower; lines are as far apart.
         sole: [rows] from the line to the lowest points.
     """
+    if len(solid) > _NARROW * len(lowest):
+        return candidates  # so narrow a subject has no hem
     stands = np.zeros_like(candidates)
     lines = (lowest / tolerance).astype(int)
     for line in np.unique(lines[candidates]):
@@ -244,14 +270,21 @@ def _blurred(values: Alpha, sigma: float, sigma_down: float | None = None) -> Al
     if max(sigma, down) < 0.3:
         return values
     # A wide blur leaves nothing that a smaller picture cannot hold.
-    factor = max(1, int(min(sigma, down) / 4))
+    factors = [max(1, int(min(sigma, down) / 4))] * 2
+    if max(sigma, down) > _NARROW * min(sigma, down):
+        factors = [max(1, int(length / 4)) for length in (sigma, down)]
     height, width = values.shape
-    size = max(1, width // factor), max(1, height // factor)
-    small = values if factor == 1 else cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    size = max(1, width // factors[0]), max(1, height // factors[1])
+    is_whole = size == (width, height)
+    small = values if is_whole else cv2.resize(values, size, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(
-        small, (0, 0), sigma / factor, sigmaY=down / factor, borderType=cv2.BORDER_REPLICATE
+        small,
+        (0, 0),
+        sigma / factors[0],
+        sigmaY=down / factors[1],
+        borderType=cv2.BORDER_REPLICATE,
     )
-    return small if factor == 1 else np.asarray(cv2.resize(small, (width, height)))
+    return small if is_whole else np.asarray(cv2.resize(small, (width, height)))
 
 
 def shadow_in(pixels: NDArray[Any], alpha: Alpha) -> Alpha:
