@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from birefnet.engines import Engine
+from birefnet.engines import Engine, devices, torch_engine
 from birefnet.engines.torch_engine import TorchEngine
 from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
+from fake_mps import fake_mps
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,93 @@ def test_numbers_beyond_half_precision(
 ) -> None:
     with pytest.raises(DeviceError, match=cure):
         TorchEngine(Failing(value=value), "cpu", dtype).infer(batch)
+
+
+class Scaled(nn.Module):
+    """Its numbers in between are `scale` times as large as the picture's."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.seen: list[tuple[torch.dtype, int]] = []
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Scaled:
+        made = Scaled(float(self.scale.detach()))
+        made.seen = self.seen
+        return made
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen.append((image.dtype, len(image)))
+        return image[:, :1] * self.scale / self.scale
+
+
+@pytest.fixture
+def half_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is fp16, as on a card."""
+    real = torch_engine.resolve_dtype
+    monkeypatch.setattr(
+        torch_engine,
+        "resolve_dtype",
+        lambda dtype, device: real("fp16" if dtype == "auto" else dtype, device),
+    )
+
+
+@pytest.mark.usefixtures("half_by_itself")
+def test_pictures_beyond_half_precision_run_once_more(batch: np.ndarray) -> None:
+    batch[1] *= 1e-3
+    network = Scaled(6e4)
+    engine = TorchEngine(network, "cpu")
+    with pytest.warns(RuntimeWarning, match="do not fit fp16 .* once more in fp32"):
+        found = engine.infer(batch)
+    np.testing.assert_allclose(found, batch[:, :1], rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(found[0], batch[0, :1], rtol=1e-6)  # nothing was rounded to fp16
+    assert network.seen == [(torch.float16, 2), (torch.float32, 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.infer(batch)  # said once
+        engine.infer(batch[1:])
+    assert network.seen[2:] == [(torch.float16, 2), (torch.float32, 1), (torch.float16, 1)]
+    with pytest.raises(DeviceError, match="use dtype fp32 or bf16"):  # by wish, nothing else runs
+        TorchEngine(Scaled(6e4), "cpu", "fp16").infer(batch)
+
+
+@pytest.mark.usefixtures("half_by_itself")
+def test_weights_beyond_half_precision_choose_fp32(batch: np.ndarray) -> None:
+    with pytest.warns(RuntimeWarning, match="weights do not fit fp16; it runs in fp32"):
+        engine = TorchEngine(Scaled(1e5), "cpu")
+    assert engine.name == "torch cpu fp32"
+    np.testing.assert_allclose(engine.infer(batch), batch[:, :1], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("half_by_itself")
+@pytest.mark.filterwarnings("ignore:the network's numbers")
+def test_numbers_beyond_every_precision_are_damaged_weights(batch: np.ndarray) -> None:
+    with pytest.raises(BiRefNetError, match="weights are damaged"):
+        TorchEngine(Failing(value=np.nan), "cpu").infer(batch)
+
+
+def test_want_of_memory_frees_what_is_only_kept_and_tries_again(
+    batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied: list[str] = []
+    monkeypatch.setattr(devices, "available_devices", lambda: ["mps", "cpu"])
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append("mps"))
+
+    def fail(images: Tensor) -> Tensor:
+        if failures:
+            raise failures.pop()
+        return images[:, :1]
+
+    with fake_mps():
+        engine = TorchEngine(nn.Identity(), "mps")
+        engine.run = fail
+        for error in (RuntimeError("MPS backend out of memory"), torch.OutOfMemoryError("full")):
+            failures = [error]
+            assert np.array_equal(engine.infer(batch), batch[:, :1])
+        failures = [RuntimeError("MPS backend out of memory")] * 2
+        with pytest.raises(DeviceError, match="ran out of memory on a batch of 2"):
+            engine.infer(batch)
+    assert emptied == ["mps"] * 3
 
 
 def test_damaged_weights_are_told_apart_from_precision(batch: np.ndarray) -> None:

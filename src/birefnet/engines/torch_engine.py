@@ -195,7 +195,7 @@ class TorchEngine:
         raise error
 
     def _refuse_non_finite(self) -> NoReturn:
-        if self.dtype == torch.float32:
+        if self.dtype == torch.float32 or self._may_repeat:  # then fp32 was tried, too
             raise BiRefNetError(
                 "the network gave NaN or infinity in fp32: its weights are damaged; fetch or train "
                 "them again"
@@ -233,7 +233,7 @@ def _fits(network: nn.Module, dtype: torch.dtype) -> bool:
     """Whether no weight becomes infinite in `dtype`."""
     most = torch.finfo(dtype).max
     return all(
-        float(torch.linalg.vector_norm(tensor, float("inf"))) <= most
+        float(torch.linalg.vector_norm(tensor.detach(), float("inf"))) <= most
         for tensor in (*network.parameters(), *network.buffers())
         if tensor.is_floating_point() and tensor.numel()
     )
