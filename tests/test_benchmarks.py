@@ -27,14 +27,10 @@ TINY = {
     "deform": "--quick --rounds 1 --threads 1",
     "efficiency": "--side 64 --only nano",
     "engines": "tiny --size 64 --rounds 1 --threads 1 --kinds 'torch fp32,openvino int8'",
-    "evaluation": "--size 64 --repeat 1",
     "folder": "--pictures 3 --side 32 --seconds 0.1 --resolution 64",
-    "foreground": "--size 64x48 --rounds 1",
-    "guidance": "CUTOUTS BACKGROUNDS --pairs 1 --large 0",
     "int8": "nano --size 64 --rounds 1 --threads 1 --no-scores",
     "large": "--megapixels 0.05 --passes 1",
     "losses_compare": "CUTOUTS RESULTS --show",
-    "matting": "CUTOUTS BACKGROUNDS --size 64 --each 1 --methods guided",
     "network": "tiny --size 64 --rounds 1 --threads 1",
     "serving": "--clients 1 --side 64 --seconds 0.2 --rounds 1 --requests 2",
     "shapes": "CUTOUTS BACKGROUNDS --pictures 1",
@@ -44,7 +40,11 @@ TINY = {
 """Script to arguments; capitals stand for a picture, folders of pictures, and where results go."""
 UNTRIED = {
     "counts": "no script of its own",
+    "evaluation": "needs PySODMetrics",
+    "foreground": "has not run tiny yet",
     "gpu": "needs a GPU",
+    "guidance": "has not run on drawn sets yet",
+    "matting": "has not run on drawn sets yet",
     "misfits": "reads a data set and writes nothing",
     "nano_scores": "needs the pictures that nano was measured with",
 }
