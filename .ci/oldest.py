@@ -16,7 +16,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([\w,]+)\])?\s*>=\s*([\w.]+)")
 
 def bounds(extras: list[str]) -> dict[str, str]:
     """Package to lowest version, of the dependencies and the extras."""
-    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(text)["project"]
     lines = list(project["dependencies"])
     for extra in extras:

@@ -79,7 +79,10 @@ def serve(kind: str, name: str, size: int, int8: str | None) -> None:
         start = time.perf_counter()
         run(batch)
         seconds = time.perf_counter() - start
-        peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+        peak = (
+            int(Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0])
+            / 1024
+        )
         print(json.dumps([seconds, peak]), flush=True)
 
 

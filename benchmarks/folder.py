@@ -99,7 +99,7 @@ def whole_folder(folder: Path, out: Path, asked: argparse.Namespace) -> tuple[fl
         if done and first is None:
             first = time.perf_counter()
         if done * 10 >= total * (len(memory) + 1):
-            status = Path(f"/proc/{process.pid}/status").read_text()
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             memory += [int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS")]
     assert process.returncode == 0
     assert first is not None

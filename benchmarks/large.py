@@ -95,14 +95,14 @@ def measure(path: Path, asked: argparse.Namespace) -> list[tuple[str, float, int
 
 def resident(name: str) -> int:
     """Bytes: `VmRSS` now, `VmHWM` at the peak (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024
     raise SystemExit("this system does not tell a process's peak of memory")
 
 
 def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _run_all(options: argparse.Namespace) -> None:
             encoded[group] = (encode(network, training), encode(network, testing), testing)
         before = time.monotonic()
         scores = train(make_network(seed, options.encoder), objectives[name], *encoded[group], seed)
-        path.write_text(json.dumps(scores))
+        path.write_text(json.dumps(scores), encoding="utf-8")
         taken = time.monotonic() - before
         print(f"{group}, {name}, seed {seed}: {taken:.0f} s", flush=True)
 
@@ -302,7 +302,7 @@ def table(
     lines = [f"| {group} | seeds | {' | '.join(head)} |", "|---|---|" + "---|" * len(head)]
     for name in objectives:
         runs = [
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
             for seed in range(1, 100)
             if (path := result_path(folder, group, name, seed)).exists()
         ]

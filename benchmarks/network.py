@@ -134,7 +134,7 @@ def peak(name: str, size: int, label: str) -> None:
     batch = torch.randn(1, 3, size, size)
     (run_ours if label == "birefnet" else run_official)(network, batch)
     # Not getrusage: its maximum is inherited from the process that started this one.
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 

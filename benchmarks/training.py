@@ -143,7 +143,7 @@ def measure(label: str, options: argparse.Namespace) -> None:
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
     else:  # not getrusage: its maximum is inherited from the process that started this one
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
         peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(json.dumps({"seconds": min(seconds), "peak": peak, "loss": loss}))
 

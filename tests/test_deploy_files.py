@@ -18,7 +18,7 @@ FILES = [ROOT / "compose.yaml", ROOT / "deploy/kubernetes.yaml", ROOT / "deploy/
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    return [found for found in yaml.safe_load_all(path.read_text()) if found]
+    return [found for found in yaml.safe_load_all(path.read_text(encoding="utf-8")) if found]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -28,7 +28,7 @@ def test_yaml_is_clean(path: Path) -> None:
     from yamllint.config import YamlLintConfig
 
     rules = "{extends: default, rules: {line-length: {max: 120}, braces: {max-spaces-inside: 1}}}"
-    assert not list(linter.run(path.read_text(), YamlLintConfig(rules)))
+    assert not list(linter.run(path.read_text(encoding="utf-8"), YamlLintConfig(rules)))
 
 
 def test_extras_and_files_of_the_dockerfile_exist() -> None:

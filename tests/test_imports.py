@@ -18,10 +18,11 @@ SOURCE = Path(birefnet.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
     "compiling": set(),
-    "imaging": {"errors", "compiling"},
+    "files": set(),
+    "imaging": {"errors", "files", "compiling"},
     "network": {"errors", "compiling"},
-    "weights": {"errors", "imaging", "network"},
-    "engines": {"errors", "imaging", "network", "weights"},
+    "weights": {"errors", "files", "imaging", "network"},
+    "engines": {"errors", "files", "imaging", "network", "weights"},
     "matte": {"errors", "imaging"},
     "profiling": set(),
     "guidance": {"errors", "imaging"},
@@ -40,8 +41,8 @@ MAY_IMPORT = {
     "options": {"errors", "imaging", "matte", "guidance", "predictor"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging"},
-    "export": {"errors", "imaging", "network", "weights", "engines", "predictor"},
-    "video": {"errors", "imaging", "matte", "predictor", "api"},
+    "export": {"errors", "files", "imaging", "network", "weights", "engines", "predictor"},
+    "video": {"errors", "files", "imaging", "matte", "predictor", "api"},
     "explain": {
         "errors",
         "imaging",
@@ -56,6 +57,7 @@ MAY_IMPORT = {
     },
     "serving": {
         "errors",
+        "files",
         "imaging",
         "weights",
         "engines",

@@ -28,7 +28,7 @@ def test_yaml_has_no_faults(path: Path) -> None:
     from yamllint.config import YamlLintConfig
 
     rules = "{extends: default, rules: {document-start: disable, line-length: {max: 120}}}"
-    assert not list(linter.run(path.read_text(), YamlLintConfig(rules)))
+    assert not list(linter.run(path.read_text(encoding="utf-8"), YamlLintConfig(rules)))
 
 
 def test_what_workflows_run_exists() -> None:
@@ -57,7 +57,7 @@ def test_python_versions_are_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob(".github/ISSUE_TEMPLATE/[!c]*.yml")))
 def test_forms_are_complete(path: Path) -> None:
-    form = yaml.safe_load(path.read_text())
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(form) == {"name", "description", "labels", "body"}
     identities = [field["id"] for field in form["body"]]
     assert len(set(identities)) == len(identities)

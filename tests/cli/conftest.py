@@ -30,10 +30,12 @@ Command = Callable[..., Result]
 def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     """`command("remove", "a.jpg", stdin=b"…")` as a shell would run it, without a terminal."""
 
-    def run(*arguments: object, stdin: bytes = b"") -> Result:
+    def run(*arguments: object, stdin: bytes = b"", encoding: str = "utf-8") -> Result:
         raw = {"stdin": io.BytesIO(stdin), "stdout": io.BytesIO(), "stderr": io.BytesIO()}
         # Kept until the end: a wrapper that is let go of closes what it wraps.
-        streams = {name: io.TextIOWrapper(raw[name], write_through=True) for name in raw}
+        streams = {
+            name: io.TextIOWrapper(raw[name], encoding=encoding, write_through=True) for name in raw
+        }
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["birefnet", *map(str, arguments)])
             for name, stream in streams.items():
@@ -45,7 +47,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
             else:
                 code = 0
         status = code if isinstance(code, int) else int(bool(code))
-        return Result(status, raw["stdout"].getvalue(), raw["stderr"].getvalue().decode())
+        return Result(
+            status, raw["stdout"].getvalue(), raw["stderr"].getvalue().decode(encoding, "replace")
+        )
 
     return run
 

@@ -29,7 +29,7 @@ def check(result: Any, manifest: Path) -> set[str]:
     assert "Traceback" not in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("Error: ")
     assert "room" in result.stderr.strip().splitlines()[-1]
-    entries = [json.loads(line) for line in manifest.read_text().splitlines()]
+    entries = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
     assert manifest.read_bytes().endswith(b"\n") or not entries
     assert len({entry["input"] for entry in entries}) == len(entries)
     return {Path(entry["input"]).name for entry in entries if entry["status"] == "done"}

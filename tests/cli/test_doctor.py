@@ -98,7 +98,7 @@ def test_looking_writes_nothing(command, cache: Path, some_bundled: None) -> Non
 
 
 def test_a_cache_that_cannot_be_written_is_broken(command, cache: Path, some_bundled: None) -> None:
-    cache.write_text("a file where the folder should be")
+    cache.write_text("a file where the folder should be", encoding="utf-8")
     result = command("doctor", "--no-self-test")
     assert result.status == 1
     assert "is no folder" in result.stdout.decode()

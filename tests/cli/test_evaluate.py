@@ -147,3 +147,23 @@ def test_contradictions_are_usage_errors(
     with pytest.raises(AssertionError) as caught:
         evaluate(data, *options)
     assert message in " ".join(str(caught.value).replace("│", " ").split())
+
+
+def test_files_are_written_though_nobody_reads_the_table(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(**options: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("birefnet.cli.evaluate.console", leave)
+    options = [
+        "--output",
+        data / "o.csv",
+        "--per-image",
+        data / "each.csv",
+        "--sheet",
+        data / "s.html",
+    ]
+    with pytest.raises(BrokenPipeError):
+        evaluate(data, *map(str, options))
+    assert all((data / name).stat().st_size for name in ("o.csv", "each.csv", "s.html"))

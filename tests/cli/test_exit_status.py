@@ -170,10 +170,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_caches: None) -> 
     for name in ("more/a.png", "more/c.png"):
         white.convert("L").save(name)
     for name in ("text.txt", "text.pth", "there.pth", "weights.onnx"):
-        Path(name).write_text("hello")
+        Path(name).write_text("hello", encoding="utf-8")
     for name in ("bad.jpg", "broken/bad.jpg"):
         Path(name).write_bytes(b"\xff\xd8\xff\xe0nonsense")
-    Path("result.json").write_text(RESULT)
+    Path("result.json").write_text(RESULT, encoding="utf-8")
     return tmp_path
 
 
@@ -219,3 +219,46 @@ def check_sentence(stderr: str) -> None:
 def test_nothing_to_say_is_no_error(place: Path, command) -> None:  # type: ignore[no-untyped-def]
     assert command("models", "list").status == 0
     assert command("evaluate", "-p", "data/gt", "-t", "data/gt", "-o", "new/o.csv").status == 0
+
+
+# Consoles and pipes without most characters
+
+WORKS = {
+    "remove": "字.jpg -o out/↑.png --json",
+    "video": "a.gif -o ↑.gif",
+    "rembg i": "字.jpg ↑.png",
+    "rembg p": "folder ↑",
+    "models list": "",
+    "models info": "nano",
+    "data check": "data",
+    "data preview": "data -o ↑.png",
+    "evaluate": "-p 字 -t data/gt -o ↑.csv --worst 2",
+    "reproduce": "",
+    "doctor": "",
+}
+"""Subcommand to arguments that make it print much; the others take long, or never end."""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("name", [*SENSELESS, *(f"{name} {WORKS[name]}" for name in WORKS)])
+@pytest.mark.usefixtures("bright")
+def test_no_console_breaks_a_command(  # type: ignore[no-untyped-def]
+    name: str, encoding: str, place: Path, command
+) -> None:
+    Image.new("RGB", (64, 64), "white").save("字.jpg")
+    Path("字").mkdir()
+    for picture in ("a.png", "b.png"):
+        Image.new("L", (64, 64), "white").save(f"字/{picture}")
+    if name not in SENSELESS:
+        done = command(*shlex.split(name), encoding=encoding)
+        assert done.status in (0, 1), done.stderr
+    else:
+        done = command(*name.split(), "--help", encoding=encoding)
+        assert done.status == 0
+        assert done.stdout.strip()
+        done = command(*name.split(), "--字→é…", encoding=encoding)
+        assert done.status == 2
+        check_sentence(done.stderr)
+    assert "Traceback" not in done.stderr
+    if encoding != "ascii":  # which click does not believe: it writes UTF-8
+        done.stdout.decode(encoding)

@@ -36,7 +36,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def lines(manifest: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in manifest.read_text().splitlines()]
+    return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
 
 
 def test_the_manifest_says_what_became_of_each(command, shop: Path, tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_kill_loses_nothing_finished(tmp_path: Path) -> None:
 
 
 def lines_that_parse(manifest: Path) -> list[dict[str, Any]]:
-    whole = manifest.read_text().splitlines()
+    whole = manifest.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in whole if line.endswith("}")]
 
 
@@ -380,7 +380,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
         process = program("remove", folder, "-o", tmp_path / f"{name}-out", pause=0)
         peak = 0
         while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
             peak = max(peak, *map(int, found), 0)
             time.sleep(0.02)

@@ -115,7 +115,7 @@ def prepare(words: list[str], drawn: Path) -> None:
         elif option == "--config":
             text = (DOCS / "recipes.md").read_text(encoding="utf-8")
             (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-            Path(value).write_text(example)
+            Path(value).write_text(example, encoding="utf-8")
 
 
 @pytest.mark.parametrize("words", TRAINED)

@@ -91,14 +91,16 @@ def peak_of(case: str, height: int, width: int) -> int:
     dtype = np.uint16 if case == "16 bits" else np.uint8
     work(picture(64, 64, dtype))  # libraries are loaded
     pixels = picture(height, width, dtype)
-    CLEAR.write_text("5")
+    CLEAR.write_text("5", encoding="utf-8")
     before = _highest()
     work(pixels)
     return _highest() - before
 
 
 def _highest() -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) * 1024
 
 

@@ -69,7 +69,7 @@ def remove(*arguments: object) -> int:
 
 
 def entries(manifest: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in manifest.read_text().splitlines()]
+    return [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.slow

@@ -199,3 +199,10 @@ def test_results_have_free_names() -> None:
     with pytest.raises(InvalidRequest):
         Unzipped(io.BytesIO(b"nothing"), ServerSettings())
     assert issubclass(InvalidRequest, ServingError)
+
+
+def test_results_stay_apart_where_the_case_is_ignored() -> None:
+    names = ("IMG.PNG", "img.png", "Img.jpg", "B/a.png", "b/A.png", "MANIFEST.jpg")
+    unzipped = Unzipped(io.BytesIO(zipped(dict.fromkeys(names, b""))), ServerSettings())
+    given = Names(unzipped.entries, ".png")
+    assert len({given.of(entry).casefold() for entry in unzipped.entries}) == len(names)

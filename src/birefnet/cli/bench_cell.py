@@ -31,7 +31,7 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
         opened = open_exported(file, device=cell.device)
         engine, preprocess = opened, opened.metadata.preprocess
         if cell.engine != "file":
-            facts = json.loads(Path(f"{file}.facts").read_text())
+            facts = json.loads(Path(f"{file}.facts").read_text(encoding="utf-8"))
     width, height = _size(cell, preprocess)
     batch = np.random.default_rng(0).standard_normal((cell.batch, 3, height, width))
     pictures = batch.astype(np.float32)
@@ -66,7 +66,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
         export_onnx(request, file)
     else:
         export_openvino(request, file)
-    Path(f"{file}.facts").write_text(json.dumps(facts))
+    Path(f"{file}.facts").write_text(json.dumps(facts), encoding="utf-8")
     return {}
 
 
@@ -154,7 +154,7 @@ def _peak_mb() -> float | None:
     Not `getrusage`: its maximum is inherited from the process that started this one.
     """
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return None
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 import warnings
@@ -12,6 +14,7 @@ from typing import Annotated, Literal, TextIO
 import typer
 
 from birefnet.errors import BiRefNetError, UsageError
+from birefnet.files import check_path
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 """As uvicorn has them."""
@@ -92,6 +95,7 @@ def run(app: Callable[[], object]) -> None:
     the environment the traceback is shown instead.
     """
     _quieten()
+    _take_every_character()
     try:
         app()
     except BiRefNetError as error:
@@ -123,10 +127,33 @@ def write_file(path: Path, data: bytes) -> None:
     from birefnet.imaging.encoding import write_atomic
 
     try:
+        check_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
     except OSError as error:
         raise BiRefNetError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+_PLAIN = {"↑": "^", "↓": "v", "→": "->", "–": "-", "−": "-", "×": "x", "…": "...", "·": "|"}
+
+
+def _take_every_character() -> None:
+    """Let standard output and error take what their encoding lacks, such as cp1252 of a pipe under
+    Windows: a plainer character, or the number of the character."""
+
+    def plainer(error: UnicodeError) -> tuple[str | bytes, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        first = error.object[error.start]
+        if first in _PLAIN:
+            return _PLAIN[first], error.start + 1
+        error.end = error.start + 1
+        return codecs.backslashreplace_errors(error)
+
+    codecs.register_error("birefnet-plainer", plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "surrogateescape":
+            stream.reconfigure(errors="birefnet-plainer")
 
 
 def _quieten() -> None:

@@ -176,10 +176,12 @@ def evaluate(
         results.append(result)
     if not results:
         raise typer.Exit(1)
-    _show(results, form, order, worst)
-    _write_files(results, output or [], per_image, curves)
-    if sheet is not None:
-        _write_sheet(results, sheet, order, sheet_limit, channel)
+    try:  # the files first: who reads standard output may have left
+        _write_files(results, output or [], per_image, curves)
+        if sheet is not None:
+            _write_sheet(results, sheet, order, sheet_limit, channel)
+    finally:
+        _show(results, form, order, worst)
     if len(results) < len(prediction) or any(result.failed for result in results):
         raise typer.Exit(1)
 

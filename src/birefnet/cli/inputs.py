@@ -31,6 +31,7 @@ from birefnet.cli.places import (
     walk,
 )
 from birefnet.errors import UsageError
+from birefnet.files import check_path, folded, safe_name
 from birefnet.imaging.formats import SUFFIXES, is_picture, is_raw
 
 STREAM = "-"
@@ -145,7 +146,7 @@ class Search:
     def _typed(self) -> frozenset[int]:
         """The files that were given by name."""
         names = (text for text in self.inputs if text != STREAM and not _is_pattern(text))
-        return frozenset(hash(identity(to_place(text))) for text in names)
+        return frozenset(hash(folded(identity(to_place(text)))) for text in names)
 
     @cached_property
     def _typed_folders(self) -> tuple[Place, ...]:
@@ -182,6 +183,11 @@ class Search:
         """
         for text in self.inputs:
             _check_input(text)
+        if self.output is not None and not self.is_stream and not is_url(self.output):
+            try:
+                check_path(self.output)
+            except OSError as error:
+                raise InputError(f"-o {self.output}: {error.strerror}") from None
         if self.is_stream:
             count = sum(len(batch) for batch in self._batches())
             if count != 1:
@@ -192,9 +198,9 @@ class Search:
             if self.folder.is_file():
                 raise InputError(f"{self.output!r} is a file; several results need a folder")
         elif self.output is not None:
-            target = identity(to_place(self.output))
+            target = to_place(self.output)
             for job in self:
-                if job.source is not None and identity(job.source) == target:
+                if job.source is not None and is_same(job.source, target):
                     raise InputError(f"{self.output!r} is the input; give another -o")
 
     def count(self) -> int:
@@ -346,7 +352,7 @@ class Search:
 
     def _finds(self, target: Place) -> bool:
         """Whether iterating would give this file as a source."""
-        if hash(identity(target)) in self._typed:
+        if hash(folded(identity(target))) in self._typed:
             return True
         if not target.exists() or not is_picture(target.name) or target.name.startswith("."):
             return False
@@ -361,14 +367,14 @@ class Search:
     # Naming
 
     def _named(self, jobs: list[Job], taken: set[int]) -> Iterator[Job]:
-        sources = {identity(job.source) for job in jobs if job.source is not None}
+        sources = {folded(identity(job.source)) for job in jobs if job.source is not None}
         shared = Counter(_fold(next(self._candidates(job))) for job in jobs)
         for job in jobs:
             for index, target in enumerate(self._candidates(job)):
                 key = _fold(target)
                 if index == 0 and shared[key] > 1:
                     continue
-                if key in taken or identity(target) in sources or self._finds(target):
+                if key in taken or folded(identity(target)) in sources or self._finds(target):
                     continue
                 taken.add(key)
                 yield replace(job, target=target)
@@ -378,7 +384,7 @@ class Search:
         """Names for a result, from the plainest on."""
         folder, kind = self.folder, self.kind
         if folder is not None:
-            parent = folder.joinpath(*job.inside.parent.parts)
+            parent = folder.joinpath(*map(safe_name, job.inside.parent.parts))
             is_among = self._is_searched(parent)
             infix = f".{kind}" if is_among else ""
             is_apart = is_among and (job.source is None or not is_same(job.source.parent, parent))
@@ -397,7 +403,7 @@ class Search:
         for stem, end in ends:
             if len(os.fsencode(f"{stem}{end}{suffix}")) > room:
                 stem = shortened(stem)
-            yield parent / f"{stem}{end}{suffix}"
+            yield parent / safe_name(f"{stem}{end}{suffix}")
 
 
 def _check_input(text: str) -> None:
@@ -540,7 +546,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _fold(place: Place) -> int:
     """For comparison: some file systems do not tell `A.png` from `a.png`."""
-    return hash(str(place).casefold())
+    return hash(folded(str(place)))
 
 
 def suffix_of(format: str) -> str:

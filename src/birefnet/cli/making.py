@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from birefnet.cli.common import is_debugging
 from birefnet.cli.inputs import Job, result_format, suffix_of
-from birefnet.cli.places import identity, write
+from birefnet.cli.places import is_same, write
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, facts_of
 from birefnet.errors import BiRefNetError
@@ -91,7 +91,7 @@ def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict
     listed = []
     for part in settings.parts(matte):
         target = index.with_name(f"{index.stem}.{part.number}{suffix_of(format)}")
-        if job.source is not None and identity(target) == identity(job.source):
+        if job.source is not None and is_same(target, job.source):
             raise BiRefNetError(f"an object would be written over {job.name}; give another -o")
         with timed(plan.profile, "encode"):
             data = settings.encode(part.matte, format)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from birefnet.files import exclusive, patiently
+
 NAME = "manifest.jsonl"
 
 
@@ -38,7 +40,7 @@ class Manifest:
                     is_torn = not line.endswith(b"\n")
         path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered, so that each line is one write: two runs may share the file.
-        self._file = path.open("ab", buffering=0)
+        self._file = patiently(lambda: path.open("ab", buffering=0))
         if is_torn:
             self._file.write(b"\n")
 
@@ -75,14 +77,15 @@ class Manifest:
         Raises:
             OSError: the disk is full, or gone.
         """
-        begin = self._file.seek(0, os.SEEK_END)
-        try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._file.truncate(begin)
-            raise
+        with exclusive(self._file):
+            begin = self._file.seek(0, os.SEEK_END)
+            try:
+                if self._file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(begin)
+                raise
 
     def close(self) -> None:
         self._file.close()

@@ -327,7 +327,7 @@ def _score(score: dict[str, Any]) -> str:
 
 
 def _print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(values, indent=2))
 
 
 def _say(text: str) -> None:

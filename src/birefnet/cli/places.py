@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+from birefnet import files
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.encoding import write_atomic
 
@@ -87,10 +88,7 @@ def is_same(place: Place, other: Place) -> bool:
     letters."""
     if is_remote(place) or is_remote(other):
         return str(place).rstrip("/") == str(other).rstrip("/")
-    try:
-        return os.path.samefile(str(place), str(other))
-    except OSError:
-        return identity(place) == identity(other)
+    return files.is_same(str(place), str(other))
 
 
 def is_within(place: Place, folder: Place) -> bool:
@@ -135,6 +133,7 @@ def write(place: Place, data: bytes) -> None:
         OSError: it cannot be written.
     """
     if isinstance(place, Path):
+        files.check_path(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(place, data)
         return

@@ -14,10 +14,10 @@ import typer
 
 from birefnet.cli.common import fail, say, warn
 from birefnet.cli.inputs import STREAM, Job, Search
+from birefnet.cli.places import write
 from birefnet.cli.watching import Watch
 from birefnet.compat import rembg
 from birefnet.errors import BiRefNetError, ImageError
-from birefnet.imaging.encoding import write_atomic
 from birefnet.imaging.picture import Limits
 
 STOP = "stop.txt"  # in a watched folder: the end
@@ -74,7 +74,7 @@ def one_picture(
         sys.stdout.buffer.write(png)
         sys.stdout.buffer.flush()
     else:
-        _write(Path(target), png)
+        write(Path(target), png)
 
 
 def folder(
@@ -103,7 +103,7 @@ def folder(
         picture, result = Path(str(job.source)), Path(str(job.target))
         try:
             if not result.exists():
-                _write(result, _remove(picture, session, arguments, force_return_bytes=True))
+                write(result, _remove(picture, session, arguments, force_return_bytes=True))
                 done += 1
                 if watch:
                     say(f"processed: {picture} -> {result}")
@@ -142,7 +142,7 @@ def frames(
             sys.stdout.buffer.write(png)
             sys.stdout.buffer.flush()
         else:
-            _write(Path(specifier % number), png)
+            write(Path(specifier % number), png)
 
 
 def _remove(data: Any, session: rembg.Session, arguments: Mapping[str, Any], **more: Any) -> Any:
@@ -176,8 +176,3 @@ def _watched(search: Search, folder: Path) -> Iterable[Job]:
             stop.unlink()
             return
         time.sleep(watch.pause)
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from birefnet.engines.metadata import KEY, Metadata
 from birefnet.engines.openvino_engine import OpenVinoEngine
 from birefnet.errors import MissingExtraError
+from birefnet.files import replace_file
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.download import file_sha256
 from birefnet.weights.source import Source, resolve
@@ -87,7 +88,7 @@ def write_graph(graph: Model, metadata: Metadata, path: Path, *, half: bool = Fa
         openvino.save_model(graph, str(made), compress_to_fp16=half)
         # The weights first: a graph is never there without them.
         for suffix in (".bin", ".xml"):
-            os.replace(made.with_suffix(suffix), path.with_suffix(suffix))
+            replace_file(made.with_suffix(suffix), path.with_suffix(suffix))
     return [path, path.with_suffix(".bin")]
 
 

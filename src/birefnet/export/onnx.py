@@ -9,7 +9,6 @@ minutes here, and refuses sizes that its proofs do not cover.
 from __future__ import annotations
 
 import inspect
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from birefnet.errors import MissingExtraError, UsageError
 from birefnet.export import graph
 from birefnet.export.adapt import PixelsToMatte, traceable
 from birefnet.export.parity import synthetic_batch
+from birefnet.files import replace_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -218,8 +218,8 @@ def save(model: ModelProto, path: Path) -> list[Path]:
                 location=beside.name,
                 size_threshold=1024,
             )
-            os.replace(Path(folder) / beside.name, beside)
-        os.replace(draft, path)
+            replace_file(Path(folder) / beside.name, beside)
+        replace_file(draft, path)
     return [path, beside] if beside.exists() else [path]
 
 

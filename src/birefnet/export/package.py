@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from birefnet.engines.metadata import KEY
 from birefnet.errors import UsageError
 from birefnet.export.adapt import traceable
+from birefnet.files import replace_file
 
 if TYPE_CHECKING:
     from birefnet.export.request import Request
@@ -58,7 +58,7 @@ def export_package(request: Request, path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
         draft = Path(folder) / path.name
         torch.export.save(program, draft, extra_files={KEY: request.metadata().to_json()})
-        os.replace(draft, path)
+        replace_file(draft, path)
     return [path]
 
 

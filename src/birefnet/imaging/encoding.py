@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from birefnet.errors import BiRefNetError
+from birefnet.files import check_path, remove_file, replace_file
 from birefnet.imaging.metadata import Metadata, fits
 from birefnet.imaging.picture import to_uint8, to_uint16
 from birefnet.imaging.png import write_apng, write_png
@@ -156,8 +157,10 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that readers find the old one or the new one, never a part.
 
     A temporary name in the same folder is written, flushed to disk and renamed; it is removed on
-    failure. Devices and pipes are written directly. Raises OSError as `open` does.
+    failure. Devices and pipes are written directly. Raises OSError as `open` does, and for names
+    that Windows does not take.
     """
+    check_path(path)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         target.write_bytes(data)  # raises for a folder
@@ -174,9 +177,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(file.fileno())
         with suppress(FileNotFoundError):
             temporary.chmod(target.stat().st_mode)
-        temporary.replace(target)
+        replace_file(temporary, target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        remove_file(temporary)
         raise
 
 

@@ -179,7 +179,7 @@ class ModelPool:
 def resident_bytes() -> int:
     """Memory of this process as the system counts it; 0 where it cannot be read."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from birefnet.errors import ImageError
+from birefnet.files import folded
 from birefnet.imaging.formats import is_picture
 from birefnet.serving.errors import InvalidRequest, TooLarge
 from birefnet.serving.settings import MIB, ServerSettings
@@ -174,7 +175,8 @@ class _Sink(io.RawIOBase):
 class Names:
     """Where the result of each entry goes: same folder and name, another suffix.
 
-    Two pictures whose names differ in the suffix alone keep it, so that none replaces the other.
+    Two pictures whose names differ in the suffix alone keep it, so that none replaces the other,
+    also where the zip is unpacked on a file system that does not tell `A.png` from `a.png`.
 
     Args:
         entries: of the zip that came in.
@@ -184,12 +186,13 @@ class Names:
     def __init__(self, entries: list[Entry], suffix: str) -> None:
         self._suffix = suffix
         self._taken = {"manifest.jsonl"}
-        stems = Counter(entry.path.with_suffix("") for entry in entries if entry.path)
+        stems = Counter(folded(entry.path.with_suffix("")) for entry in entries if entry.path)
         self._of: dict[str, str] = {}
         for entry in entries:
             if entry.path is not None:
                 stem = entry.path.with_suffix("")
-                self._of[entry.name] = self._free(str(stem if stems[stem] == 1 else entry.path))
+                is_alone = stems[folded(stem)] == 1
+                self._of[entry.name] = self._free(str(stem if is_alone else entry.path))
 
     def of(self, entry: Entry) -> str:
         """For the result of a picture."""
@@ -201,9 +204,9 @@ class Names:
 
     def _free(self, stem: str) -> str:
         name, more = f"{stem}{self._suffix}", 2
-        while name in self._taken:
+        while folded(name) in self._taken:
             name, more = f"{stem}.{more}{self._suffix}", more + 1
-        self._taken.add(name)
+        self._taken.add(folded(name))
         return name
 
 

@@ -199,7 +199,7 @@ def available_memory(device: torch.device) -> int | None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_text())
+        return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no such file, or "max"
         return None
 

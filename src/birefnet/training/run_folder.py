@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from birefnet.errors import BiRefNetError, UsageError, WeightsError
+from birefnet.files import replace_file
 from birefnet.imaging.encoding import write_atomic
 
 STATE_FORMAT = 1
@@ -91,7 +92,7 @@ class RunFolder:
                 torch.save({"format": STATE_FORMAT, **state}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self.state)
+            replace_file(temporary, self.state)
         except (OSError, RuntimeError) as failure:  # torch says RuntimeError for a full disk
             temporary.unlink(missing_ok=True)
             reason = getattr(failure, "strerror", None) or str(failure).splitlines()[0]

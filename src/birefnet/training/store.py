@@ -76,7 +76,7 @@ class PictureStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / _INDEX).read_text())
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         self.entries = [Entry(**entry) for entry in index]
         self._pixels = np.memmap(folder / _PIXELS, dtype=np.uint8, mode="r")
 
@@ -108,7 +108,9 @@ class PictureStore:
                     f"{origin} holds no pictures; expected photos/KIND/im and gt, cutouts/KIND, "
                     "backgrounds or panoramas below it"
                 )
-            (folder / _INDEX).write_text(json.dumps([asdict(entry) for entry in entries]))
+            (folder / _INDEX).write_text(
+                json.dumps([asdict(entry) for entry in entries]), encoding="utf-8"
+            )
         return cls(folder)
 
     def select(self, kind: str, *, kept_out: bool = False) -> list[Entry]:

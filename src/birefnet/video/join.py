@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from birefnet.files import replace_file
 from birefnet.imaging.encoding import encode_animation, write_atomic
 from birefnet.imaging.io import decode
 from birefnet.video.aspect import TITLE, write_pixel_aspect
@@ -83,7 +84,7 @@ def join_movie(
         if pixel_aspect != 1:
             write_pixel_aspect(temporary, format.name, pixel_aspect)
         sync(temporary)
-        temporary.replace(target)
+        replace_file(temporary, target)
     except (av.FFmpegError, OSError) as error:
         raise writing_failed(error, target) from error
     finally:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from birefnet.files import is_same
 from birefnet.imaging.compose import Colour
 from birefnet.imaging.geometry import Resolution
 from birefnet.imaging.picture import Picture
@@ -108,7 +109,7 @@ def plan_targets(
     load_av()
     targets = [_plan(source, output, settings.kind, settings.background, settings)]
     if mask_output is not None:
-        if Path(mask_output).resolve() == Path(output).resolve():
+        if is_same(mask_output, output):
             raise VideoError(f"the result and its mask would both be {output}; name two files")
         targets.append(_plan(source, mask_output, "mask", None, settings))
     return targets
@@ -126,11 +127,11 @@ def _plan(
     path = Path(output)
     format = format_of(output)
     check_kind(kind, has_background=background is not None)
-    if path.exists() and Path(source).exists() and path.resolve() == Path(source).resolve():
+    if path.exists() and is_same(path, source):
         raise VideoError(f"{os.fspath(output)} is the input; give another output")
     movie = None
     if isinstance(background, (str, os.PathLike)):
-        if Path(background).is_file() and Path(background).resolve() == path.resolve():
+        if Path(background).is_file() and is_same(background, path):
             raise VideoError(f"{os.fspath(output)} is the background; give another output")
         if _is_video(background):
             movie, background = Path(background), None

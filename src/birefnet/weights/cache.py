@@ -73,7 +73,7 @@ def hub_snapshot(repo: str, revision: str = "main") -> Path | None:
     commit = revision
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         try:
-            commit = (root / "refs" / revision).read_text().strip()
+            commit = (root / "refs" / revision).read_text(encoding="utf-8").strip()
         except OSError:
             return None
     snapshot = root / "snapshots" / commit

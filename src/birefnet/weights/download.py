@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock, Timeout
 
 from birefnet.errors import WeightsError
+from birefnet.files import replace_file
 from birefnet.weights.cache import (
     cache_directory,
     hub_cached,
@@ -225,7 +226,7 @@ def _download(
         except (PermanentError, TransientError) as failure:
             reasons.append(_explained(failure, item))
         else:
-            os.replace(part, item.path)
+            replace_file(part, item.path)
             discard(part)
             return
     raise FetchError(

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from birefnet.errors import WeightsError
+from birefnet.files import remove_file, replace_file
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.weights.files import with_settings
@@ -240,10 +241,10 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # as any new file; mkstemp's are private
-        os.replace(temporary, path)
+        replace_file(temporary, path)
     except (OSError, RuntimeError) as failure:
         reason = getattr(failure, "strerror", None) or str(failure).splitlines()[0]
         raise WeightsError(f"cannot write {path}: {reason}") from None
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            remove_file(temporary)

@@ -17,6 +17,7 @@ from urllib import error, request
 from urllib.parse import urljoin, urlsplit
 
 from birefnet.errors import WeightsError
+from birefnet.files import patiently, remove_file
 
 Report = Callable[[int, "int | None"], None]
 """Called with the bytes that are there and the bytes expected, if known."""
@@ -181,7 +182,7 @@ def transfer(
         total = have + int(length) if length and length.isdigit() else None
         _check_space(part.parent, (total or 0) - have)
         with _open_part(part, append=have > 0) as file:
-            tag_file.write_text(_validator(answer.headers))
+            tag_file.write_text(_validator(answer.headers), encoding="utf-8")
             have = _copy(answer, file, have, total, report)
     if total is not None and have < total:
         raise TransientError(f"the connection broke off after {have:,} of {total:,} bytes")
@@ -191,7 +192,7 @@ def transfer(
 def _resume_headers(part: Path, tag_file: Path, checksum_known: bool) -> tuple[int, dict[str, str]]:
     try:
         have = part.stat().st_size
-        tag = tag_file.read_text()
+        tag = tag_file.read_text(encoding="utf-8")
     except OSError:
         return 0, {}
     if not have or not (tag or checksum_known):
@@ -245,7 +246,7 @@ def _copy(
 
 def _open_part(part: Path, *, append: bool) -> IO[bytes]:
     try:
-        return open(part, "ab" if append else "wb")
+        return patiently(lambda: open(part, "ab" if append else "wb"))
     except OSError as failure:
         raise disk_error(part.parent, failure) from None
 
@@ -270,5 +271,5 @@ def disk_error(folder: Path, failure: OSError) -> WeightsError:
 
 def discard(part: Path) -> None:
     """Remove a partial file and what was noted of it."""
-    part.unlink(missing_ok=True)
-    part.with_name(part.name + ".tag").unlink(missing_ok=True)
+    remove_file(part)
+    remove_file(part.with_name(part.name + ".tag"))

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from birefnet.errors import BiRefNetError, ImageError
+from birefnet.files import folded
 from birefnet.imaging.io import decode
 from birefnet.serving.errors import failure_of
 from birefnet.serving.page import report
@@ -191,11 +192,11 @@ def _unlike(items: list[Item]) -> list[Item]:
     found = []
     for item in items:
         entry, number = item.entry, 2
-        while entry.name in seen and item.entry.path is not None:
+        while folded(entry.name) in seen and item.entry.path is not None:
             path = item.entry.path
             path = path.with_name(f"{path.stem}.{number}{path.suffix}")
             entry, number = replace(item.entry, name=str(path), path=path), number + 1
-        seen.add(entry.name)
+        seen.add(folded(entry.name))
         found.append(Item(entry, item.read))
     return found
 
