@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -137,6 +137,8 @@ def test_names_that_windows_refuses_are_changed(windows: list[float]) -> None:
     for name in TAKEN:
         assert files.safe_name(name) == name
         files.check_path(Path("folder", name))
+    for path in (r"C:\a\b.png", r"C:b.png", r"\\server\share\b.png", r"\\?\C:\b.png", r"\\.\NUL"):
+        files.check_path(PureWindowsPath(path))
     with pytest.raises(OSError, match="characters"):
         files.check_path(Path("x" * 200, "y" * 200))
 

@@ -113,7 +113,7 @@ def check_path(path: str | os.PathLike[str]) -> None:
     """
     if not IS_WINDOWS:
         return
-    pure = PurePath(path)
+    pure = path if isinstance(path, PurePath) else PurePath(path)
     parts = pure.parts[1:] if pure.anchor else pure.parts
     for part in parts:
         if part != safe_name(part):

@@ -262,3 +262,39 @@ def test_no_console_breaks_a_command(  # type: ignore[no-untyped-def]
     assert "Traceback" not in done.stderr
     if encoding != "ascii":  # which click does not believe: it writes UTF-8
         done.stdout.decode(encoding)
+
+
+# What Windows refuses
+
+WRITES = {
+    "remove": "a.jpg -o NUL.png | folder -o con/out",
+    "export": "nano -o NUL.onnx",
+    "video": "a.gif -o NUL.webm | a.gif -o o.webm --mask-output NUL.webm",
+    "rembg i": "a.jpg NUL.png",
+    "rembg p": "folder aux",
+    "rembg b": "4 4 -o 'a?%d.png'",
+    "models convert": "nano NUL.pth",
+    "train": "-r finetune --init nano -d data -o NUL",
+    "data check": "data --sheet NUL.html",
+    "data preview": "data -o NUL.png",
+    "evaluate": """
+        -p data/gt -t data/gt -o o.csv -o NUL.csv | -p data/gt -t data/gt --per-image NUL.csv
+        -p data/gt -t data/gt --curves NUL.png | -p data/gt -t data/gt --sheet NUL.html""",
+    "benchmark": "--suite dis5k --data suite --out NUL",
+    "reproduce": "table2 --out NUL",
+    "explain": "a.jpg -o NUL.png",
+}
+"""Subcommand to outputs that Windows refuses."""
+
+
+@pytest.mark.parametrize(("name", "arguments"), cases(WRITES))
+def test_names_that_windows_refuses(  # type: ignore[no-untyped-def]
+    name: str, arguments: str, place: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("birefnet.files.IS_WINDOWS", True)
+    before = sorted(place.rglob("*"))
+    done = command(*name.split(), *shlex.split(arguments))
+    assert done.status == 2, done.stderr
+    assert "Windows" in done.stderr
+    check_sentence(done.stderr)
+    assert sorted(path for path in place.rglob("*") if "cache" not in path.parts) == before

@@ -13,6 +13,7 @@ from birefnet.cli.common import (
     Dtype,
     Model,
     ResolutionText,
+    check_output,
     fail,
     parse_resolution,
     say,
@@ -39,7 +40,14 @@ def benchmark(
     ],
     model: Model = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where predictions and numbers go.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            callback=check_output,
+            metavar="DIR",
+            help="Where predictions and numbers go.",
+        ),
     ] = Path("benchmark"),
     sets: Annotated[
         list[str] | None,

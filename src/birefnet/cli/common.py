@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal, TextIO, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ from birefnet.files import check_path
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 """As uvicorn has them."""
 
+T = TypeVar("T")
 _OURS = Path(__file__).parents[1]
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
@@ -116,6 +117,18 @@ def run(app: Callable[[], object]) -> None:
 def status_of(error: BiRefNetError) -> int:
     """The exit status: 2 if the command makes no sense, 1 for work that failed."""
     return 2 if isinstance(error, UsageError) else 1
+
+
+def check_output(value: T) -> T:
+    """Callback of options that name a file or folder to write: find before the work begins what
+    Windows would refuse at its end."""
+    for path in value if isinstance(value, list) else [value]:
+        if path is not None and "://" not in str(path):
+            try:
+                check_path(str(path))
+            except OSError as error:
+                raise typer.BadParameter(f"{path}: {error.strerror}") from None
+    return value
 
 
 def write_file(path: Path, data: bytes) -> None:

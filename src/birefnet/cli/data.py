@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Json, say, warn, write_file
+from birefnet.cli.common import Json, check_output, say, warn, write_file
 from birefnet.cli.terminal import Jobs, console, progress_bar
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ def check(
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write examples of each finding: .html or .png."),
+        typer.Option(
+            callback=check_output,
+            metavar="FILE",
+            help="Write examples of each finding: .html or .png.",
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every file, not the first five.")] = (
         False
@@ -109,7 +113,14 @@ def check(
 def preview(
     paths: Paths,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE.png", help="The picture to write.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            callback=check_output,
+            metavar="FILE.png",
+            help="The picture to write.",
+        ),
     ],
     background: Annotated[
         list[str] | None,

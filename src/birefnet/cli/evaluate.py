@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import fail, say, warn, write_file
+from birefnet.cli.common import check_output, fail, say, warn, write_file
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
@@ -84,6 +84,7 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
+            callback=check_output,
             metavar="FILE",
             help="Write the table: .csv, .json, .md or .tex; may be given several times.",
         ),
@@ -95,17 +96,25 @@ def evaluate(
         ),
     ] = "table",
     per_image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write each picture's numbers as CSV.")
+        Path | None,
+        typer.Option(
+            callback=check_output, metavar="FILE", help="Write each picture's numbers as CSV."
+        ),
     ] = None,
     worst: Annotated[int, typer.Option(metavar="N", help="List the worst pictures by --sort.")] = 0,
     curves: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw precision-recall and F-measure curves: .png, .svg or .pdf."
+            callback=check_output,
+            metavar="FILE",
+            help="Draw precision-recall and F-measure curves: .png, .svg or .pdf.",
         ),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a contact sheet as one HTML page.")
+        Path | None,
+        typer.Option(
+            callback=check_output, metavar="FILE", help="Write a contact sheet as one HTML page."
+        ),
     ] = None,
     sheet_limit: Annotated[
         int, typer.Option(metavar="N", help="Pictures on the sheet per method; 0 for all.")

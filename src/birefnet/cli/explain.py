@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Json, Model, ResolutionText, parse_resolution, say
+from birefnet.cli.common import (
+    Device,
+    Json,
+    Model,
+    ResolutionText,
+    check_output,
+    parse_resolution,
+    say,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +30,7 @@ def explain(
         typer.Option(
             "--output",
             "-o",
+            callback=check_output,
             metavar="FILE",
             help="The figure: ends with .png, .svg, .pdf or .html.",
             show_default="NAME.explain.png beside the picture",

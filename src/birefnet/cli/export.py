@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import MODEL_HELP, Json, say, warn
+from birefnet.cli.common import MODEL_HELP, Json, check_output, say, warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +34,7 @@ def export(
         typer.Option(
             "--output",
             "-o",
+            callback=check_output,
             metavar="FILE",
             help="Ends with .onnx, .xml (OpenVINO) or .pt2 (torch).",
             show_default="MODEL with the format's suffix",

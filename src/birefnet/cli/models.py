@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from birefnet.cli.common import check_output
+
 if TYPE_CHECKING:
     from birefnet.weights.records import Checkpoint
 
@@ -132,7 +134,9 @@ def convert_model(
     source: Annotated[
         str, typer.Argument(metavar="NAME|PATH", help="What to convert; fetched if need be.")
     ],
-    target: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    target: Annotated[
+        Path, typer.Argument(callback=check_output, help="The file or folder to write.")
+    ],
     layout: Annotated[
         str | None,
         typer.Option(

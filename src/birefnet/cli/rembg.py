@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from birefnet.cli.common import LogLevel
+from birefnet.cli.common import LogLevel, check_output
 
 Model = Annotated[
     str | None,
@@ -63,7 +63,10 @@ def one_picture(
         str, typer.Argument(metavar="[INPUT]", help="A file; - or none: stdin.")
     ] = "-",
     output: Annotated[
-        str | None, typer.Argument(metavar="[OUTPUT]", help="A file; - or none: stdout.")
+        str | None,
+        typer.Argument(
+            callback=check_output, metavar="[OUTPUT]", help="A file; - or none: stdout."
+        ),
     ] = None,
     model: Model = None,
     alpha_matting: AlphaMatting = False,
@@ -87,7 +90,9 @@ def one_picture(
 @rembg.command("p")
 def folder(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures.")],
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A folder for PNG files.")],
+    output: Annotated[
+        str, typer.Argument(callback=check_output, metavar="OUTPUT", help="A folder for PNG files.")
+    ],
     model: Model = None,
     alpha_matting: AlphaMatting = False,
     foreground: Foreground = 240,
@@ -152,6 +157,7 @@ def frames(
         typer.Option(
             "-o",
             "--output_specifier",
+            callback=check_output,
             metavar="NAME-%d.png",
             help="Files instead of standard output; %d is the frame's number.",
         ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import birefnet
-from birefnet.cli.common import Device, fail, say, warn
+from birefnet.cli.common import Device, check_output, fail, say, warn
 from birefnet.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def reproduce(
         typer.Option(
             "--out",
             "-o",
+            callback=check_output,
             metavar="DIR",
             help="Where runs, predictions and numbers go.",
             show_default="reproduce/ITEM",
@@ -306,7 +307,6 @@ def _show_table(item: Item, out: Path, *, tiny: bool) -> None:
         rows += [published, *(row for row in measured if row.dataset == published.method)]
     title = f"{item.paper}, the paper's rows and those measured here"
     shown = [_renamed(row, item.table) for row in rows]
-    console().print(to_terminal(shown, columns, title=title))
     results = {
         "item": item.key,
         "tiny": tiny,
@@ -320,6 +320,7 @@ def _show_table(item: Item, out: Path, *, tiny: bool) -> None:
         ],
     }
     write_atomic(out / f"{item.key}.json", (json.dumps(results, indent=1) + "\n").encode())
+    console().print(to_terminal(shown, columns, title=title))
 
 
 def _measured(item: Item, out: Path) -> list[Row]:

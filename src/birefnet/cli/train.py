@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Device
+from birefnet.cli.common import Device, check_output
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,9 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="RUN", help="Folder of the run."),
+        typer.Option(
+            "--output", "-o", callback=check_output, metavar="RUN", help="Folder of the run."
+        ),
     ] = None,
     init: Annotated[
         str | None,

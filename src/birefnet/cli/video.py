@@ -29,6 +29,7 @@ from birefnet.cli.common import (
     Refine,
     ResolutionText,
     Threshold,
+    check_output,
     fail,
     parse_resolution,
     say,
@@ -59,6 +60,7 @@ def video(
         typer.Option(
             "--output",
             "-o",
+            callback=check_output,
             metavar="OUT",
             help=".mp4, .webm, .mov, .gif, .webp, .apng; or for PNG pictures a folder ending in /, "
             "or a pattern such as frames/%05d.png.",
@@ -69,7 +71,10 @@ def video(
     kind: OutputType = "cutout",
     background: Background = None,
     mask_output: Annotated[
-        str | None, typer.Option(metavar="OUT", help="Write the mattes as a second video, too.")
+        str | None,
+        typer.Option(
+            callback=check_output, metavar="OUT", help="Write the mattes as a second video, too."
+        ),
     ] = None,
     quality: Annotated[
         str, typer.Option(metavar="QUALITY", help="low, medium, high or maximum.")
