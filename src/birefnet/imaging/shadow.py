@@ -146,7 +146,8 @@ def _reach(box: Box, shape: tuple[int, ...], look: Shadow) -> Frame:
         last = [end + (place - end) // 2 for end, place in zip(shape[:2], last, strict=True)]
         if first == [0, 0] and last == [height, width]:
             break
-    return Frame(*first, last[0] - first[0], last[1] - first[1])
+    top, left = first
+    return Frame(top, left, last[0] - top, last[1] - left)
 
 
 def _fall(look: Shadow) -> tuple[float, float]:
