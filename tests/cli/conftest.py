@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging.config
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
             patch.setattr(sys, "argv", ["birefnet", *map(str, arguments)])
             for name, stream in streams.items():
                 patch.setattr(sys, name, stream)
+            # It closes all handlers there are, and some close pytest's own stream with them.
+            patch.setattr(logging.config, "dictConfig", lambda config: None)
             try:
                 main()
             except SystemExit as end:
