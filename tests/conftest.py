@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def no_traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["BIREFNET_CACHE"]
     else:
         os.environ["BIREFNET_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def any_order_of_sums() -> Iterator[None]:
+    """A test that trains deterministically leaves torch to the others as it was."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -200,7 +200,8 @@ def test_the_file_says_what_it_is(tiny: BiRefNet, tmp_path: Path) -> None:
     assert (predictor.name, predictor.licence, predictor.preprocess) == ("mine", "MIT", SMALL)
     report = json.loads(result.report.read_text())
     assert report["parity"]["passed"] is True
-    assert [case["batch"] for case in report["parity"]["cases"]] == [1, 3]
+    cases = [(case["what"], case["batch"]) for case in report["parity"]["cases"]]
+    assert cases == [("input", 1), ("input", 3), ("picture", 1), ("picture", 1)]
 
 
 def test_a_wrong_file_is_removed(

@@ -147,6 +147,7 @@ def test_choice_by_device_type_and_wish(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_deterministic_training_adds_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deform_choice, "_trusted_triton", lambda *_: ("triton", None))
+    monkeypatch.delenv("BIREFNET_DEFORM", raising=False)
     x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
     assert deform_choice.for_backward(x, x) == "triton"  # type: ignore[arg-type]
     torch.use_deterministic_algorithms(True)

@@ -257,7 +257,7 @@ def test_the_command_says_errors_in_one_sentence() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no model is called 'no-such-model'" in done.stderr
     assert "Traceback" not in done.stderr
 
