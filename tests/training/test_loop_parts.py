@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,15 @@ def test_memory_grows_with_batch_and_picture_and_shrinks_with_checkpointing() ->
     assert large.per_picture == pytest.approx(4 * base.per_picture, rel=0.25)
     assert less.per_picture < 0.6 * base.per_picture
     assert base.fits
+
+
+def test_a_memory_estimate_keeps_nothing() -> None:
+    network, device = tiny(), torch.device("cpu")
+    before = sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+    memory.estimate(recipe(), network, device, "no")
+    gc.collect()
+    after = sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+    assert after <= before
 
 
 def test_a_batch_that_does_not_fit_is_split() -> None:

@@ -157,11 +157,13 @@ def _kept(loss: Callable[[], Tensor]) -> int:
     alive: list[Tensor] = []  # so that no address is used twice
 
     def pack(tensor: Tensor) -> Tensor:
+        # Detached: an operation that keeps its own result, history and all, would never be freed.
+        plain = tensor.detach()
         if not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
+            storage = plain.untyped_storage()
             seen[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
+            alive.append(plain)
+        return plain
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         kept = loss()
