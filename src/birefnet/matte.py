@@ -22,7 +22,7 @@ from birefnet.imaging.io import decode, encode, write_atomic
 from birefnet.imaging.measure import Measure, parse_measure
 from birefnet.imaging.metadata import Keep, Metadata, check_keep
 from birefnet.imaging.objects import confidence_of, regions
-from birefnet.imaging.picture import Picture, to_uint8
+from birefnet.imaging.picture import Limits, Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.imaging.trimap import trimap
 
@@ -490,7 +490,9 @@ def check_kind(kind: str, *, has_background: bool) -> None:
         raise BiRefNetError(f"kind {kind!r} takes no background; leave one of them out")
 
 
-def read_background(background: Background) -> compose.Colour | Picture:
+def read_background(
+    background: Background, limits: Limits | None = None
+) -> compose.Colour | Picture:
     """A colour, or the decoded picture; strings are tried as colours first, then as paths.
 
     Raises:
@@ -510,4 +512,4 @@ def read_background(background: Background) -> compose.Colour | Picture:
                     f"background {background!r} is neither a file nor a colour; give a picture, or "
                     "a name such as white, #rrggbb or r,g,b"
                 ) from error
-    return decode(source)
+    return decode(source, limits=limits)

@@ -30,6 +30,7 @@ from birefnet.matte import (
 
 if TYPE_CHECKING:
     from birefnet.imaging.io import Source
+    from birefnet.imaging.picture import Limits
     from birefnet.predictor import Input, Predictor
 
 
@@ -145,8 +146,8 @@ class Options:
         """Whether the network sees the picture once, so that several can share a batch."""
         return self.guidance is None and self.passes == 1
 
-    def prepared(self) -> Options:
-        """The same, checked, with background and coarse mask read.
+    def prepared(self, limits: Limits | None = None) -> Options:
+        """The same, checked, with background and coarse mask read, within these limits.
 
         Raises:
             BiRefNetError: one sentence on the option that makes no sense.
@@ -155,10 +156,10 @@ class Options:
         self._check_numbers()
         prepared = self
         if self.background is not None:
-            prepared = replace(prepared, background=read_background(self.background))
+            prepared = replace(prepared, background=read_background(self.background, limits))
         if self.guide is not None:
             is_array = isinstance(self.guide, np.ndarray)
-            guide = self.guide.copy() if is_array else _read_mask(self.guide)
+            guide = self.guide.copy() if is_array else _read_mask(self.guide, limits)
             prepared = replace(prepared, guide=guide)
         _ = prepared.guidance
         self._check_parts()
@@ -314,8 +315,8 @@ FILE_OPTIONS = frozenset(item.name for item in fields(Options) if "names_file" i
 """The options that may name a file of this machine."""
 
 
-def _read_mask(source: Source) -> NDArray[Any]:
-    picture = decode(source)
+def _read_mask(source: Source, limits: Limits | None) -> NDArray[Any]:
+    picture = decode(source, limits=limits)
     if alpha_is_mask(picture):
         assert picture.alpha is not None
         return picture.alpha

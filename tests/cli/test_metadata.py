@@ -162,15 +162,6 @@ def test_unknown_choice(command: Any, tmp_path: Path) -> None:
     assert "choose one of keep, strip" in result.stderr
 
 
-def test_the_pixel_limit_is_an_option_that_its_error_names(command: Any, tmp_path: Path) -> None:
-    picture = write_picture(tmp_path / "a.png")
-    asked = ["remove", picture, "-o", tmp_path / "b.png"]
-    result = command(*asked, "--max-megapixels", 0.003)
-    assert result.status == 1
-    assert "at most 3,000 are accepted: --max-megapixels" in result.stderr
-    assert command(*asked, "--max-megapixels", 0.0031).status == 0
-
-
 def test_every_page_is_cut_out(command: Any, tmp_path: Path) -> None:
     pages = [Image.fromarray(disc(40 + 8 * page, 64)) for page in range(3)]
     picture = tmp_path / "scan.tif"

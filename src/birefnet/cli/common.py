@@ -86,6 +86,17 @@ MaskBlur = Annotated[float, typer.Option(min=0, help="Soften the edge [px].")]
 MaskOffset = Annotated[
     float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
 ]
+MaxMegapixels = Annotated[
+    float,
+    typer.Option(
+        "--max-megapixels",
+        min=0.001,
+        max=1e6,
+        metavar="MP",
+        help="Larger pictures are refused.",
+        envvar="BIREFNET_MAX_MEGAPIXELS",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from birefnet.cli.common import LogLevel, check_output
+from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
 
 Model = Annotated[
     str | None,
@@ -132,6 +132,7 @@ def server(
         typer.Option("-t", "--threads", min=1, help="That decode and encode.", show_default="auto"),
     ] = None,
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the page for people.")] = False,
+    max_megapixels: MaxMegapixels = 50,
     model: Model = None,
 ) -> None:
     """A server with rembg's route /api/remove, and those of `birefnet serve`."""
@@ -143,6 +144,7 @@ def server(
         host=host,
         port=port,
         workers=threads,
+        max_megapixels=max_megapixels,
         page=not no_ui,
         log_level=log_level,
     )

@@ -102,7 +102,7 @@ def plan(
     inputs = [STREAM if text in _STDIN else text for text in inputs]
     typed = settings
     try:
-        settings = settings.prepared()
+        settings = settings.prepared(limits)
         settings = replace(settings, format=asked_format(settings.format, output, inputs))
         search = Search(
             tuple(inputs),

@@ -15,6 +15,7 @@ from birefnet.cli.common import (
     Json,
     MaskBlur,
     MaskOffset,
+    MaxMegapixels,
     Model,
     OutputType,
     Refine,
@@ -212,10 +213,7 @@ def remove(
             help="Resolution (DPI), EXIF with the place (GPS), and XMP of the pictures.",
         ),
     ] = "keep",
-    max_megapixels: Annotated[
-        float,
-        typer.Option(min=0.001, metavar="MP", help="Larger pictures are refused."),
-    ] = 200,
+    max_megapixels: MaxMegapixels = 200,
     overwrite: Annotated[
         bool | None,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, LogLevel, Model, say, warn
+from birefnet.cli.common import Device, Dtype, LogLevel, MaxMegapixels, Model, say, warn
 
 if TYPE_CHECKING:
     from birefnet.serving.settings import ServerSettings
@@ -101,7 +101,7 @@ def serve(
         str, typer.Option(metavar="SIZE", help="Of a request with a picture.")
     ] = "64M",
     max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "512M",
-    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a picture.")] = 50,
+    max_megapixels: MaxMegapixels = 50,
     max_megapixels_held: Annotated[
         float | None,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, Model, say, warn
+from birefnet.cli.common import Device, Dtype, MaxMegapixels, Model, say, warn
 from birefnet.cli.serve import KEYS, parse_size, read_keys
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def ui(
     dtype: Dtype = "auto",
     max_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a picture.")] = "256M",
     max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "4G",
-    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Of a picture.")] = 200,
+    max_megapixels: MaxMegapixels = 200,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Serve the page for people at http://127.0.0.1:7860; Ctrl-C ends it.

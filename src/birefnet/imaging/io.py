@@ -62,7 +62,6 @@ __all__ = [
     "write_atomic",
 ]
 
-DEFAULT_LIMITS = Limits()
 STILL_FRAME_MS = 100  # browsers show frames of 0 ms this long
 
 # The plugins are called directly: `Image.open` would apply Pillow's own, global, pixel limit, try
@@ -78,7 +77,7 @@ _OPENERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
 
 
 def decode(
-    source: Source, *, limits: Limits = DEFAULT_LIMITS, convert_to_srgb: bool = True
+    source: Source, *, limits: Limits | None = None, convert_to_srgb: bool = True
 ) -> Picture:
     """Decode a picture: of an animation the first frame, of a TIFF the first page.
 
@@ -86,7 +85,7 @@ def decode(
 
     Args:
         source: see `Source`.
-        limits: what is refused, see `Limits`.
+        limits: what is refused; `None` for `Limits()`.
         convert_to_srgb: apply the picture's ICC profile; otherwise RGB pixels stay as they are and
             go with `Picture.icc_profile`. CMYK and LAB are always converted.
 
@@ -95,11 +94,11 @@ def decode(
         MissingExtraError: HEIC without the extra `heif`, or a compression of TIFF that needs the
             extra `tiff`.
     """
-    return next(_decode(source, limits, convert_to_srgb, first_only=True))
+    return next(_decode(source, limits or Limits(), convert_to_srgb, first_only=True))
 
 
 def decode_frames(
-    source: Source, *, limits: Limits = DEFAULT_LIMITS, convert_to_srgb: bool = True
+    source: Source, *, limits: Limits | None = None, convert_to_srgb: bool = True
 ) -> Iterator[Picture]:
     """Decode all frames of an animation, or pages of a TIFF, one at a time.
 
@@ -107,11 +106,11 @@ def decode_frames(
     their own; a still picture gives one. Arguments and errors as for `decode`; an error may also
     come between frames.
     """
-    return _decode(source, limits, convert_to_srgb, first_only=False)
+    return _decode(source, limits or Limits(), convert_to_srgb, first_only=False)
 
 
 def snapshot(
-    source: Any, *, limits: Limits = DEFAULT_LIMITS, convert_to_srgb: bool = True
+    source: Any, *, limits: Limits | None = None, convert_to_srgb: bool = True
 ) -> Source | Picture:
     """The same picture, in memory that the caller does not hold.
 
@@ -123,7 +122,7 @@ def snapshot(
     if isinstance(source, (np.ndarray, Image.Image)):
         return decode(source, limits=limits, convert_to_srgb=convert_to_srgb)
     if hasattr(source, "read") and not isinstance(source, (os.PathLike, Remote)):
-        data, name = read_source(source, limits)
+        data, name = read_source(source, limits or Limits())
         return cast(Source, Remote(lambda: io.BytesIO(data), name))
     return cast("Source | Picture", source)
 

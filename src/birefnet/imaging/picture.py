@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, UsageError
 from birefnet.imaging.metadata import Metadata
+
+LIMIT_VARIABLE = "BIREFNET_MAX_MEGAPIXELS"
+"""Of the environment: the pixel limit where none is given, in millions."""
 
 _BYTES_A_PIXEL = 8
 _PIECE = 2**20  # values that are rounded at a time
@@ -19,20 +23,40 @@ class Limits:
     """What `decode` refuses before it decodes a pixel.
 
     Attributes:
-        max_bytes: of the encoded file.
-        max_pixels: width x height of a frame.
+        max_bytes: of the encoded file; as many as the pixels of the usual limit have in 16 bits.
+        max_pixels: width x height of a frame; 200 million, or what the environment's
+            BIREFNET_MAX_MEGAPIXELS says.
         max_frames: of an animation, where all its frames are asked for.
+
+    Raises:
+        UsageError: BIREFNET_MAX_MEGAPIXELS is no number above 0.
     """
 
-    max_bytes: int = 256 * 2**20
-    max_pixels: int = 200_000_000
+    max_bytes: int = field(default_factory=lambda: _BYTES_A_PIXEL * usual_pixels())
+    max_pixels: int = field(default_factory=lambda: usual_pixels())
     max_frames: int = 2_000
 
     @classmethod
     def of_megapixels(cls, megapixels: float) -> Limits:
         """For pictures of up to so many million pixels, and their files of 16 bits."""
         pixels = round(megapixels * 1e6)
-        return cls(max(cls.max_bytes, _BYTES_A_PIXEL * pixels), pixels)
+        return cls(_BYTES_A_PIXEL * max(pixels, usual_pixels()), pixels)
+
+
+def usual_pixels(megapixels: int = 200) -> int:
+    """The pixel limit where none is given: so many million, or what the environment says.
+
+    Raises:
+        UsageError: the environment's BIREFNET_MAX_MEGAPIXELS is no number above 0.
+    """
+    text = os.environ.get(LIMIT_VARIABLE) or str(megapixels)
+    try:
+        pixels = float(text) * 1e6
+        if pixels >= 1:
+            return round(pixels)
+    except (ValueError, OverflowError):
+        pass
+    raise UsageError(f"{LIMIT_VARIABLE} is {text!r}; give a number of megapixels, such as 500")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError, MissingPictureError
-from birefnet.imaging.picture import Limits, Picture, to_float, to_uint16
+from birefnet.imaging.picture import LIMIT_VARIABLE, Limits, Picture, to_float, to_uint16
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 """A path, an encoded file as bytes or open binary file, a Pillow image, or an array: H x W,
 H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
 
-_LIMIT = "--max-megapixels sets the limit, Limits(max_pixels=, max_bytes=) in Python"
+_LIMIT = (
+    f"{LIMIT_VARIABLE} in the environment sets the limit, or --max-megapixels where it is an option"
+)
 # What Pillow says of sound files that it does not know.
 _OF_A_RARE_KIND = re.compile("unsupported|not supported|unknown|cannot handle", re.I)
 _ARRAY_CHANNELS = ((), (1,), (3,), (4,))

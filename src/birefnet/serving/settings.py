@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from birefnet.errors import UsageError
+from birefnet.imaging.picture import usual_pixels
 
 MIB = 2**20
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
@@ -44,7 +46,8 @@ class ServerSettings:
         connections: open at the same time; one more is answered 503 and closed.
         allowed_hosts: names by which requests may call the server (their `Host`), such as
             "cut.example.org" or "*.example.org"; none: by any.
-        max_pixels: of a picture.
+        max_pixels: of a picture; 50 million, or what BIREFNET_MAX_MEGAPIXELS says in the
+            environment.
         max_pixels_held: of all pictures together that are decoded; the next waits for its turn, and
             is answered 503 if that does not come. `None` for twice `max_pixels`. A picture needs up
             to 200 bytes for each of its pixels, whatever its shape.
@@ -91,7 +94,7 @@ class ServerSettings:
     header_timeout_s: float = 10.0
     connections: int = 1_000
     allowed_hosts: tuple[str, ...] = ()
-    max_pixels: int = 50_000_000
+    max_pixels: int = field(default_factory=partial(usual_pixels, 50))
     max_pixels_held: int | None = None
     max_resolution: int = 2304
     max_frames: int = 3_000

@@ -15,7 +15,7 @@ from birefnet.video.errors import VideoError
 from birefnet.video.source import RawFrame, VideoInfo
 
 _MILLISECOND = Fraction(1, 1000)
-_LIMITS = Limits(max_frames=1_000_000)  # frames are decoded one by one, so many do no harm
+_MOST_FRAMES = 1_000_000  # they are decoded one by one, so many do no harm
 
 
 class AnimationSource:
@@ -25,8 +25,9 @@ class AnimationSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._limits = Limits(max_frames=_MOST_FRAMES)
         try:
-            first = next(decode_frames(path, limits=_LIMITS))
+            first = next(decode_frames(path, limits=self._limits))
         except ImageError as error:
             raise VideoError(str(error)) from error
         self.info = VideoInfo(
@@ -42,7 +43,7 @@ class AnimationSource:
     def raw(self, target: int | None = None) -> Iterator[RawFrame]:
         time = 0
         try:
-            for picture in decode_frames(self._path, limits=_LIMITS):
+            for picture in decode_frames(self._path, limits=self._limits):
                 duration = max(1, picture.duration_ms or 1)
                 yield RawFrame(time, duration, partial(_itself, picture))
                 time += duration
