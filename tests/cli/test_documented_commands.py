@@ -16,23 +16,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import birefnet
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.build import build_network
 from birefnet.weights.save import save_directory
 from data_sets import make_backgrounds, make_cutouts, photo, save
 from fakes import disc, write_animation
+from pages import DOCS, ROOT, commands
 
-ROOT = Path(birefnet.__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if DOCS.exists() else []
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "docs").exists(), reason="installed without its repository"
-)
+pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="installed without its repository")
 
 NOT_HERE = {
     "birefnet train": "docs/test_training_pages",
     "birefnet data": "docs/test_training_pages",
+    "accelerate launch": "docs/test_training_pages",
+    "torchrun": "docs/test_training_pages",
     "birefnet reproduce": "test_reproduce",
     "birefnet remove s3://": "needs a store; test_folders reads and writes URLs",
     "birefnet remove catalogue -o cutouts --engine ray": "integrations/test_ray",
@@ -60,17 +59,8 @@ EXTRAS = {
 }  # fmt: skip
 
 
-def commands(page: Path) -> list[str]:
-    """Lines of the shell blocks with `birefnet` in them, continued ones joined."""
-    text = page.read_text(encoding="utf-8")
-    fences = re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
-    blocks = [block for language, block in fences if language in ("", "sh", "bash")]
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    found = (re.search(r"(?:^|&& |\| )((?:\w+=\S+ )*birefnet .*)", line) for line in lines)
-    return [match[1] for match in found if match]
-
-
-WITH_COMMANDS = [page for page in PAGES if commands(page)]
+COMMANDS = {page: commands(page.read_text(encoding="utf-8")) for page in PAGES}
+WITH_COMMANDS = [page for page in PAGES if COMMANDS[page]]
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +197,7 @@ def test_page(
     no_waiting: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for line in commands(page):
+    for line in COMMANDS[page]:
         if any(line.startswith(start) for start in NOT_HERE):
             continue
         words, environment, source, target = parts_of(line)
@@ -231,10 +221,10 @@ def test_page(
 
 
 def test_what_is_left_out_is_documented() -> None:
-    lines = [line for page in WITH_COMMANDS for line in commands(page)]
+    lines = [line for page in WITH_COMMANDS for line in COMMANDS[page]]
     for start in NOT_HERE:
         assert any(line.startswith(start) for line in lines), f"no page has {start}"
 
 
 def test_lines_are_found() -> None:
-    assert len([line for page in WITH_COMMANDS for line in commands(page)]) > 100
+    assert sum(map(len, COMMANDS.values())) > 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,14 @@ def check_sentence(stderr: str) -> None:
     assert text.count("Error") >= 1
     said = re.split(r"Error[:─ ]", text)[-1]
     assert len(said.split()) >= 3, said
+
+
+def test_a_second_command_in_a_process_shows_warnings_as_the_first(command) -> None:  # type: ignore[no-untyped-def]
+    with warnings.catch_warnings():
+        command("--version")
+        first = warnings.showwarning
+        command("--version")
+        assert warnings.showwarning is first
 
 
 def test_nothing_to_say_is_no_error(place: Path, command) -> None:  # type: ignore[no-untyped-def]

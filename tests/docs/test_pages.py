@@ -15,38 +15,17 @@ from typing import Any
 import pytest
 import typer
 
-import birefnet
 from birefnet.cli.main import app
-
-ROOT = Path(birefnet.__file__).parents[2]
-DOCS = ROOT / "docs"
+from pages import DOCS, ROOT, commands, inline_commands, prose
 
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="installed without its repository")
 
 PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))] if DOCS.exists() else []
-_FENCE = re.compile(r"^ *```([a-z]*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-_SHELL = {"", "sh", "bash", "shell", "console"}
 _MARKS = {"<", ">", ">>", "2>", "|", "&", "&&", ";", "…", "..."}
 
 
 def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-def prose(text: str) -> str:
-    return _FENCE.sub("", text)
-
-
-def commands(text: str) -> list[str]:
-    """`birefnet …` of a page: lines of shell blocks, continued ones joined, and inline code."""
-    found = []
-    for language, block in _FENCE.findall(text):
-        if language in _SHELL:
-            for line in block.replace("\\\n", " ").splitlines():
-                parts = re.split(r"&&|\|", line)
-                found += [p.strip() for p in parts if re.match(r"(\S+=\S+ )*birefnet\s", p.strip())]
-    found += re.findall(r"`((?:[A-Z_]+=\S+ )?birefnet [^`]+)`", prose(text))
-    return found
 
 
 def known_options(command: Any) -> set[str]:
@@ -82,7 +61,8 @@ def check(line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_exist(page: Path) -> None:
-    for line in commands(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for line in commands(text) + inline_commands(text):
         check(line)
 
 
@@ -90,11 +70,8 @@ def test_commands_are_found() -> None:
     """The test above sees what it should."""
     block = "X=1 birefnet remove a \\\n  -o b > c\ncd x && birefnet models list\n"
     text = f"a `birefnet doctor` b\n```sh\n{block}```\n"
-    assert commands(text) == [
-        "X=1 birefnet remove a    -o b > c",
-        "birefnet models list",
-        "birefnet doctor",
-    ]
+    assert commands(text) == ["X=1 birefnet remove a    -o b > c", "birefnet models list"]
+    assert inline_commands(text) == ["birefnet doctor"]
     check(commands(text)[0])
     for wrong in ("birefnet remove a --nothing", "birefnet nothing"):
         with pytest.raises(AssertionError):

@@ -29,15 +29,13 @@ pytest.importorskip("yaml")
 
 import yaml
 
-import birefnet
+import pages
 from birefnet.cli.main import app
 from birefnet.training.loss_settings import TERMS
 from birefnet.training.recipe import Recipe
 from birefnet.training.settings import dotted_names, flatten
 from data_sets import make_backgrounds, make_cutouts, photo, save
-
-ROOT = Path(birefnet.__file__).parents[2]
-DOCS = ROOT / "docs"
+from pages import DOCS, ROOT
 
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="installed without its repository")
 
@@ -81,10 +79,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def commands(page: str, name: str) -> list[list[str]]:
     """Words of `birefnet NAME …` in a page's shell blocks and inline, without placeholders."""
-    text = (DOCS / f"{page}.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    inline = re.findall(r"`(birefnet [^`]+)`", text)
-    lines = [line for block in blocks for line in block.splitlines()] + inline
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    lines = pages.commands(text) + pages.inline_commands(text)
     found = [shlex.split(line, comments=True) for line in lines if f"birefnet {name} " in line]
     words = [line[line.index(name) + len(name.split()) :] for line in found]
     return [line for line in words if line and "PATH" not in "".join(line)]
@@ -114,7 +110,7 @@ def prepare(words: list[str], drawn: Path) -> None:
             put(Path(value.partition("=")[2]), drawn, "scenes")
         elif option == "--config":
             text = (DOCS / "recipes.md").read_text(encoding="utf-8")
-            (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+            (example,) = pages.blocks(text, "yaml")
             Path(value).write_text(example, encoding="utf-8")
 
 
@@ -170,8 +166,11 @@ def test_the_page_on_fine_tuning_from_the_first_command_to_the_last(
     """In their order, with fewer pictures and steps."""
     monkeypatch.chdir(tmp_path)
     text = (DOCS / "finetune.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    lines = [
+        shlex.split(line, comments=True)
+        for block in pages.blocks(text, "sh")
+        for line in block.splitlines()
+    ]
     done = []
     for words in filter(None, lines):
         if words[0] == "python":
@@ -202,7 +201,7 @@ def test_python_of_the_pages(
     for name in ("MY_PICTURES", "DIS5K/DIS-TR"):
         put(Path(name), drawn, "pairs")
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (block,) = pages.blocks(text, "python")
     few = ", ".join(f'"{setting}"' for setting in SMALL)
     exec(block.replace('"data.width=320", "data.height=320"', few).replace("512", "64"), {})
     assert page == "data" or Path("runs/mine/state.pt").exists()

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TextIO, TypeVar
 
@@ -184,9 +185,18 @@ def _quieten() -> None:
     """Say our own warnings in a line each, and none of the libraries that decode pictures."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    shown = warnings.showwarning
+    if not isinstance(warnings.showwarning, _OneLine):
+        warnings.showwarning = _OneLine(warnings.showwarning)
 
-    def show(
+
+@dataclass(frozen=True)
+class _OneLine:
+    """In place of `warnings.showwarning`: our own in a line each, others as before."""
+
+    others: Callable[..., None]
+
+    def __call__(
+        self,
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -197,9 +207,7 @@ def _quieten() -> None:
         if category is UserWarning and Path(filename).is_relative_to(_OURS):
             warn(f"Warning: {message}")
         else:
-            shown(message, category, filename, lineno, file, line)
-
-    warnings.showwarning = show
+            self.others(message, category, filename, lineno, file, line)
 
 
 def is_debugging() -> bool:
