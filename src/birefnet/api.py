@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from birefnet.engines.exported import is_exported, open_bundled
 from birefnet.imaging.geometry import Resolution
 from birefnet.matte import read_background
 from birefnet.predictor import Predictor, is_single
+from birefnet.weights.source import bundled, bundled_names
 
 if TYPE_CHECKING:
+    from birefnet.engines.exported import ExportedEngine
+    from birefnet.engines.metadata import Output
     from birefnet.imaging.metadata import Keep
     from birefnet.matte import Background, Kind, Matte
     from birefnet.network.birefnet import BiRefNet
@@ -133,7 +138,8 @@ def load(
             BIREFNET_MODEL or `nano`. Only names that need it are downloaded, once. A file that
             holds a whole network (.onnx, .xml of OpenVINO, .pt2 of torch.export) runs in its own
             engine.
-        device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps.
+        device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps; where ONNX Runtime
+            has them directml, coreml and others.
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
         engine: auto, torch, openvino or onnx, see `birefnet.engines.choice.choose_engine`.
         cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
@@ -141,6 +147,7 @@ def load(
     Raises:
         WeightsError: no such model, or its file cannot be fetched, read or fitted.
         DeviceError: no such device or precision; nothing falls back silently.
+        MissingExtraError: the weights or the engine need a package that is not installed.
     """
     name = name or default_model()
     predictor = _load(
@@ -164,7 +171,6 @@ def load(
 
 def _absolute(name: str | os.PathLike[str]) -> str:
     """The name of a model, so that it means the same in another working folder."""
-    from birefnet.weights.source import bundled_names
     from birefnet.weights.table import lookup
 
     text = os.fspath(name)
@@ -184,14 +190,11 @@ def _load(
 ) -> Predictor:
     from birefnet.engines.choice import choose_engine
 
-    chosen = choose_engine(engine, name, device, dtype)
-    exported, checkpoint = _exported_file(name, **options)
-    if exported is not None:
-        from birefnet.engines.exported import open_exported
-
-        opened = open_exported(exported, device=device, dtype=dtype)
-        about = checkpoint or opened.metadata
-        return Predictor(opened, about.preprocess, name=about.name, licence=about.licence)
+    chosen = choose_engine(engine, name, device, dtype).engine
+    if chosen != "torch" and (carried := bundled(name)) is not None:
+        return _of_engine(open_bundled(carried, chosen, device=device, dtype=dtype))
+    if is_exported(name) or chosen == "onnx":
+        return _load_file(name, device, dtype, options)
     if chosen == "openvino":
         predictor = _load_openvino(name, device, dtype, options, required=engine == "openvino")
         if predictor is not None:
@@ -213,6 +216,42 @@ def _load(
     )
 
 
+def _of_engine(engine: ExportedEngine, checkpoint: Checkpoint | None = None) -> Predictor:
+    about = checkpoint or engine.metadata
+    return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
+
+
+def _load_file(
+    name: str | os.PathLike[str], device: str, dtype: str, options: dict[str, Any]
+) -> Predictor:
+    """A file that an engine runs as it is: a path, an address, or a published ONNX file."""
+    from birefnet.engines.choice import onnx_form
+    from birefnet.engines.exported import open_exported
+    from birefnet.weights.download import fetch
+
+    path = Path(name).expanduser()
+    checkpoint = None if path.exists() and is_exported(path) else onnx_form(name)
+    if checkpoint is not None:
+        _say_published(name, checkpoint)
+        path = fetch(checkpoint, **options)
+    elif isinstance(name, str) and "://" in name:
+        path = fetch(name, **options)
+    output: Output | None = None if checkpoint is None else "logits"
+    return _of_engine(open_exported(path, device=device, dtype=dtype, output=output), checkpoint)
+
+
+def _say_published(name: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Say which file runs, where it is not the one that was named."""
+    if os.fspath(name).lower() == checkpoint.name.lower():
+        return
+    size = f"{checkpoint.bytes / 1e6:,.0f} MB" if checkpoint.bytes else "of unknown size"
+    warnings.warn(
+        f"{os.fspath(name)} runs as its published ONNX file {checkpoint.name} ({size}); with "
+        "pip install 'birefnet[torch,openvino]' its weights run, a smaller file and quicker",
+        stacklevel=2,
+    )
+
+
 def _load_openvino(
     name: str | os.PathLike[str],
     device: str,
@@ -226,33 +265,11 @@ def _load_openvino(
     from birefnet.engines.openvino_engine import UnknownModuleError
 
     try:
-        engine = load_openvino(name, device=device, dtype=dtype, **options)
+        return _of_engine(load_openvino(name, device=device, dtype=dtype, **options))
     except UnknownModuleError:
         if required:
             raise
         return None
-    about = engine.metadata
-    return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
-
-
-def _exported_file(
-    name: str | os.PathLike[str], cache_dir: Any, offline: bool | None, progress: Any
-) -> tuple[Path | None, Checkpoint | None]:
-    """The file that an engine runs as it is, if `name` means one, and the table's entry for it."""
-    from birefnet.engines.exported import is_exported
-    from birefnet.weights.download import fetch
-    from birefnet.weights.table import lookup
-
-    path = Path(name).expanduser()
-    if is_exported(path) and path.exists():
-        return path, None
-    checkpoint = lookup(name) if isinstance(name, str) else None
-    if checkpoint is not None and checkpoint.kind == "onnx":
-        there = fetch(checkpoint, cache_dir=cache_dir, offline=offline, progress=progress)
-        return there, checkpoint
-    if not is_exported(path) or not isinstance(name, str) or "://" not in name:
-        return (path if is_exported(path) else None), None
-    return fetch(name, cache_dir=cache_dir, offline=offline, progress=progress), None
 
 
 def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> BiRefNet:
@@ -272,7 +289,6 @@ def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> 
     from birefnet.network.build import build_network
     from birefnet.network.config import PRESETS, NetworkConfig
     from birefnet.weights.checkpoint import load_checkpoint
-    from birefnet.weights.source import bundled_names
 
     name = name or default_model()
     if isinstance(name, NetworkConfig):

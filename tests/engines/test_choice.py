@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,45 +12,97 @@ from birefnet.engines import choice
 from birefnet.engines.choice import choose_engine
 from birefnet.errors import DeviceError, MissingExtraError
 
+INSTALLED = {
+    "core": set(),
+    "torch": {"torch"},
+    "openvino": {"openvino"},
+    "both": {"torch", "openvino"},
+}
+
 
 @pytest.fixture
-def with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: find_spec("json"))
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def only(packages: str) -> None:
+        monkeypatch.setattr(choice, "_is_there", lambda name: name in INSTALLED[packages])
+
+    return only
 
 
 @pytest.fixture
-def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+def with_openvino(install: Callable[[str], None]) -> None:
+    install("both")
 
 
-@pytest.mark.usefixtures("with_openvino")
+BUNDLED, PUBLISHED, WEIGHTS = "nano", "general", "mine.safetensors"
+MISSING = "missing"
+
+
 @pytest.mark.parametrize(
-    ("device", "dtype", "expected"),
+    ("installed", "model", "device", "dtype", "expected"),
     [
-        ("cpu", "auto", "openvino"),
-        ("cpu", "fp32", "openvino"),
-        ("cpu", "fp16", "torch"),
-        ("cuda", "auto", "torch"),
-        ("mps", "fp32", "torch"),
+        ("core", BUNDLED, "auto", "auto", "onnx"),
+        ("core", BUNDLED, "cpu", "fp32", "onnx"),
+        ("core", BUNDLED, "cpu", "bf16", MISSING),
+        ("core", BUNDLED, "mps", "auto", MISSING),
+        ("core", BUNDLED, "directml", "auto", "onnx"),
+        ("core", PUBLISHED, "auto", "auto", "onnx"),
+        ("core", PUBLISHED, "coreml", "auto", "onnx"),
+        ("core", WEIGHTS, "auto", "auto", MISSING),
+        ("core", "dynamic", "auto", "auto", MISSING),
+        ("torch", BUNDLED, "cpu", "auto", "onnx"),
+        ("torch", BUNDLED, "cpu", "bf16", "torch"),
+        ("torch", BUNDLED, "cuda", "auto", "torch"),
+        ("torch", PUBLISHED, "cpu", "auto", "torch"),
+        ("torch", WEIGHTS, "cpu", "auto", "torch"),
+        ("openvino", BUNDLED, "auto", "auto", "openvino"),
+        ("openvino", PUBLISHED, "auto", "auto", "onnx"),
+        ("openvino", WEIGHTS, "auto", "auto", MISSING),
+        ("both", BUNDLED, "cpu", "auto", "openvino"),
+        ("both", BUNDLED, "cpu", "fp32", "openvino"),
+        ("both", BUNDLED, "cpu", "fp16", "torch"),
+        ("both", BUNDLED, "mps", "fp32", "torch"),
+        ("both", BUNDLED, "coreml", "auto", "onnx"),
+        ("both", WEIGHTS, "cpu", "auto", "openvino"),
     ],
 )
-def test_auto(device: str, dtype: str, expected: str) -> None:
-    assert choose_engine("auto", "nano", device, dtype) == expected
+def test_auto(
+    install: Callable[[str], None],
+    installed: str,
+    model: str,
+    device: str,
+    dtype: str,
+    expected: str,
+) -> None:
+    install(installed)
+    if expected == MISSING:
+        with pytest.raises(MissingExtraError, match=r"birefnet\[torch\]"):
+            choose_engine("auto", model, device, dtype)
+    else:
+        assert choose_engine("auto", model, device, dtype).engine == expected
 
 
-@pytest.mark.usefixtures("without_openvino")
-def test_without_openvino() -> None:
-    assert choose_engine("auto", "nano", "cpu") == "torch"
-    with pytest.raises(MissingExtraError, match=r"birefnet\[openvino\]"):
-        choose_engine("openvino", "nano")
+@pytest.mark.parametrize(
+    ("installed", "engine", "model", "extra"),
+    [
+        ("core", "torch", BUNDLED, "torch"),
+        ("core", "openvino", BUNDLED, "openvino"),
+        ("openvino", "openvino", WEIGHTS, "torch"),
+    ],
+)
+def test_an_engine_that_is_missing(
+    install: Callable[[str], None], installed: str, engine: str, model: str, extra: str
+) -> None:
+    install(installed)
+    with pytest.raises(MissingExtraError, match=rf"birefnet\[{extra}\]"):
+        choose_engine(engine, model)
 
 
 @pytest.mark.usefixtures("with_openvino")
 def test_a_gpu_is_torch_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_has_accelerator", lambda: True)
-    assert choose_engine("auto", "nano") == "torch"
+    assert choose_engine("auto", "nano").engine == "torch"
     monkeypatch.setattr(choice, "_has_accelerator", lambda: False)
-    assert choose_engine("auto", "nano") == "openvino"
+    assert choose_engine("auto", "nano").engine == "openvino"
 
 
 @pytest.mark.parametrize(
@@ -83,14 +135,14 @@ def test_torch_is_asked_where_a_driver_is(
     monkeypatch.setattr(devices, "available_devices", lambda: found)
     with monkeypatch.context() as without_torch:
         without_torch.delitem(sys.modules, "torch")
-        assert choose_engine("auto", "nano") == expected
-    assert choose_engine("auto", "nano") == ("openvino" if found == ["cpu"] else "torch")
+        assert choose_engine("auto", "nano").engine == expected
+    assert choose_engine("auto", "nano").engine == ("openvino" if found == ["cpu"] else "torch")
 
 
 def test_files_have_their_engine() -> None:
-    assert choose_engine("auto", Path("a.onnx")) == "onnx"
-    assert choose_engine("openvino", "b.xml") == "openvino"
-    assert choose_engine("auto", "c.pt2") == "torch"
+    assert choose_engine("auto", Path("a.onnx")).engine == "onnx"
+    assert choose_engine("openvino", "b.xml").engine == "openvino"
+    assert choose_engine("auto", "c.pt2").engine == "torch"
     with pytest.raises(DeviceError, match="runs in engine onnx, and openvino was asked for"):
         choose_engine("openvino", "a.onnx")
 
@@ -99,4 +151,4 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(DeviceError, match="give one of auto, torch, openvino, onnx"):
         choose_engine("tensorflow", "nano")
     with pytest.raises(DeviceError, match="birefnet export"):
-        choose_engine("onnx", "nano")
+        choose_engine("onnx", "mine.pth")

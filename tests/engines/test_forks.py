@@ -71,7 +71,8 @@ def forked(model: str, engine: str, warm: str, ends: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "warm"), [("torch", "none"), ("torch", "many"), ("openvino", "many")]
+    ("engine", "warm"),
+    [("torch", "none"), ("torch", "many"), ("openvino", "many"), ("onnx", "many")],
 )
 def test_a_forked_process_predicts_and_ends(engine: str, warm: str) -> None:
     if engine == "openvino":
@@ -87,7 +88,7 @@ def test_a_forked_worker_runs_an_exported_file(tmp_path: Path, form: str) -> Non
     torch.manual_seed(0)
     network = simplify(build_network("tiny").eval(), inplace=True)
     export(Request(network, Preprocess(64, 64)), path)
-    forked(str(path), "auto", "many", "_exit")
+    forked(str(path), "auto", "many", "exit" if form == "onnx" else "_exit")
 
 
 def test_a_network_on_a_gpu_is_refused_in_a_fork() -> None:

@@ -7,25 +7,44 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from birefnet.engines.exported import is_exported
 from birefnet.errors import MissingExtraError, UnknownDeviceError
 
+if TYPE_CHECKING:
+    from birefnet.weights.records import Checkpoint
+
 EngineName = Literal["torch", "openvino", "onnx"]
 ENGINES = ("auto", "torch", "openvino", "onnx")
 _OF_FILES: dict[str, EngineName] = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}
+DEFORM_CONV = (1, 25)  # the first ONNX Runtime that computes deformable convolution
+# Devices that ONNX Runtime alone knows by these names.
+_ONNX_DEVICES = ("tensorrt", "rocm", "migraphx", "directml", "coreml", "openvino")
+
+
+class Choice(NamedTuple):
+    """An engine, and why it was taken: half a sentence."""
+
+    engine: EngineName
+    reason: str
 
 
 def choose_engine(
     engine: str, name: str | os.PathLike[str], device: str = "auto", dtype: str = "auto"
-) -> EngineName:
+) -> Choice:
     """`auto` → the quickest engine that is there; any other name → that engine, if it fits.
 
-    On a CPU that is OpenVINO, if it is installed, in fp32 and bf16: docs/performance.md has the
-    measurements. It starts sooner than torch from the second time on, when its graph is kept, and
-    gives the same logits to rounding. Everything else runs in torch. A file that holds a whole
-    network has its own engine.
+    For `auto`, in this order:
+
+    1. A file that holds a whole network runs in its own engine.
+    2. PyTorch, where it finds a GPU (CUDA, MPS).
+    3. OpenVINO on a CPU, where it is installed.
+    4. ONNX Runtime, for networks that are there as ONNX: the bundled ones, and without PyTorch
+       the released ones of which an ONNX file was published.
+    5. PyTorch.
+
+    docs/performance.md has the measurements.
 
     Args:
         engine: auto, torch, openvino or onnx.
@@ -34,7 +53,7 @@ def choose_engine(
 
     Raises:
         DeviceError: an unknown engine, or one that cannot run this model on this device.
-        MissingExtraError: the engine's package is not installed.
+        MissingExtraError: the package that the engine or the weights need is not installed.
     """
     if engine not in ENGINES:
         raise UnknownDeviceError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
@@ -45,23 +64,83 @@ def choose_engine(
                 f"{Path(name).name} runs in engine {own}, and {engine} was asked for; export the "
                 f"network for {engine}, or ask for auto"
             )
-        return own
-    if engine == "onnx":
+        return Choice(own, "the file is of this engine")
+    if engine != "auto":
+        return Choice(_check(cast(EngineName, engine), name), "it was asked for")
+    return _automatic(name, device, dtype)
+
+
+def _check(engine: EngineName, name: str | os.PathLike[str]) -> EngineName:
+    """`engine`, if it can run the weights called `name` here."""
+    if engine == "onnx" and not is_bundled(name) and onnx_form(name) is None:
         raise UnknownDeviceError(
-            "engine onnx runs .onnx files: write one with `birefnet export MODEL -o MODEL.onnx` "
-            "and load that, or ask for engine torch or openvino"
+            f"engine onnx runs .onnx files and bundled models, and {os.fspath(name)} is neither: "
+            "write a file with `birefnet export MODEL -o MODEL.onnx` and load that, or ask for "
+            "engine torch or openvino"
         )
-    if engine == "openvino" and find_spec("openvino") is None:
+    if engine == "openvino" and not _is_there("openvino"):
         raise MissingExtraError("the engine openvino", "openvino")
-    if engine == "auto":
-        return "openvino" if _openvino_is_quickest(device, dtype) else "torch"
-    return cast(EngineName, engine)
+    if not _is_there("torch") and (
+        engine == "torch" or (engine == "openvino" and not is_bundled(name))
+    ):
+        raise MissingExtraError(f"the engine {engine} for {os.fspath(name)}", "torch")
+    return engine
 
 
-def _openvino_is_quickest(device: str, dtype: str) -> bool:
-    if find_spec("openvino") is None or dtype not in ("auto", "fp32", "float32", "bf16"):
-        return False
-    if device != "cpu" and (device != "auto" or _has_accelerator()):
+def _automatic(name: str | os.PathLike[str], device: str, dtype: str) -> Choice:
+    bundled, has_torch = is_bundled(name), _is_there("torch")
+    published = None if bundled else onnx_form(name)
+    kind = device.partition(":")[0]
+    if kind in _ONNX_DEVICES and (bundled or published):
+        return Choice("onnx", f"it has the device {kind}")
+    if has_torch and (kind not in ("auto", "cpu") or (kind == "auto" and _has_accelerator())):
+        return Choice("torch", "it has the GPU")
+    if kind == "mps":
+        raise MissingExtraError("the device mps", "torch")
+    if (bundled or has_torch) and _openvino_is_quickest(dtype) and kind in ("auto", "cpu"):
+        return Choice("openvino", "it is the quickest on a CPU")
+    has_precision = dtype in ("auto", "fp32")
+    if bundled and has_precision and not (has_torch and _onnxruntime_is_old()):
+        return Choice("onnx", "it comes with every installation")
+    if has_torch:
+        return Choice("torch", "it runs all weights")
+    if published is not None and has_precision:
+        return Choice(
+            "onnx", "PyTorch is not installed, and an ONNX file of this model is published"
+        )
+    what = f"dtype {dtype}" if bundled else f"running the weights {os.fspath(name)}"
+    raise MissingExtraError(what, "torch")
+
+
+def is_bundled(name: str | os.PathLike[str]) -> bool:
+    """Whether the package carries a network of this name, as weights and as an ONNX graph."""
+    from birefnet.weights.source import bundled_names
+
+    return isinstance(name, str) and name.strip().lower() in bundled_names()
+
+
+def onnx_form(name: str | os.PathLike[str]) -> Checkpoint | None:
+    """The published ONNX file that `name` means, or that holds the same network."""
+    from birefnet.weights.table import lookup, onnx_of
+
+    checkpoint = lookup(name) if isinstance(name, str) else None
+    return None if checkpoint is None else onnx_of(checkpoint)
+
+
+def _is_there(package: str) -> bool:
+    return package in sys.modules or find_spec(package) is not None
+
+
+def _onnxruntime_is_old() -> bool:
+    try:
+        import onnxruntime
+    except ImportError:
+        return True
+    return tuple(map(int, onnxruntime.__version__.split(".")[:2])) < DEFORM_CONV
+
+
+def _openvino_is_quickest(dtype: str) -> bool:
+    if not _is_there("openvino") or dtype not in ("auto", "fp32", "bf16"):
         return False
     if dtype != "bf16":
         return True
@@ -72,7 +151,7 @@ def _openvino_is_quickest(device: str, dtype: str) -> bool:
 
 def _has_accelerator() -> bool:
     """Whether torch finds a GPU; where no driver is, torch need not be imported to be asked."""
-    if find_spec("torch") is None or not ("torch" in sys.modules or _has_driver()):
+    if "torch" not in sys.modules and not _has_driver():
         return False
     from birefnet.engines.devices import available_devices
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from birefnet.engines.base import Engine
-from birefnet.engines.metadata import Metadata
+from birefnet.engines.metadata import Metadata, Output
 from birefnet.errors import WeightsError
+from birefnet.imaging.geometry import Preprocess
+from birefnet.weights.source import Source
 
 # Suffix → module and class. A class is called with (path, device=, dtype=, threads=), reads the
 # metadata of its file into `.metadata` and is an `Engine`.
@@ -37,6 +39,7 @@ def open_exported(
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
+    output: Output | None = None,
 ) -> ExportedEngine:
     """The engine for an exported file.
 
@@ -45,6 +48,7 @@ def open_exported(
         device: auto, cpu, cuda … as the engine has them.
         dtype: auto, or the precision that the file was exported in; an exported file has only one.
         threads: of a CPU; `None` for the engine's own choice.
+        output: what an ONNX file of others gives; `None` finds it out, which needs onnx.
 
     Raises:
         WeightsError: no such file, or not one of its kind.
@@ -55,7 +59,37 @@ def open_exported(
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     module, name = ENGINES[path.suffix.lower()]
+    more = {} if output is None else {"output": output}
     engine: ExportedEngine = getattr(import_module(module), name)(
-        path, device=device, dtype=dtype, threads=threads
+        path, device=device, dtype=dtype, threads=threads, **more
     )
     return engine
+
+
+def open_bundled(
+    source: Source, engine: str, *, device: str = "auto", dtype: str = "auto"
+) -> ExportedEngine:
+    """The ONNX graph of a bundled network in an engine other than torch.
+
+    Args:
+        source: see `birefnet.weights.source.bundled`.
+        engine: onnx or openvino.
+        device, dtype: as the engine has them.
+
+    Raises: as `open_exported`.
+    """
+    if engine == "onnx":
+        return open_exported(source.graph, device=device, dtype=dtype)
+    from birefnet.engines.openvino_engine import OpenVinoEngine
+
+    settings = source.settings
+    preprocess = Preprocess.from_dict(settings["preprocess"])
+    metadata = Metadata(
+        name=source.name,
+        preprocess=preprocess,
+        size=(preprocess.width, preprocess.height),
+        dynamic=True,
+        licence=settings.get("licence"),
+        source=settings.get("source"),
+    )
+    return OpenVinoEngine(source.graph, device, dtype, metadata=metadata)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.engines.metadata import KEY, Metadata, Precision, logits_of
+from birefnet.engines.metadata import KEY, Metadata, Output, Precision, logits_of
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 
@@ -53,9 +53,10 @@ class OnnxEngine:
             directml, coreml, openvino …
         dtype: auto, or the precision that the file has.
         threads: of a CPU; `None` for ONNX Runtime's choice, the physical cores.
+        output: what a file of others gives; `None` finds it out, which needs the package onnx.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
+        MissingExtraError: onnxruntime or onnx is not installed.
         DeviceError: the device is not there, or the file has another precision.
         WeightsError: not an ONNX file, or one of another kind.
     """
@@ -66,6 +67,7 @@ class OnnxEngine:
         device: str = "auto",
         dtype: str = "auto",
         threads: int | None = None,
+        output: Output | None = None,
     ) -> None:
         try:
             import onnxruntime
@@ -90,7 +92,7 @@ class OnnxEngine:
             )
         self._input = _only_input(self.session, self.path)
         self._type = _TYPES[self._input.type]
-        self.metadata = self._read_metadata()
+        self.metadata = self._read_metadata(output)
         self.metadata.require(dtype, self.path.name)
         self.name = f"onnxruntime {self.device} {self.metadata.precision}"
         self.batch_size = 1 if self.device == "cpu" else 4
@@ -142,7 +144,7 @@ class OnnxEngine:
                     "with --dynamic"
                 )
 
-    def _read_metadata(self) -> Metadata:
+    def _read_metadata(self, output: Output | None) -> Metadata:
         entries = self.session.get_modelmeta().custom_metadata_map
         if KEY in entries:
             metadata = Metadata.from_json(entries[KEY], str(self.path))
@@ -155,7 +157,9 @@ class OnnxEngine:
                 "channels, [batch, 3, height, width]"
             )
         height, width = (side if isinstance(side, int) else 1024 for side in shape[2:])
-        self._mattes = _mattes(self.path)
+        self._mattes = _mattes(self.path) if output is None else set()
+        if output == "matte":
+            self._mattes = set(range(len(self.session.get_outputs())))
         is_matte = len(self.session.get_outputs()) - 1 in self._mattes
         precision: Precision = "fp16" if self._type == np.float16 else "fp32"
         return Metadata(
@@ -171,8 +175,9 @@ class OnnxEngine:
         text = str(failure)
         if "DeformConv" in text and ("NOT_IMPLEMENTED" in text or "not a registered" in text):
             raise DeviceError(
-                f"onnxruntime {version} has no deformable convolution on {self.device}; upgrade "
-                "onnxruntime, or export with --standard-ops"
+                f"onnxruntime {version} has no deformable convolution on {self.device}; install "
+                "onnxruntime 1.25 or newer, or where there is none another engine (pip install "
+                "'birefnet[openvino]' or 'birefnet[torch]'), or export with --standard-ops"
             ) from failure
         raise WeightsError(f"ONNX Runtime cannot load {self.path}: {_short(text)}") from failure
 

@@ -23,6 +23,8 @@ from birefnet.imaging.geometry import Preprocess
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest, Model, Node
+    from openvino import Output as Port
+    from openvino.frontend import NodeContext
 
 COMPILED = 3  # sizes whose compiled network is kept; each holds its own copy of the weights
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -48,13 +50,13 @@ class OpenVinoEngine:
     logits, unless the output comes from a sigmoid.
 
     Args:
-        source: an .xml file with its .bin beside it, or a graph in memory.
+        source: an .xml file with its .bin beside it, an .onnx file, or a graph in memory.
         device: auto or cpu; gpu, npu or gpu:1 where OpenVINO finds them.
         dtype: of the arithmetic, in a file of int8 beside the integers: fp32, bf16 (quicker, a
             little further off) or fp16. auto is fp32, and beside integers bf16 on processors that
             have instructions for it.
         threads: of a CPU; `None` for OpenVINO's choice, the physical cores.
-        metadata: of a graph in memory; a file has its own.
+        metadata: of a graph in memory or an .onnx file; an .xml file has its own.
 
     Raises:
         MissingExtraError: openvino is not installed.
@@ -254,6 +256,8 @@ def _read(source: str | os.PathLike[str] | Model) -> tuple[Core, Model]:
     if not isinstance(source, (str, os.PathLike)):
         return core, source
     path = Path(source)
+    if path.suffix.lower() == ".onnx":
+        _know_deform_conv()
     if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(f"{path} has no {path.with_suffix('.bin').name} beside it")
     try:
@@ -272,11 +276,35 @@ def _read(source: str | os.PathLike[str] | Model) -> tuple[Core, Model]:
     return core, graph
 
 
+@functools.cache
+def _know_deform_conv() -> None:
+    """Teach the reader of ONNX files the deformable convolution, which it lacks."""
+    import openvino.opset15 as ops
+    from openvino.frontend.onnx import ConversionExtension
+
+    def convert(node: NodeContext) -> list[Port]:
+        x, weight, offset, _, mask = (node.get_input(number) for number in range(5))
+        pads = list(node.get_attribute("pads"))
+        ones = [1, 1]
+        made = ops.deformable_convolution(
+            x, offset, weight, ones, pads[:2], pads[2:], ones, mask=mask,
+            bilinear_interpolation_pad=True,
+        )  # fmt: skip
+        return made.outputs()
+
+    shared_core().add_extension(ConversionExtension("DeformConv", convert))
+
+
 def _sampled(graph: Model) -> Model:
     """The same with deformable convolutions as products, which are quicker in bfloat16."""
+    from openvino.passes import ConstantFolding, Manager
+
     from birefnet.engines.openvino_sampling import replace_deformables, separate
 
     graph = graph.clone()
+    folding = Manager()
+    folding.register_pass(ConstantFolding())
+    folding.run_passes(graph)
     separate(graph)
     replace_deformables(graph)
     return graph

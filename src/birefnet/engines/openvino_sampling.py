@@ -150,7 +150,7 @@ def _pieces(node: Node, size: int) -> int:
     At the last stage the picture's sides are divided by 4 and multiples of 8, so 16 pieces fit.
     More are no quicker, and each takes its time to compile.
     """
-    stage = re.search(r"decoder\.stages\.(\d+)\.", node.get_friendly_name())
+    stage = re.search(r"decoder[./]stages\.(\d+)[./]", node.get_friendly_name())
     return 4 ** max(int(stage[1]) - 1, 0) if stage and size > 1 else 1
 
 

@@ -51,7 +51,7 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
     opset = _opset(request)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
         traced = Path(folder) / "traced.onnx"
-        _trace(request, traced, opset)
+        trace(request, traced, opset)
         is_fixed = not request.is_dynamic and not request.with_preprocessing
         model = graph.tidy(traced, _examples(request)[0] if is_fixed else None)
     if request.precision == "fp16":
@@ -91,7 +91,8 @@ def _opset(request: Request) -> int:
     return opset
 
 
-def _trace(request: Request, path: Path, opset: int) -> None:
+def trace(request: Request, path: Path, opset: int) -> None:
+    """Write the graph of `request`'s network as PyTorch records it."""
     module: nn.Module = traceable(request.network, standard_ops=request.standard_ops)
     example: Tensor
     if request.with_preprocessing:

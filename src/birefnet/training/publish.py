@@ -1,4 +1,4 @@
-"""From runs to a model directory: their averaged weights in float16, and config.json.
+"""From runs to a model directory: their averaged weights in float16, config.json and the graph.
 
 `python -m birefnet.training.publish RUN [RUN…] DIRECTORY`. Runs that began with the same weights
 can be averaged: each core of a busy machine then trains on samples of its own, and none waits.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from birefnet.errors import WeightsError
+from birefnet.export.graph_beside import write_graph
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.looks import Look
 from birefnet.network.blocks import ReconstructionBlock
@@ -42,7 +43,7 @@ def publish(
 
     Args:
         checkpoints: state.pt of runs.
-        directory: gets model.safetensors and config.json.
+        directory: gets model.safetensors, config.json and model.onnx.
         preset_name: of the network.
         name: of the model.
         size: the model's default input [px], if not that of the runs.
@@ -74,6 +75,7 @@ def publish(
         source=SOURCE,
         dtype=torch.float16,
     )
+    write_graph(directory)
     return [int(state["step"]) for state in states]
 
 

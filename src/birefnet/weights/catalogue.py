@@ -58,6 +58,7 @@ _NETWORKS = (
         data=GENERAL,
         scores=dis_scores(0.911, 0.875, 1069),
         aliases=("heavy", "birefnet-general"),
+        onnx="BiRefNet-general-epoch_244.onnx",
     ),
     _official(
         "lite",
@@ -71,6 +72,7 @@ _NETWORKS = (
         data=GENERAL,
         scores=dis_scores(0.882, 0.830, 1175),
         aliases=("light", "general-lite", "birefnet-general-lite"),
+        onnx="BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
     ),
     _official(
         "lite-2k",
@@ -84,6 +86,7 @@ _NETWORKS = (
         sha256="aa2e4a5af5eb3904694feb40f2b39ec5dd7cd9110906590cfeb982f09a46021d",
         data=GENERAL,
         aliases=("light-2k", "general-lite-2k"),
+        onnx="BiRefNet_lite-general-2K-epoch_232.onnx",
     ),
     _official(
         "hr",
@@ -96,6 +99,7 @@ _NETWORKS = (
         data=GENERAL,
         scores=dis_scores(0.927, 0.894, 881),
         aliases=("general-hr",),
+        onnx="BiRefNet_HR-general-epoch_130.onnx",
     ),
     _official(
         "general-512",
@@ -129,6 +133,7 @@ _NETWORKS = (
         sha256="a9875de5b1e6c8eb5fdaa8c727a82927ce442cdc87ba3abee6a77e6fa46c25bb",
         data=MATTING,
         scores=SCORE_MATTING,
+        onnx="BiRefNet-matting-epoch_100.onnx",
     ),
     _official(
         "hr-matting",
@@ -141,6 +146,7 @@ _NETWORKS = (
         sha256="a5a4de698739ea5e0e8bbab28e1b293dde95092b87a442d566cbc585c53cef55",
         data=MATTING,
         aliases=("matting-hr",),
+        onnx="BiRefNet_HR-matting-epoch_135.onnx",
     ),
     _official(
         "lite-matting",
@@ -173,6 +179,7 @@ _NETWORKS = (
         data=PORTRAIT,
         scores=SCORE_PORTRAIT,
         aliases=("birefnet-portrait",),
+        onnx="BiRefNet-portrait-epoch_150.onnx",
     ),
     _official(
         "dis5k",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Format = Literal["safetensors", "torch", "torch-legacy"]
 
 FORMAT = "birefnet"  # of settings, in config.json, and the key under which files carry them
+# In a bundled directory: its network as an ONNX graph, which reads model.safetensors beside it.
+GRAPH = "model.onnx"
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 # Where training scripts put the weights. On equal terms the averaged ones are preferred: they are

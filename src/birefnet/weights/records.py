@@ -58,6 +58,8 @@ class Checkpoint:
         repo: id on Hugging Face, if it lies there.
         revision: of `repo`.
         gated: the publisher asks for an account and the acceptance of terms (set HF_TOKEN).
+        onnx: name of the entry that holds the same network as an ONNX file, where its own file name
+            does not tell.
         aliases: other names that find it.
     """
 
@@ -80,6 +82,7 @@ class Checkpoint:
     repo: str | None = None
     revision: str = "main"
     gated: bool = False
+    onnx: str | None = None
     aliases: tuple[str, ...] = ()
 
     @property

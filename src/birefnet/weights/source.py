@@ -10,7 +10,7 @@ from typing import Any
 
 from birefnet.errors import UnknownModelError, WeightsError
 from birefnet.weights.download import cached, fetch, file_sha256
-from birefnet.weights.files import FORMAT, SUFFIXES, find_weights, read_json
+from birefnet.weights.files import FORMAT, GRAPH, SUFFIXES, find_weights, read_json
 from birefnet.weights.hub import (
     Repository,
     cached_repository,
@@ -45,6 +45,11 @@ class Source:
     settings: dict[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
 
+    @property
+    def graph(self) -> Path:
+        """Of a bundled network: its ONNX graph, which takes its weights from the file beside it."""
+        return self.files[0].with_name(GRAPH)
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -72,6 +77,12 @@ def bundled_names() -> list[str]:
     if not BUNDLED.is_dir():
         return []
     return sorted(p.parent.name for p in BUNDLED.glob("*/config.json"))
+
+
+def bundled(name: str | os.PathLike[str]) -> Source | None:
+    """The network that the package carries under `name`, in any case of letters."""
+    text = name.strip().lower() if isinstance(name, str) else ""
+    return _local(BUNDLED / text, text) if text in bundled_names() else None
 
 
 def resolve(
@@ -129,8 +140,8 @@ def _find(source: str | os.PathLike[str]) -> Source | Checkpoint | Repository | 
     if isinstance(source, os.PathLike):
         return _local(Path(source), os.fspath(source))
     text = source.strip()
-    if text.lower() in bundled_names():
-        return _local(BUNDLED / text.lower(), text.lower())
+    if (carried := bundled(text)) is not None:
+        return carried
     if "://" in text:
         return text
     checkpoint = lookup(text)

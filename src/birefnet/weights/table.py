@@ -47,6 +47,13 @@ def lookup(name: str) -> Checkpoint | None:
     return None if found is None else CHECKPOINTS[found]
 
 
+def onnx_of(checkpoint: Checkpoint) -> Checkpoint | None:
+    """The published ONNX file of the same network; of such a file, itself."""
+    if checkpoint.kind == "onnx":
+        return checkpoint
+    return CHECKPOINTS.get(checkpoint.onnx or f"{PurePosixPath(checkpoint.filename).stem}.onnx")
+
+
 def find(name: str, others: Sequence[str] = ()) -> Checkpoint:
     """As `lookup`, but an unknown name is a `WeightsError` that lists what is near.
 
