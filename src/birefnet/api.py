@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from birefnet.engines.exported import is_exported, open_bundled
+from birefnet.errors import require
 from birefnet.imaging.geometry import Resolution
 from birefnet.matte import read_background
 from birefnet.predictor import Predictor, is_single
@@ -247,7 +248,7 @@ def _say_published(name: str | os.PathLike[str], checkpoint: Checkpoint) -> None
     size = f"{checkpoint.bytes / 1e6:,.0f} MB" if checkpoint.bytes else "of unknown size"
     warnings.warn(
         f"{os.fspath(name)} runs as its published ONNX file {checkpoint.name} ({size}); with "
-        "pip install 'birefnet[torch,openvino]' its weights run, a smaller file and quicker",
+        "pip install \"birefnet[torch,openvino]\" its weights run, a smaller file and quicker",
         stacklevel=2,
     )
 
@@ -285,7 +286,9 @@ def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> 
 
     Raises:
         WeightsError: no such model, or its file cannot be fetched, read or fitted.
+        MissingExtraError: the extra `torch` is not installed.
     """
+    require("`load_network`", "torch")
     from birefnet.network.build import build_network
     from birefnet.network.config import PRESETS, NetworkConfig
     from birefnet.weights.checkpoint import load_checkpoint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 
 class BiRefNetError(ValueError):
     """Base of every error this package raises for bad input."""
@@ -39,7 +41,41 @@ class UnknownDeviceError(DeviceError, UsageError):
 
 
 class MissingExtraError(BiRefNetError, ImportError):
-    """A feature whose optional dependencies are not installed."""
+    """A feature whose optional dependencies are not installed.
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the extra '{extra}': pip install 'birefnet[{extra}]'")
+    Args:
+        feature: what was asked for, as the subject of the sentence.
+        extras: that bring its dependencies.
+    """
+
+    def __init__(self, feature: str, *extras: str) -> None:
+        named = " and ".join(f"'{extra}'" for extra in extras)
+        super().__init__(
+            f"{feature} needs the extra{'s' * (len(extras) > 1)} {named}: "
+            f'pip install "birefnet[{",".join(extras)}]"'
+        )
+
+
+_TORCH = ("torch", "safetensors")
+_PACKAGES = {
+    "torch": _TORCH,
+    "onnx": (*_TORCH, "onnx"),
+    "openvino": ("openvino",),
+    "nncf": (*_TORCH, "openvino", "nncf"),
+    "train": (*_TORCH, "accelerate", "yaml"),
+}
+
+
+def require(feature: str, *extras: str) -> None:
+    """Raise unless these extras are installed; none of their packages is imported.
+
+    Args:
+        feature: for the message.
+        extras: keys of the table above.
+
+    Raises:
+        MissingExtraError: names the extras that are missing.
+    """
+    missing = [e for e in extras if not all(map(importlib.util.find_spec, _PACKAGES[e]))]
+    if missing:
+        raise MissingExtraError(feature, *missing)

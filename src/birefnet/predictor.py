@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.engines.base import Engine, takes_guidance
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, require
 from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
 from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.looks import Look, merge, view
@@ -357,6 +357,7 @@ def _as_engine(network: Engine | nn.Module, device: str, dtype: str) -> Engine:
                 f"{network.name!r}, which has its own; set them where the engine is made"
             )
         return network
+    require("running a network as a torch module", "torch")
     from birefnet.engines.torch_engine import TorchEngine
 
     return TorchEngine(network, device, dtype)

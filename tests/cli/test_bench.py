@@ -43,12 +43,16 @@ def test_openvino_stands_beside_torch() -> None:
     assert float(openvino.split("|")[-2]) < 1e-4
 
 
-def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benching, "find_spec", lambda name: None)
+def test_what_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     cells = benching.plan(["tiny"], ["onnx"], ["fp32"], ["64"])
     (result,) = benching.run(cells)
-    assert result.missing == "not installed: pip install 'birefnet[onnx]'"
+    assert result.missing == 'not installed: pip install "birefnet[onnx]"'
     assert result.missing in benching.to_markdown([result])
+    benching.print_table([result])
+    assert "birefnet[onnx]" in "".join(capsys.readouterr().out.split())
     monkeypatch.undo()
     (result,) = benching.run(benching.plan(["tiny"], ["torch"], ["int8"], ["64"]))
     assert result.missing == "no int8 in this engine"

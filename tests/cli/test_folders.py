@@ -277,7 +277,7 @@ def test_urls_need_their_extra(command, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "upath", None)
     result = command("remove", "s3://bucket/a.png")
     assert result.status == 2
-    assert "pip install 'birefnet[urls]'" in result.stderr
+    assert 'pip install "birefnet[urls]"' in result.stderr
 
 
 def test_an_address_that_fails_is_a_failure_of_that_picture(

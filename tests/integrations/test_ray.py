@@ -171,4 +171,4 @@ def test_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert remove(write_disc(tmp_path / "a.png"), "-o", tmp_path / "out/") == 1
-    assert "pip install 'birefnet[ray]'" in capsys.readouterr().err
+    assert 'pip install "birefnet[ray]"' in capsys.readouterr().err

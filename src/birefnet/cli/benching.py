@@ -11,16 +11,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from birefnet.engines.exported import is_exported
-from birefnet.errors import UnknownDeviceError
+from birefnet.errors import MissingExtraError, UnknownDeviceError, require
 
-ENGINES = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
+ENGINES = ("torch", "openvino", "onnx")
+EXTRAS = {"torch": ("torch",), "openvino": ("torch", "openvino"), "onnx": ("onnx",)}
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # What an engine can compute in; fp16 is for GPUs.
 HAS = {
@@ -110,7 +110,7 @@ def plan(
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
         raise UnknownDeviceError(f"device {device!r} is unknown; give cpu, cuda, cuda:1 or mps")
     for kind, given, known in (
-        ("engine", engines, tuple(ENGINES)),
+        ("engine", engines, ENGINES),
         ("precision", precisions, PRECISIONS),
     ):
         for name in given:
@@ -131,7 +131,7 @@ def plan(
             folder = None if calibrate is None else str(calibrate)
             cells += [
                 replace(cell, engine=engine, precision=precision, calibrate=folder)
-                for engine in sorted(engines, key=list(ENGINES).index)
+                for engine in sorted(engines, key=ENGINES.index)
                 for precision in sorted(precisions, key=PRECISIONS.index)
             ]
     return cells
@@ -160,8 +160,10 @@ def run(cells: Sequence[Cell], progress: Callable[[str], None] = lambda line: No
 def _unavailable(cell: Cell) -> str:
     if cell.engine == "file":
         return ""
-    if find_spec(ENGINES[cell.engine]) is None:
-        return f"not installed: pip install 'birefnet[{cell.engine}]'"
+    try:
+        require(cell.engine, *EXTRAS[cell.engine])
+    except MissingExtraError as error:
+        return f"not installed: {str(error).partition(': ')[2]}"
     if cell.precision not in HAS[cell.engine]:
         return f"no {cell.precision} in this engine"
     if cell.device != "cpu" and cell.engine != "torch":
@@ -250,6 +252,7 @@ def to_markdown(results: Sequence[Result]) -> str:
 def print_table(results: Sequence[Result]) -> None:
     """The table on standard output."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     from birefnet.cli.terminal import console
@@ -258,5 +261,5 @@ def print_table(results: Sequence[Result]) -> None:
     for number, head in enumerate(HEADS):
         table.add_column(head, justify="left" if number < 4 else "right", overflow="fold")
     for result in results:
-        table.add_row(*row(result))
+        table.add_row(*map(escape, row(result)))
     console().print(table)

@@ -11,6 +11,7 @@ import typer
 
 from birefnet.cli.common import Json, check_output, say, warn, write_file
 from birefnet.cli.terminal import Jobs, console, progress_bar
+from birefnet.errors import require
 
 if TYPE_CHECKING:
     from birefnet.training.data.findings import CheckReport, SetReport
@@ -143,6 +144,7 @@ def preview(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="As loop.seed.")] = 1,
 ) -> None:
     """Show what training sees: samples after augmentation and compositing, with their truth."""
+    require("`birefnet data preview`", "torch")
     from birefnet.imaging.encoding import encode
     from birefnet.training.data.dataset import build_dataset
     from birefnet.training.data.preview import preview as draw

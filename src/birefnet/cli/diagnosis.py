@@ -10,23 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import birefnet
 
-PACKAGES = (
-    "torch",
-    "numpy",
-    "pillow",
-    "opencv-python-headless",
-    "safetensors",
-    "huggingface-hub",
-    "typer",
-    "rich",
+PACKAGES = ("numpy", "pillow", "tifffile", "opencv-python-headless", "filelock", "typer", "rich")
+OPTIONAL_PACKAGES = ("safetensors", "onnx", "numba", "timm", "pillow-heif")
+EXTRA_ENGINES = ("openvino", "torch")
+_CURE = (
+    "pip install -U onnxruntime, or where pip finds only older ones, as under macOS on Intel, "
+    'pip install "birefnet[openvino]"'
 )
-OPTIONAL_PACKAGES = ("numba", "timm", "pillow-heif")
-ENGINES = {"torch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +78,16 @@ def versions() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """Each device that torch sees, with the precisions it computes in."""
+    """Each device that torch sees, with the precisions it computes in; without torch, the CPU."""
+    from birefnet.engines.choice import has_nvidia_driver
+
+    if find_spec("torch") is None:
+        yield Finding("cpu", f"{os.cpu_count()} cores")
+        if has_nvidia_driver():
+            yield Finding("cuda", f"an NVIDIA driver is here, torch is not: {_install('torch')}")
+        return
     import torch
 
-    from birefnet.engines.choice import has_nvidia_driver
     from birefnet.engines.devices import DTYPES, available_devices, supports
 
     for name in available_devices():
@@ -125,9 +127,45 @@ def _describe(device: Any) -> str:
 
 
 def engines() -> Iterator[Finding]:
-    """What can run a network here."""
-    for name, package in ENGINES.items():
-        yield Finding(name, _version(package) or "not installed (optional)")
+    """What can run a network here, and what `auto` takes for the default model."""
+    from birefnet.api import default_model
+    from birefnet.engines.choice import choose_engine
+
+    model = default_model()
+    chosen = choose_engine("auto", model)
+    yield Finding("auto", f"{chosen.engine} for {model}: {chosen.reason}")
+    for name in EXTRA_ENGINES:
+        yield Finding(name, _version(name) or f"not installed: {_install(name)}")
+    yield onnxruntime()
+
+
+def onnxruntime() -> Finding:
+    """The build of ONNX Runtime that is in place; all of them install into the same folder."""
+    from birefnet.engines.choice import DEFORM_CONV
+
+    is_needed = not any(map(find_spec, EXTRA_ENGINES))
+    known = set(metadata.packages_distributions().get("onnxruntime", ()))
+    if not known:
+        return Finding("onnxruntime", f"missing: {_CURE}", ok=False if is_needed else None)
+    from onnxruntime import __version__, get_available_providers
+    from onnxruntime.capi.build_and_package_info import package_name
+
+    found = f"{__version__}, {', '.join(get_available_providers())}"
+    if tuple(map(int, __version__.split(".")[:2])) < DEFORM_CONV:
+        detail = f"{found}; has no deformable convolution, 1.25 has: {_CURE}"
+        return Finding("onnxruntime", detail, ok=False if is_needed else None)
+    if len(known) == 1:
+        return Finding("onnxruntime", found, ok=True)
+    detail = f"{found}; {' and '.join(sorted(known))} share a folder, {package_name} is in place"
+    if package_name != "onnxruntime":
+        return Finding("onnxruntime", detail, ok=True)
+    other = sorted(known - {package_name})[-1]
+    again = f"pip install --force-reinstall --no-deps {other}"
+    return Finding("onnxruntime", f"{detail}: {again}", ok=False)
+
+
+def _install(extra: str) -> str:
+    return f'pip install "birefnet[{extra}]"'
 
 
 def weights() -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from birefnet.cli.common import (
     parse_resolution,
     say,
 )
+from birefnet.errors import require
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +65,7 @@ def explain(
     Encoder maps, image patches, features, coarse predictions, gradients and attention of every
     stage, uncertainty, and what one pixel of the matte depends on.
     """
+    require("`birefnet explain`", "torch")
     from birefnet.explain import explain as look
     from birefnet.explain.figure import check_figure_path
     from birefnet.guidance import parse_point

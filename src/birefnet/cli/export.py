@@ -114,11 +114,7 @@ def export(
     from typing import cast, get_args
 
     from birefnet.engines.metadata import Precision
-    from birefnet.export.request import SUFFIXES, Format, Request
-    from birefnet.export.run import export as run
-    from birefnet.export.run import format_of, to_dict
-    from birefnet.network.simplify import simplify
-    from birefnet.weights.checkpoint import load_checkpoint
+    from birefnet.export.request import SUFFIXES, Format, Request, check_extras, format_of
 
     for option, value, known in (
         ("--format", format, tuple(SUFFIXES)),
@@ -130,6 +126,12 @@ def export(
     chosen = format or (format_of(output) if output else "onnx")
     if tensorrt and chosen != "onnx":
         raise typer.BadParameter("--tensorrt reads ONNX files; give --format onnx")
+    check_extras(cast(Format, chosen), precision)
+    from birefnet.export.run import export as run
+    from birefnet.export.run import to_dict
+    from birefnet.network.simplify import simplify
+    from birefnet.weights.checkpoint import load_checkpoint
+
     loaded = load_checkpoint(model)
     path = output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
     pictures: Sequence[NDArray] = ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from birefnet.cli.common import check_output
+from birefnet.errors import require
 
 if TYPE_CHECKING:
     from birefnet.weights.records import Checkpoint
@@ -77,10 +78,10 @@ def info(
 
     checkpoint = lookup(model)
     is_path = "/" in model or Path(model).suffix in (".pth", ".pt", ".safetensors")
-    if checkpoint is None or (is_path and Path(model).expanduser().exists()):
+    if model.lower() in bundled_names():
+        values = _describe_bundled(model.lower(), whole=True)
+    elif checkpoint is None or (is_path and Path(model).expanduser().exists()):
         values = _describe_file(model)
-        if model.lower() in bundled_names():
-            values["bundled"] = True
     else:
         values = _describe(checkpoint, cache)
     if as_json:
@@ -152,6 +153,7 @@ def convert_model(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write a network in another layout, every value as it was."""
+    require("`birefnet models convert`", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
     from birefnet.weights.convert import DTYPES, convert, layout_of
     from birefnet.weights.files import SUFFIXES
@@ -229,12 +231,12 @@ def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
     }
 
 
-def _describe_bundled(name: str) -> dict[str, Any]:
+def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
     from birefnet.weights.source import BUNDLED, read_settings
 
     settings = read_settings(BUNDLED / name / "config.json")
     path = BUNDLED / name / "model.safetensors"
-    return {
+    values = {
         "name": name,
         "title": settings.get("title", "carried by the package, needs no download"),
         "task": settings.get("task", "general"),
@@ -252,9 +254,15 @@ def _describe_bundled(name: str) -> dict[str, Any]:
         "bundled": True,
         "cached": str(path.parent),
     }
+    more = {key: settings.get(key) for key in ("source", "network", "preprocess")}
+    return values | {"path": str(path), **more} if whole else values
 
 
 def _describe_file(model: str) -> dict[str, Any]:
+    from birefnet.weights.source import check_name
+
+    check_name(model)
+    require(f"reading {model}", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(model, dtype=None, offline=True)

@@ -13,7 +13,7 @@ from birefnet.cli.common import warn
 from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
 from birefnet.cli.manifest import NAME
 from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
 from birefnet.options import Options
@@ -117,7 +117,7 @@ def plan(
         table = engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
         search = replace(search, manifest=_manifest(manifest, search, table))
         search.check()
-    except InputError:
+    except (InputError, MissingExtraError):
         raise
     except BiRefNetError as error:
         raise InputError(str(error)) from error

@@ -15,6 +15,7 @@ import typer
 import birefnet
 from birefnet.cli.common import Device, check_output, fail, say, warn
 from birefnet.cli.terminal import console
+from birefnet.errors import require
 
 if TYPE_CHECKING:
     from birefnet.cli.paper import Item, Step
@@ -89,6 +90,8 @@ def reproduce(
     if item is None:
         known = ", ".join(one.key for one in ITEMS)
         raise typer.BadParameter(f"the paper has no {name!r} here; there are {known}")
+    if not dry_run:
+        require("`birefnet reproduce`", "train")
     folder = out or Path("reproduce") / item.key
     if tiny:
         if data is not None:

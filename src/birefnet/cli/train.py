@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from birefnet.cli.common import Device, check_output
+from birefnet.errors import require
 
 
 def register(app: typer.Typer) -> None:
@@ -115,6 +116,7 @@ def train(
     if list_recipes:
         training.show_recipes()
         return
+    require("`birefnet train`", "train")
     if output is None and (resume or not dry_run):
         raise typer.BadParameter("--output RUN is missing: the folder that the run is written to")
     request = training.Request(

@@ -139,7 +139,7 @@ def video(
     The sound, the frame rate and each frame's time are kept. Exit status 0; 1 if something failed
     (what was done before is kept); 2 if the command makes no sense; 130 if interrupted.
     """
-    from birefnet.errors import BiRefNetError
+    from birefnet.errors import BiRefNetError, MissingExtraError
     from birefnet.video.clip import Clip
     from birefnet.video.errors import UnfinishedRunError
     from birefnet.video.settings import Settings, plan_targets
@@ -165,6 +165,8 @@ def video(
             rate=_parse_rate(rate),
         )
         plan_targets(source, target, mask_output, settings)
+    except MissingExtraError:
+        raise
     except BiRefNetError as error:
         raise typer.BadParameter(str(error)) from error
     if not overwrite and Path(target).is_file():

@@ -6,9 +6,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
+
+from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
+
+try:
+    import torch
+    from torch import nn
+except ModuleNotFoundError:
+    raise MissingExtraError("running a .pt2 file", "torch") from None
 
 # The package calls it by name.
 import birefnet.network.deform  # noqa: F401
@@ -16,7 +22,6 @@ from birefnet.engines.devices import resolve_device
 from birefnet.engines.forked import call_in_forks
 from birefnet.engines.metadata import KEY, Metadata
 from birefnet.engines.torch_engine import go_on_in_fork
-from birefnet.errors import BiRefNetError, DeviceError, WeightsError
 
 
 class PackageEngine:

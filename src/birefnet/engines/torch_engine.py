@@ -11,16 +11,21 @@ from threading import Lock
 from typing import NoReturn
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+
+from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.engines.torch_engine", "torch") from None
 
 from birefnet.engines.base import MOST_CALLERS, Engine
 from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
 from birefnet.engines.forked import call_in_forks
 from birefnet.engines.graphs import CudaRecorder, GraphCache, empty_cache
 from birefnet.engines.side_by_side import SideBySide
-from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.lean import is_simplified, lean
 

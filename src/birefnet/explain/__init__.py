@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+from birefnet.errors import DeviceError, MissingExtraError, UsageError
+
+try:
+    import torch
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.explain", "torch") from None
 
 from birefnet.engines.devices import resolve_device
 from birefnet.engines.exported import is_exported
-from birefnet.errors import DeviceError, UsageError
 from birefnet.explain.field import Field, Sampling, receptive_field
 from birefnet.explain.figure import save_figure
 from birefnet.explain.observe import Observation, Stage, observe

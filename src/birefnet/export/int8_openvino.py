@@ -42,7 +42,7 @@ def quantised(request: Request) -> Model:
     try:
         import nncf
     except ImportError:
-        raise MissingExtraError("quantising for OpenVINO", "openvino") from None
+        raise MissingExtraError("quantising for OpenVINO", "nncf") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
     shared_core()  # before those of NNCF, which end first
     ranges = _ranges(request)

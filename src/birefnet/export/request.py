@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.engines.metadata import Metadata, Precision
-from birefnet.errors import UsageError
+from birefnet.errors import UsageError, require
 from birefnet.imaging.geometry import Preprocess
 
 if TYPE_CHECKING:
@@ -25,6 +25,29 @@ if TYPE_CHECKING:
 
 Format = Literal["onnx", "openvino", "torch"]
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+_EXTRAS = {"onnx": ("onnx",), "openvino": ("torch", "openvino"), "torch": ("torch",)}
+
+
+def format_of(path: Path) -> Format:
+    """The format that a suffix means."""
+    for format, suffix in SUFFIXES.items():
+        if path.suffix.lower() == suffix:
+            return format  # type: ignore[return-value]
+    raise UsageError(
+        f"the format of {path.name} is not clear from its suffix; give --format, or one of "
+        f"{', '.join(SUFFIXES.values())}"
+    )
+
+
+def check_extras(format: Format, precision: str) -> None:
+    """Refuse an export whose packages are not installed.
+
+    Raises:
+        MissingExtraError: names the extras.
+    """
+    if (format, precision) == ("openvino", "int8"):
+        require("exporting to OpenVINO in int8", "nncf")
+    require(f"exporting a {SUFFIXES[format]} file", *_EXTRAS[format])
 
 
 @dataclass(frozen=True, eq=False)

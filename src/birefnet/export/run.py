@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from birefnet.engines.exported import open_exported
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.export.parity import Parity, compare, compare_mattes, synthetic_batch
-from birefnet.export.request import SUFFIXES, ExportResult, Format, Request
+from birefnet.export.request import (
+    SUFFIXES,
+    ExportResult,
+    Format,
+    Request,
+    check_extras,
+    format_of,
+)
 from birefnet.imaging.io import write_atomic
 from birefnet.imaging.looks import Look, view
 from birefnet.network.birefnet import BiRefNet
@@ -53,6 +60,7 @@ def export(
         raise UsageError(
             f"a file of format {format} ends with {SUFFIXES[format]}, and {path.name} does not"
         )
+    check_extras(format, request.precision)
     path.parent.mkdir(parents=True, exist_ok=True)
     module, name = WRITERS[format]
     write: Callable[[Request, Path], list[Path]] = getattr(import_module(module), name)
@@ -71,17 +79,6 @@ def export(
             "removed; take a higher precision, or keep it with --force"
         )
     return result
-
-
-def format_of(path: Path) -> Format:
-    """The format that a suffix means."""
-    for format, suffix in SUFFIXES.items():
-        if path.suffix.lower() == suffix:
-            return format  # type: ignore[return-value]
-    raise UsageError(
-        f"the format of {path.name} is not clear from its suffix; give --format, or one of "
-        f"{', '.join(SUFFIXES.values())}"
-    )
 
 
 def check(request: Request, path: Path) -> Parity:

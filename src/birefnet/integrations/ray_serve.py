@@ -20,20 +20,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.predictor import Predictor
-from birefnet.serving.errors import Busy
-from birefnet.serving.settings import ServerSettings
 
 try:
+    from pydantic import BaseModel, ConfigDict, Field
     from ray import serve
     from ray.serve.exceptions import BackPressureError
     from ray.serve.handle import DeploymentHandle
+
+    from birefnet.serving.errors import Busy
+    from birefnet.serving.settings import ServerSettings
 except ImportError:
-    raise MissingExtraError("Ray Serve", "ray") from None
+    raise MissingExtraError("Ray Serve", "ray", "serve") from None
 
 Array = NDArray[np.float32]
 

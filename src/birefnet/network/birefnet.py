@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
-from torch import Tensor, nn
+from birefnet.errors import MissingExtraError
+
+try:
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.birefnet", "torch") from None
 
 from birefnet.network.config import NetworkConfig
 from birefnet.network.decoder import Decoder

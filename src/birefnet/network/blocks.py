@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.blocks", "torch") from None
 
 from birefnet.network.deform import deformable_conv2d
 

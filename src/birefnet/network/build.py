@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
+from birefnet.errors import MissingExtraError
+
+try:
+    from torch import nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.build", "torch") from None
 
 from birefnet.network.backbones import BACKBONES, build_backbone
 from birefnet.network.birefnet import BiRefNet

@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.decoder", "torch") from None
 
 from birefnet.network.backbones.base import checkpointed
 from birefnet.network.blocks import (

@@ -11,8 +11,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
-from torch import Tensor
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import Tensor
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.deform", "torch") from None
 
 from birefnet.network import deform_choice
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.encoder", "torch") from None
 
 from birefnet.network.backbones import Backbone
 from birefnet.network.blocks import resize, resize_like

@@ -5,9 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.macs", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network

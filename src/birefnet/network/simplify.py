@@ -17,9 +17,14 @@ import copy
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.network.simplify", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ASPP, DeformableConv2d, ImagePatchBlock, resize_like

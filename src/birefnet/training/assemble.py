@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.training.assemble", "torch") from None
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD

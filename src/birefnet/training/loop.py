@@ -14,10 +14,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import BiRefNetError, MissingExtraError
 
-from birefnet.errors import BiRefNetError
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.training.loop", "torch") from None
+
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.guidance import PICTURE_CHANNELS
 from birefnet.network.simplify import simplify

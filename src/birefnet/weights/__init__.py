@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from birefnet.errors import require
+
 if TYPE_CHECKING:
     from birefnet.weights.checkpoint import Loaded, load_checkpoint
     from birefnet.weights.detect import detect_config
@@ -35,11 +37,14 @@ _HOMES = {
     "load_checkpoint": "checkpoint",
     "save_directory": "save",
 }
+_OF_TORCH = ("checkpoint", "detect", "save")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'birefnet.weights' has no attribute {name!r}")
+    if _HOMES[name] in _OF_TORCH:
+        require(f"birefnet.weights.{name}", "torch")
     value = getattr(importlib.import_module(f"birefnet.weights.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

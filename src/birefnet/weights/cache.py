@@ -3,7 +3,7 @@
 Environment variables: BIREFNET_CACHE (folder), BIREFNET_OFFLINE and HF_HUB_OFFLINE (no downloads),
 BIREFNET_MIRROR (a server with the same paths, asked first), HF_ENDPOINT (in place of
 https://huggingface.co), HF_HUB_CACHE and HF_HOME (Hugging Face's own cache, which is read, never
-written), HF_TOKEN (for gated models).
+written), HF_TOKEN and HF_TOKEN_PATH (for gated models).
 """
 
 from __future__ import annotations
@@ -61,10 +61,14 @@ def hub_cache_directory() -> Path:
     chosen = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if chosen:
         return Path(chosen).expanduser()
+    return _hub_home() / "hub"
+
+
+def _hub_home() -> Path:
     home = os.environ.get("HF_HOME")
     if home:
-        return Path(home).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+        return Path(home).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
 
 
 def hub_snapshot(repo: str, revision: str = "main") -> Path | None:
@@ -109,8 +113,9 @@ def hub_token() -> str | None:
     token = os.environ.get("HF_TOKEN")
     if token:
         return token
+    stored = os.environ.get("HF_TOKEN_PATH")
     try:
-        from huggingface_hub import get_token
-    except ImportError:
+        path = Path(stored).expanduser() if stored else _hub_home() / "token"
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
         return None
-    return get_token()

@@ -32,7 +32,7 @@ predictor = birefnet.load("{repo}")
 predictor.predict("photo.jpg").save("photo.png")
 ```
 
-With `pip install 'birefnet[transformers]'`:
+With `pip install "birefnet[transformers]"`:
 
 ```python
 from birefnet.integrations.transformers import BiRefNetForImageSegmentation, background_removal

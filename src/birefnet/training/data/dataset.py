@@ -12,11 +12,17 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import Tensor
+    from torch.utils.data import Dataset, get_worker_info
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.training.data.dataset", "torch") from None
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data import order, render

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from birefnet.errors import MissingExtraError
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+except ModuleNotFoundError:
+    raise MissingExtraError("birefnet.training.losses", "torch") from None
 
 from birefnet.training.losses.precision import in_float32
 
