@@ -248,7 +248,7 @@ def _say_published(name: str | os.PathLike[str], checkpoint: Checkpoint) -> None
     size = f"{checkpoint.bytes / 1e6:,.0f} MB" if checkpoint.bytes else "of unknown size"
     warnings.warn(
         f"{os.fspath(name)} runs as its published ONNX file {checkpoint.name} ({size}); with "
-        "pip install \"birefnet[torch,openvino]\" its weights run, a smaller file and quicker",
+        'pip install "birefnet[torch,openvino]" its weights run, a smaller file and quicker',
         stacklevel=2,
     )
 
