@@ -17,7 +17,7 @@ from birefnet.errors import require
 from birefnet.imaging.geometry import Resolution
 from birefnet.matte import read_background
 from birefnet.predictor import Predictor, is_single
-from birefnet.weights.source import bundled, bundled_names
+from birefnet.weights.local import bundled, bundled_names
 
 if TYPE_CHECKING:
     from birefnet.engines.exported import ExportedEngine

@@ -11,7 +11,7 @@ import torch
 from birefnet.cli import diagnosis
 from birefnet.engines import choice, devices
 from birefnet.network import deform_choice
-from birefnet.weights.source import bundled_names
+from birefnet.weights.local import bundled_names
 
 needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
 

@@ -14,8 +14,8 @@ from birefnet.cli import models
 from birefnet.cli.common import run
 from birefnet.network.build import build_network
 from birefnet.weights.checkpoint import load_checkpoint
+from birefnet.weights.local import bundled_names
 from birefnet.weights.save import save_directory
-from birefnet.weights.source import bundled_names
 
 
 @pytest.fixture(autouse=True)

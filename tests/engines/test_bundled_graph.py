@@ -13,8 +13,8 @@ from PIL import Image
 import birefnet
 from birefnet.engines.exported import open_exported
 from birefnet.network.build import build_network
+from birefnet.weights.local import bundled, bundled_names
 from birefnet.weights.save import save_directory
-from birefnet.weights.source import bundled, bundled_names
 
 onnx = pytest.importorskip("onnx")
 graph_beside = pytest.importorskip("birefnet.export.graph_beside")

@@ -27,11 +27,11 @@ from birefnet.weights import table as table_module
 from birefnet.weights.checkpoint import Loaded, load_checkpoint
 from birefnet.weights.convert import convert
 from birefnet.weights.layouts import to_official
+from birefnet.weights.local import bundled_names
 from birefnet.weights.records import PARAMETERS, Checkpoint
 from birefnet.weights.save import official_code, save_directory
 from birefnet.weights.save import save_file as save_one
 from birefnet.weights.skeleton import empty_network
-from birefnet.weights.source import bundled_names
 from birefnet.weights.table import CHECKPOINTS, lookup
 
 TINY = preset("tiny")

@@ -116,7 +116,7 @@ def _network(name: str) -> tuple[BiRefNet, Preprocess]:
     from birefnet.api import load_network
     from birefnet.network.config import PRESETS
     from birefnet.weights.checkpoint import load_checkpoint
-    from birefnet.weights.source import bundled_names
+    from birefnet.weights.local import bundled_names
 
     if name in PRESETS and name not in bundled_names():
         torch.manual_seed(0)

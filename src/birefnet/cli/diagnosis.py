@@ -172,7 +172,7 @@ def weights() -> Iterator[Finding]:
     """Bundled and downloaded weights, and whether more could be stored."""
     from birefnet.api import default_model
     from birefnet.weights.cache import cache_directory, is_offline
-    from birefnet.weights.source import bundled_names
+    from birefnet.weights.local import bundled_names
 
     bundled = bundled_names()
     yield Finding("bundled", ", ".join(bundled) or "none: reinstall birefnet", ok=bool(bundled))

@@ -47,7 +47,7 @@ def list_models(
     cache: Annotated[Path | None, _CACHE] = None,
 ) -> None:
     """List what can be given as --model: bundled networks and released ones."""
-    from birefnet.weights.source import bundled_names
+    from birefnet.weights.local import bundled_names
     from birefnet.weights.table import CHECKPOINTS
 
     rows = [_describe_bundled(name) for name in bundled_names()]
@@ -73,7 +73,7 @@ def info(
     cache: Annotated[Path | None, _CACHE] = None,
 ) -> None:
     """Show what is known of a network; nothing is downloaded."""
-    from birefnet.weights.source import bundled_names
+    from birefnet.weights.local import bundled_names
     from birefnet.weights.table import lookup
 
     checkpoint = lookup(model)
@@ -189,7 +189,7 @@ def convert_model(
 def _fetch(name: str, cache: Path | None, *, verify: bool) -> Path:
     from birefnet.weights.download import fetch
     from birefnet.weights.hub import fetch_repository, parse_repository
-    from birefnet.weights.source import BUNDLED, bundled_names
+    from birefnet.weights.local import BUNDLED, bundled_names
     from birefnet.weights.table import find, lookup
 
     if name.lower() in bundled_names():
@@ -232,7 +232,7 @@ def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
 
 
 def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
-    from birefnet.weights.source import BUNDLED, read_settings
+    from birefnet.weights.local import BUNDLED, read_settings
 
     settings = read_settings(BUNDLED / name / "config.json")
     path = BUNDLED / name / "model.safetensors"

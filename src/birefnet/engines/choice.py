@@ -114,7 +114,7 @@ def _automatic(name: str | os.PathLike[str], device: str, dtype: str) -> Choice:
 
 def is_bundled(name: str | os.PathLike[str]) -> bool:
     """Whether the package carries a network of this name, as weights and as an ONNX graph."""
-    from birefnet.weights.source import bundled_names
+    from birefnet.weights.local import bundled_names
 
     return isinstance(name, str) and name.strip().lower() in bundled_names()
 

@@ -11,7 +11,7 @@ from birefnet.engines.base import Engine
 from birefnet.engines.metadata import Metadata, Output
 from birefnet.errors import WeightsError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.weights.source import Source
+from birefnet.weights.local import Source
 
 # Suffix → module and class. A class is called with (path, device=, dtype=, threads=), reads the
 # metadata of its file into `.metadata` and is an `Engine`.

@@ -17,7 +17,8 @@ from birefnet.errors import MissingExtraError
 from birefnet.files import replace_file
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.download import file_sha256
-from birefnet.weights.source import Source, resolve
+from birefnet.weights.local import Source
+from birefnet.weights.source import resolve
 
 if TYPE_CHECKING:
     from openvino import Model

@@ -20,7 +20,7 @@ from birefnet.serving.batching import Lane
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
-from birefnet.weights.source import bundled_names
+from birefnet.weights.local import bundled_names
 from birefnet.weights.table import CHECKPOINTS, lookup
 
 

@@ -30,7 +30,8 @@ from birefnet.training.pretrained import (
 from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
-from birefnet.weights.source import Missing, missing, read_settings, resolve
+from birefnet.weights.local import read_settings
+from birefnet.weights.source import Missing, missing, resolve
 
 
 @dataclass(frozen=True)

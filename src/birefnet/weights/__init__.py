@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from birefnet.weights.checkpoint import Loaded, load_checkpoint
     from birefnet.weights.detect import detect_config
     from birefnet.weights.download import fetch
+    from birefnet.weights.local import bundled_names
     from birefnet.weights.save import save_directory
-    from birefnet.weights.source import bundled_names
     from birefnet.weights.table import CHECKPOINTS, Checkpoint
 
 __all__ = [
@@ -31,7 +31,7 @@ _HOMES = {
     "CHECKPOINTS": "table",
     "Checkpoint": "table",
     "Loaded": "checkpoint",
-    "bundled_names": "source",
+    "bundled_names": "local",
     "detect_config": "detect",
     "fetch": "download",
     "load_checkpoint": "checkpoint",

@@ -18,10 +18,11 @@ from birefnet.network.guidance import is_guidance
 from birefnet.weights.detect import detect_config
 from birefnet.weights.files import Weights, read_weights
 from birefnet.weights.layouts import from_official, is_official
+from birefnet.weights.local import Source, settings_in_metadata
 from birefnet.weights.records import Checkpoint
 from birefnet.weights.save import save_directory
 from birefnet.weights.skeleton import empty_network
-from birefnet.weights.source import Source, recognise, resolve, settings_in_metadata
+from birefnet.weights.source import recognise, resolve
 from birefnet.weights.transfer import Report
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from birefnet.engines.exported import ENGINES as EXPORTED
 from birefnet.errors import BiRefNetError, WeightsError
 from birefnet.integrations.comfyui import host
 from birefnet.weights.files import SUFFIXES
-from birefnet.weights.source import bundled_names
+from birefnet.weights.local import bundled_names
 from birefnet.weights.table import CHECKPOINTS, lookup
 
 if TYPE_CHECKING:

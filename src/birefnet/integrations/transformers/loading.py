@@ -14,8 +14,9 @@ from birefnet.errors import WeightsError
 from birefnet.weights.cache import hub_endpoint
 from birefnet.weights.files import find_weights, part_names, read_json
 from birefnet.weights.hub import choose_files
+from birefnet.weights.local import BUNDLED, bundled_names
 from birefnet.weights.records import Checkpoint
-from birefnet.weights.source import BUNDLED, bundled_names, resolve
+from birefnet.weights.source import resolve
 from birefnet.weights.table import lookup
 
 _SUFFIX = ".safetensors"
