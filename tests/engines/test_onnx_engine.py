@@ -118,3 +118,40 @@ def test_released_files_run_by_their_names(tmp_path: Path, monkeypatch: pytest.M
     predictor = birefnet.load(name, device="cpu")
     assert predictor.name == name
     assert predictor.predict(disc()).alpha.shape == (48, 64)
+
+
+@pytest.mark.parametrize("name", ["general", "lite", "ZhengPeng7/BiRefNet_HR", "hr-matting"])
+def test_a_released_network_runs_as_its_onnx_file_where_torch_is_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outputs are logits by the table, so that nothing but ONNX Runtime is needed."""
+    from birefnet.weights.table import find, onnx_of
+
+    network, file = find(name), onnx_of(find(name))
+    assert file is not None
+    assert (file.kind, file.size, file.task) == ("onnx", network.size, network.task)
+    width, height = file.size
+    path = write(tmp_path / "fetched.onnx", shape=(1, 3, height, width))
+    fetched = []
+
+    def fetch(what: object, **_: object) -> Path:
+        fetched.append(what)
+        return path
+
+    monkeypatch.setattr("birefnet.weights.download.fetch", fetch)
+    monkeypatch.setattr("birefnet.engines.choice._is_there", lambda package: False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.warns(UserWarning, match=rf"runs as its published ONNX file {file.name} .*torch"):
+        predictor = birefnet.load(name)
+    assert fetched == [file]
+    assert predictor.preprocess == file.preprocess
+    alpha = predictor.predict(disc()).alpha
+    assert alpha[24, 32] > 0.8 > 0.4 > alpha[0, 0]
+
+
+def test_names_of_onnx_files_are_in_the_table() -> None:
+    from birefnet.weights.table import CHECKPOINTS, onnx_of
+
+    pairs = [(one, onnx_of(one)) for one in CHECKPOINTS.values() if one.kind == "network"]
+    assert all(one.onnx is None or file is not None for one, file in pairs)
+    assert len({file.name for _, file in pairs if file is not None}) == 7
