@@ -1,6 +1,7 @@
-"""What the reference pages promise exists, is documented, and changes only on purpose.
+"""What users rely on by name exists, is documented, and changes only on purpose.
 
-`python tests/test_public_names.py` writes `tests/reference/public_names.txt` anew.
+`python tests/test_public_names.py [KIND …]` writes `tests/reference/KIND.txt` anew, of all kinds or
+these: `public_lists` has the names, `golden` the pictures. `git diff` then shows what changed.
 """
 
 from __future__ import annotations
@@ -8,100 +9,49 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+import sys
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 import birefnet
+import public_lists
+from public_lists import LISTS, ROOT, look_up, promised
 
-ROOT = Path(__file__).parents[1]
-LIST = ROOT / "tests/reference/public_names.txt"
-
-
-def promised() -> list[str]:
-    """The dotted names on the reference pages."""
-    pages = sorted((ROOT / "docs/reference").glob("*.md"))
-    return [name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)]
+LONGEST = 40  # lines of a difference that are shown
 
 
-def look_up(name: str) -> Any:
-    """The module or what a module holds."""
-    module, found = name, []
-    while True:
-        try:
-            value: Any = importlib.import_module(module)
-            break
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-            module, _, last = module.rpartition(".")
-            found.insert(0, last)
-    for part in found:
-        value = getattr(value, part)
-    return value
+def reference(kind: str) -> Path:
+    return ROOT / f"tests/reference/{kind}.txt"
 
 
-def lines(name: str) -> Iterator[str]:
-    """A line for a function, several for a class or a module."""
-    value = look_up(name)
-    if inspect.ismodule(value):
-        for inner in public(value):
-            yield from lines(f"{name}.{inner}")
-    elif inspect.isclass(value):
-        yield f"{name}{parameters(value)}"
-        for inner, member in sorted(vars(value).items()):
-            if inner.startswith("_"):
-                continue
-            if isinstance(member, property):
-                yield f"{name}.{inner}"
-            elif isinstance(member, classmethod | staticmethod) or inspect.isfunction(member):
-                yield f"{name}.{inner}{parameters(getattr(value, inner))}"
-    elif callable(value):
-        yield f"{name}{parameters(value)}"
-    else:
-        yield name
+@pytest.mark.parametrize("kind", LISTS)
+def test_names_change_only_on_purpose(kind: str) -> None:
+    make, packages = LISTS[kind]
+    for package in packages:
+        pytest.importorskip(package)
+    now, before = list(make()), reference(kind).read_text(encoding="utf-8").splitlines()
+    gone = [f"- {line}" for line in before if line not in set(now)]
+    new = [f"+ {line}" for line in now if line not in set(before)]
+    difference = gone + new or ["the same lines in another order"]
+    assert now == before, "\n".join(
+        [
+            f"{kind} differ:",
+            *difference[:LONGEST],
+            *[f"… and {len(difference) - LONGEST} more"] * (len(difference) > LONGEST),
+            "if that is meant, see docs/versions.md, say it in the changelog, and run "
+            f"`python tests/test_public_names.py {kind}`",
+        ]
+    )
 
 
-def public(module: Any) -> list[str]:
-    """What a module names in `__all__`, else what is made in it and has no `_`."""
-    if hasattr(module, "__all__"):
-        return sorted(module.__all__)
-    return sorted(
+def test_every_list_is_held_against_its_reference() -> None:
+    functions = {
         name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
-    )
-
-
-def parameters(value: Any) -> str:
-    """Names, kinds and whether there is a default; not types, which Pythons write differently."""
-    if inspect.isclass(value) and not str(getattr(value.__init__, "__module__", "")).startswith(
-        "birefnet"
-    ):
-        return ""  # that of a class of Python or PyTorch
-    signature = inspect.signature(value)
-    parts, named = [], False
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and not named:
-            named = True
-            parts.append("*")
-        sign = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-        named |= parameter.kind is parameter.VAR_POSITIONAL
-        default = "" if parameter.default is parameter.empty else "="
-        parts.append(f"{sign}{parameter.name}{default}")
-    return f"({', '.join(parts)})"
-
-
-def everything() -> str:
-    return "\n".join(sorted({line for name in promised() for line in lines(name)})) + "\n"
-
-
-def test_names_and_parameters_change_only_on_purpose() -> None:
-    now, before = set(everything().splitlines()), set(LIST.read_text().splitlines())
-    assert now == before, (
-        f"gone: {sorted(before - now)}; new: {sorted(now - before)}; if that is meant, see "
-        "docs/versions.md and run `python tests/test_public_names.py`"
-    )
+        for name, value in vars(public_lists).items()
+        if inspect.isgeneratorfunction(value) and not name.startswith("_")
+    }
+    assert functions == set(LISTS)
 
 
 def test_all_names_of_the_package_are_on_the_pages() -> None:
@@ -132,4 +82,8 @@ def test_a_checker_of_types_finds_ours() -> None:
 
 
 if __name__ == "__main__":
-    LIST.write_text(everything())
+    for kind in sys.argv[1:] or LISTS:
+        make, packages = LISTS[kind]
+        for package in packages:
+            importlib.import_module(package)
+        reference(kind).write_text("".join(f"{line}\n" for line in make()), encoding="utf-8")
