@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.engines.base import MOST_CALLERS
+from birefnet.engines.forked import call_in_forks, never_delete
 from birefnet.engines.metadata import KEY, Metadata, Output, Precision, logits_of
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
@@ -74,6 +76,8 @@ class OnnxEngine:
         except ImportError:
             raise MissingExtraError("running an ONNX file", "onnx") from None
         self.path = Path(path)
+        self.threads = threads
+        self._many: OnnxEngine | None = None
         self.device, providers = _providers(device, onnxruntime)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -97,6 +101,11 @@ class OnnxEngine:
         self.name = f"onnxruntime {self.device} {self.metadata.precision}"
         self.batch_size = 1 if self.device == "cpu" else 4
         self.takes_guidance = self.metadata.guided
+        call_in_forks(self._after_fork)
+
+    def _after_fork(self) -> None:
+        """In a forked process: a session runs in the calling thread, but cannot join its own."""
+        never_delete(self.session)
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
@@ -109,6 +118,16 @@ class OnnxEngine:
         step = fixed if isinstance(fixed, int) else len(batch)
         parts = [self._run(batch[first : first + step]) for first in range(0, len(batch), step)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def for_many(self) -> tuple[OnnxEngine, int]:
+        """On a CPU, a session of one thread for as many callers as there are cores, see
+        `birefnet.engines.base.for_many`."""
+        callers = min(self.threads or os.cpu_count() or 1, MOST_CALLERS)
+        if self.device != "cpu" or callers == 1:
+            return self, 1
+        if self._many is None:
+            self._many = OnnxEngine(self.path, "cpu", threads=1, output=self.metadata.output)
+        return self._many, callers
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         self._check_size(batch)
