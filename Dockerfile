@@ -1,9 +1,7 @@
 # syntax=docker/dockerfile:1
 # birefnet as a server, in two sizes:
-#   docker build --target cpu --build-arg TORCH_INDEX=URL -t birefnet:cpu .
-#   docker build --target cuda -t birefnet:cuda .
-# TORCH_INDEX is the index of wheels for processors alone that PyTorch's installation page names;
-# without it the image carries CUDA's libraries, too, and is some gigabytes larger.
+#   docker build --target cpu -t birefnet:cpu .      # OpenVINO, no PyTorch: about 0.85 GB
+#   docker build --target cuda -t birefnet:cuda .    # PyTorch with CUDA: some gigabytes
 
 ARG PYTHON=3.12
 
@@ -26,9 +24,7 @@ COPY constraints.txt /tmp/constraints.txt
 COPY --from=wheel /wheels /wheels
 
 FROM base AS cpu
-ARG TORCH_INDEX=""
-RUN pip install -c /tmp/constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch \
-    && pip install -c /tmp/constraints.txt "$(echo /wheels/birefnet-*.whl)[serve,video,openvino,heif]"
+RUN pip install -c /tmp/constraints.txt "$(echo /wheels/birefnet-*.whl)[serve,video,openvino,heif]"
 USER birefnet
 VOLUME /models
 EXPOSE 8000
@@ -41,7 +37,7 @@ FROM base AS cuda
 # Torch's wheels bring CUDA; the NVIDIA container toolkit brings the driver.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN pip install -c /tmp/constraints.txt "$(echo /wheels/birefnet-*.whl)[serve,video,heif]"
+RUN pip install -c /tmp/constraints.txt "$(echo /wheels/birefnet-*.whl)[torch,serve,video,heif]"
 USER birefnet
 VOLUME /models
 EXPOSE 8000

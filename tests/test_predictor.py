@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from birefnet import Matte, Predictor
 from birefnet.errors import BiRefNetError, DeviceError, ImageError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import decode
-from birefnet.network.build import build_network
 from birefnet.predictor import DECODERS
 from fakes import PLAIN, BrightEngine, disc, write_animation, write_disc
 
@@ -241,6 +239,9 @@ def test_sixteen_bits_stay(predictor: Predictor) -> None:
 
 
 def test_module_is_run_by_torch() -> None:
+    torch = pytest.importorskip("torch")
+    from birefnet.network.build import build_network
+
     torch.manual_seed(0)
     network = build_network("tiny")
     predictor = Predictor(network, Preprocess(64, 64), device="cpu")
@@ -268,9 +269,15 @@ def test_nonsense_is_refused_in_one_sentence(predictor: Predictor) -> None:
         predictor.predict([disc()], batch_size=0)
     with pytest.raises(BiRefNetError, match="resolution is 'big'"):
         predictor.predict(disc(), resolution="big")
-    for source in (None, 7, torch.zeros(3, 8, 8)):
+    for source in (None, 7):
         with pytest.raises(ImageError):
             predictor.predict(source)
+
+
+def test_a_tensor_of_planes_is_no_picture(predictor: Predictor) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ImageError):
+        predictor.predict(torch.zeros(3, 8, 8))
 
 
 LOOKS = replace(PLAIN, looks=((96, 64, True), (64, 64, False)))

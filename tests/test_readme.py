@@ -70,6 +70,8 @@ def test_extras_are_all_named() -> None:
     ]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", README.read_text(), re.MULTILINE))
     assert set(rows) == set(extras)
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == rows
     taken, inner = set(), ["all"]
     while inner:
         for line in extras[inner.pop()]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from birefnet.engines.base import Engine, for_many
@@ -109,6 +108,7 @@ def test_large_inputs_run_one_by_one() -> None:
 
 
 def test_torch_gives_each_caller_its_cores_and_the_others_theirs() -> None:
+    torch = pytest.importorskip("torch")
     from birefnet.api import load_network
     from birefnet.engines.torch_engine import TorchEngine
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 
 from birefnet.cli import diagnosis
-from birefnet.engines import choice, devices
-from birefnet.network import deform_choice
+from birefnet.engines import choice
 from birefnet.weights.local import bundled_names
 
 needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
@@ -35,7 +35,7 @@ def test_all_is_well(command) -> None:
     result = command("doctor")
     assert result.status == 0, result.stdout
     text = result.stdout.decode()
-    for expected in ("torch", "cpu", "fp32", "bundled", "nano", "cut-out", "All is well."):
+    for expected in ("torch", "cpu", "auto", "bundled", "nano", "cut-out", "All is well."):
         assert expected in text
 
 
@@ -44,9 +44,11 @@ def test_json(command, some_bundled: None) -> None:
     report = json.loads(result.stdout)
     assert (result.status, report["healthy"]) == (0, True)
     assert report["Versions"]["numpy"]["detail"]
-    assert report["Devices"]["cpu"]["ok"] is True
-    assert "fp32" in report["Devices"]["cpu"]["detail"]
-    assert report["Engines"]["torch"]["detail"] == torch.__version__
+    assert report["Devices"]["cpu"]["ok"] is not False
+    if find_spec("torch"):
+        assert "fp32" in report["Devices"]["cpu"]["detail"]
+    else:
+        assert 'pip install "birefnet[torch]"' in report["Engines"]["torch"]["detail"]
     assert "Self-test" not in report
 
 
@@ -64,6 +66,10 @@ def test_json(command, some_bundled: None) -> None:
 def test_the_kernels_of_a_card_are_said(
     monkeypatch: pytest.MonkeyPatch, problem: str | None, detail: str
 ) -> None:
+    torch = pytest.importorskip("torch")
+    from birefnet.engines import devices
+    from birefnet.network import deform_choice
+
     monkeypatch.setattr(devices, "available_devices", lambda: ["cuda:0", "cpu"])
     monkeypatch.setattr(devices, "supports", lambda device, dtype: True)
     monkeypatch.setattr(devices, "resolve_dtype", lambda dtype, device: torch.float16)
@@ -76,6 +82,7 @@ def test_the_kernels_of_a_card_are_said(
 
 
 def test_a_driver_that_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(choice, "has_nvidia_driver", lambda: True)
@@ -130,3 +137,47 @@ def test_a_failing_self_test_is_one_sentence(
 def test_offline_is_said(command, some_bundled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")
     assert "switched off" in command("doctor", "--no-self-test").stdout.decode()
+
+
+PLAIN, GPU = "onnxruntime", "onnxruntime-gpu"
+
+
+@pytest.mark.parametrize(
+    ("installed", "in_place", "version", "others", "ok", "said"),
+    [
+        ((PLAIN,), PLAIN, "1.31.1", False, True, "1.31.1, "),
+        ((GPU,), GPU, "1.31.1", False, True, "1.31.1, "),
+        ((PLAIN, GPU, GPU), GPU, "1.30.0", False, True, f"{PLAIN} and {GPU} share a folder, {GPU}"),
+        ((PLAIN, GPU), PLAIN, "1.31.1", True, False, f"--force-reinstall --no-deps {GPU}"),
+        ((PLAIN,), PLAIN, "1.23.2", False, False, 'on a Mac with Intel, pip install "birefnet[op'),
+        ((PLAIN,), PLAIN, "1.23.2", True, None, "no deformable convolution, 1.25 has"),
+        ((), PLAIN, "1.31.1", False, False, "missing: pip install -U onnxruntime"),
+        ((), PLAIN, "1.31.1", True, None, "missing"),
+    ],
+)
+def test_builds_of_onnxruntime(
+    installed: tuple[str, ...],
+    in_place: str,
+    version: str,
+    others: bool,
+    ok: bool | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All install into one folder: which is there, whether that was meant, whether it is old."""
+    import onnxruntime
+    from onnxruntime.capi import build_and_package_info
+
+    known = {"onnxruntime": list(installed)} if installed else {}
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: known)
+    monkeypatch.setattr(diagnosis, "find_spec", lambda name: others or None)
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    monkeypatch.setattr(build_and_package_info, "package_name", in_place)
+    finding = diagnosis.onnxruntime()
+    assert (finding.name, finding.ok) == ("onnxruntime", ok)
+    assert said in finding.detail
+
+
+def test_the_engine_of_auto_is_said_with_its_reason(command, some_bundled: None) -> None:
+    engines = json.loads(command("doctor", "--json", "--no-self-test").stdout)["Engines"]
+    assert re.fullmatch(r"(torch|openvino|onnx) for nano: \w.+", engines["auto"]["detail"])

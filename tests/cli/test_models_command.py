@@ -6,16 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner, Result
 
 from birefnet.cli import models
 from birefnet.cli.common import run
-from birefnet.network.build import build_network
-from birefnet.weights.checkpoint import load_checkpoint
 from birefnet.weights.local import bundled_names
-from birefnet.weights.save import save_directory
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +71,10 @@ def test_info_of_a_released_network() -> None:
 
 
 def test_info_of_a_file(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from birefnet.network.build import build_network
+    from birefnet.weights import save_directory
+
     network = build_network("tiny")
     folder = save_directory(tmp_path / "mine", network, licence="CC0", dtype=torch.float16)
     values = json.loads(call("info", str(folder), "--json").stdout)
@@ -107,6 +107,11 @@ def test_download_goes_on_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_convert(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from birefnet.network.build import build_network
+    from birefnet.weights import save_directory
+    from birefnet.weights.checkpoint import load_checkpoint
+
     folder = save_directory(tmp_path / "mine", build_network("tiny"))
     target = tmp_path / "official.pth"
     assert call("convert", str(folder), str(target), "--dtype", "fp16").stdout.strip() == str(

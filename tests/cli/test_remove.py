@@ -12,14 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import birefnet
-from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import decode, decode_frames
-from birefnet.network.build import build_network
-from birefnet.weights import save_directory
 from fakes import PLAIN, BrightEngine, disc, write_animation, write_disc
 
 pytestmark = pytest.mark.usefixtures("bright")
@@ -350,14 +346,9 @@ def test_interruption_leaves_no_half_file(
 
 
 def test_the_real_thing_in_a_process_of_its_own(tmp_path: Path) -> None:
-    """A saved network, a pipe on both ends, and nothing but a PNG between them."""
-    torch.manual_seed(0)
-    save_directory(tmp_path / "model", build_network("tiny").eval(), Preprocess(64, 64))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(birefnet.__file__).parents[1]),
-        "BIREFNET_MODEL": str(tmp_path / "model"),
-    }
+    """The bundled network, a pipe on both ends, and nothing but a PNG between them."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(birefnet.__file__).parents[1])}
+    environment.pop("BIREFNET_MODEL", None)
     done = subprocess.run(
         [sys.executable, "-m", "birefnet", "remove", "-", "--device", "cpu"],
         input=write_disc(tmp_path / "photo.jpg").read_bytes(),

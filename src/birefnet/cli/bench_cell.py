@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from birefnet.cli.benching import Cell
+from birefnet.cli.benching import Cell, is_carried
 from birefnet.engines.base import Engine
 from birefnet.engines.exported import open_exported
 from birefnet.imaging.geometry import Preprocess
@@ -91,6 +92,8 @@ def _request(cell: Cell) -> tuple[Request, dict[str, Any]]:
 
 
 def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
+    if is_carried(cell):
+        return _carried(cell)
     from birefnet.network.simplify import simplify
 
     network, preprocess = _network(cell.model)
@@ -107,6 +110,17 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
     from birefnet.engines.torch_engine import TorchEngine
 
     return TorchEngine(network, cell.device, cell.precision), preprocess, facts
+
+
+def _carried(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
+    from birefnet.api import load
+    from birefnet.weights.source import bundled
+
+    source = bundled(cell.model)
+    assert source is not None
+    predictor = load(cell.model, device=cell.device, dtype=cell.precision, engine=cell.engine)
+    facts = {"parameters": source.settings.get("parameters", 0), "macs": 0}
+    return predictor.engine, predictor.preprocess, facts
 
 
 def _network(name: str) -> tuple[BiRefNet, Preprocess]:
@@ -136,7 +150,9 @@ def _facts(network: BiRefNet) -> dict[str, Any]:
 
 
 def _macs(name: str, width: int, height: int) -> int:
-    """Of the network as it was trained, before simplification."""
+    """Of the network as it was trained, before simplification; 0 where torch cannot count them."""
+    if find_spec("torch") is None:
+        return 0
     from birefnet.network.macs import count_macs
 
     return count_macs(_network(name)[0].config, (width, height))

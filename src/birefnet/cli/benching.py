@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from birefnet.engines.choice import is_bundled
 from birefnet.engines.exported import is_exported
 from birefnet.errors import MissingExtraError, UnknownDeviceError, require
 
 ENGINES = ("torch", "openvino", "onnx")
+# That an engine needs for weights, and for a graph that the package carries.
 EXTRAS = {"torch": ("torch",), "openvino": ("torch", "openvino"), "onnx": ("onnx",)}
+CARRIED: dict[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ()}
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # What an engine can compute in; fp16 is for GPUs.
 HAS = {
@@ -161,7 +164,7 @@ def _unavailable(cell: Cell) -> str:
     if cell.engine == "file":
         return ""
     try:
-        require(cell.engine, *EXTRAS[cell.engine])
+        require(cell.engine, *(CARRIED if is_carried(cell) else EXTRAS)[cell.engine])
     except MissingExtraError as error:
         return f"not installed: {str(error).partition(': ')[2]}"
     if cell.precision not in HAS[cell.engine]:
@@ -171,11 +174,17 @@ def _unavailable(cell: Cell) -> str:
     return ""
 
 
+def is_carried(cell: Cell) -> bool:
+    """Whether the package carries a graph for this engine and precision."""
+    return cell.engine != "torch" and cell.precision != "int8" and is_bundled(cell.model)
+
+
 def _measure(cell: Cell, folder: Path, logits: Path) -> Result:
     """Run the cell in a fresh process, prepared by another one where a file must be made first."""
     order: dict[str, Any] = {"cell": asdict(cell), "logits": str(logits)}
     try:
-        if cell.engine == "onnx" or (cell.engine, cell.precision) == ("openvino", "int8"):
+        is_int8 = (cell.engine, cell.precision) == ("openvino", "int8")
+        if (cell.engine == "onnx" or is_int8) and not is_carried(cell):
             suffix = "onnx" if cell.engine == "onnx" else "xml"
             stem = f"{abs(hash((cell.model, cell.size, cell.calibrate)))}-{cell.precision}"
             file = folder / f"{stem}.{suffix}"

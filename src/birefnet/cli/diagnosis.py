@@ -20,7 +20,7 @@ PACKAGES = ("numpy", "pillow", "tifffile", "opencv-python-headless", "filelock",
 OPTIONAL_PACKAGES = ("safetensors", "onnx", "numba", "timm", "pillow-heif")
 EXTRA_ENGINES = ("openvino", "torch")
 _CURE = (
-    "pip install -U onnxruntime, or where pip finds only older ones, as under macOS on Intel, "
+    "pip install -U onnxruntime, or where pip finds only older ones, such as on a Mac with Intel, "
     'pip install "birefnet[openvino]"'
 )
 

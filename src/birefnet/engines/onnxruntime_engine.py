@@ -58,8 +58,8 @@ class OnnxEngine:
         output: what a file of others gives; `None` finds it out, which needs the package onnx.
 
     Raises:
-        MissingExtraError: onnxruntime or onnx is not installed.
-        DeviceError: the device is not there, or the file has another precision.
+        MissingExtraError: onnx is not installed.
+        DeviceError: onnxruntime or the device is not there, or the file has another precision.
         WeightsError: not an ONNX file, or one of another kind.
     """
 
@@ -74,7 +74,11 @@ class OnnxEngine:
         try:
             import onnxruntime
         except ImportError:
-            raise MissingExtraError("running an ONNX file", "onnx") from None
+            raise DeviceError(
+                "ONNX Runtime is missing: pip install onnxruntime, or where pip finds none of 1.25 "
+                'or newer, such as on a Mac with Intel, pip install "birefnet[openvino]" and take '
+                "bundled models and .xml files"
+            ) from None
         self.path = Path(path)
         self.threads = threads
         self._many: OnnxEngine | None = None
@@ -196,7 +200,7 @@ class OnnxEngine:
             raise DeviceError(
                 f"onnxruntime {version} has no deformable convolution on {self.device}; install "
                 "onnxruntime 1.25 or newer, or where there is none another engine (pip install "
-                "'birefnet[openvino]' or 'birefnet[torch]'), or export with --standard-ops"
+                '"birefnet[openvino]" or "birefnet[torch]"), or export with --standard-ops'
             ) from failure
         raise WeightsError(f"ONNX Runtime cannot load {self.path}: {_short(text)}") from failure
 

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import MissingExtraError
 from birefnet.training.store import PICTURE_SUFFIXES, read
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -29,16 +28,11 @@ class Teacher:
     Args:
         path: of the model: 1 x 3 x 320 x 320 in, the saliency map first among its outputs.
         threads: of the runtime.
-
-    Raises:
-        MissingExtraError: onnxruntime is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtraError("a teacher", "onnx") from None
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
