@@ -16,7 +16,7 @@ from birefnet import Predictor, api, load, load_network, remove_background
 from birefnet.errors import DeviceError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.config import PRESETS
-from birefnet.weights import bundled_names, save_directory
+from birefnet.weights import bundled_names
 from fakes import PLAIN, BrightEngine, disc, write_disc
 
 
@@ -25,6 +25,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a small network of random weights."""
     torch = pytest.importorskip("torch")
     from birefnet.network.build import build_network
+    from birefnet.weights import save_directory
 
     torch.manual_seed(0)
     return save_directory(

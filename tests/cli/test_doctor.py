@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def some_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("birefnet.weights.source.bundled_names", lambda: ["nano"])
+    monkeypatch.setattr("birefnet.weights.local.bundled_names", lambda: ["nano"])
 
 
 @needs_bundled

@@ -10,7 +10,7 @@ import pytest
 
 from birefnet.engines import choice
 from birefnet.engines.choice import choose_engine
-from birefnet.errors import DeviceError, MissingExtraError
+from birefnet.errors import DeviceError, MissingExtraError, UnknownModelError
 
 INSTALLED = {
     "core": set(),
@@ -34,6 +34,15 @@ def with_openvino(install: Callable[[str], None]) -> None:
 
 
 BUNDLED, PUBLISHED, WEIGHTS = "nano", "general", "mine.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the name; what is in it does not matter."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / WEIGHTS).touch()
+
+
 MISSING = "missing"
 
 
@@ -123,6 +132,7 @@ def test_torch_is_asked_where_a_driver_is(
     found: list[str],
     expected: str,
 ) -> None:
+    pytest.importorskip("torch")
     from birefnet.engines import devices
 
     def load(name: str) -> None:
@@ -145,6 +155,16 @@ def test_files_have_their_engine() -> None:
     assert choose_engine("auto", "c.pt2").engine == "torch"
     with pytest.raises(DeviceError, match="runs in engine onnx, and openvino was asked for"):
         choose_engine("openvino", "a.onnx")
+
+
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("name", ["no-such-model", "nosuch.pth", "./nosuch", "nosuch/a/b"])
+def test_a_name_that_means_nothing_is_refused_before_an_extra(
+    name: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_is_there", lambda package: False)
+    with pytest.raises(UnknownModelError):
+        choose_engine(engine, name)
 
 
 def test_what_cannot_be_is_refused() -> None:

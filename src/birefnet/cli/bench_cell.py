@@ -114,7 +114,7 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
 
 def _carried(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
     from birefnet.api import load
-    from birefnet.weights.source import bundled
+    from birefnet.weights.local import bundled
 
     source = bundled(cell.model)
     assert source is not None

@@ -153,6 +153,9 @@ def convert_model(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write a network in another layout, every value as it was."""
+    from birefnet.weights.source import check_name
+
+    check_name(source)
     require("`birefnet models convert`", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
     from birefnet.weights.convert import DTYPES, convert, layout_of

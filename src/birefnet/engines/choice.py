@@ -53,6 +53,7 @@ def choose_engine(
 
     Raises:
         DeviceError: an unknown engine, or one that cannot run this model on this device.
+        UnknownModelError: PyTorch is not installed, and the name means nothing.
         MissingExtraError: the package that the engine or the weights need is not installed.
     """
     if engine not in ENGINES:
@@ -83,7 +84,7 @@ def _check(engine: EngineName, name: str | os.PathLike[str]) -> EngineName:
     if not _is_there("torch") and (
         engine == "torch" or (engine == "openvino" and not is_bundled(name))
     ):
-        raise MissingExtraError(f"the engine {engine} for {os.fspath(name)}", "torch")
+        raise _missing_torch(f"the engine {engine} for {os.fspath(name)}", name)
     return engine
 
 
@@ -109,7 +110,15 @@ def _automatic(name: str | os.PathLike[str], device: str, dtype: str) -> Choice:
             "onnx", "PyTorch is not installed, and an ONNX file of this model is published"
         )
     what = f"dtype {dtype}" if bundled else f"running the weights {os.fspath(name)}"
-    raise MissingExtraError(what, "torch")
+    raise _missing_torch(what, name)
+
+
+def _missing_torch(what: str, name: str | os.PathLike[str]) -> MissingExtraError:
+    """The error to raise; a name that means nothing is refused before it."""
+    from birefnet.weights.source import check_name
+
+    check_name(os.fspath(name))
+    return MissingExtraError(what, "torch")
 
 
 def is_bundled(name: str | os.PathLike[str]) -> bool:

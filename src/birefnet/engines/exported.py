@@ -9,7 +9,7 @@ from typing import Protocol
 
 from birefnet.engines.base import Engine
 from birefnet.engines.metadata import Metadata, Output
-from birefnet.errors import WeightsError
+from birefnet.errors import UnknownModelError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.weights.local import Source
 
@@ -51,13 +51,13 @@ def open_exported(
         output: what an ONNX file of others gives; `None` finds it out, which needs onnx.
 
     Raises:
-        WeightsError: no such file, or not one of its kind.
+        WeightsError: no such file (`UnknownModelError`), or not one of its kind.
         DeviceError: the device is not there, or the file has another precision.
         MissingExtraError: the engine's package is not installed.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
+        raise UnknownModelError(f"there is no file {path}")
     module, name = ENGINES[path.suffix.lower()]
     more = {} if output is None else {"output": output}
     engine: ExportedEngine = getattr(import_module(module), name)(
