@@ -180,6 +180,16 @@ def test_formats(seen: Explanation, suffix: str, tmp_path: Path) -> None:
     assert len(data) > 5000
 
 
+@pytest.mark.parametrize("size", [(1, 1500), (1500, 1), (16, 2000)])
+def test_a_sheet_is_small_whatever_the_picture_s_shape(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    """It was a million pixels high, and took 14 GB, for a picture one pixel wide."""
+    explain(disc(size[1], size[0]), loaded(), field=False).save(tmp_path / "a.png")
+    width, height = Image.open(tmp_path / "a.png").size
+    assert width * height < 25_000_000
+
+
 def test_panels_are_written(seen: Explanation, tmp_path: Path) -> None:
     written = seen.save_panels(tmp_path / "new" / "panels")
     assert [path.stem for path in written] == list(seen.panels)

@@ -96,7 +96,8 @@ class OpenVinoEngine:
         self.takes_guidance = self.metadata.guided
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._lock = threading.Lock()
-        self._many: tuple[OpenVinoEngine, int] | None = None
+        self._many: OpenVinoEngine | None = None  # for several callers, if that is another one
+        self._callers: int | None = None
         call_in_forks(self._after_fork)
 
     def _after_fork(self) -> None:
@@ -105,9 +106,9 @@ class OpenVinoEngine:
         for kept in (self._core, self._model, *self._compiled.values()):
             never_delete(kept)
         if self._many is not None:
-            for compiled in self._many[0]._compiled.values():
+            for compiled in self._many._compiled.values():
                 never_delete(compiled)
-        self._many = self, 1
+        self._many, self._callers = None, 1
         self._lock = threading.Lock()  # another thread of the parent may hold the old one
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,16 +142,16 @@ class OpenVinoEngine:
     def for_many(self) -> tuple[OpenVinoEngine, int]:
         """On a CPU, the graph for several callers, see `birefnet.engines.base.for_many`."""
         with self._lock:
-            if self._many is None:
-                self._many = self._for_many()
-            return self._many
+            if self._callers is None:
+                self._many, self._callers = self._for_many()
+            return self._many or self, self._callers
 
-    def _for_many(self) -> tuple[OpenVinoEngine, int]:
+    def _for_many(self) -> tuple[OpenVinoEngine | None, int]:
         asked = self._settings.get("INFERENCE_NUM_THREADS")
         cores = int(asked or os.cpu_count() or 1) if self.device == "CPU" else 1
         callers = min(cores, MOST_CALLERS)
         if callers == 1:
-            return self, 1
+            return None, 1
         engine = copy(self)
         engine._compiled, engine._lock = OrderedDict(), threading.Lock()
         engine._settings = {
@@ -162,8 +163,8 @@ class OpenVinoEngine:
             # and leave the others idle.
             "ENABLE_CPU_PINNING": False,
         }
-        engine._many = engine, callers
-        return engine._many
+        engine._callers = callers
+        return engine, callers
 
     def _compile(self, height: int, width: int) -> _Compiled:
         """The graph for one picture of this size; the sizes used last are kept."""

@@ -17,6 +17,7 @@ from birefnet.imaging.encoding import encode, write_atomic
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
 
 _CELL = 1.9  # width of a panel [inch]
+_TALLEST = 3 * _CELL  # taller panels are narrower instead: the sheet has a dozen rows of them
 _GAP, _LINE, _MARGIN = 0.12, 0.15, 0.25  # between panels, a line of small print, the border
 _TEXT = 5.2 * _LINE  # above and below the panels of a row
 
@@ -57,7 +58,8 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
     from matplotlib.figure import Figure
 
     columns = max(len(row.panels) for row in rows)
-    cells = [_CELL * high / wide for high, wide in (r.panels[0].pixels.shape[:2] for r in rows)]
+    shapes = [high / wide for high, wide in (row.panels[0].pixels.shape[:2] for row in rows)]
+    cells = [min(_CELL * shape, _TALLEST) for shape in shapes]
     width = columns * (_CELL + _GAP) - _GAP + 2 * _MARGIN
     height = sum(cells) + len(rows) * _TEXT + 3 * _LINE + 2 * _MARGIN
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -68,13 +70,13 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
 
     write(_MARGIN, _MARGIN, title, 12, weight="bold")
     top = _MARGIN + 3 * _LINE
-    for row, cell in zip(rows, cells, strict=True):
+    for row, cell, shape in zip(rows, cells, shapes, strict=True):
         write(_MARGIN, top, row.title, 9, weight="bold", color="#24527a")
         for j, panel in enumerate(row.panels):
             left = _MARGIN + j * (_CELL + _GAP)
             write(left, top + 1.35 * _LINE, panel.title, 8)
             below = top + 2.5 * _LINE + cell
-            frame = (left / width, 1 - below / height, _CELL / width, cell / height)
+            frame = (left / width, 1 - below / height, cell / shape / width, cell / height)
             axes = figure.add_axes(frame)
             axes.imshow(panel.pixels, aspect="auto", interpolation="none")
             axes.set_axis_off()
@@ -112,7 +114,8 @@ body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem auto; max-width: 96r
 h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 1.6rem 0 .6rem }
 div { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .8rem }
 figure { margin: 0 } figcaption { font-size: .8rem; opacity: .85; margin-top: .25rem }
-img { width: 100%; display: block; border-radius: 3px; image-rendering: pixelated }
+img { width: 100%; max-height: 30rem; object-fit: contain; display: block; border-radius: 3px;
+  image-rendering: pixelated }
 img:target { position: fixed; inset: 2vmin; margin: auto; width: auto; max-width: 96vw;
   max-height: 96vh; min-height: 70vh; object-fit: contain; box-shadow: 0 0 0 100vmax #000c }
 </style>

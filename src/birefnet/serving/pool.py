@@ -104,6 +104,14 @@ class ModelPool:
         """The ways to run the network of a model that is in use."""
         return self._loaded[name].lane
 
+    def clear(self) -> None:
+        """Drop the models that nobody uses."""
+        for name, held in list(self._loaded.items()):
+            if not held.users:
+                del self._loaded[name]
+                self._metrics.models.remove(name)
+        gc.collect()
+
     def about(self) -> list[dict[str, Any]]:
         """Each model as plain values, for `/v1/models`."""
         found = []

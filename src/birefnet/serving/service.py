@@ -270,7 +270,8 @@ class Service:
             self.is_ready = True
 
     async def stop(self) -> None:
-        """Refuse what is new, finish what runs (as long as `grace_s`), and end the threads."""
+        """Refuse what is new, finish what runs (as long as `grace_s`), end the threads, and
+        give the models' memory back."""
         self.is_stopping = True
         deadline = time.monotonic() + self.settings.grace_s
         self.jobs.refuse()
@@ -280,6 +281,7 @@ class Service:
         await self._batcher.close()
         for threads in (self._readers, self._writers):
             threads.shutdown(wait=False, cancel_futures=True)
+        self.pool.clear()
 
     @asynccontextmanager
     async def _place(self, patient: bool) -> AsyncIterator[None]:
