@@ -21,6 +21,7 @@ NEEDED = (
     "birefnet/py.typed",
     "birefnet/weights/bundled/nano/model.safetensors",
     "birefnet/weights/bundled/nano/ATTRIBUTION.md",
+    "birefnet/html_report.html",
     "birefnet/serving/page/stage.html",
     "birefnet/integrations/comfyui/folder/__init__.py",
 )

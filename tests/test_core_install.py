@@ -128,6 +128,16 @@ def test_python_names_the_extra_that_it_lacks(code: str, extra: str, folder: Pat
     assert done.stderr.endswith(f'pip install "birefnet[{extra}]"\n'), done.stderr
 
 
+@pytest.mark.parametrize(
+    "command", ["data check pictures --jobs 1", "evaluate -p pictures/gt -t pictures/gt --jobs 1"]
+)
+def test_reports_need_no_extra(command: str, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = python("-m", "birefnet", *command.split(), "--sheet", str(page), folder=folder)
+    assert f"Wrote {page}" in done.stderr.replace("\n", "")
+    assert b"<img" in page.read_bytes()
+
+
 LOOK_UP = """if True:
     import json, sys
     from birefnet.errors import MissingExtraError

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "weights": {"errors", "files", "imaging", "network"},
     "engines": {"errors", "files", "imaging", "network", "weights"},
     "matte": {"errors", "imaging"},
+    "html_report": {"imaging"},
     "profiling": set(),
     "guidance": {"errors", "imaging"},
     "stream": {"errors", "engines"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     },
     "options": {"errors", "imaging", "matte", "guidance", "predictor"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
-    "evaluation": {"errors", "imaging"},
+    "evaluation": {"errors", "imaging", "html_report"},
     "export": {"errors", "files", "imaging", "network", "weights", "engines", "predictor"},
     "video": {"errors", "files", "imaging", "matte", "predictor", "api"},
     "explain": {
@@ -51,6 +52,7 @@ MAY_IMPORT = {
         "engines",
         "matte",
         "guidance",
+        "html_report",
         "predictor",
         "api",
         "training",
@@ -92,7 +94,7 @@ EDGES = {
     "training",
     "evaluation",
 }
-HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba")
+HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba", "jinja2")
 
 
 def modules(part: str) -> list[Path]:

@@ -174,9 +174,7 @@ def test_formats(seen: Explanation, suffix: str, tmp_path: Path) -> None:
         with Image.open(tmp_path / "a.png") as image:
             assert image.width > image.height / 4 > 100
     if suffix == "html":
-        text = data.decode()
-        assert text.count("<img") == len(seen.panels)
-        assert "http" not in text.replace("http-equiv", "")
+        assert data.count(b"<img") == len(seen.panels)
     assert len(data) > 5000
 
 

@@ -16,7 +16,16 @@ from typing import Any
 
 import birefnet
 
-PACKAGES = ("numpy", "pillow", "tifffile", "opencv-python-headless", "filelock", "typer", "rich")
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "tifffile",
+    "opencv-python-headless",
+    "filelock",
+    "typer",
+    "rich",
+    "jinja2",
+)
 OPTIONAL_PACKAGES = ("safetensors", "onnx", "numba", "timm", "pillow-heif")
 EXTRA_ENGINES = ("openvino", "torch")
 _CURE = (

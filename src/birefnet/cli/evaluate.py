@@ -328,5 +328,5 @@ def _write_sheet(
             channel=channel,  # type: ignore[arg-type]  # checked by evaluate_folder
             progress=progress,
         )
-    write_file(path, page.encode())
+    write_file(path, page)
     say(f"Wrote {path}")

@@ -1,4 +1,4 @@
-"""Tables of results as text: terminal, CSV, JSON, Markdown, LaTeX; the best number in bold."""
+"""Tables of results: terminal, CSV, JSON, Markdown, LaTeX, HTML; the best number in bold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import SetResult
+from birefnet.html_report import Strong
+from birefnet.html_report import Table as HtmlTable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -151,6 +153,12 @@ def to_markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
     lines.append(["---", "---", *("---:" for _ in columns)])
     lines += _cells(rows, columns, "**{}**".format)
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def to_html(rows: Sequence[Row], columns: Sequence[str]) -> HtmlTable:
+    """A table of an HTML report."""
+    heads = ["data set", "method", *_heads(columns, " ↑", " ↓")]
+    return HtmlTable(heads, _cells(rows, columns, Strong), texts=2)
 
 
 def to_latex(rows: Sequence[Row], columns: Sequence[str]) -> str:

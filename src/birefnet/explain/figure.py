@@ -1,18 +1,16 @@
-"""The panels on one sheet: PNG, SVG or PDF by matplotlib, or an HTML page that stands alone."""
+"""The panels on one sheet: PNG, SVG or PDF by matplotlib, or an HTML report."""
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from birefnet.errors import MissingExtraError, UsageError
-from birefnet.explain.panels import Row
-from birefnet.imaging.encoding import encode, write_atomic
+from birefnet.explain.panels import SIDE, Row
+from birefnet.html_report import Group, Section, figure, render
+from birefnet.imaging.encoding import write_atomic
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
 
@@ -48,7 +46,7 @@ def save_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
     """
     check_figure_path(path)
     if path.suffix.lower() == ".html":
-        write_atomic(path, _page(title, rows).encode())
+        write_atomic(path, _page(title, rows))
     else:
         write_atomic(path, _sheet(title, rows, path.suffix.lower()[1:]))
 
@@ -87,39 +85,8 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _page(title: str, rows: Sequence[Row]) -> str:
-    sections = []
-    for row in rows:
-        figures = "".join(
-            f'<figure><a href="#{panel.name}"><img id="{panel.name}" alt="{_safe(panel.title)}" '
-            f'src="data:image/png;base64,{base64.b64encode(encode(panel.pixels)).decode()}"></a>'
-            f"<figcaption><b>{_safe(panel.title)}</b><br>{_safe(panel.note)}</figcaption></figure>"
-            for panel in row.panels
-        )
-        sections.append(f"<h2>{_safe(row.title)}</h2>\n<div>{figures}</div>")
-    return _PAGE.substitute(title=_safe(title), body="\n".join(sections))
+def _page(title: str, rows: Sequence[Row]) -> bytes:
+    def group(row: Row) -> Group:
+        return Group([figure(p.title, p.pixels, note=p.note, side=SIDE) for p in row.panels])
 
-
-def _safe(text: str) -> str:
-    return html.escape(text)
-
-
-_PAGE = Template("""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem auto; max-width: 96rem;
-  padding: 0 1rem }
-h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 1.6rem 0 .6rem }
-div { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .8rem }
-figure { margin: 0 } figcaption { font-size: .8rem; opacity: .85; margin-top: .25rem }
-img { width: 100%; max-height: 30rem; object-fit: contain; display: block; border-radius: 3px;
-  image-rendering: pixelated }
-img:target { position: fixed; inset: 2vmin; margin: auto; width: auto; max-width: 96vw;
-  max-height: 96vh; min-height: 70vh; object-fit: contain; box-shadow: 0 0 0 100vmax #000c }
-</style>
-<h1>$title</h1>
-$body
-</html>
-""")
+    return render(title, [Section(row.title, groups=[group(row)]) for row in rows])

@@ -17,7 +17,6 @@ from PIL import Image, features
 
 from birefnet.errors import BiRefNetError
 from birefnet.files import check_path, remove_file, replace_file
-from birefnet.imaging.iptc import OVERHEAD, segment
 from birefnet.imaging.metadata import Metadata, fits
 from birefnet.imaging.picture import to_uint8, to_uint16
 from birefnet.imaging.png import write_apng, write_png
@@ -59,7 +58,7 @@ def encode(
         bits: 8, or 16 for png and tiff.
         icc_profile: profile of these very pixels, written along.
         lossless: of webp and avif; None means masks only. A webp's alpha is always lossless.
-        metadata: resolution, EXIF, XMP and, in jpeg and tiff, IPTC, written along.
+        metadata: resolution, EXIF and XMP, written along.
 
     Raises:
         BiRefNetError: the format cannot hold what is asked for.
@@ -217,7 +216,7 @@ def _check_quality(quality: int | None, format: str) -> int:
 
 
 def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
-    """What Pillow is told of resolution, EXIF, XMP and IPTC."""
+    """What Pillow is told of resolution, EXIF and XMP."""
     if metadata is None:
         return {}
     most = _LONGEST_BLOCK.get(format, _NO_LIMIT)
@@ -229,8 +228,6 @@ def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
         options["exif"] = exif
     if xmp := fits(metadata.xmp, most - 29, "XMP"):  # which has a longer signature
         options["xmp"] = xmp
-    if format == "jpeg" and (iptc := fits(metadata.iptc, most - OVERHEAD, "IPTC")):
-        options["extra"] = segment(iptc)
     return options
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.errors import WeightsError
-from birefnet.weights.cache import hub_endpoint, is_offline
-from birefnet.weights.download import SWITCHED_OFF
+from birefnet.weights.cache import hub_endpoint
 from birefnet.weights.files import find_weights, part_names, read_json
 from birefnet.weights.hub import choose_files
 from birefnet.weights.local import BUNDLED, bundled_names
@@ -22,21 +21,6 @@ from birefnet.weights.table import lookup
 
 _SUFFIX = ".safetensors"
 _CONFIG = "config.json"
-
-
-class HubError(WeightsError, OSError):
-    """Hugging Face does not give a model; an `OSError` too, which callers of `transformers` expect.
-
-    Args:
-        repo: the model.
-        reason: what happened, in a clause.
-    """
-
-    def __init__(self, repo: str, reason: str) -> None:
-        super().__init__(
-            f"{reason}; download {hub_endpoint()}/{repo} elsewhere and give its folder, or set "
-            "HF_ENDPOINT to a mirror of Hugging Face that has it"
-        )
 
 
 @dataclass(frozen=True)
@@ -50,11 +34,6 @@ class HubOptions:
     revision: str | None = None
     subfolder: str = ""
     variant: str | None = None
-
-    @property
-    def is_offline(self) -> bool:
-        """Whether nothing is downloaded, by argument or by the environment."""
-        return self.local_files_only or is_offline()
 
     @classmethod
     def taken_from(cls, arguments: dict[str, Any]) -> HubOptions:
@@ -125,7 +104,7 @@ def find_files(place: Place, options: HubOptions) -> Path:
 
     Raises:
         WeightsError: there is none, or only such as could carry code.
-        HubError: the Hub cannot be reached or shows no such repository.
+        OSError: the Hub cannot be reached or shows no such repository.
     """
     if place.file is not None:
         return _checked(place.file)
@@ -140,7 +119,8 @@ def find_files(place: Place, options: HubOptions) -> Path:
         return _fetch(place.repo, options)
     assert place.checkpoint is not None
     _refuse_code(place.checkpoint.filename, place.name)
-    found = resolve(place.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline)
+    offline = True if options.local_files_only else None
+    found = resolve(place.checkpoint.name, cache_dir=options.cache_dir, offline=offline)
     return found.files[0]
 
 
@@ -157,17 +137,10 @@ def _fetch(repo: str, options: HubOptions) -> Path:
             _refuse_code(part, repo)
             _download(repo, part, options)
         return index.parent
-    if options.is_offline:
-        cause = "local_files_only is set" if options.local_files_only else SWITCHED_OFF
-        raise HubError(repo, f"{repo} is not in the cache and {cause}")
+    if options.local_files_only:
+        raise WeightsError(f"{repo} is not in the cache; load it once without local_files_only")
     api = HfApi(endpoint=hub_endpoint(), token=options.token)
-    try:
-        listed = api.model_info(repo, revision=options.revision).siblings or ()
-    except Exception as failure:  # of httpx or requests, as the version of the Hub's client has it
-        reason = str(failure).strip().partition("\n")[0].rstrip(".")
-        raise HubError(
-            repo, f"cannot fetch {repo}: {reason or type(failure).__name__}"
-        ) from failure
+    listed = api.model_info(repo, revision=options.revision).siblings or ()
     inside = f"{options.subfolder}/" if options.subfolder else ""
     names = [
         file.rfilename.removeprefix(inside) for file in listed if file.rfilename.startswith(inside)
@@ -183,7 +156,7 @@ def _download(
     repo: str, filename: str, options: HubOptions, *, required: bool = True
 ) -> Path | None:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         path = hf_hub_download(
@@ -193,13 +166,18 @@ def _download(
             revision=options.revision,
             cache_dir=None if options.cache_dir is None else os.fspath(options.cache_dir),
             force_download=options.force_download,
-            local_files_only=options.is_offline,
+            local_files_only=options.local_files_only,
             token=options.token,
             endpoint=hub_endpoint(),
         )
-    except EntryNotFoundError as failure:  # also: not in the cache, and no way to the Hub
+    except LocalEntryNotFoundError:
+        # Offline, and not in the cache; whether it exists at all cannot be known.
         if required:
-            raise HubError(repo, f"cannot fetch {filename} of {repo}: {failure}") from failure
+            raise
+        return None
+    except EntryNotFoundError:
+        if required:
+            raise
         return None
     return Path(path)
 

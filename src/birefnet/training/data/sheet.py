@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from birefnet.errors import ImageError
+from birefnet.html_report import Group, Section, figure, render
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.io import decode
 from birefnet.training.data.findings import CheckReport, Finding, Item
@@ -22,7 +19,6 @@ from birefnet.training.data.sources import Pixels, shrink
 
 _EXAMPLES = 12  # of each finding
 _SIDE = 200  # of a thumbnail [px]
-_QUALITY = 82
 _COLUMNS = 4  # examples in a row of the PNG
 _GAP, _LINE = 14, 20  # px
 _PAPER, _INK, _GREY = (250, 250, 248), (28, 28, 30), (120, 120, 126)
@@ -39,37 +35,27 @@ class _Example:
 
 
 def write_html(report: CheckReport) -> bytes:
-    """The sheet as a self-contained page."""
-    sections = "\n".join(_section(finding) for finding in report.findings)
-    page = Template((Path(__file__).parent / "sheet.html").read_text(encoding="utf-8"))
+    """The sheet as an HTML report."""
+    names = ", ".join(one.name for one in report.sets)
     count = sum(one.count for one in report.sets)
-    sets = ", ".join(one.name for one in report.sets)
-    text = page.substitute(
-        title=html.escape(sets),
-        count=f"{count:,}",
-        sections=sections or "<p>Nothing was found.</p>",
+    return render(
+        f"Findings: {names}" if names else "Findings",
+        [_section(finding) for finding in report.findings] or [Section("Nothing was found.")],
+        facts=[f"{count:,} pictures checked"],
     )
-    return text.encode()
 
 
-def _section(finding: Finding) -> str:
-    cards = []
-    for example in _examples(finding):
-        figures = "".join(
-            f'<figure><img loading="lazy" src="{_uri(pixels)}" alt="{caption}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-            for caption, pixels in example.pictures
+def _section(finding: Finding) -> Section:
+    groups = [
+        Group(
+            [figure(word, pixels, side=_SIDE) for word, pixels in example.pictures],
+            note=" ".join(filter(None, (str(example.item.path), example.item.detail))),
         )
-        detail = f"<br>{html.escape(example.item.detail)}" if example.item.detail else ""
-        path = html.escape(str(example.item.path))
-        cards.append(f"<article><div>{figures}</div><p>{path}{detail}</p></article>")
-    more = len(finding.items) - len(cards)
-    rest = f"<p>… and {more:,} more.</p>" if more > 0 else ""
-    return (
-        f'<section id="{finding.kind.key}"><h2>{html.escape(finding.title)}</h2>'
-        f"<p>{html.escape(finding.advice)}</p>"
-        f'<div class="cards">{"".join(cards)}</div>{rest}</section>'
-    )
+        for example in _examples(finding)
+    ]
+    more = len(finding.items) - len(groups)
+    lines = [f"… and {more:,} more."] if more > 0 else []
+    return Section(finding.title, finding.advice, groups, lines)
 
 
 def write_png(report: CheckReport) -> bytes:
@@ -153,9 +139,3 @@ def _on_checker(rgb: Pixels, alpha: NDArray[np.float32]) -> Pixels:
     tiles = np.array(_CHECKER, np.float32)[(rows // side + columns // side) % 2]
     out = tiles + alpha[..., None] * (rgb - tiles)
     return np.asarray(np.rint(out), np.uint8)
-
-
-def _uri(pixels: Pixels) -> str:
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
