@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from birefnet.engines.exported import is_exported, open_bundled
+from birefnet.engines.metadata import LONG_NAMES
 from birefnet.errors import require
 from birefnet.imaging.geometry import Resolution
 from birefnet.matte import read_background
@@ -71,7 +72,8 @@ def remove_background(
         background: a colour or picture for behind the subject, see `Matte.on`.
         resolution: see `Predictor.predict`.
         refine: remove the old background's colour from the edges.
-        metadata: of bytes: keep the picture's resolution, EXIF (with the place) and XMP, or strip.
+        metadata: of bytes: keep the picture's resolution, EXIF (with the place), XMP and IPTC, or
+            strip.
         device, dtype, engine: see `load`.
 
     Raises:
@@ -191,6 +193,7 @@ def _load(
 ) -> Predictor:
     from birefnet.engines.choice import choose_engine
 
+    dtype = LONG_NAMES.get(dtype, dtype)
     chosen = choose_engine(engine, name, device, dtype).engine
     if chosen != "torch" and (carried := bundled(name)) is not None:
         return _of_engine(open_bundled(carried, chosen, device=device, dtype=dtype))

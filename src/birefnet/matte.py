@@ -364,7 +364,7 @@ class Matte:
         Pictures of 16 bits keep them in png and tiff. `quality`, 1 to 100, is for jpeg, webp and
         avif; `icc_profile` is written along, and right only if the pixels were not converted from
         it (`Predictor(convert_to_srgb=False)`). `metadata` keeps the picture's resolution, EXIF
-        (the place included) and XMP, or strips them.
+        (the place included), XMP and IPTC, or strips them.
 
         Raises:
             BiRefNetError: the format cannot hold it: a JPEG needs a background, and makes more

@@ -81,8 +81,8 @@ class Options:
         threshold, mask_blur, mask_offset: see `Matte.adjusted`.
         refine: see `Matte.foreground`.
         keep_profile: write the picture's ICC profile along (with pixels as stored).
-        metadata: keep the picture's resolution, EXIF (with the place, if it says one) and XMP in
-            files, or strip them.
+        metadata: keep the picture's resolution, EXIF (with the place, if it says one), XMP
+            and IPTC in files, or strip them.
         boxes, points, other_points: where the meant object is and is not, as text.
         guide: a coarse mask; a path, bytes or array until `prepared`.
         passes: 2 redoes edges at the picture's own resolution.

@@ -276,7 +276,7 @@ def test_urls_in_and_out(command, shop: Path, tmp_path: Path, bucket: str) -> No
 def test_urls_need_their_extra(command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "upath", None)
     result = command("remove", "s3://bucket/a.png")
-    assert result.status == 2
+    assert result.status == 1
     assert 'pip install "birefnet[urls]"' in result.stderr
 
 

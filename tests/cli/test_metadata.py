@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, IptcImagePlugin
 
 from birefnet.imaging.io import decode
+from birefnet.imaging.iptc import read_iptc, segment
 from fakes import disc
 
 pytestmark = pytest.mark.usefixtures("bright")
@@ -22,6 +24,8 @@ XMP = (
     b'syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" '
     b'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="ours"/></rdf:RDF></x:xmpmeta>'
 )
+FIELDS = {(1, 90): b"\x1b%G", (2, 5): b"Title", (2, 25): b"sea", (2, 120): "Été".encode()}
+WITH_IPTC = ("jpg", "tif")
 INPUTS = ["jpg", "png", "webp", "tif", "avif", "heic"]
 OUTPUTS = ["jpg", "png", "webp", "tif", "avif"]
 UPRIGHT = (64, 48)
@@ -38,6 +42,20 @@ def block(orientation: int, *, with_dpi: bool = False) -> Image.Exif:
     return exif
 
 
+def iptc_field(record: int, number: int, value: bytes) -> bytes:
+    return struct.pack(">BBBH", 0x1C, record, number, len(value)) + value
+
+
+def iptc_block() -> bytes:
+    """Fields, and a preview of the old picture after them."""
+    fields = [iptc_field(*key, value) for key, value in FIELDS.items()]
+    return b"".join([*fields, iptc_field(2, 202, b"old pixels" * 9), iptc_field(3, 10, b"9999")])
+
+
+def iptc_of(image: Image.Image) -> dict[tuple[int, int], Any]:
+    return IptcImagePlugin.getiptcinfo(image) or {}
+
+
 def write_picture(path: Path, orientation: int = 1) -> Path:
     """A disc with everything; stored on its side where the orientation says so."""
     pixels = disc(UPRIGHT[1], UPRIGHT[0])
@@ -49,7 +67,7 @@ def write_picture(path: Path, orientation: int = 1) -> Path:
     if suffix == "tif":
         whole = Image.Exif()
         whole.load(options["exif"])
-        whole[700] = xmp
+        whole[700], whole[33723] = xmp, iptc_block()
         options["exif"] = whole
     elif suffix == "png":
         from PIL.PngImagePlugin import PngInfo
@@ -58,6 +76,7 @@ def write_picture(path: Path, orientation: int = 1) -> Path:
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
     elif suffix in ("jpg", "webp", "avif"):
         options["xmp"] = xmp
+        options |= {"extra": segment(iptc_block())} if suffix == "jpg" else {}
     if suffix == "heic":
         pillow_heif = pytest.importorskip("pillow_heif")
         heif = pillow_heif.from_pillow(image)
@@ -98,6 +117,7 @@ def test_kept(command: Any, tmp_path: Path, source: str, target: str, orientatio
     packet = image.info.get("xmp") or image.getexif().get(700)
     assert b"ours" in packet
     assert b'tiff:Orientation="1"' in packet
+    assert iptc_of(image) == (FIELDS if {source, target} <= set(WITH_IPTC) else {})
 
     assert command(*asked, "--metadata", "strip", "--overwrite").status == 0
     image = Image.open(path)
@@ -105,6 +125,7 @@ def test_kept(command: Any, tmp_path: Path, source: str, target: str, orientatio
     assert image.info.get("dpi", (1, 1)) in [(1, 1), (72, 72)]  # what Pillow says of none
     assert not {315, 282, 0x8769, 0x8825} & set(image.getexif())
     assert not image.info.get("xmp")
+    assert not iptc_of(image)
 
 
 @pytest.mark.parametrize("plays", [0, 1, 2, 5])
@@ -154,6 +175,37 @@ def test_a_huge_block_does_not_cost_the_picture(command: Any, tmp_path: Path) ->
     assert result.status == 0
     assert "the EXIF has 70," in result.stderr
     assert "is left out" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("block", "kept"),
+    [
+        (b"", None),
+        (b"\0" * 40, None),
+        (iptc_field(2, 5, b"a") + b"\0\0\0", iptc_field(2, 5, b"a")),  # padded
+        (iptc_field(2, 5, b"a")[:-1], None),  # cut short
+        (b"\x1c\x02\x05\x80\x04\0\0\0\x01a", b"\x1c\x02\x05\x80\x04\0\0\0\x01a"),  # long
+        (b"\x1c\x02\x05\xff\xff" + b"\xff" * 9, None),
+        (b"\x1c\x02", None),
+        (iptc_field(2, 202, b"preview"), None),
+        ("text", None),
+        ((0x1C020500, 0x01610000), None),  # of the other byte order
+    ],
+)
+def test_broken_iptc(block: Any, kept: bytes | None) -> None:
+    exif = Image.Exif()
+    exif[33723] = block
+    assert read_iptc({"photoshop": {}}, exif) == kept
+    assert read_iptc({"photoshop": b"odd"}, exif) == kept
+
+
+def test_iptc_as_numbers_of_four_bytes() -> None:
+    field = iptc_field(2, 5, b"abc")
+    for endian in "<>":
+        exif = Image.Exif()
+        exif.endian = endian
+        exif[33723] = struct.unpack(f"{endian}2L", field)
+        assert read_iptc({}, exif) == field
 
 
 def test_unknown_choice(command: Any, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,16 @@ pytest.importorskip("yaml")
 
 import yaml
 
+import birefnet
 from birefnet.cli.main import app
+from birefnet.compat import rembg, transparent_background
+from birefnet.errors import WeightsError
+from birefnet.explain import explain
 from birefnet.network.backbones import build_backbone
 from birefnet.weights.save import save_directory
 from data_sets import make_pairs
 from discs import PLAIN, tiny
+from fakes import disc
 from integrations.hub_stand_in import hub
 
 pytestmark = pytest.mark.usefixtures("own_caches")
@@ -167,6 +172,14 @@ def test_a_run_takes_the_size_from_weights_that_it_downloads(
         "bench NAME --sizes 64 --engines torch --precisions fp32",
         "explain PICTURE --model NAME --output x.png",
         "train --recipe finetune --init NAME --data PAIRS --output run",
+        "video PICTURE_FOLDER --output x.gif --model NAME",
+        "benchmark --suite dis5k --data SUITE --model NAME",
+        "serve --model NAME --port 0",
+        "ui --model NAME --port 0",
+        "rembg i PICTURE x.png -m NAME",
+        "rembg p PICTURE_FOLDER x -m NAME",
+        "rembg s -m NAME -p 0",
+        "rembg d NAME",
     ],
 )
 def test_every_command_names_the_cures_where_weights_cannot_be_had(
@@ -174,7 +187,10 @@ def test_every_command_names_the_cures_where_weights_cannot_be_had(
 ) -> None:
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    there = {"NAME": name, "PAIRS": str(pairs), "PICTURE": str(pairs / "im" / "p0.png")}
+    folder = pairs / "im"
+    there = {"NAME": name, "PAIRS": str(pairs), "SUITE": str(tmp_path / "suite")}
+    there |= {"PICTURE": str(folder / "p0.png"), "PICTURE_FOLDER": str(folder)}
+    make_pairs(tmp_path / "suite" / "DIS-VD", 1)
     result = CliRunner().invoke(app, [there.get(word, word) for word in words.split()])
     assert result.exit_code != 0
     text = said(result)
@@ -182,6 +198,58 @@ def test_every_command_names_the_cures_where_weights_cannot_be_had(
     assert "elsewhere and give its path" in text
     assert "BIREFNET_MIRROR" in text
     assert name.rpartition("/")[2].replace("general", "model.safetensors") in text
+
+
+def of_transformers(name: str) -> object:
+    pytest.importorskip("transformers")
+    from birefnet.integrations.transformers import BiRefNetForImageSegmentation
+
+    return BiRefNetForImageSegmentation.from_pretrained(name)
+
+
+def of_a_pipeline(name: str) -> object:
+    pytest.importorskip("transformers")
+    from birefnet.integrations.transformers import background_removal
+
+    return background_removal(name)
+
+
+def of_comfyui(name: str) -> object:
+    from birefnet.integrations.comfyui.models import loaded
+
+    return loaded(name)
+
+
+PYTHON: dict[str, Callable[[str], object]] = {
+    "load": birefnet.load,
+    "load_network": birefnet.load_network,
+    "remove_background": lambda name: birefnet.remove_background(disc(), model=name),
+    "explain": lambda name: explain(disc(), name),
+    "compat.rembg": rembg.new_session,
+    "compat.transparent_background": transparent_background.Remover,
+    "transformers": of_transformers,
+    "pipeline of transformers": of_a_pipeline,
+    "ComfyUI": of_comfyui,
+}
+
+
+@pytest.mark.parametrize("name", ["general", "someone/theirs"])
+@pytest.mark.parametrize("way", PYTHON)
+@pytest.mark.parametrize("cause", ["offline", "unreachable"])
+def test_so_does_every_way_from_python(
+    way: str, name: str, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cause == "offline":
+        monkeypatch.setenv("BIREFNET_OFFLINE", "1")
+    else:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+    with pytest.raises(WeightsError) as failure:
+        PYTHON[way](name)
+    text = str(failure.value)
+    assert ("BIREFNET_OFFLINE" in text) == (cause == "offline"), text
+    assert "elsewhere and give its " in text
+    assert "BIREFNET_MIRROR" in text or "HF_ENDPOINT" in text
 
 
 def test_backbones_have_one_cure_more(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

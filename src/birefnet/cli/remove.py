@@ -210,7 +210,7 @@ def remove(
         str,
         typer.Option(
             metavar="keep|strip",
-            help="Resolution (DPI), EXIF with the place (GPS), and XMP of the pictures.",
+            help="Resolution (DPI), EXIF with the place (GPS), XMP and IPTC of the pictures.",
         ),
     ] = "keep",
     max_megapixels: MaxMegapixels = 200,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DRAWN = 4  # pictures of a drawn data set
 _DEPTH = 3  # ROOT/TASK/PART/SET at most
+_NAME = "`birefnet reproduce`"
 _CLONE = Path(birefnet.__file__).parents[2]
 _TINY_NETWORK = ("network=tiny", "encoder_weights=none")
 _TINY_RUN = (
@@ -90,8 +91,6 @@ def reproduce(
     if item is None:
         known = ", ".join(one.key for one in ITEMS)
         raise typer.BadParameter(f"the paper has no {name!r} here; there are {known}")
-    if not dry_run:
-        require("`birefnet reproduce`", "train")
     folder = out or Path("reproduce") / item.key
     if tiny:
         if data is not None:
@@ -99,8 +98,11 @@ def reproduce(
         folder = out or Path("reproduce") / f"{item.key}-tiny"
         data = folder / "data"
         if not dry_run:
+            require(_NAME, "train")
             _draw(item, data)
     places = _places(item, data, folder, is_drawn=tiny)
+    if not dry_run:
+        require(_NAME, "train")
     say(f"{item.paper}: {item.claim}")
     for note in filter(None, (item.note, _TINY if tiny else "")):
         warn(note)

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -286,15 +287,13 @@ def _returned(rendered: NDArray[np.uint8], data: Any, force_bytes: bool) -> Any:
 
 
 def _device_of(providers: Sequence[Any]) -> dict[str, str]:
-    from birefnet.engines.devices import available_devices
-
     names = [item if isinstance(item, str) else item[0] for item in providers]
     unknown = [name for name in names if name not in _PROVIDERS]
     if unknown:
         raise UsageError(
             f"there is no provider {unknown[0]!r} here; choose one of {', '.join(_PROVIDERS)}"
         )
-    there = {device.split(":")[0] for device in available_devices()}
+    there = _devices()
     for name in names:
         if _PROVIDERS[name] in there:
             is_openvino = name.startswith("OpenVINO")
@@ -302,6 +301,17 @@ def _device_of(providers: Sequence[Any]) -> dict[str, str]:
     raise BiRefNetError(
         f"none of {', '.join(names)} is there; this machine has {', '.join(sorted(there))}"
     )
+
+
+def _devices() -> set[str]:
+    """Kinds of devices: those of torch, or without it those of ONNX Runtime but for Apple's GPU."""
+    if find_spec("torch"):
+        from birefnet.engines.devices import available_devices
+
+        return {device.partition(":")[0] for device in available_devices()}
+    from onnxruntime import get_available_providers
+
+    return {_PROVIDERS.get(name, "cpu") for name in get_available_providers()} - {"mps"}
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EngineName = Literal["torch", "openvino", "onnx"]
 ENGINES = ("auto", "torch", "openvino", "onnx")
+_DTYPES = ("auto", "fp32", "fp16", "bf16")
 _OF_FILES: dict[str, EngineName] = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}
 DEFORM_CONV = (1, 25)  # the first ONNX Runtime that computes deformable convolution
 # Devices that ONNX Runtime alone knows by these names.
@@ -52,12 +53,14 @@ def choose_engine(
         device, dtype: as for `birefnet.load`.
 
     Raises:
-        DeviceError: an unknown engine, or one that cannot run this model on this device.
+        DeviceError: an unknown engine or dtype, or one that cannot run this model on this device.
         UnknownModelError: PyTorch is not installed, and the name means nothing.
         MissingExtraError: the package that the engine or the weights need is not installed.
     """
     if engine not in ENGINES:
         raise UnknownDeviceError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
+    if dtype not in _DTYPES:
+        raise UnknownDeviceError(f"dtype {dtype!r} is unknown; give one of {', '.join(_DTYPES)}")
     if is_exported(name):
         own = _OF_FILES[Path(name).suffix.lower()]
         if engine not in ("auto", own):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from birefnet.engines.metadata import LONG_NAMES
 from birefnet.errors import DeviceError, UnknownDeviceError
 
 DTYPES: dict[str, torch.dtype] = {
@@ -11,7 +12,6 @@ DTYPES: dict[str, torch.dtype] = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-_LONG_NAMES = {"float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 
 
 def available_devices() -> list[str]:
@@ -69,7 +69,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         chosen = torch.float16 if _is_good_at_half(device) else torch.float32
     else:
         try:
-            chosen = DTYPES[_LONG_NAMES.get(dtype, dtype)]
+            chosen = DTYPES[LONG_NAMES.get(dtype, dtype)]
         except KeyError:
             raise UnknownDeviceError(
                 f"dtype {dtype!r} is unknown; give one of {_options()}"

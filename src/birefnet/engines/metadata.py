@@ -26,6 +26,8 @@ _NEAREST = np.float32(1e-7)
 Input = Literal["normalised", "pixels"]
 Output = Literal["logits", "matte"]
 Precision = Literal["fp32", "fp16", "int8"]
+LONG_NAMES = {"float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
+"""Of precisions, as PyTorch calls them, and ours."""
 
 
 @dataclass(frozen=True)

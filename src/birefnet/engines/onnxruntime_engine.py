@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from birefnet.engines.base import MOST_CALLERS
 from birefnet.engines.forked import call_in_forks, never_delete
 from birefnet.engines.metadata import KEY, Metadata, Output, Precision, logits_of
-from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
+from birefnet.errors import (
+    BiRefNetError,
+    DeviceError,
+    MissingExtraError,
+    UnknownDeviceError,
+    WeightsError,
+)
 from birefnet.imaging.geometry import Preprocess
 
 if TYPE_CHECKING:
@@ -221,7 +227,7 @@ def _providers(device: str, onnxruntime: Any) -> tuple[str, list[Any]]:
         device = "cuda" if PROVIDERS["cuda"] in here else "cpu"
     kind, _, index = device.partition(":")
     if kind not in PROVIDERS or (index and not index.isdecimal()):
-        raise DeviceError(
+        raise UnknownDeviceError(
             f"device {device!r} is unknown to ONNX Runtime; give auto, {', '.join(PROVIDERS)} or "
             "cuda:1"
         )

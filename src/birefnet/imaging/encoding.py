@@ -17,6 +17,7 @@ from PIL import Image, features
 
 from birefnet.errors import BiRefNetError
 from birefnet.files import check_path, remove_file, replace_file
+from birefnet.imaging.iptc import OVERHEAD, segment
 from birefnet.imaging.metadata import Metadata, fits
 from birefnet.imaging.picture import to_uint8, to_uint16
 from birefnet.imaging.png import write_apng, write_png
@@ -58,7 +59,7 @@ def encode(
         bits: 8, or 16 for png and tiff.
         icc_profile: profile of these very pixels, written along.
         lossless: of webp and avif; None means masks only. A webp's alpha is always lossless.
-        metadata: resolution, EXIF and XMP, written along.
+        metadata: resolution, EXIF, XMP and, in jpeg and tiff, IPTC, written along.
 
     Raises:
         BiRefNetError: the format cannot hold what is asked for.
@@ -216,7 +217,7 @@ def _check_quality(quality: int | None, format: str) -> int:
 
 
 def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
-    """What Pillow is told of resolution, EXIF and XMP."""
+    """What Pillow is told of resolution, EXIF, XMP and IPTC."""
     if metadata is None:
         return {}
     most = _LONGEST_BLOCK.get(format, _NO_LIMIT)
@@ -228,6 +229,8 @@ def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
         options["exif"] = exif
     if xmp := fits(metadata.xmp, most - 29, "XMP"):  # which has a longer signature
         options["xmp"] = xmp
+    if format == "jpeg" and (iptc := fits(metadata.iptc, most - OVERHEAD, "IPTC")):
+        options["extra"] = segment(iptc)
     return options
 
 

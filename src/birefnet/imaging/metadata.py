@@ -1,4 +1,4 @@
-"""What a picture carries beside its pixels and is kept in results: resolution, EXIF, XMP.
+"""What a picture carries beside its pixels and is kept in results: resolution, EXIF, XMP, IPTC.
 
 Kept is what people wrote and what the camera noted, the place (GPS) included. Left out is what
 describes the old file or would show the old picture: orientation (pixels are upright), sizes,
@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from PIL import ExifTags, Image
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.iptc import read_iptc
 
 Keep = Literal["keep", "strip"]
 """Whether results carry the picture's metadata."""
@@ -55,11 +56,13 @@ class Metadata:
         dpi: pixels an inch, horizontal and vertical; None if the picture does not say.
         exif: a block as JPEG holds it, from `Exif\\0\\0` on.
         xmp: a packet.
+        iptc: the fields of IIM, which JPEG and TIFF have room for.
     """
 
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
 
     def turned(self) -> Metadata:
         """Of the picture on its side."""
@@ -90,7 +93,8 @@ def read_metadata(info: Mapping[Any, Any], exif: Image.Exif) -> Metadata | None:
         exif: of the image, after it is loaded: some formats hold it behind the pixels.
     """
     dpi = _checked_dpi(info.get("dpi")) or _dpi_of(exif)
-    found = Metadata(dpi, _kept_exif(exif), _kept_xmp(info.get("xmp", exif.get(_XMP))))
+    xmp = _kept_xmp(info.get("xmp", exif.get(_XMP)))
+    found = Metadata(dpi, _kept_exif(exif), xmp, read_iptc(info, exif))
     return None if found == Metadata() else found
 
 

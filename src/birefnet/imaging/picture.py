@@ -71,7 +71,7 @@ class Picture:
         duration_ms: how long this frame of an animation is shown; None for a still picture.
         plays: how often the animation is shown; 0 for ever, None for a still picture.
         name: of the source, for messages.
-        metadata: resolution, EXIF and XMP of the source, for those who want them kept.
+        metadata: resolution, EXIF, XMP and IPTC of the source, for those who want them kept.
     """
 
     pixels: NDArray

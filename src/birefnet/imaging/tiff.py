@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 from birefnet.errors import ImageError
 from birefnet.imaging import photometry
 from birefnet.imaging.formats import RAW_CURE
+from birefnet.imaging.iptc import TAG
 from birefnet.imaging.metadata import (
     DESCRIPTIONS,
     RESOLUTION_UNIT,
@@ -246,3 +247,6 @@ def _describe(directory: TiffImagePlugin.ImageFileDirectory_v2, metadata: Metada
     if metadata.xmp:
         directory.tagtype[_XMP] = TiffTags.BYTE
         directory[_XMP] = metadata.xmp
+    if metadata.iptc:
+        directory.tagtype[TAG] = TiffTags.UNDEFINED
+        directory[TAG] = metadata.iptc

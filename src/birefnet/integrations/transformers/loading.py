@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.errors import WeightsError
-from birefnet.weights.cache import hub_endpoint
+from birefnet.weights.cache import hub_endpoint, is_offline
+from birefnet.weights.download import SWITCHED_OFF
 from birefnet.weights.files import find_weights, part_names, read_json
 from birefnet.weights.hub import choose_files
 from birefnet.weights.local import BUNDLED, bundled_names
@@ -21,6 +22,21 @@ from birefnet.weights.table import lookup
 
 _SUFFIX = ".safetensors"
 _CONFIG = "config.json"
+
+
+class HubError(WeightsError, OSError):
+    """Hugging Face does not give a model; an `OSError` too, which callers of `transformers` expect.
+
+    Args:
+        repo: the model.
+        reason: what happened, in a clause.
+    """
+
+    def __init__(self, repo: str, reason: str) -> None:
+        super().__init__(
+            f"{reason}; download {hub_endpoint()}/{repo} elsewhere and give its folder, or set "
+            "HF_ENDPOINT to a mirror of Hugging Face that has it"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,11 @@ class HubOptions:
     revision: str | None = None
     subfolder: str = ""
     variant: str | None = None
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether nothing is downloaded, by argument or by the environment."""
+        return self.local_files_only or is_offline()
 
     @classmethod
     def taken_from(cls, arguments: dict[str, Any]) -> HubOptions:
@@ -104,7 +125,7 @@ def find_files(place: Place, options: HubOptions) -> Path:
 
     Raises:
         WeightsError: there is none, or only such as could carry code.
-        OSError: the Hub cannot be reached or shows no such repository.
+        HubError: the Hub cannot be reached or shows no such repository.
     """
     if place.file is not None:
         return _checked(place.file)
@@ -119,8 +140,7 @@ def find_files(place: Place, options: HubOptions) -> Path:
         return _fetch(place.repo, options)
     assert place.checkpoint is not None
     _refuse_code(place.checkpoint.filename, place.name)
-    offline = True if options.local_files_only else None
-    found = resolve(place.checkpoint.name, cache_dir=options.cache_dir, offline=offline)
+    found = resolve(place.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline)
     return found.files[0]
 
 
@@ -137,10 +157,17 @@ def _fetch(repo: str, options: HubOptions) -> Path:
             _refuse_code(part, repo)
             _download(repo, part, options)
         return index.parent
-    if options.local_files_only:
-        raise WeightsError(f"{repo} is not in the cache; load it once without local_files_only")
+    if options.is_offline:
+        cause = "local_files_only is set" if options.local_files_only else SWITCHED_OFF
+        raise HubError(repo, f"{repo} is not in the cache and {cause}")
     api = HfApi(endpoint=hub_endpoint(), token=options.token)
-    listed = api.model_info(repo, revision=options.revision).siblings or ()
+    try:
+        listed = api.model_info(repo, revision=options.revision).siblings or ()
+    except Exception as failure:  # of httpx or requests, as the version of the Hub's client has it
+        reason = str(failure).strip().partition("\n")[0].rstrip(".")
+        raise HubError(
+            repo, f"cannot fetch {repo}: {reason or type(failure).__name__}"
+        ) from failure
     inside = f"{options.subfolder}/" if options.subfolder else ""
     names = [
         file.rfilename.removeprefix(inside) for file in listed if file.rfilename.startswith(inside)
@@ -156,7 +183,7 @@ def _download(
     repo: str, filename: str, options: HubOptions, *, required: bool = True
 ) -> Path | None:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError
 
     try:
         path = hf_hub_download(
@@ -166,18 +193,13 @@ def _download(
             revision=options.revision,
             cache_dir=None if options.cache_dir is None else os.fspath(options.cache_dir),
             force_download=options.force_download,
-            local_files_only=options.local_files_only,
+            local_files_only=options.is_offline,
             token=options.token,
             endpoint=hub_endpoint(),
         )
-    except LocalEntryNotFoundError:
-        # Offline, and not in the cache; whether it exists at all cannot be known.
+    except EntryNotFoundError as failure:  # also: not in the cache, and no way to the Hub
         if required:
-            raise
-        return None
-    except EntryNotFoundError:
-        if required:
-            raise
+            raise HubError(repo, f"cannot fetch {filename} of {repo}: {failure}") from failure
         return None
     return Path(path)
 
