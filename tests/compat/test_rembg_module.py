@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.compat import rembg
-from birefnet.compat.rembg import new_session, remove
+from birefnet.compat.rembg import api, new_session, remove
 from birefnet.errors import BiRefNetError, ImageError, WeightsError
 from birefnet.imaging.picture import Picture
 from birefnet.matte import Matte
@@ -31,9 +30,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         loaded.append((name, settings))
         return Predictor(BrightEngine(), PLAIN)
 
-    monkeypatch.setattr(rembg, "load", load)
+    monkeypatch.setattr(api, "load", load)
     monkeypatch.delenv("BIREFNET_MODEL", raising=False)
-    rembg._default.cache_clear()
+    api._default.cache_clear()
     return loaded
 
 
@@ -125,7 +124,7 @@ def test_post_processing_is_rembg_s() -> None:
     alpha[30:32, 40:42] = 0  # a hole
     alpha[15:45, 55:60] = 0.7
     picture = Picture(np.zeros((60, 80, 3), np.uint8))
-    found = rembg.post_processed(Matte(alpha, picture)).mask()
+    found = api.post_processed(Matte(alpha, picture)).mask()
     cross = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     levels = np.round(alpha * 255).astype(np.uint8)
     opened = cv2.morphologyEx(levels, cv2.MORPH_OPEN, cross)
@@ -204,10 +203,10 @@ def test_sessions(asked: list[tuple[str, dict[str, Any]]]) -> None:
     remove(disc())
     remove(disc())
     assert asked[1:] == [("nano", {})]  # loaded once
-    for name, here in rembg.MODELS.items():
+    for name, here in api.MODELS.items():
         assert lookup(here) is not None, name
         new_session(name)
-    assert {name for name, _ in asked} >= set(rembg.MODELS.values())
+    assert {name for name, _ in asked} >= set(api.MODELS.values())
     new_session("matting", providers=["CPUExecutionProvider"])
     assert asked[-1] == ("matting", {"device": "cpu"})
     new_session("hr", providers=["CoreMLExecutionProvider", ("CPUExecutionProvider", {})])
@@ -231,5 +230,5 @@ def test_what_a_session_cannot_have() -> None:
     with pytest.raises(BiRefNetError, match="no argument 'model_path'"):
         new_session("hr", model_path="x.onnx")
     with pytest.raises(BiRefNetError, match="name the models to fetch"):
-        rembg.download_models()
-    assert rembg.download_models("nano")[0].endswith("model.safetensors")
+        api.download_models()
+    assert api.download_models("nano")[0].endswith("model.safetensors")

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 import birefnet
+from birefnet import compat
+from birefnet.cli import (
+    bench,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    models,
+    remove,
+    reproduce,
+    serve,
+    train,
+    ui,
+    video,
+)
 from birefnet.cli.common import run
 
-# Each has `register(app)`, in the order of `birefnet --help`. Their top levels import only typer.
-COMMANDS = (
-    "remove",
-    "export",
-    "bench",
-    "video",
-    "serve",
-    "ui",
-    "rembg",
-    "models",
-    "train",
-    "data",
-    "evaluate",
-    "reproduce",
-    "explain",
-    "doctor",
+# In the order of `birefnet --help`. The top levels of these modules import only typer.
+COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
+    remove.register,
+    export.register,
+    bench.register,
+    video.register,
+    serve.register,
+    ui.register,
+    compat.register_commands,
+    models.register,
+    train.register,
+    data.register,
+    evaluate.register,
+    reproduce.register,
+    explain.register,
+    doctor.register,
 )
 
 app = typer.Typer(
@@ -53,8 +69,8 @@ def _common(
     pass
 
 
-for _name in COMMANDS:
-    import_module(f"birefnet.cli.{_name}").register(app)
+for _register in COMMANDS:
+    _register(app)
 
 
 def main() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import birefnet
 from birefnet.errors import MissingExtraError
@@ -24,28 +22,15 @@ try:
 except ImportError:
     raise MissingExtraError("the server", "serve") from None
 
+from birefnet.compat import register_routes
 from birefnet.errors import BiRefNetError
 from birefnet.serving.errors import ErrorForms
 from birefnet.serving.limits import REQUEST_ID, BodyLimit, Disconnects, Hosts, Keys, Watch
-from birefnet.serving.native import describe
+from birefnet.serving.native import batch, remove, status, video
+from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 
 log = logging.getLogger("birefnet.serving")
-
-ROUTES = (
-    "birefnet.serving.native.status",
-    "birefnet.serving.native.remove",
-    "birefnet.serving.native.batch",
-    "birefnet.serving.native.video",
-    "birefnet.serving.compatible.files",
-    "birefnet.serving.compatible.rembg",
-    "birefnet.serving.compatible.fal",
-    "birefnet.serving.compatible.removebg",
-    "birefnet.serving.compatible.openai",
-)
-"""Modules with `router(service, settings) -> APIRouter`. One whose errors look different has
-`ERROR_FORMS`, too: beginnings of paths, and for each a function from `Failure` to a response; and
-`ERROR_SCHEMA`, what the OpenAPI document says of these."""
 
 
 def create_app(
@@ -93,13 +78,10 @@ def create_app(
 
     for kind in (BiRefNetError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer)
-    for name in ROUTES:
-        module = importlib.import_module(name)
-        schema = getattr(module, "ERROR_SCHEMA", describe.ERROR)
-        app.include_router(module.router(service, settings), responses=describe.errors_like(schema))
-        form: Any
-        for prefix, form in getattr(module, "ERROR_FORMS", {}).items():
-            forms.add(prefix, form)
+    registry = Registry(app, service, forms)
+    for module in (status, remove, batch, video):
+        registry.add(module.router(service, settings))
+    register_routes(registry)
     # Last, for it is asked about every path that no other route takes.
     if settings.page and importlib.util.find_spec("gradio") is not None:
         from birefnet.serving.page import mount_page

@@ -227,7 +227,7 @@ def test_our_model_in_comfyui_s_own_node(comfyui: ComfyUI, loads) -> None:
 
 
 def test_a_model_of_another_pack_is_refused(comfyui: ComfyUI, loads) -> None:
-    from birefnet.integrations.comfyui.packs.lldacing import Remove
+    from birefnet.compat.comfyui_packs.lldacing import Remove
 
     with pytest.raises(BiRefNetError, match="loaded by another pack's node"):
         Remove().run((torch.nn.Identity(), "v1"), images(1))

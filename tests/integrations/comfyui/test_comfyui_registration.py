@@ -34,10 +34,10 @@ NODE_CLASS_MAPPINGS = {"RembgByBiRefNet": RembgByBiRefNet}
 
 
 def test_all_names_are_registered(comfyui: ComfyUI) -> None:
-    from birefnet.integrations.comfyui.packs import FAMILIES
+    from birefnet.compat.comfyui_packs import PACKS
     from birefnet.integrations.comfyui.register import NODE_DISPLAY_NAME_MAPPINGS
 
-    others = {name for family in FAMILIES.values() for name in family}
+    others = {name for pack in PACKS.values() for name in pack}
     assert set(comfyui.nodes) >= OWN | others
     assert set(NODE_DISPLAY_NAME_MAPPINGS) == OWN | others
     for name in OWN | others:
@@ -92,7 +92,7 @@ def test_a_pack_with_our_name_works_beside_us(
     assert set(bare_comfyui.nodes) >= OWN
 
 
-def test_another_pack_s_family_is_left_out(bare_comfyui: ComfyUI, clean_names) -> None:
+def test_a_pack_that_is_installed_is_left_out(bare_comfyui: ComfyUI, clean_names) -> None:
     """ComfyUI knows one of its names: none of the others is given."""
     bare_comfyui.nodes["RembgByBiRefNet"] = object
     bare_comfyui.load_custom_nodes()

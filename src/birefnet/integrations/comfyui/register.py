@@ -1,6 +1,6 @@
 """What ComfyUI is told of: this package's nodes, and other packs' names where those are free.
 
-A pack that is installed keeps its names: where one of them is taken, the whole family is left out,
+A pack that is installed keeps its names: where one of them is taken, all of that pack are left out,
 so that its loaders and its other nodes, which only understand each other, stay together; and a pack
 that is loaded later replaces these stand-ins by itself. BIREFNET_COMFYUI_NAMES in the environment
 changes that: `never` leaves all such names out, `always` puts them in.
@@ -13,8 +13,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from birefnet.compat import node_packs
 from birefnet.errors import BiRefNetError
-from birefnet.integrations.comfyui import host, mask_nodes, nodes, packs
+from birefnet.integrations.comfyui import host, mask_nodes, nodes
 from birefnet.integrations.comfyui.neighbours import own_name
 
 OWN: dict[str, tuple[type, str]] = {
@@ -46,9 +47,9 @@ def mappings(
     if setting not in _CHOICES:
         raise BiRefNetError(f"{NAMES_SETTING} is {setting!r}; choose one of {', '.join(_CHOICES)}")
     chosen = dict(OWN)
-    for family in packs.FAMILIES.values() if setting != "never" else ():
-        if setting == "always" or not set(family) & set(taken or {}):
-            chosen |= family
+    for pack in node_packs().values() if setting != "never" else ():
+        if setting == "always" or not set(pack) & set(taken or {}):
+            chosen |= pack
     classes = {name: _guarded(node) for name, (node, _) in chosen.items()}
     return classes, {name: title for name, (_, title) in chosen.items()}
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from birefnet.cli import rembg_work
 from birefnet.cli.main import app
-from birefnet.compat import rembg
+from birefnet.compat.rembg import api
+from birefnet.compat.rembg import run as work
 from birefnet.predictor import Predictor
 from fakes import PLAIN, BrightEngine, disc, write_disc
 
@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return Predictor(BrightEngine(), PLAIN)
 
-    monkeypatch.setattr(rembg, "load", load)
+    monkeypatch.setattr(api, "load", load)
     monkeypatch.delenv("BIREFNET_MODEL", raising=False)
     return names
 
@@ -138,15 +138,15 @@ def test_watching_ends_with_stop_txt(
             (folder / "stop.txt").touch()
 
     monkeypatch.setattr("birefnet.cli.watching.SETTLED", 0.0)
-    monkeypatch.setattr(rembg_work, "Watch", lambda search: rembg_work_watch(search))
-    monkeypatch.setattr(rembg_work.time, "sleep", rest)
+    monkeypatch.setattr(work, "Watch", lambda search: at_once(search))
+    monkeypatch.setattr(work.time, "sleep", rest)
     done = run("p", "-w", folder, tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("processed: ") == 2
     assert not (folder / "stop.txt").exists()
 
 
-def rembg_work_watch(search: Any) -> Any:
+def at_once(search: Any) -> Any:
     from birefnet.cli.watching import Watch
 
     return Watch(search, settled=0.0)
@@ -185,6 +185,7 @@ def test_the_server_takes_rembg_s_options(monkeypatch: pytest.MonkeyPatch) -> No
         "host": "0.0.0.0",
         "port": 7100,
         "workers": 3,
+        "max_megapixels": 50,
         "page": False,
         "log_level": "warning",
     }

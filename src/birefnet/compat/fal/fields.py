@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.responses import JSONResponse, Response
 
+from birefnet.compat.http.describe import PROBLEM
 from birefnet.serving.errors import Failure, sayable
 
 MODELS = {
@@ -114,16 +115,7 @@ class Made:
         return self.data.stat().st_size if isinstance(self.data, Path) else len(self.data)
 
 
-_PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "required": ["loc", "msg", "type"],
-    "properties": {
-        "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
-        "msg": {"type": "string"},
-        "type": {"type": "string"},
-        "url": {"type": "string"},
-    },
-}
+_PROBLEM = PROBLEM | {"properties": {**PROBLEM["properties"], "url": {"type": "string"}}}
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["detail"],

@@ -1,4 +1,4 @@
-"""rembg's Python interface: `from birefnet.compat.rembg import remove, new_session`.
+"""rembg's Python interface, offered by `birefnet.compat.rembg`.
 
 Signatures and meanings: https://github.com/danielgatis/rembg (2.0, read November 2026). What
 differs on purpose is in docs/compat.md: mattes are never stretched to their own minimum and
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.api import default_model, load
-from birefnet.compat.marks import MARKS, guidance_of
+from birefnet.compat.rembg.marks import MARKS, guidance_of
 from birefnet.errors import BiRefNetError, UnknownModelError, UsageError
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.picture import to_uint8

@@ -53,7 +53,8 @@ TRANSPARENT = (0, 0, 0, 0)
 rembg = typer.Typer(help="rembg's commands, run by BiRefNet.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
+def register_command(app: typer.Typer) -> None:
+    """Add `birefnet rembg`."""
     app.add_typer(rembg, name="rembg", rich_help_panel=None)
 
 
@@ -81,10 +82,10 @@ def one_picture(
     extras: Extras = None,
 ) -> None:
     """One picture: a file, or standard input to standard output."""
-    from birefnet.cli import rembg_work as work
+    from birefnet.compat.rembg import run
 
-    arguments = work.arguments_of(locals())
-    work.one_picture(input, output, model, arguments)
+    arguments = run.arguments_of(locals())
+    run.one_picture(input, output, model, arguments)
 
 
 @rembg.command("p")
@@ -113,10 +114,10 @@ def folder(
     ] = False,
 ) -> None:
     """A folder of pictures into another, with its subfolders; what is there already is kept."""
-    from birefnet.cli import rembg_work as work
+    from birefnet.compat.rembg import run
 
-    arguments = work.arguments_of(locals())
-    done = work.folder(input, output, model, arguments, watch=watch, delete_input=delete_input)
+    arguments = run.arguments_of(locals())
+    done = run.folder(input, output, model, arguments, watch=watch, delete_input=delete_input)
     sys.exit(0 if done else 1)
 
 
@@ -177,10 +178,10 @@ def frames(
     extras: Extras = None,
 ) -> None:
     """Raw RGB frames of one size on standard input (as ffmpeg writes them), PNG out."""
-    from birefnet.cli import rembg_work as work
+    from birefnet.compat.rembg import run
 
-    arguments = work.arguments_of(locals())
-    work.frames(width, height, output, model, arguments)
+    arguments = run.arguments_of(locals())
+    run.frames(width, height, output, model, arguments)
 
 
 @rembg.command("d")

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from birefnet.errors import BiRefNetError
-from birefnet.imaging.compose import Colour, parse_colour
-from birefnet.serving.compatible.placement import (
+from birefnet.compat.removebg.placement import (
     LARGEST_MARGIN_PX,
     LARGEST_MARGIN_SHARE,
     Length,
     Placement,
     parse_lengths,
 )
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.compose import Colour, parse_colour
 from birefnet.serving.errors import ServingError
 
 Format = Literal["auto", "png", "jpg", "webp", "zip"]

@@ -8,11 +8,12 @@ as given, and alpha is not multiplied into colours.
 
 from __future__ import annotations
 
-from birefnet.integrations.comfyui.packs import lldacing, rmbg, single
+from birefnet.compat.comfyui_packs import lldacing, rmbg, single
 
-Family = dict[str, tuple[type, str]]
+Pack = dict[str, tuple[type, str]]
+"""Names of nodes, and for each its class and its title."""
 
-FAMILIES: dict[str, Family] = {
+PACKS: dict[str, Pack] = {
     "ComfyUI_BiRefNet_ll": {
         "AutoDownloadBiRefNetModel": (lldacing.AutoDownload, "AutoDownloadBiRefNetModel"),
         "LoadRembgByBiRefNetModel": (lldacing.LoadFile, "LoadRembgByBiRefNetModel"),

@@ -7,13 +7,13 @@ import secrets
 import tempfile
 from typing import Any
 
+from birefnet.compat.fal.fields import FORMATS, ImageInput, Made, VideoInput
+from birefnet.compat.http.body import file_at
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.io import encode, encode_animation
 from birefnet.imaging.picture import to_uint8
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.serving.compatible.body import file_at
-from birefnet.serving.compatible.fal_fields import FORMATS, ImageInput, Made, VideoInput
 from birefnet.serving.jobs import Job
 from birefnet.serving.native.video import (
     MEDIA_TYPES,

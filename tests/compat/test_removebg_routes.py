@@ -16,10 +16,10 @@ pytest.importorskip("httpx")
 
 from starlette.testclient import TestClient
 
+from birefnet.compat.removebg.placement import Length, Placement, place, shrink
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
 from birefnet.matte import Matte
-from birefnet.serving.compatible.placement import Length, Placement, place, shrink
 from birefnet.serving.errors import FetchError
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings

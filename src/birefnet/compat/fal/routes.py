@@ -19,10 +19,7 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from birefnet.errors import BiRefNetError
-from birefnet.serving.compatible.body import read_body
-from birefnet.serving.compatible.describe import json_only
-from birefnet.serving.compatible.fal_fields import (
+from birefnet.compat.fal.fields import (
     ERROR_SCHEMA,
     ImageInput,
     Input,
@@ -32,11 +29,13 @@ from birefnet.serving.compatible.fal_fields import (
     invalid,
     schema_of,
 )
-from birefnet.serving.compatible.fal_work import cut_image, cut_video
-from birefnet.serving.compatible.files import address, files_of
+from birefnet.compat.fal.run import cut_image, cut_video
+from birefnet.compat.http.body import read_body
+from birefnet.compat.http.describe import json_only
+from birefnet.compat.http.files import address, files_of
+from birefnet.errors import BiRefNetError
 from birefnet.serving.errors import (
     Failure,
-    Form,
     InvalidRequest,
     NotFound,
     ServingError,
@@ -45,16 +44,12 @@ from birefnet.serving.errors import (
 from birefnet.serving.jobs import Job
 from birefnet.serving.limits import owner_of
 from birefnet.serving.native.remove import data_uri, json_answer
+from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
-from birefnet.serving.settings import ServerSettings
 
 APP = "/fal-ai/birefnet"
 QUEUE = "/queue"
 _POLL_S = 0.1
-
-ERROR_FORMS: Mapping[str, Form] = {APP: form, QUEUE + APP: form}
-
-__all__ = ["ERROR_FORMS", "ERROR_SCHEMA", "router"]
 
 Output = dict[str, Any]
 
@@ -78,8 +73,17 @@ class Endpoint:
     lane: str
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
-    """Both endpoints, directly and queued."""
+def register_routes(registry: Registry) -> None:
+    """Add both endpoints, directly and queued."""
+    registry.add(
+        _router(registry.service),
+        error_forms={APP: form, QUEUE + APP: form},
+        error_schema=ERROR_SCHEMA,
+    )
+
+
+def _router(service: Service) -> APIRouter:
+    settings = service.settings
     routes = APIRouter(tags=["compatible: fal.ai"])
     image = Endpoint("/v2", ImageInput, "image_url", partial(cut_image, service), "fal")
     video = Endpoint("/v2/video", VideoInput, "video_url", partial(cut_video, service), "video")

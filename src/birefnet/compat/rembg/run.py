@@ -16,7 +16,7 @@ from birefnet.cli.common import fail, say, warn
 from birefnet.cli.inputs import STREAM, Job, Search
 from birefnet.cli.places import write
 from birefnet.cli.watching import Watch
-from birefnet.compat import rembg
+from birefnet.compat.rembg import api
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits
 
@@ -69,7 +69,7 @@ def one_picture(
         target = str(Path(source).with_suffix(_SUFFIX)) if to_file else STREAM
     # One byte above the limit is enough for the decoder to refuse it.
     data: Any = sys.stdin.buffer.read(Limits().max_bytes + 1) if is_stream else Path(source)
-    png = _remove(data, rembg.new_session(model), arguments, force_return_bytes=True)
+    png = _remove(data, api.new_session(model), arguments, force_return_bytes=True)
     if target == STREAM:
         sys.stdout.buffer.write(png)
         sys.stdout.buffer.flush()
@@ -92,7 +92,7 @@ def folder(
     """
     if not Path(source).is_dir():
         raise typer.BadParameter(f"INPUT is {source!r}; give a folder")
-    session = rembg.new_session(model)
+    session = api.new_session(model)
     search = Search((source,), target, format="png", on_error=lambda error: warn(str(error)))
     search.check()
     failed = done = 0
@@ -134,7 +134,7 @@ def frames(
             raise typer.BadParameter(
                 f"-o is {specifier!r}; give a name with %d, such as frame-%03d.png"
             ) from None
-    session = rembg.new_session(model)
+    session = api.new_session(model)
     for number, data in enumerate(_chunks(sys.stdin.buffer, width * height * 3)):
         pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
         png = _remove(pixels, session, arguments, force_return_bytes=True)
@@ -145,10 +145,10 @@ def frames(
             write(Path(specifier % number), png)
 
 
-def _remove(data: Any, session: rembg.Session, arguments: Mapping[str, Any], **more: Any) -> Any:
+def _remove(data: Any, session: api.Session, arguments: Mapping[str, Any], **more: Any) -> Any:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("once")
-        result = rembg.remove(data, session=session, **{**arguments, **more})
+        result = api.remove(data, session=session, **{**arguments, **more})
     for message in told:
         if message.category is UserWarning:
             warn(str(message.message))

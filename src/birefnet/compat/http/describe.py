@@ -1,9 +1,20 @@
-"""What the OpenAPI document says of bodies that come as forms and as JSON."""
+"""What the OpenAPI document says of bodies and errors that several services share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["loc", "msg", "type"],
+    "properties": {
+        "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+        "msg": {"type": "string"},
+        "type": {"type": "string"},
+    },
+}
+"""One entry of FastAPI's own list of errors, which rembg's server and fal.ai answer with."""
 
 
 def forms_and_json(

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 
 from birefnet.serving.errors import NotFound
+from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 
@@ -111,9 +112,12 @@ def files_of(service: Service) -> ResultFiles:
     return _stores.setdefault(service, ResultFiles(service.settings))
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
-    """`GET /files/{token}/{name}`."""
-    files = files_of(service)
+def register_routes(registry: Registry) -> None:
+    """Add `GET /files/{token}/{name}`."""
+    registry.add(_router(files_of(registry.service)))
+
+
+def _router(files: ResultFiles) -> APIRouter:
 
     @asynccontextmanager
     async def until_the_end(app: Any) -> AsyncIterator[None]:

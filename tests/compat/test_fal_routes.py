@@ -18,10 +18,10 @@ pytest.importorskip("httpx")
 
 from starlette.testclient import TestClient
 
+from birefnet.compat.fal.fields import MODELS
+from birefnet.compat.http.files import ResultFiles
 from birefnet.predictor import Predictor
 from birefnet.serving.app import create_app
-from birefnet.serving.compatible.fal_fields import MODELS
-from birefnet.serving.compatible.files import ResultFiles
 from birefnet.serving.errors import NotFound
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings

@@ -7,20 +7,19 @@ of the `openai` package for Python 3.54, read in November 2026.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from birefnet.compat.http.body import Fields, picture_of, read_body
+from birefnet.compat.http.describe import forms_and_json
+from birefnet.compat.http.files import address, files_of
 from birefnet.options import Options
-from birefnet.serving.compatible.body import Fields, picture_of, read_body
-from birefnet.serving.compatible.describe import forms_and_json
-from birefnet.serving.compatible.files import address, files_of
-from birefnet.serving.errors import Failure, Form, ServingError
+from birefnet.serving.errors import Failure, ServingError
 from birefnet.serving.native.remove import base64_text, json_answer
+from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
-from birefnet.serving.settings import ServerSettings
 
 PATH = "/v1/images/edits"
 MOST_IMAGES = 16
@@ -72,7 +71,6 @@ def form(failure: Failure) -> Response:
     return JSONResponse({"error": error}, status, failure.headers)
 
 
-ERROR_FORMS: Mapping[str, Form] = {"/v1/images": form}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -92,8 +90,14 @@ ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
-    """`POST /v1/images/edits`."""
+def register_routes(registry: Registry) -> None:
+    """Add `POST /v1/images/edits`."""
+    registry.add(
+        _router(registry.service), error_forms={"/v1/images": form}, error_schema=ERROR_SCHEMA
+    )
+
+
+def _router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["compatible: OpenAI"])
     picture = _TEXT | {"description": "a data URI, base64 or URL"}
     described = forms_and_json(

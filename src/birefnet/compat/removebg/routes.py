@@ -11,7 +11,6 @@ import asyncio
 import io
 import time
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,16 @@ from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from starlette.responses import JSONResponse, Response
 
+from birefnet.compat.http.body import Fields as Body
+from birefnet.compat.http.body import file_at, picture_of, read_body
+from birefnet.compat.http.describe import forms_and_json
+from birefnet.compat.removebg.fields import (
+    SCHEMA,
+    FieldError,
+    Fields,
+    read_fields,
+)
+from birefnet.compat.removebg.placement import place, shrink, with_colours
 from birefnet.imaging.box import Box
 from birefnet.imaging.compose import WHITE, Colour
 from birefnet.imaging.framing import VISIBLE
@@ -28,20 +37,10 @@ from birefnet.imaging.picture import Limits, Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.serving.compatible.body import Fields as Body
-from birefnet.serving.compatible.body import file_at, picture_of, read_body
-from birefnet.serving.compatible.describe import forms_and_json
-from birefnet.serving.compatible.placement import place, shrink, with_colours
-from birefnet.serving.compatible.removebg_fields import (
-    SCHEMA,
-    FieldError,
-    Fields,
-    read_fields,
-)
-from birefnet.serving.errors import Failure, FetchError, Form
+from birefnet.serving.errors import Failure, FetchError
 from birefnet.serving.native.remove import base64_text, json_answer
+from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
-from birefnet.serving.settings import ServerSettings
 
 SOURCES = ("image_file", "image_file_b64", "image_url")
 GROUNDS = ("bg_color", "bg_image_url", "bg_image_file")
@@ -72,15 +71,12 @@ def form(failure: Failure) -> Response:
     return JSONResponse({"errors": [error]}, status, failure.headers)
 
 
-ERROR_FORMS: Mapping[str, Form] = {"/v1.0/": form, "/removebg": form, "/account": form}
-
-
 _ERROR = {
     "type": "object",
     "required": ["title", "code"],
     "properties": {"title": {"type": "string"}, "code": {"type": "string"}},
 }
-ERROR_SCHEMA = {
+ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["errors"],
     "properties": {"errors": {"type": "array", "minItems": 1, "items": _ERROR}},
@@ -112,8 +108,17 @@ class Rendered:
         return {f"foreground_{name}": value for name, value in sides.items()}
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
-    """The versioned routes of remove.bg, and those of CarveKit, whose default is full size."""
+def register_routes(registry: Registry) -> None:
+    """Add the versioned routes of remove.bg, and those of CarveKit, whose default is full size."""
+    registry.add(
+        _router(registry.service),
+        error_forms={"/v1.0/": form, "/removebg": form, "/account": form},
+        error_schema=ERROR_SCHEMA,
+    )
+
+
+def _router(service: Service) -> APIRouter:
+    settings = service.settings
     routes = APIRouter(tags=["compatible: remove.bg"])
 
     def rate() -> dict[str, str]:

@@ -5,23 +5,22 @@ Parameters: https://github.com/danielgatis/rembg, `rembg s` and its page /api (r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
-from birefnet.compat.marks import MARKS
-from birefnet.compat.marks import guidance_of as guidance_of_marks
+from birefnet.compat.http.describe import PROBLEM
+from birefnet.compat.rembg.marks import MARKS
+from birefnet.compat.rembg.marks import guidance_of as guidance_of_marks
 from birefnet.errors import BiRefNetError
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, InvalidRequest
-from birefnet.serving.errors import Form as ErrorForm
 from birefnet.serving.json_guard import read_object
 from birefnet.serving.native.options import LONGEST_LIST
+from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
-from birefnet.serving.settings import ServerSettings
 
 PATH = "/api/remove"
 
@@ -40,25 +39,15 @@ def form(failure: Failure) -> Response:
     return JSONResponse({"detail": detail}, status, failure.headers)
 
 
-ERROR_FORMS: Mapping[str, ErrorForm] = {PATH: form}
-ERROR_SCHEMA = {
+ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["detail"],
     "properties": {"detail": {"type": "string"}},
 }
-_PROBLEM = {
-    "type": "object",
-    "required": ["loc", "msg", "type"],
-    "properties": {
-        "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
-        "msg": {"type": "string"},
-        "type": {"type": "string"},
-    },
-}
 _PROBLEMS = {
     "type": "object",
     "required": ["detail"],
-    "properties": {"detail": {"type": "array", "minItems": 1, "items": _PROBLEM}},
+    "properties": {"detail": {"type": "array", "minItems": 1, "items": PROBLEM}},
 }
 
 
@@ -88,8 +77,12 @@ class FromFile(Parameters):
     file: UploadFile = Field(description="the picture")
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
-    """`GET` with a URL, and `POST` with a file."""
+def register_routes(registry: Registry) -> None:
+    """Add `GET` with a URL, and `POST` with a file."""
+    registry.add(_router(registry.service), error_forms={PATH: form}, error_schema=ERROR_SCHEMA)
+
+
+def _router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["compatible: rembg"])
     answers: dict[int | str, dict[str, Any]] = {
         200: {"content": {"image/png": {}}},

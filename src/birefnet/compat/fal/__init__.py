@@ -1,0 +1,1 @@
+"""fal.ai's BiRefNet: routes for its clients, answered at once or queued."""

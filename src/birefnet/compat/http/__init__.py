@@ -1,0 +1,1 @@
+"""What the routes of several services share: reading bodies, describing them, keeping results."""

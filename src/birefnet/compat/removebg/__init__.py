@@ -1,0 +1,1 @@
+"""remove.bg's API and CarveKit's: routes for their clients."""
