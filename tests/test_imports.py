@@ -98,7 +98,6 @@ HOSTS = {"cli", "serving", "integrations"}
 # What does not follow these rules yet: a file, and what it imports.
 EXCEPTIONS = {
     ("stream.py", "predictor"),  # the type of a prepared picture
-    ("explain/observe.py", "training"),  # the target of the outward reference
     ("serving/native/video.py", "video"),  # the route of videos
     ("training/publish.py", "export"),  # the graph beside the weights
     ("integrations/comfyui/nodes.py", "video"),  # steady mattes

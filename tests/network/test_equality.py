@@ -10,7 +10,7 @@ from torch import nn
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig
-from birefnet.network.decoder import official_gradient_label
+from birefnet.network.gradients import official_gradient_label
 from birefnet.weights.layouts import from_official, is_official, to_official
 from official import NETWORKS, official_shapes
 from reference.fill import fill, image

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.decoder import BilateralReferenceStage
-from birefnet.training.losses.outward import gradient_label
+from birefnet.network.gradients import gradient_label
 
 Map = NDArray[np.float32]
 

@@ -211,23 +211,3 @@ def run_stages(
         coarse += [] if out.coarse is None else [out.coarse]
         gradients += [] if out.gradient is None else [out.gradient]
     return features, coarse, gradients
-
-
-def laplacian(image: Tensor) -> Tensor:
-    """Laplacian (B,1,H,W) of the channel mean of `image` (B,C,H,W), border reflected.
-
-    The 5x5 kernel has ones around −24, divided by the sum of its absolute values, 48, so the
-    result is a 5x5 box mean and the pixel itself, weighted 25/48.
-    """
-    grey = F.pad(image.mean(dim=1, keepdim=True), (2, 2, 2, 2), mode="reflect")
-    mean = F.avg_pool2d(grey, 5, stride=1)
-    return (mean - grey[:, :, 2:-2, 2:-2]) * (25.0 / 48.0)
-
-
-def official_gradient_label(image: Tensor, coarse: Tensor) -> Tensor:
-    """Gradient label (B,1,H,W), before the sigmoid, as in the released training code.
-
-    The Laplacian of the normalised `image` (B,3,H,W), masked by the coarse logits (B,1,h,w)
-    resized to the image. The paper masks with a dilated prediction instead.
-    """
-    return laplacian(image) * resize_like(coarse, image)

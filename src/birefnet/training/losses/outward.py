@@ -5,40 +5,15 @@ Source: paper Sec. 3.4, and the released code for the variant that it trains wit
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from birefnet.network import gradients
 from birefnet.network.blocks import resize_like
-from birefnet.network.decoder import official_gradient_label
+from birefnet.network.gradients import official_gradient_label
 from birefnet.training.losses.pixel import bce
 from birefnet.training.losses.precision import in_float32
 
-
-@in_float32
-def gradient_label(image: Tensor, coarse: Tensor, *, radius: int = 1) -> Tensor:
-    """Target of the outward reference: the image's gradients near the predicted object.
-
-    The magnitude of the Sobel gradient of the normalised grey `image` (B,3,H,W), scaled per picture
-    so that its mean plus two standard deviations is 1, kept where the dilated coarse map
-    (B,1,h,w) predicts an object (paper Sec. 3.4: "gradient maps masked by dilated intermediate
-    predictions").
-
-    Returns:
-        (B,1,h,w) in [0, 1], at the size of `coarse`, without gradient.
-    """
-    with torch.no_grad():
-        grey = image.mean(dim=1, keepdim=True)
-        grey = F.pad(grey, (1, 1, 1, 1), mode="replicate")
-        across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=image.device) / 8
-        kernels = torch.stack([across, across.T]).unsqueeze(1)
-        magnitude = F.conv2d(grey, kernels).square().sum(dim=1, keepdim=True).sqrt()
-        magnitude = F.adaptive_max_pool2d(magnitude, coarse.shape[-2:])
-        mean = magnitude.mean(dim=(2, 3), keepdim=True)
-        spread = (magnitude - mean).square().mean(dim=(2, 3), keepdim=True).sqrt()
-        scale = mean + 2 * spread
-        near = F.max_pool2d(coarse.sigmoid(), 2 * radius + 1, 1, radius)
-        return (magnitude / scale.clamp_min(1e-4)).clamp(0, 1) * near
+gradient_label = in_float32(gradients.gradient_label)
 
 
 def gradient_loss(logits: Tensor, image: Tensor, coarse: Tensor, *, radius: int = 1) -> Tensor:
