@@ -40,11 +40,12 @@ MAY_IMPORT = {
         "guidance",
         "stream",
     },
+    "stabilise": {"matte"},
     "options": {"errors", "imaging", "matte", "guidance", "predictor"},
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging", "predictor", "html_report"},
     "export": {"errors", "files", "imaging", "network", "weights", "engines", "predictor"},
-    "video": {"errors", "files", "imaging", "matte", "predictor", "api"},
+    "video": {"errors", "files", "imaging", "matte", "predictor", "stabilise", "api"},
     "explain": {
         "errors",
         "imaging",
@@ -100,7 +101,6 @@ EXCEPTIONS = {
     ("stream.py", "predictor"),  # the type of a prepared picture
     ("serving/native/video.py", "video"),  # the route of videos
     ("training/publish.py", "export"),  # the graph beside the weights
-    ("integrations/comfyui/nodes.py", "video"),  # steady mattes
     ("integrations/ray_serve.py", "serving"),  # the server's application, run by Ray
     ("integrations/transformers/modeling.py", "training"),  # the loss of `forward(labels=…)`
 }

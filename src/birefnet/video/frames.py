@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from birefnet.imaging.picture import Picture
+from birefnet.stabilise import stabilise
 from birefnet.video.clip import Clip, pick
 from birefnet.video.source import VideoSource
-from birefnet.video.stabilise import stabilise
 
 if TYPE_CHECKING:
     from birefnet.imaging.geometry import Resolution
@@ -77,8 +77,7 @@ def matted(
             yield frame.picture
 
     mattes = predictor.predict(pictures(), resolution=resolution, batch_size=batch_size)
-    pairs = ((waiting.popleft(), matte) for matte in mattes)
-    return stabilise(pairs) if steady else pairs
+    return ((waiting.popleft(), matte) for matte in (stabilise(mattes) if steady else mattes))
 
 
 def _ahead(items: Iterator[Frame], count: int) -> Generator[Frame, None, None]:

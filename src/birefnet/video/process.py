@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import birefnet
+from birefnet.stabilise import RADIUS
 from birefnet.video import join
 from birefnet.video.audio import Sound
 from birefnet.video.encode import Look, written_time_base
@@ -22,7 +23,6 @@ from birefnet.video.pipeline import Job, Line, Segments
 from birefnet.video.segments import Workplace
 from birefnet.video.settings import Settings, Target, plan_targets
 from birefnet.video.source import VideoSource, open_source
-from birefnet.video.stabilise import RADIUS
 
 if TYPE_CHECKING:
     from birefnet.predictor import Predictor

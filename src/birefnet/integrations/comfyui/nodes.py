@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_o
 from birefnet.integrations.comfyui.widgets import CATEGORY, MODEL, Inputs
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.video.frames import Frame
-from birefnet.video.stabilise import stabilise
+from birefnet.stabilise import stabilise
 
 _OUTPUT = widgets.choice(
     settings.KINDS, "What becomes of a picture; colour, picture and blur are backgrounds."
@@ -145,13 +143,7 @@ class VideoFrames:
         # Corrections of the edge come after steadying, which compares what the network said.
         plain = Options(kind="mask", resolution=options.resolution, batch_size=options.batch_size)
         found = mattes(model or models.default(), images, plain)
-        if steady:
-            pairs = (
-                (Frame(index, 1, Fraction(index), matte.picture), matte)
-                for index, matte in enumerate(found)
-            )
-            found = (matte for _, matte in stabilise(pairs))
-        finished = map(options.finish, found)
+        finished = map(options.finish, stabilise(found) if steady else found)
         image, mask, _, _ = assemble(finished, options, len(images), background)
         return image, mask
 

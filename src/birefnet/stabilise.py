@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from birefnet.matte import Matte
-    from birefnet.video.frames import Frame
 
 RADIUS = 2  # frames on each side
 SIGMA = 0.04  # of colour differences, in [0, 1]
@@ -40,12 +39,15 @@ _MOTION_SIDE = 320  # longer side of the pictures that motion is found in [px]
 _MATTE_SIDE = 768  # ... that mattes are corrected in
 
 
-def stabilise(pairs: Iterable[tuple[Frame, Matte]]) -> Iterator[tuple[Frame, Matte]]:
-    """The same frames with steadier mattes; each waits for `RADIUS` more."""
+def stabilise(mattes: Iterable[Matte]) -> Iterator[Matte]:
+    """The mattes of successive frames, of one size and in their order, with less flicker.
+
+    Each waits for `RADIUS` more.
+    """
     window: deque[_Moment] = deque()
     ready = 0  # how many at the window's left have been given out
-    for number, (frame, matte) in enumerate(pairs):
-        window.append(_Moment.of(number, frame, matte))
+    for number, matte in enumerate(mattes):
+        window.append(_Moment.of(number, matte))
         if len(window) - ready > RADIUS:
             yield _steady(window, ready)
             ready += 1
@@ -70,7 +72,6 @@ class _Moment:
     """
 
     number: int
-    frame: Frame
     matte: Matte
     grey: NDArray[Any]
     colour: NDArray[Any]
@@ -79,11 +80,10 @@ class _Moment:
     links: dict[int, _Link] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, number: int, frame: Frame, matte: Matte) -> _Moment:
-        small = _shrink(frame.picture.rgb8(), _MOTION_SIDE)
+    def of(cls, number: int, matte: Matte) -> _Moment:
+        small = _shrink(matte.picture.rgb8(), _MOTION_SIDE)
         return cls(
             number,
-            frame,
             matte,
             cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
             cv2.blur(small, (3, 3)),
@@ -141,7 +141,7 @@ class _Link:
         return float(self.weight.mean()) < CUT
 
 
-def _steady(window: deque[_Moment], place: int) -> tuple[Frame, Matte]:
+def _steady(window: deque[_Moment], place: int) -> Matte:
     moment = window[place]
     own = moment.alpha
     values = [own]
@@ -153,14 +153,14 @@ def _steady(window: deque[_Moment], place: int) -> tuple[Frame, Matte]:
             here += step
             values.append(_brought(moment, window[here]))
     if len(values) < 3:
-        return moment.frame, moment.matte
+        return moment.matte
     stack = np.stack(values)
     total = stack.sum(axis=0) - stack.max(axis=0) - stack.min(axis=0)
     change = total / np.float32(len(values) - 2) - own
     alpha = moment.matte.alpha
     if change.shape != alpha.shape:
         change = cv2.resize(change, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return moment.frame, replace(moment.matte, alpha=np.clip(alpha + change, 0, 1))
+    return replace(moment.matte, alpha=np.clip(alpha + change, 0, 1))
 
 
 def _brought(moment: _Moment, other: _Moment) -> NDArray[Any]:
