@@ -108,8 +108,11 @@ def hub_cached(
     return path
 
 
-def hub_token() -> str | None:
-    """The user's Hugging Face token: HF_TOKEN, or the one stored by `hf auth login`."""
+def hub_token(address: str) -> str | None:
+    """The token to send to `address`: HF_TOKEN, or the one stored by `hf auth login`; none to
+    others than Hugging Face or its stand-in."""
+    if not address.startswith(f"{hub_endpoint()}/"):
+        return None
     token = os.environ.get("HF_TOKEN")
     if token:
         return token

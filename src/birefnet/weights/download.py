@@ -21,8 +21,6 @@ from birefnet.files import replace_file
 from birefnet.weights.cache import (
     cache_directory,
     hub_cached,
-    hub_endpoint,
-    hub_token,
     is_offline,
     mirrored,
 )
@@ -245,14 +243,12 @@ def _attempts(
 ) -> str | None:
     """Transfer, and again after passing failures; the count starts anew when the file has grown."""
     failures, largest = 0, part.stat().st_size if part.exists() else 0
-    token = hub_token() if address.startswith(f"{hub_endpoint()}/") else None
     while True:
         try:
             return transfer(
                 address,
                 part,
                 report,
-                token=token,
                 timeout=timeout,
                 checksum_known=item.sha256 is not None,
             )

@@ -12,9 +12,7 @@ from urllib.parse import quote
 from birefnet.errors import WeightsError
 from birefnet.weights.cache import (
     cache_directory,
-    hub_endpoint,
     hub_snapshot,
-    hub_token,
     is_offline,
     mirrored,
 )
@@ -145,9 +143,8 @@ def _listing(repository: Repository, timeout: float) -> list[str]:
     path = f"{HUB}/api/models/{repository.repo}/revision/{repository.revision}"
     reasons: list[str] = []
     for address in mirrored(path):
-        token = hub_token() if address.startswith(f"{hub_endpoint()}/") else None
         try:
-            answer, _ = open_address(address, token=token, timeout=timeout)
+            answer, _ = open_address(address, timeout=timeout)
             with answer:
                 values = json.loads(answer.read(_MAX_ANSWER))
             return [str(file["rfilename"]) for file in values["siblings"]]
