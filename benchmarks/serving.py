@@ -270,6 +270,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     asked = parser.parse_args()
+    if asked.clients < 2:
+        parser.error("--clients are compared with one; give 2 or more")
     data = as_jpeg(picture(0, asked.side))
     predictor = birefnet.load(asked.model, engine=asked.engine)
     if "overhead" in asked.parts:

@@ -74,6 +74,8 @@ def main() -> None:
     loaded = birefnet.load(asked.model)
     draw = np.random.default_rng(0)
     cutouts = [path for path in sorted(asked.cutouts.iterdir()) if is_held_out(path.name)]
+    if not cutouts:
+        parser.error(f"none of the files in {asked.cutouts} is of the tenth that is left out")
     grounds = sorted(asked.backgrounds.iterdir())
     print("IoU (mean error of alpha)\n")
     print(f"| width : height | {' | '.join(FITS)} |\n|---|" + "--:|" * len(FITS))

@@ -32,7 +32,7 @@ TINY = {
     "large": "--megapixels 0.05 --passes 1",
     "losses_compare": "CUTOUTS RESULTS --show",
     "network": "tiny --size 64 --rounds 1 --threads 1",
-    "serving": "--clients 1 --side 64 --seconds 0.2 --rounds 1 --requests 2",
+    "serving": "--clients 2 --side 64 --seconds 0.2 --rounds 1 --requests 2",
     "shapes": "CUTOUTS BACKGROUNDS --pictures 1",
     "training": "tiny --size 64 --rounds 1 --batch-size 2 --threads 1 --cpu",
     "video": "--films 1 --frames 3 --height 64 --width 64",
@@ -69,7 +69,7 @@ def files() -> Iterator[str]:
 def test_it_runs_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     for kind in ("cutouts", "backgrounds", "cwd", "cache"):
         (tmp_path / kind).mkdir()
-    for number in range(2):
+    for number in range(5):  # of these, training leaves one out
         picture = Image.new("RGBA", (96, 96))
         ImageDraw.Draw(picture).ellipse((20, 20, 70, 70), fill=(200, 90, 40, 255))
         picture.save(tmp_path / "cutouts" / f"{number}.png")
