@@ -15,29 +15,22 @@ import numpy as np
 from birefnet.engines.exported import is_exported, open_bundled
 from birefnet.engines.metadata import LONG_NAMES
 from birefnet.errors import require
-from birefnet.imaging.geometry import Resolution
-from birefnet.matte import read_background
-from birefnet.predictor import Predictor, is_single
-from birefnet.weights.local import bundled, bundled_names
+from birefnet.weights.local import bundled, bundled_names, default_model
 
 if TYPE_CHECKING:
     from birefnet.engines.exported import ExportedEngine
     from birefnet.engines.metadata import Output
+    from birefnet.imaging.geometry import Resolution
     from birefnet.imaging.metadata import Keep
     from birefnet.matte import Background, Kind, Matte
     from birefnet.network.birefnet import BiRefNet
     from birefnet.network.config import NetworkConfig
+    from birefnet.predictor import Predictor
     from birefnet.weights.records import Checkpoint
 
-BUNDLED_MODEL = "nano"
 KEPT = 2  # predictors that `remove_background` keeps in memory
 
 _loading = threading.Lock()
-
-
-def default_model() -> str:
-    """The model where none is named: BIREFNET_MODEL, or the one that the package carries."""
-    return os.environ.get("BIREFNET_MODEL") or BUNDLED_MODEL
 
 
 def remove_background(
@@ -79,6 +72,9 @@ def remove_background(
     Raises:
         BiRefNetError: one sentence on what is wrong with the picture, model or device.
     """
+    from birefnet.matte import read_background
+    from birefnet.predictor import is_single
+
     predictor = _kept(os.fspath(model or default_model()), device, dtype, engine)
     if background is not None:
         background = read_background(background)
@@ -206,6 +202,7 @@ def _load(
 
     from birefnet.engines.devices import resolve_device, resolve_dtype
     from birefnet.network.simplify import simplify
+    from birefnet.predictor import Predictor
     from birefnet.weights.checkpoint import load_checkpoint
 
     resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
@@ -221,6 +218,10 @@ def _load(
 
 
 def _of_engine(engine: ExportedEngine, checkpoint: Checkpoint | None = None) -> Predictor:
+    # Here, and not at the top: ONNX Runtime has made its session by now, without Python's lock, and
+    # a command imports this meanwhile (`birefnet.cli.loading`).
+    from birefnet.predictor import Predictor
+
     about = checkpoint or engine.metadata
     return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
 

@@ -63,7 +63,7 @@ class Stream:
     """A window slides over the pictures: they are read ahead, and the first leaves it.
 
     Where the engine serves several callers at once (`birefnet.engines.base.for_many`), so many
-    batches run side by side, and one more stands ready.
+    batches run side by side, and one more stands ready. A picture that is alone has all cores.
 
     Args:
         engine: runs the network.
@@ -146,7 +146,9 @@ class Stream:
             if not batch:
                 continue  # errors took the places
             prepared = [slot.prepared.result() for slot in batch if slot.prepared]
-            engine, callers = for_many(self._engine, prepared[0].input[0].size)
+            engine, callers = self._engine, 1
+            if not (self._exhausted and len(self._slots) == 1 and self._callers == 1):
+                engine, callers = for_many(self._engine, prepared[0].input[0].size)
             self._callers = max(self._callers, callers)
             for slot in batch:
                 slot.prepared = None

@@ -75,7 +75,7 @@ def benchmark(
 
     Exit status 0; 1 if a picture could not be predicted or scored; 2 for a wrong command.
     """
-    from birefnet.api import default_model, load
+    from birefnet.api import load
     from birefnet.evaluation.benchmark import (
         claim_folder,
         evaluate_set,
@@ -86,6 +86,7 @@ def benchmark(
     from birefnet.evaluation.published import published_rows
     from birefnet.evaluation.suites import get_suite, locate
     from birefnet.evaluation.tables import rows_of, to_json, to_terminal
+    from birefnet.weights.local import default_model
     from birefnet.weights.source import check_name
 
     chosen = get_suite(suite)

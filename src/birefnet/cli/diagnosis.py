@@ -137,8 +137,8 @@ def _describe(device: Any) -> str:
 
 def engines() -> Iterator[Finding]:
     """What can run a network here, and what `auto` takes for the default model."""
-    from birefnet.api import default_model
     from birefnet.engines.choice import choose_engine
+    from birefnet.weights.local import default_model
 
     model = default_model()
     chosen = choose_engine("auto", model)
@@ -179,9 +179,8 @@ def _install(extra: str) -> str:
 
 def weights() -> Iterator[Finding]:
     """Bundled and downloaded weights, and whether more could be stored."""
-    from birefnet.api import default_model
     from birefnet.weights.cache import cache_directory, is_offline
-    from birefnet.weights.local import bundled_names
+    from birefnet.weights.local import bundled_names, default_model
 
     bundled = bundled_names()
     yield Finding("bundled", ", ".join(bundled) or "none: reinstall birefnet", ok=bool(bundled))
@@ -212,7 +211,8 @@ def cut_something_out() -> Iterator[Finding]:
     """The bundled model on a generated picture: a bright disc on a dark ground."""
     import numpy as np
 
-    from birefnet.api import BUNDLED_MODEL, load
+    from birefnet.api import load
+    from birefnet.weights.local import BUNDLED_MODEL
 
     start = time.perf_counter()
     predictor = load(BUNDLED_MODEL)

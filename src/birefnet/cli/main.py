@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import birefnet
 from birefnet import compat
-from birefnet.cli import (
-    bench,
-    data,
-    doctor,
-    evaluate,
-    explain,
-    export,
-    models,
-    remove,
-    reproduce,
-    serve,
-    train,
-    ui,
-    video,
-)
 from birefnet.cli.common import run
 
-# In the order of `birefnet --help`. The top levels of these modules import only typer.
-COMMANDS: tuple[Callable[[typer.Typer], None], ...] = (
-    remove.register,
-    export.register,
-    bench.register,
-    video.register,
-    serve.register,
-    ui.register,
-    compat.register_commands,
-    models.register,
-    train.register,
-    data.register,
-    evaluate.register,
-    reproduce.register,
-    explain.register,
-    doctor.register,
+if TYPE_CHECKING:
+    app: typer.Typer  # with all commands, built when it is asked for
+
+_OTHERS = "compat"  # the commands of other tools
+# Modules in the order of `birefnet --help`, each with `register(app)`. At the top they import only
+# typer; a process that runs one command imports none of the others.
+COMMANDS = (
+    "remove",
+    "export",
+    "bench",
+    "video",
+    "serve",
+    "ui",
+    _OTHERS,
+    "models",
+    "train",
+    "data",
+    "evaluate",
+    "reproduce",
+    "explain",
+    "doctor",
 )
 
-app = typer.Typer(
-    help="Cut the subject out of any picture with Bilateral Reference networks.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: twice as quick, half as long
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+def build(*names: str) -> typer.Typer:
+    """The command line with the commands of these modules, see `COMMANDS`."""
+    app = typer.Typer(
+        help="Cut the subject out of any picture with Bilateral Reference networks.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: twice as quick, half as long
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_common)
+    for name in names:
+        if name == _OTHERS:
+            compat.register_commands(app)
+        else:
+            import_module(f"birefnet.cli.{name}").register(app)
+    return app
 
 
 def _show_version(asked: bool) -> None:
@@ -60,7 +61,6 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which.")
@@ -69,10 +69,14 @@ def _common(
     pass
 
 
-for _register in COMMANDS:
-    _register(app)
+def __getattr__(name: str) -> typer.Typer:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = whole = build(*COMMANDS)
+    return whole
 
 
 def main() -> None:
     """Entry point: runs the command, and says errors in one sentence (BIREFNET_DEBUG=1: whole)."""
-    run(app)
+    named = [name for name in sys.argv[1:2] if name in COMMANDS and name != _OTHERS]
+    run(build(*named or COMMANDS))

@@ -119,7 +119,11 @@ class Work:
             from birefnet.api import load
 
             engine = "auto" if plan.engine == "ray" else plan.engine
-            predictor = load(plan.model, device=plan.device, dtype=plan.dtype, engine=engine)
+            predictor = (
+                plan.loading.result()
+                if plan.loading is not None
+                else load(plan.model, device=plan.device, dtype=plan.dtype, engine=engine)
+            )
         predictor.profile = plan.profile
         predictor.limits = plan.limits
         predictor.convert_to_srgb = not plan.settings.keep_profile

@@ -6,9 +6,8 @@ import json
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from birefnet.api import default_model
 from birefnet.cli.common import warn
 from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
 from birefnet.cli.manifest import NAME
@@ -18,6 +17,12 @@ from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
 from birefnet.options import Options
 from birefnet.profiling import Profile
+from birefnet.weights.local import default_model
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from birefnet.predictor import Predictor
 
 Skip = Literal["finished", "existing", "nothing"]
 
@@ -43,6 +48,7 @@ class Plan:
         as_json: report for programs.
         profile: where to add up the time of each stage, or `None`.
         limits: which pictures are refused as too large.
+        loading: of the model, where it has begun.
     """
 
     search: Search
@@ -63,6 +69,7 @@ class Plan:
     as_json: bool = False
     profile: Profile | None = None
     limits: Limits = field(default_factory=Limits)
+    loading: Future[Predictor] | None = None
 
 
 def plan(
@@ -85,6 +92,7 @@ def plan(
     as_json: bool = False,
     profile: bool = False,
     limits: Limits | None = None,
+    loading: Future[Predictor] | None = None,
 ) -> Plan:
     """Check the command, and lay out its work.
 
@@ -158,6 +166,7 @@ def plan(
         as_json=as_json,
         profile=Profile() if profile else None,
         limits=limits,
+        loading=loading,
     )
 
 

@@ -262,6 +262,9 @@ def remove(
 
     Exit status 0; 1 if a picture failed (the others are done); 2 if the command makes no sense.
     """
+    from birefnet.cli.loading import start_loading
+
+    loading = start_loading(model, device, dtype, engine)
     from birefnet.cli import pipeline, removal
     from birefnet.cli.inputs import InputError
     from birefnet.imaging.picture import Limits
@@ -317,6 +320,7 @@ def remove(
             as_json=as_json,
             profile=profile,
             limits=Limits.of_megapixels(max_megapixels),
+            loading=loading,
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.api import BUNDLED_MODEL, default_model, load
+from birefnet.api import load
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.picture import to_uint8
 from birefnet.matte import Matte
 from birefnet.options import Options
+from birefnet.weights.local import BUNDLED_MODEL, default_model
 
 __all__ = ["Remover"]
 

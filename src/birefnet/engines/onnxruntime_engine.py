@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.engines.base import MOST_CALLERS
 from birefnet.engines.forked import call_in_forks, never_delete
 from birefnet.engines.metadata import KEY, Metadata, Output, Precision, logits_of
 from birefnet.errors import (
@@ -86,8 +85,6 @@ class OnnxEngine:
                 "bundled models and .xml files"
             ) from None
         self.path = Path(path)
-        self.threads = threads
-        self._many: OnnxEngine | None = None
         self.device, providers = _providers(device, onnxruntime)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -128,16 +125,6 @@ class OnnxEngine:
         step = fixed if isinstance(fixed, int) else len(batch)
         parts = [self._run(batch[first : first + step]) for first in range(0, len(batch), step)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def for_many(self) -> tuple[OnnxEngine, int]:
-        """On a CPU, a session of one thread for as many callers as there are cores, see
-        `birefnet.engines.base.for_many`."""
-        callers = min(self.threads or os.cpu_count() or 1, MOST_CALLERS)
-        if self.device != "cpu" or callers == 1:
-            return self, 1
-        if self._many is None:
-            self._many = OnnxEngine(self.path, "cpu", threads=1, output=self.metadata.output)
-        return self._many, callers
 
     def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         self._check_size(batch)

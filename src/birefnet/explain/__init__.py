@@ -175,8 +175,8 @@ def explain(
 
 
 def _network(model: str | os.PathLike[str] | Loaded | None) -> Loaded:
-    from birefnet.api import default_model
     from birefnet.weights.checkpoint import load_checkpoint
+    from birefnet.weights.local import default_model
     from birefnet.weights.table import lookup
 
     if model is not None and not isinstance(model, (str, os.PathLike)):

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.api import default_model, load
+from birefnet.api import load
 from birefnet.predictor import Predictor
 from birefnet.serving.batching import Lane
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
-from birefnet.weights.local import bundled_names
+from birefnet.weights.local import bundled_names, default_model
 from birefnet.weights.table import CHECKPOINTS, lookup
 
 

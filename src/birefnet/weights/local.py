@@ -12,6 +12,7 @@ from birefnet.errors import UnknownModelError, WeightsError
 from birefnet.weights.files import FORMAT, GRAPH, find_weights, read_json
 from birefnet.weights.records import Checkpoint
 
+BUNDLED_MODEL = "nano"
 BUNDLED = Path(__file__).parent / "bundled"
 FORMAT_VERSION = 1
 # How files of weights are named that a folder's config.json describes.
@@ -40,6 +41,11 @@ class Source:
     def graph(self) -> Path:
         """Of a bundled network: its ONNX graph, which takes its weights from the file beside it."""
         return self.files[0].with_name(GRAPH)
+
+
+def default_model() -> str:
+    """The model where none is named: BIREFNET_MODEL, or the one that the package carries."""
+    return os.environ.get("BIREFNET_MODEL") or BUNDLED_MODEL
 
 
 def bundled_names() -> list[str]:

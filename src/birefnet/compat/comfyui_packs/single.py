@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from birefnet.api import default_model
 from birefnet.errors import WeightsError
 from birefnet.integrations.comfyui import models, widgets
 from birefnet.integrations.comfyui.running import masks
 from birefnet.integrations.comfyui.widgets import CATEGORY, Inputs, choice, whole
 from birefnet.options import Options
+from birefnet.weights.local import default_model
 
 
 class ZhoLoader:

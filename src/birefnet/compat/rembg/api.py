@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.api import default_model, load
+from birefnet.api import load
 from birefnet.compat.rembg.marks import MARKS, guidance_of
 from birefnet.errors import BiRefNetError, UnknownModelError, UsageError
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.picture import to_uint8
 from birefnet.options import Options
+from birefnet.weights.local import default_model
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from birefnet.api import default_model, load
+from birefnet.api import load
 from birefnet.engines.exported import ENGINES as EXPORTED
 from birefnet.errors import BiRefNetError, WeightsError
 from birefnet.integrations.comfyui import host
 from birefnet.weights.files import SUFFIXES
-from birefnet.weights.local import bundled_names
+from birefnet.weights.local import bundled_names, default_model
 from birefnet.weights.table import CHECKPOINTS, lookup
 
 if TYPE_CHECKING:
