@@ -95,8 +95,9 @@ EDGES = {
     "evaluation",
 }
 # `cli` uses every edge. Beside that, edges meet only in `compat`: its parts are built on what takes
-# them in, and these know nothing of `compat` but the functions of its `__init__`.
+# them in, and these know only the modules of `compat` that list its parts.
 HOSTS = {"cli", "serving", "integrations"}
+INTERFACE = {f"birefnet.compat.{name}" for name in ("commands", "routes", "comfyui_packs")}
 # What does not follow these rules yet: a file, and what it imports.
 EXCEPTIONS = {
     ("stream.py", "predictor"),  # the type of a prepared picture
@@ -185,7 +186,7 @@ def test_other_people_s_interfaces_are_known_to_compat_alone() -> None:
     for path in SOURCE.rglob("*.py"):
         if not path.is_relative_to(SOURCE / "compat"):
             inner = {name for name in imported(path) if name.startswith("birefnet.compat.")}
-            assert not inner, f"{path.relative_to(SOURCE)} imports {inner}"
+            assert inner <= INTERFACE, f"{path.relative_to(SOURCE)} imports {inner - INTERFACE}"
 
 
 def test_other_people_s_interfaces_do_not_know_each_other() -> None:
@@ -193,7 +194,8 @@ def test_other_people_s_interfaces_do_not_know_each_other() -> None:
         own = path.relative_to(SOURCE / "compat").parts[0].removesuffix(".py")
         names = (name.split(".") for name in imported(path))
         peers = {name[2] for name in names if name[:2] == ["birefnet", "compat"] and name[2:]}
-        assert own == "__init__" or peers <= {own, "http"}, f"{path.relative_to(SOURCE)}: {peers}"
+        is_list = path.parent.name == "compat" and own in ("commands", "routes")
+        assert is_list or peers <= {own, "http"}, f"{path.relative_to(SOURCE)}: {peers}"
 
 
 def test_only_edges_import_edges() -> None:
@@ -213,8 +215,7 @@ def test_command_modules_import_only_typer() -> None:
     allowed = {"typer", "birefnet", *sys.stdlib_module_names}
     from birefnet.cli.main import COMMANDS
 
-    own = {f"birefnet.cli.{name}" for name in COMMANDS if name != "compat"}
-    names = {"birefnet.cli.main", "birefnet.cli.common", *own}
+    names = {"birefnet.cli.main", "birefnet.cli.common", *COMMANDS.values()}
     paths = [Path(importlib.import_module(name).__file__ or "") for name in names]
     for path in [*paths, *SOURCE.glob("compat/*/command.py")]:
         roots = {n.split(".")[0] for n in imported(path, top_level_only=True)}
@@ -259,6 +260,15 @@ def test_help_is_quick() -> None:
     start = time.perf_counter()
     assert "remove" in python("-m", "birefnet", "--help")
     assert time.perf_counter() - start < 3 * bare + 1
+
+
+def test_weights_need_torch_only_to_be_read_and_converted() -> None:
+    """The names, the files and the downloads of weights, and the configuration of a network."""
+    reading_and_writing = {"checkpoint", "detect", "skeleton", "convert", "save"}
+    names = {path.stem for path in modules("weights")} - {"__init__"} - reading_and_writing
+    listed = ", ".join(sorted(f"birefnet.weights.{name}" for name in names))
+    code = f"import sys, birefnet.network.config, {listed}; print('torch' in sys.modules)"
+    assert python("-c", code) == "False"
 
 
 def test_version_is_the_package_s() -> None:

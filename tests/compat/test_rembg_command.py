@@ -176,7 +176,9 @@ def test_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_server_takes_rembg_s_options(monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
-    monkeypatch.setattr("birefnet.cli.serve.serve", lambda **settings: told.update(settings))
+    monkeypatch.setattr(
+        "birefnet.compat.rembg.command.serve", lambda **settings: told.update(settings)
+    )
     options = ("-p", 7100, "-h", "0.0.0.0", "-l", "warning", "-t", 3, "--no-ui")
     done = run("s", *options, "-m", "birefnet-portrait")
     assert done.exit_code == 0, done.output

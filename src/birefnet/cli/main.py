@@ -9,35 +9,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import birefnet
-from birefnet import compat
 from birefnet.cli.common import run
 
 if TYPE_CHECKING:
     app: typer.Typer  # with all commands, built when it is asked for
 
-_OTHERS = "compat"  # the commands of other tools
-# Modules in the order of `birefnet --help`, each with `register(app)`. At the top they import only
-# typer; a process that runs one command imports none of the others.
-COMMANDS = (
-    "remove",
-    "export",
-    "bench",
-    "video",
-    "serve",
-    "ui",
-    _OTHERS,
-    "models",
-    "train",
-    "data",
-    "evaluate",
-    "reproduce",
-    "explain",
-    "doctor",
-)
+# Command → the module that adds it by `register(app)`, in the order of `birefnet --help`. At the top
+# these import only typer; a process that runs one command imports none of the others.
+COMMANDS = {
+    "remove": "birefnet.cli.remove",
+    "export": "birefnet.cli.export",
+    "bench": "birefnet.cli.bench",
+    "video": "birefnet.cli.video",
+    "serve": "birefnet.cli.serve",
+    "ui": "birefnet.cli.ui",
+    "rembg": "birefnet.compat.commands",
+    "models": "birefnet.cli.models",
+    "train": "birefnet.cli.train",
+    "data": "birefnet.cli.data",
+    "evaluate": "birefnet.cli.evaluate",
+    "reproduce": "birefnet.cli.reproduce",
+    "explain": "birefnet.cli.explain",
+    "doctor": "birefnet.cli.doctor",
+}
 
 
 def build(*names: str) -> typer.Typer:
-    """The command line with the commands of these modules, see `COMMANDS`."""
+    """The command line with these of `COMMANDS`."""
     app = typer.Typer(
         help="Cut the subject out of any picture with Bilateral Reference networks.",
         no_args_is_help=True,
@@ -48,10 +46,7 @@ def build(*names: str) -> typer.Typer:
     )
     app.callback()(_common)
     for name in names:
-        if name == _OTHERS:
-            compat.register_commands(app)
-        else:
-            import_module(f"birefnet.cli.{name}").register(app)
+        import_module(COMMANDS[name]).register(app)
     return app
 
 
@@ -78,5 +73,5 @@ def __getattr__(name: str) -> typer.Typer:
 
 def main() -> None:
     """Entry point: runs the command, and says errors in one sentence (BIREFNET_DEBUG=1: whole)."""
-    named = [name for name in sys.argv[1:2] if name in COMMANDS and name != _OTHERS]
+    named = [name for name in sys.argv[1:2] if name in COMMANDS]
     run(build(*named or COMMANDS))

@@ -22,7 +22,7 @@ try:
 except ImportError:
     raise MissingExtraError("the server", "serve") from None
 
-from birefnet.compat import register_routes
+from birefnet.compat.routes import register_routes
 from birefnet.errors import BiRefNetError
 from birefnet.serving.errors import ErrorForms
 from birefnet.serving.limits import REQUEST_ID, BodyLimit, Disconnects, Hosts, Keys, Watch

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
+from birefnet.cli.serve import serve
 
 Model = Annotated[
     str | None,
@@ -137,7 +138,6 @@ def server(
     model: Model = None,
 ) -> None:
     """A server with rembg's route /api/remove, and those of `birefnet serve`."""
-    from birefnet.cli.serve import serve
     from birefnet.compat.rembg import resolve_name
 
     serve(

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from birefnet.compat import node_packs
+from birefnet.compat.comfyui_packs import PACKS
 from birefnet.errors import BiRefNetError
 from birefnet.integrations.comfyui import host, mask_nodes, nodes
 from birefnet.integrations.comfyui.neighbours import own_name
@@ -47,7 +47,7 @@ def mappings(
     if setting not in _CHOICES:
         raise BiRefNetError(f"{NAMES_SETTING} is {setting!r}; choose one of {', '.join(_CHOICES)}")
     chosen = dict(OWN)
-    for pack in node_packs().values() if setting != "never" else ():
+    for pack in PACKS.values() if setting != "never" else ():
         if setting == "always" or not set(pack) & set(taken or {}):
             chosen |= pack
     classes = {name: _guarded(node) for name, (node, _) in chosen.items()}
