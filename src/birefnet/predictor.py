@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -17,6 +17,7 @@ from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.looks import Look, merge, view
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.matte import Matte
+from birefnet.prepared import Prepared
 from birefnet.profiling import Profile, timed
 from birefnet.stream import Stream
 
@@ -292,45 +293,6 @@ class Predictor:
         return stream.results(iter(sources))
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A picture on its way into the network.
-
-    Attributes:
-        picture: as decoded.
-        geometry: between it and the input.
-        input: of the network, float32 [3,h,w], normalised; of its largest look.
-        looks: whose logits are averaged; none: the network sees `input` alone.
-    """
-
-    picture: Picture
-    geometry: Geometry
-    input: NDArray[np.float32]
-    looks: tuple[Look, ...] = ()
-
-    def views(self) -> list[NDArray[np.float32]]:
-        """What each look shows the network, [3,h,w], for those who run them one by one."""
-        return [view(self.input[None], look)[0] for look in self.looks] or [self.input]
-
-    def merge(self, planes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Logits [h,w] of all `views` → what `restore` takes."""
-        if not self.looks:
-            return planes[0]
-        return merge([plane[None, None] for plane in planes], self.looks)[0, 0]
-
-    def restore(self, logits: NDArray[np.float32]) -> Matte:
-        """Logits [h,w] → matte at the picture's size.
-
-        The sigmoid comes before the resize, as in the official inference. Nothing is stretched to
-        its own minimum and maximum: a picture without an object keeps its small numbers.
-        """
-        alpha = self.geometry.restore(_sigmoid(logits))
-        np.clip(alpha, 0, 1, out=alpha)
-        if self.picture.alpha is not None:
-            alpha *= self.picture.alpha
-        return Matte(alpha, self.picture)
-
-
 def infer(
     engine: Engine, inputs: NDArray[np.float32], looks: Sequence[Look] = ()
 ) -> NDArray[np.float32]:
@@ -368,11 +330,6 @@ def _own_preprocess(network: Engine | nn.Module) -> Preprocess | None:
     described = getattr(network, "metadata", network)
     own = getattr(described, "preprocess", None)
     return own if isinstance(own, Preprocess) else None
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)) as tanh, which cannot overflow."""
-    return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits) + np.float32(1))
 
 
 def _as_it_is(source: Input) -> Input:

@@ -6,16 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from birefnet.engines.base import Engine, for_many
 from birefnet.errors import BiRefNetError
+from birefnet.matte import Matte
+from birefnet.prepared import Prepared
 
-if TYPE_CHECKING:
-    from birefnet.matte import Matte
-    from birefnet.predictor import Prepared
-
-Run = Callable[["list[Prepared]", Engine], "list[Matte]"]
+Run = Callable[[list[Prepared], Engine], list[Matte]]
 """Prepared pictures of one size and the engine to run them → their mattes."""
 
 

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult
 
 
+def register(app: typer.Typer) -> None:
+    """Add `benchmark` and `select-best` to `app`."""
+    for command in (benchmark, select_best):
+        app.command(no_args_is_help=True)(command)
+
+
 def benchmark(
     suite: Annotated[
         str, typer.Option("--suite", metavar="NAME", help="dis5k, hrsod, cod or matting.")

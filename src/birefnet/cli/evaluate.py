@@ -30,11 +30,8 @@ Metrics = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this command, `benchmark` and `select-best` to `app`."""
-    from birefnet.cli.benchmark import benchmark, select_best
-
-    for command in (evaluate, benchmark, select_best):
-        app.command(no_args_is_help=True)(command)
+    """Add this command to `app`."""
+    app.command(no_args_is_help=True)(evaluate)
 
 
 def evaluate(

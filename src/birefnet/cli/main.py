@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "birefnet.cli.train",
     "data": "birefnet.cli.data",
     "evaluate": "birefnet.cli.evaluate",
+    "benchmark": "birefnet.cli.benchmark",
     "reproduce": "birefnet.cli.reproduce",
     "explain": "birefnet.cli.explain",
     "doctor": "birefnet.cli.doctor",

@@ -7,14 +7,12 @@ the many small operations of a network share badly.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from birefnet.engines.torch_engine import TorchEngine
+from birefnet.engines.base import Engine, takes_guidance
 
 _turn = threading.Lock()
 _here = threading.local()
@@ -24,16 +22,16 @@ class SideBySide:
     """The same network; a thread that calls it keeps to so many cores from then on.
 
     Args:
-        engine: of a CPU.
+        engine: a `TorchEngine` of a CPU.
         cores: for each caller.
     """
 
-    def __init__(self, engine: TorchEngine, cores: int) -> None:
+    def __init__(self, engine: Engine, cores: int) -> None:
         self._engine = engine
         self._cores = cores
         self.name = engine.name
         self.batch_size = engine.batch_size
-        self.takes_guidance = engine.takes_guidance
+        self.takes_guidance = takes_guidance(engine)
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `TorchEngine.infer`."""

@@ -28,7 +28,8 @@ from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.tiff import read_pages
 from birefnet.matte import Matte
 from birefnet.options import FILE_OPTIONS, Options
-from birefnet.predictor import Predictor, Prepared
+from birefnet.predictor import Predictor
+from birefnet.prepared import Prepared
 from birefnet.serving import fetch as fetching
 from birefnet.serving.batching import Array, Batcher, SharedEngine
 from birefnet.serving.budget import Hold, PixelBudget

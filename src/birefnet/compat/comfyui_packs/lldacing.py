@@ -142,7 +142,7 @@ class GetMask:
     ) -> tuple[Tensor]:
         network = _filtered(models.as_model(model, LOADERS), upscale_method)
         options = Options(kind="mask", resolution=resolution_of(width, height))
-        mask = masks(network, images, options)
+        mask = masks(network.predictor, images, options)
         return (torch.where(mask > mask_threshold, mask, 0) if mask_threshold > 0 else mask,)
 
 

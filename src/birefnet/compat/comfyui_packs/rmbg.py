@@ -79,7 +79,7 @@ class BiRefNetRMBG:
         network = models.loaded(models.find(model, name))
         # Said here, for the files of that pack need not carry names that tell it.
         options = Options(kind="mask", resolution="native" if known.native else known.size)
-        return _finish(image, masks(network, image, options), **settings)
+        return _finish(image, masks(network.predictor, image, options), **settings)
 
 
 class RMBG:
@@ -114,7 +114,7 @@ class RMBG:
         **settings: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
         network = models.loaded(models.find(f"{model}/model.safetensors", model))
-        mask = masks(network, image, Options(kind="mask", resolution=process_res))
+        mask = masks(network.predictor, image, Options(kind="mask", resolution=process_res))
         return _finish(image, (mask * (2 - sensitivity)).clamp(0, 1), **settings)
 
 

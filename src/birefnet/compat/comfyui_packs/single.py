@@ -45,7 +45,7 @@ class ZhoRemove:
 
     def run(self, birefnetmodel: Any, image: Tensor) -> tuple[Tensor, Tensor]:
         network = models.as_model(birefnetmodel, "BiRefNet_ModelLoader_Zho")
-        mask = masks(network, image, Options(kind="mask"))
+        mask = masks(network.predictor, image, Options(kind="mask"))
         colours = image[..., :3].to(mask)
         return torch.cat([colours, mask[..., None]], dim=-1), mask
 
@@ -73,7 +73,7 @@ class Viperyl:
         except WeightsError:
             source = default_model()
         network = models.loaded(source, device=device)
-        return (masks(network, image, Options(kind="mask")),)
+        return (masks(network.predictor, image, Options(kind="mask")),)
 
 
 class CoreLoader:

@@ -14,6 +14,8 @@ from birefnet.api import load
 from birefnet.engines.exported import ENGINES as EXPORTED
 from birefnet.errors import BiRefNetError, WeightsError
 from birefnet.integrations.comfyui import host
+from birefnet.integrations.comfyui.running import masks
+from birefnet.options import Options
 from birefnet.weights.files import SUFFIXES
 from birefnet.weights.local import bundled_names, default_model
 from birefnet.weights.table import CHECKPOINTS, lookup
@@ -21,7 +23,6 @@ from birefnet.weights.table import CHECKPOINTS, lookup
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from birefnet.options import Options
     from birefnet.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -52,14 +53,7 @@ class Model:
             image: B x H x W x C in [0, 1].
             image_size: side of the square that the network sees [px]; default: its weights' own.
         """
-        from birefnet.integrations.comfyui.running import masks
-
-        return masks(self, image, self._options(image_size))
-
-    def _options(self, resolution: int | None) -> Options:
-        from birefnet.options import Options
-
-        return Options(kind="mask", resolution=resolution)
+        return masks(self.predictor, image, Options(kind="mask", resolution=image_size))
 
 
 def as_model(value: Any, expected: str) -> Model:

@@ -101,7 +101,7 @@ class RemoveBackground:
         options = options_of(output, has_background=background is not None, **said)
         guides: Guides | None = None if guide is None else masks_of(guide, len(image))
         network = model or models.default()
-        found = mattes(network, image, options, guides)
+        found = mattes(network.predictor, image, options, guides)
         return assemble(found, options, len(image), background)
 
 
@@ -142,7 +142,7 @@ class VideoFrames:
         options = options_of(output, has_background=background is not None, **said)
         # Corrections of the edge come after steadying, which compares what the network said.
         plain = Options(kind="mask", resolution=options.resolution, batch_size=options.batch_size)
-        found = mattes(model or models.default(), images, plain)
+        found = mattes((model or models.default()).predictor, images, plain)
         finished = map(options.finish, stabilise(found) if steady else found)
         image, mask, _, _ = assemble(finished, options, len(images), background)
         return image, mask

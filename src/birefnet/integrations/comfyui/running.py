@@ -11,22 +11,22 @@ from torch import Tensor
 
 from birefnet.errors import DeviceError
 from birefnet.integrations.comfyui import host
-from birefnet.integrations.comfyui.models import Model
 from birefnet.integrations.comfyui.tensors import batch, pictures_of
 from birefnet.matte import Matte
 from birefnet.options import Options
+from birefnet.predictor import Predictor
 
 Guides = Sequence[NDArray[Any]]
 """Coarse masks, one for each picture."""
 
 
 def mattes(
-    model: Model, images: Tensor, options: Options, guides: Guides | None = None
+    predictor: Predictor, images: Tensor, options: Options, guides: Guides | None = None
 ) -> Iterator[Matte]:
     """The finished matte of each picture, in order, as they become ready.
 
     Args:
-        model: as loaders give it.
+        predictor: runs the network.
         images: B x H x W x C in [0, 1].
         options: `prepared`.
         guides: instead of `options.guide`, one for each picture.
@@ -36,16 +36,18 @@ def mattes(
     """
     progress = host.Progress(len(images))
     progress.check()
-    for matte in _raw(model, images, options, guides):
+    for matte in _raw(predictor, images, options, guides):
         yield options.finish(matte)
         progress.step()
 
 
-def _raw(model: Model, images: Tensor, options: Options, guides: Guides | None) -> Iterator[Matte]:
+def _raw(
+    predictor: Predictor, images: Tensor, options: Options, guides: Guides | None
+) -> Iterator[Matte]:
     """Where memory runs out, ComfyUI unloads its models, and the rest is tried once more."""
     done = 0
     try:
-        for matte in _predicted(model, images, options, guides):
+        for matte in _predicted(predictor, images, options, guides):
             done += 1
             yield matte
         return
@@ -53,24 +55,26 @@ def _raw(model: Model, images: Tensor, options: Options, guides: Guides | None) 
         if "memory" not in str(error) or not host.unload_others():
             raise
     rest = guides[done:] if guides else None
-    yield from _predicted(model, images[done:], options, rest)
+    yield from _predicted(predictor, images[done:], options, rest)
 
 
 def _predicted(
-    model: Model, images: Tensor, options: Options, guides: Guides | None
+    predictor: Predictor, images: Tensor, options: Options, guides: Guides | None
 ) -> Iterator[Matte]:
     pictures = pictures_of(images)
     if guides is None and options.is_plain:
-        yield from model.predictor.predict(
+        yield from predictor.predict(
             pictures, resolution=options.resolution, batch_size=options.batch_size
         )
         return
     for index, picture in enumerate(pictures):
         own = options if guides is None else replace(options, guide=guides[index])
-        yield own.predict(model.predictor, picture)
+        yield own.predict(predictor, picture)
 
 
-def masks(model: Model, images: Tensor, options: Options, guides: Guides | None = None) -> Tensor:
+def masks(
+    predictor: Predictor, images: Tensor, options: Options, guides: Guides | None = None
+) -> Tensor:
     """The mattes alone, as a MASK (B,H,W)."""
-    found = mattes(model, images, options, guides)
+    found = mattes(predictor, images, options, guides)
     return batch((matte.alpha for matte in found), len(images))

@@ -19,7 +19,7 @@ from birefnet.imaging.picture import to_uint8
 from birefnet.integrations.transformers.image_processing import BiRefNetImageProcessor, as_picture
 from birefnet.integrations.transformers.modeling import BiRefNetForImageSegmentation
 from birefnet.options import Options
-from birefnet.predictor import Prepared
+from birefnet.prepared import Prepared
 
 TASK = "background-removal"
 # Options that change how the network is asked; `Predictor` does that, a pipeline runs it once.
