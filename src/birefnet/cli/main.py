@@ -14,8 +14,8 @@ from birefnet.cli.common import run
 if TYPE_CHECKING:
     app: typer.Typer  # with all commands, built when it is asked for
 
-# Command → the module that adds it by `register(app)`, in the order of `birefnet --help`. At the top
-# these import only typer; a process that runs one command imports none of the others.
+# The module that adds each command by `register(app)`, in the order of `birefnet --help`. At the top
+# they import only typer; a process that runs one command imports none of the others.
 COMMANDS = {
     "remove": "birefnet.cli.remove",
     "export": "birefnet.cli.export",
