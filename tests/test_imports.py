@@ -109,15 +109,11 @@ EXCEPTIONS = {
     ("integrations/transformers/modeling.py", "training"),  # the loss of `forward(labels=…)`
 }
 # Imports that still go in a circle: a function that opens one of several kinds, which are built on
-# its module; and types of arguments.
+# its module.
 CIRCLES = {
     ("cli.pipeline", "cli.cluster"),
-    ("integrations.transformers.devices", "integrations.transformers.modeling"),
-    ("integrations.transformers.publishing", "integrations.transformers.modeling"),
     ("training.data.sources", "training.data.hub"),
     ("training.data.sources", "training.data.shards"),
-    ("video.source", "video.decode"),
-    ("video.source", "video.pictures"),
 }
 HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba", "jinja2")
 

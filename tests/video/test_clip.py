@@ -12,7 +12,7 @@ pytest.importorskip("av")
 
 from birefnet.video.clip import Clip, Position, pick
 from birefnet.video.errors import VideoError
-from birefnet.video.source import camera_input, open_source
+from birefnet.video.opening import camera_input, open_source
 from video.clips import write_clip
 
 

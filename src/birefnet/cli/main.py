@@ -14,7 +14,7 @@ from birefnet.cli.common import run
 if TYPE_CHECKING:
     app: typer.Typer  # with all commands, built when it is asked for
 
-# The module that adds each command by `register(app)`, in the order of `birefnet --help`. At the top
+# The module that adds a command by `register(app)`, in the order of `birefnet --help`. At the top
 # they import only typer; a process that runs one command imports none of the others.
 COMMANDS = {
     "remove": "birefnet.cli.remove",

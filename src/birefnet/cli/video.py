@@ -281,7 +281,7 @@ def _check_source(source: str) -> None:
     import glob
 
     from birefnet.video.errors import VideoError
-    from birefnet.video.source import camera_input
+    from birefnet.video.opening import camera_input
 
     if "://" in source or os.path.exists(source) or camera_input(source) or glob.has_magic(source):
         return

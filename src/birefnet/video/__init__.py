@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from birefnet.video.clip import Clip, Position
 from birefnet.video.errors import UnfinishedRunError, VideoCancelled, VideoError
 from birefnet.video.frames import Frame, decoded, matted
+from birefnet.video.opening import open_source
 from birefnet.video.process import Progress, VideoResult, run
 from birefnet.video.settings import Settings
-from birefnet.video.source import VideoInfo, open_source
+from birefnet.video.source import VideoInfo
 
 if TYPE_CHECKING:
     from birefnet.imaging.geometry import Resolution
@@ -76,7 +77,7 @@ def process_video(
     Work is kept in `OUTPUT.parts/` until the end.
 
     Args:
-        source: see `birefnet.video.source.open_source`.
+        source: see `birefnet.video.opening.open_source`.
         output: `.mp4` (H.264), `.webm` (VP9), `.mov` (ProRes), `.gif`, `.webp`, `.apng`, or for PNG
             pictures a folder (ending in /) or a pattern such as `frames/%05d.png`.
         predictor: from `birefnet.load`; None loads the default model.

@@ -9,7 +9,8 @@ from pathlib import Path
 from birefnet.imaging.picture import Picture
 from birefnet.video.clip import Clip, pick
 from birefnet.video.errors import VideoError
-from birefnet.video.source import RawFrame, open_source
+from birefnet.video.opening import open_source
+from birefnet.video.source import RawFrame
 
 
 class MovieBackground:

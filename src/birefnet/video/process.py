@@ -19,10 +19,11 @@ from birefnet.video.audio import Sound
 from birefnet.video.encode import Look, written_time_base
 from birefnet.video.errors import VideoCancelled, VideoError, load_av
 from birefnet.video.frames import Frame, decoded, matted
+from birefnet.video.opening import open_source
 from birefnet.video.pipeline import Job, Line, Segments
 from birefnet.video.segments import Workplace
 from birefnet.video.settings import Settings, Target, plan_targets
-from birefnet.video.source import VideoSource, open_source
+from birefnet.video.source import VideoSource
 
 if TYPE_CHECKING:
     from birefnet.predictor import Predictor

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
+from transformers import PreTrainedModel
 
 from birefnet.errors import DeviceError, MissingExtraError
 
-if TYPE_CHECKING:
-    from birefnet.integrations.transformers.modeling import BiRefNetForImageSegmentation
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 _STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -32,12 +32,12 @@ def resolve_dtype(asked: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def place_model(
-    model: BiRefNetForImageSegmentation,
+    model: Model,
     device_map: Any,
     *,
     max_memory: Any = None,
     offload_folder: str | None = None,
-) -> BiRefNetForImageSegmentation:
+) -> Model:
     """Put a model on a device, or its modules on several.
 
     Args:

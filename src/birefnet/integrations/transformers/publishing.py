@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from birefnet.integrations.transformers.image_processing import BiRefNetImageProcessor
 from birefnet.integrations.transformers.model_card import model_card
 from birefnet.weights.cache import hub_endpoint
 
-if TYPE_CHECKING:
-    from birefnet.integrations.transformers.modeling import BiRefNetForImageSegmentation
-
 
 def push(
-    model: BiRefNetForImageSegmentation,
+    model: PreTrainedModel,
     repo_id: str,
     *,
     commit_message: str | None = None,
@@ -65,7 +64,7 @@ def push(
         )
 
 
-def save_processor(model: BiRefNetForImageSegmentation, folder: str) -> None:
+def save_processor(model: PreTrainedModel, folder: str) -> None:
     """Write preprocessor_config.json, so that pipelines find it."""
     processor = BiRefNetImageProcessor.from_preprocess(model.config.preprocess_config)
     processor.save_pretrained(folder)
