@@ -8,15 +8,29 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+HAS_TORCH = find_spec("torch") is not None
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shells start background jobs with Ctrl-C ignored, and children inherit that; tests press it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+TESTS = Path(__file__).parent
+CORE = {TESTS / line for line in (TESTS / "core.txt").read_text().splitlines() if line[:1] != "#"}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without PyTorch, leave out all tests but those of `core.txt`."""
+    is_wanted = any(path.is_relative_to(collection_path) for path in CORE)
+    is_inside = collection_path.is_relative_to(TESTS)
+    return True if not HAS_TORCH and is_inside and not is_wanted else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""Without an extra: what needs one says in one sentence which, and how to install it.
+"""Without an extra: what needs none works; what needs one says which, and how to install it.
 
 All packages of all extras are hidden from the processes that these tests start. In an environment
 that has none of them, the same tests hold for real.
@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import birefnet
-from fakes import write_disc
+from birefnet.matte import Kind
+from data_sets import photo, save
+from fakes import write_animation, write_disc
 from test_public_names import promised
 
 TESTS = Path(__file__).parent
@@ -87,27 +91,143 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a picture, a pair for training, and files that look like weights."""
     folder = tmp_path_factory.mktemp("core")
     write_disc(folder / "photo.png")
+    write_animation(folder / "animation.gif")
     for part in ("im", "gt"):
         write_disc(folder / "pictures" / part / "a.png")
+    save(folder / "small/im/a.png", photo(0, 320, 320)[0])
+    save(folder / "small/gt/a.png", photo(0, 320, 320)[1])
     for name in ("w.pth", "w.xml", "w.pt2", "film.mp4", "folder/model.safetensors"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"PK\x03\x04")
     return folder
 
 
-def python(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python without the packages of any extra."""
+def python(*arguments: str, folder: Path, hidden: str = HIDDEN) -> subprocess.CompletedProcess[str]:
+    """Run Python without these packages, which are those of all extras."""
     path = [str(TESTS / "without"), str(Path(birefnet.__file__).parents[1])]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path),
-        "HIDDEN_PACKAGES": HIDDEN,
+        "HIDDEN_PACKAGES": hidden,
         "BIREFNET_CACHE": str(folder / "cache"),
     }
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180
     )
+
+
+WORKS = """
+    doctor | models list --json | models info nano | models download nano | bench nano --json
+    --engines onnx --precisions fp32 --sizes 64 --rounds 1 | train --list | data check small
+    | evaluate -p pictures/gt -t pictures/gt | reproduce | reproduce table2 --tiny --dry-run
+    | rembg i photo.png o/0.png | rembg p pictures/im o/rembg | remove photo.png -o o/1.png
+    | remove pictures -o o/folder | remove animation.gif -o o/2.gif | remove photo.png -o o/3.tiff
+    | remove photo.png -o o/4.jpg --background photo.png | remove photo.png -o o/5.png --crop
+    | remove photo.png -o o/6.png --objects | remove photo.png -o o/7.png --shadow ground
+    | remove photo.png -o o/8.png --matting guided | remove photo.png -o o/9.png --point 0.5,0.5
+    | remove photo.png -o o/a.png --box 0.1,0.1,0.9,0.9 | remove photo.png -o o/b.png --json
+    --guide photo.png | remove photo.png -o o/c.png --refine-passes 2 | remove photo.png -o o/d.png
+    --resolution native | remove photo.png -o o/e.png --threshold 0.5 --mask-blur 1 --mask-offset 1
+""" + "".join(f"| remove photo.png -o o/{kind}.png --type {kind}" for kind in get_args(Kind))
+RUN = """if True:
+    import contextlib, io, json, sys
+    from birefnet.cli.main import main
+
+    for words in json.loads(sys.argv[1]):
+        sys.argv = ["birefnet", *words]
+        heard, status = io.StringIO(), 0
+        with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(io.StringIO()):
+            try:
+                main()
+            except SystemExit as end:
+                status = end.code or 0
+        print(json.dumps([words, status, heard.getvalue()]))
+"""
+
+
+def test_what_needs_no_extra_works(folder: Path) -> None:
+    commands = [command.split() for command in WORKS.split("|")]
+    for words in commands:
+        words += ["--background", "red"] if words[-1] == "colour" else []
+        if words[0] == "remove" and "--resolution" not in words:
+            words += ["--resolution", "64"]
+    done = python("-c", RUN, json.dumps(commands), folder=folder)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [words for words, _, _ in found] == commands
+    for words, status, said in found:
+        assert (status, "Error" in said, "Warning" in said) == (0, False, False), f"{words}: {said}"
+        for name in words:
+            if name.startswith("o/"):
+                assert (folder / name).exists() or "--objects" in words, name
+    shutil.rmtree(folder / "o")
+
+
+PYTHON_WORKS = """if True:
+    import io, numpy, birefnet
+    from birefnet.compat import rembg
+    from birefnet.guidance import Guidance
+    picture = numpy.zeros((40, 50, 3), numpy.uint8)
+    picture[10:30, 10:40] = 220
+    assert birefnet.remove_background(picture).shape == (40, 50, 4)
+    assert birefnet.remove_background("photo.png").mode == "RGBA"
+    predictor = birefnet.load("nano", device="cpu", dtype="float32", engine="onnx")
+    mattes = list(predictor.predict([picture, "photo.png", open("photo.png", "rb").read()]))
+    for matte in mattes:
+        matte.cutout(), matte.mask(), matte.foreground(), matte.on("white"), matte.blurred()
+        matte.overlay(), matte.trimap(), matte.matted("guided").with_shadow().cropped()
+    predictor.predict_guided(picture, Guidance(boxes=((5, 5, 45, 35),)))
+    rembg.remove(picture, session=rembg.new_session("nano", providers=["CPUExecutionProvider"]))
+"""
+
+
+def test_python_that_needs_no_extra_works(folder: Path) -> None:
+    done = python("-c", PYTHON_WORKS, folder=folder)
+    assert done.returncode == 0, done.stderr
+
+
+OF_TORCH_ALONE = "torch torchvision safetensors onnx nncf accelerate transformers"
+EDGES = {
+    "av": """if True:
+        from birefnet.video import process_video, read_mattes
+        process_video("animation.gif", "film.webm")
+        assert len(list(read_mattes("film.webm"))) == 3
+    """,
+    "fastapi": """if True:
+        from starlette.testclient import TestClient
+        from birefnet.serving.app import create_app
+        with TestClient(create_app()) as client:
+            answer = client.post("/v1/remove", files={"file": open("photo.png", "rb")})
+            assert (answer.status_code, answer.content[:4]) == (200, b"\\x89PNG"), answer.text
+    """,
+    "gradio": """if True:
+        from starlette.testclient import TestClient
+        from birefnet.serving.app import create_app
+        with TestClient(create_app()) as client:
+            assert "gradio" in client.get("/").text
+    """,
+    "openvino": """if True:
+        import birefnet
+        from birefnet.engines.choice import choose_engine
+        assert choose_engine("auto", "nano").engine == "openvino"
+        assert "openvino" in birefnet.load().engine.name
+        birefnet.remove_background("photo.png")
+    """,
+    "pymatting": """if True:
+        import birefnet
+        birefnet.load().predict("photo.png").matted("closed-form")
+    """,
+    "ray": "import birefnet.integrations.ray_data",
+}
+
+
+@pytest.mark.parametrize("package", EDGES)
+def test_extras_without_torch_work_without_it(package: str, folder: Path) -> None:
+    pytest.importorskip(package)
+    done = python("-c", EDGES[package], folder=folder, hidden=OF_TORCH_ALONE)
+    (folder / "film.webm").unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("command", "extra"), COMMANDS.items())

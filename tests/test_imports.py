@@ -261,6 +261,7 @@ def test_predictor_needs_no_torch() -> None:
 
 def test_running_a_network_leaves_the_compiler_out() -> None:
     """torch._dynamo and what it drags along would add seconds to every start."""
+    pytest.importorskip("torch")
     code = """if True:
         import sys
         import numpy as np
