@@ -59,7 +59,7 @@ class ParameterError(ServingError):
         self.code = f"param:{name}"
 
 
-def form(failure: Failure) -> Response:
+def error_response(failure: Failure) -> Response:
     """{"error": {"message", "type", "param", "code"}}."""
     param: str | None = None
     code = _CODES.get(failure.code, failure.code)
@@ -93,7 +93,9 @@ ERROR_SCHEMA: dict[str, Any] = {
 def register_routes(registry: Registry) -> None:
     """Add `POST /v1/images/edits`."""
     registry.add(
-        _router(registry.service), error_forms={"/v1/images": form}, error_schema=ERROR_SCHEMA
+        _router(registry.service),
+        error_forms={"/v1/images": error_response},
+        error_schema=ERROR_SCHEMA,
     )
 
 
@@ -149,7 +151,7 @@ def _router(service: Service) -> APIRouter:
 
 
 async def _options(body: Fields, service: Service) -> Options:
-    """What the fields ask for.
+    """The options for these fields.
 
     Raises:
         ParameterError: a field that cannot be used.
@@ -179,20 +181,20 @@ async def _options(body: Fields, service: Service) -> Options:
 
 async def _pictures(body: Fields, service: Service) -> list[bytes]:
     """Pictures by any of the names that they come under."""
-    found: list[Any] = []
+    images: list[Any] = []
     for name in ("image", "image[]", "images", "image_url"):
         value = body.get(name)
         if value is not None:
-            found += value if isinstance(value, list) else [value]
-    if not found:
+            images += value if isinstance(value, list) else [value]
+    if not images:
         raise ParameterError("image", "no image is given; send one as a file, data URI or URL")
-    if len(found) > MOST_IMAGES:
-        raise ParameterError("image", f"got {len(found)} images; send at most {MOST_IMAGES}")
-    return [await picture_of(_inner(value, "image"), "image", service) for value in found]
+    if len(images) > MOST_IMAGES:
+        raise ParameterError("image", f"got {len(images)} images; send at most {MOST_IMAGES}")
+    return [await picture_of(_inner(value, "image"), "image", service) for value in images]
 
 
 def _inner(value: Any, name: str) -> Any:
-    """What an object such as {"image_url": …} of the JSON form holds."""
+    """The picture inside an object such as {"image_url": …} of the JSON form."""
     if isinstance(value, dict):
         if "file_id" in value:
             raise ParameterError(name, "no files are stored here; send the picture itself")

@@ -70,7 +70,7 @@ class Remover:
         threshold: float | str | None = None,
         reverse: bool = False,
     ) -> Any:
-        """What is made of one picture.
+        """Remove the background of one picture.
 
         Args:
             img: a Pillow image, or an array H x W x 3, RGB, uint8.

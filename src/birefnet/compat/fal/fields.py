@@ -38,7 +38,7 @@ Resolution = Literal["1024x1024", "2048x2048", "2304x2304"]
 
 
 class Input(BaseModel):
-    """What both endpoints take."""
+    """The fields of both endpoints."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -95,7 +95,7 @@ class VideoInput(Input):
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class MediaFile:
     """A result on its way to the client.
 
     Attributes:
@@ -121,7 +121,7 @@ ERROR_SCHEMA: dict[str, Any] = {
     "required": ["detail"],
     "properties": {"detail": {"anyOf": [{"type": "string"}, {"type": "array", "items": _PROBLEM}]}},
 }
-"""Of what `form` and `invalid` say."""
+"""The schema of both."""
 
 _DOCUMENTED = "https://docs.fal.ai/errors#"
 _TYPES = {
@@ -136,7 +136,7 @@ _PLACES = {"unknown_model": ["body", "model"]}
 _OF_FILE = ("url_not_fetched", "invalid_picture", "too_large")
 
 
-def form(failure: Failure, field: str | None = None) -> Response:
+def error_response(failure: Failure, field: str | None = None) -> Response:
     """{"detail": [{"loc", "msg", "type", "url"}]} for what a request got wrong, with 422; otherwise
     {"detail": "…"}.
 
@@ -154,7 +154,7 @@ def form(failure: Failure, field: str | None = None) -> Response:
     return JSONResponse({"detail": [detail]}, 422, headers)
 
 
-def invalid(error: ValidationError) -> Response:
+def validation_response(error: ValidationError) -> Response:
     """Fields that do not fit, in the same form."""
     detail = [
         {

@@ -23,11 +23,11 @@ from birefnet.compat.fal.fields import (
     ERROR_SCHEMA,
     ImageInput,
     Input,
-    Made,
+    MediaFile,
     VideoInput,
-    form,
-    invalid,
+    error_response,
     schema_of,
+    validation_response,
 )
 from birefnet.compat.fal.run import cut_image, cut_video
 from birefnet.compat.http.body import read_body
@@ -56,7 +56,7 @@ Output = dict[str, Any]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One thing that can be asked for.
+    """One endpoint: a path and its work.
 
     Attributes:
         path: below `APP`.
@@ -69,7 +69,7 @@ class Endpoint:
     path: str
     kind: type[Input]
     file: str
-    work: Callable[[Any, Job | None], Awaitable[dict[str, Made | None]]]
+    work: Callable[[Any, Job | None], Awaitable[dict[str, MediaFile | None]]]
     lane: str
 
 
@@ -77,7 +77,7 @@ def register_routes(registry: Registry) -> None:
     """Add both endpoints, directly and queued."""
     registry.add(
         _router(registry.service),
-        error_forms={APP: form, QUEUE + APP: form},
+        error_forms={APP: error_response, QUEUE + APP: error_response},
         error_schema=ERROR_SCHEMA,
     )
 
@@ -88,10 +88,10 @@ def _router(service: Service) -> APIRouter:
     image = Endpoint("/v2", ImageInput, "image_url", partial(cut_image, service), "fal")
     video = Endpoint("/v2/video", VideoInput, "video_url", partial(cut_video, service), "video")
 
-    def output(request: Request, asked: Input, made: Mapping[str, Made | None]) -> Output:
+    def output(request: Request, inputs: Input, files: Mapping[str, MediaFile | None]) -> Output:
         return {
-            name: None if result is None else _file(request, asked, result, service)
-            for name, result in made.items()
+            name: None if result is None else _file(request, inputs, result, service)
+            for name, result in files.items()
         }
 
     async def submit(request: Request, endpoint: Endpoint) -> Response:
@@ -99,23 +99,23 @@ def _router(service: Service) -> APIRouter:
         is_queued = request.url.path.startswith(QUEUE) or host.startswith("queue.")
         body = await read_body(request, service)
         try:
-            asked = endpoint.kind.model_validate(body)
+            inputs = endpoint.kind.model_validate(body)
         except ValidationError as error:
-            return invalid(error)
-        service.pool.name_of(asked.network)  # an unknown model is refused at once
+            return validation_response(error)
+        service.pool.name_of(inputs.network)  # an unknown model is refused at once
         if is_queued and "fal_webhook" in request.query_params:
             raise InvalidRequest("this server calls no webhooks; poll the status_url instead")
 
         if not is_queued and endpoint is image:
             try:
-                made = await endpoint.work(asked, None)
+                files = await endpoint.work(inputs, None)
             except (BiRefNetError, ServingError) as error:
-                return form(failure_of(error), endpoint.file)
-            return await service.in_thread(lambda: json_answer(output(request, asked, made)))
+                return error_response(failure_of(error), endpoint.file)
+            return await service.in_thread(lambda: json_answer(output(request, inputs, files)))
 
         async def work(job: Job) -> Output:
-            made = await endpoint.work(asked, job)
-            return await service.in_thread(output, request, asked, made)
+            files = await endpoint.work(inputs, job)
+            return await service.in_thread(output, request, inputs, files)
 
         job = service.jobs.create(endpoint.lane, owner_of(request, settings))
         job.detail = {"endpoint": APP + endpoint.path, "file": endpoint.file}
@@ -131,9 +131,9 @@ def _router(service: Service) -> APIRouter:
 
     def answer(job: Job) -> Response:
         if job.failure is not None:
-            return form(job.failure, job.detail["file"])
+            return error_response(job.failure, job.detail["file"])
         if job.status == "cancelled":
-            return form(Failure(410, "cancelled", "the request was cancelled"))
+            return error_response(Failure(410, "cancelled", "the request was cancelled"))
         return json_answer(job.result)
 
     def job_of(request: Request, request_id: str) -> Job:
@@ -150,13 +150,13 @@ def _router(service: Service) -> APIRouter:
         job = job_of(request, request_id)
 
         async def events() -> AsyncIterator[str]:
-            said = ""
+            last = ""
             while True:
                 is_over = job.is_over  # asked first: it may end while its state is being sent
                 now = json.dumps(_status(request, job, service))
-                if now != said:
+                if now != last:
                     yield f"data: {now}\n\n"
-                    said = now
+                    last = now
                 if is_over:
                     return
                 await asyncio.sleep(_POLL_S)
@@ -251,7 +251,7 @@ def _status(request: Request, job: Job, service: Service) -> Output:
     path = request.url.path
     prefix = QUEUE if path.startswith(QUEUE) else ""
     base = address(request, f"{prefix}{APP}/requests/{job.id}")
-    found: Output = {
+    answer: Output = {
         "status": {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}.get(job.status, "COMPLETED"),
         "request_id": job.id,
         "response_url": base,
@@ -265,29 +265,29 @@ def _status(request: Request, job: Job, service: Service) -> Output:
             for other in service.jobs.all()
             if other.kind == job.kind and other.status == "queued" and other.created < job.created
         )
-        found["queue_position"] = sum(1 for _ in ahead)
+        answer["queue_position"] = sum(1 for _ in ahead)
     if job.is_over:
         started = job.started or job.created
-        found["metrics"] = {"inference_time": round((job.finished or started) - started, 4)}
+        answer["metrics"] = {"inference_time": round((job.finished or started) - started, 4)}
     if job.failure is not None:
-        found |= {"error": job.failure.message, "error_type": job.failure.code}
+        answer |= {"error": job.failure.message, "error_type": job.failure.code}
     elif job.status == "cancelled":
-        found |= {"error": "the request was cancelled", "error_type": "client_cancelled"}
-    return found
+        answer |= {"error": "the request was cancelled", "error_type": "client_cancelled"}
+    return answer
 
 
-def _file(request: Request, asked: Input, made: Made, service: Service) -> Output:
+def _file(request: Request, inputs: Input, result: MediaFile, service: Service) -> Output:
     """fal's description of a file, which is kept for its URL, or is in it."""
-    size = made.bytes
-    if asked.sync_mode:
-        data = made.data.read_bytes() if isinstance(made.data, Path) else made.data
-        url = data_uri(data, made.media_type)
+    size = result.bytes
+    if inputs.sync_mode:
+        data = result.data.read_bytes() if isinstance(result.data, Path) else result.data
+        url = data_uri(data, result.media_type)
     else:
-        url = address(request, files_of(service).add(made.data, made.name, made.media_type))
+        url = address(request, files_of(service).add(result.data, result.name, result.media_type))
     return {
         "url": url,
-        "content_type": made.media_type,
-        "file_name": made.name,
+        "content_type": result.media_type,
+        "file_name": result.name,
         "file_size": size,
-        **made.facts,
+        **result.facts,
     }

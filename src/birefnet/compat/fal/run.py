@@ -1,4 +1,4 @@
-"""What fal.ai's endpoints ask for, done by the service."""
+"""The work of fal.ai's endpoints, done by the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import tempfile
 from typing import Any
 
-from birefnet.compat.fal.fields import FORMATS, ImageInput, Made, VideoInput
+from birefnet.compat.fal.fields import FORMATS, ImageInput, MediaFile, VideoInput
 from birefnet.compat.http.body import file_at
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.io import encode, encode_animation
@@ -26,64 +26,64 @@ from birefnet.serving.service import Service
 
 STILL_MS = 100  # a GIF of one picture needs some duration
 
-Results = dict[str, Made | None]
+Results = dict[str, MediaFile | None]
 """By the names of the output."""
 
 
-async def cut_image(service: Service, asked: ImageInput, job: Job | None) -> Results:
-    """`image`, and `mask_image` if asked for; a job waits where the queue is full."""
-    data = await file_at(asked.image_url, "image_url", service)
+async def cut_image(service: Service, inputs: ImageInput, job: Job | None) -> Results:
+    """`image`, and `mask_image` on request; a job waits where the queue is full."""
+    data = await file_at(inputs.image_url, "image_url", service)
     options = Options(
-        kind="mask" if asked.mask_only else "cutout",
-        refine=asked.refine_foreground,
-        resolution=asked.resolution,
+        kind="mask" if inputs.mask_only else "cutout",
+        refine=inputs.refine_foreground,
+        resolution=inputs.resolution,
     )
     async with service.removing(
-        data, options, model=asked.network, encode=False, patient=job is not None
+        data, options, model=inputs.network, encode=False, patient=job is not None
     ) as done:
 
         def make() -> Results:
-            mask = _still(done.matte, "mask", asked) if asked.output_mask else None
-            return {"image": _still(done.matte, options.kind, asked), "mask_image": mask}
+            mask = _still(done.matte, "mask", inputs) if inputs.output_mask else None
+            return {"image": _still(done.matte, options.kind, inputs), "mask_image": mask}
 
         return await service.in_thread(make)
 
 
-def _still(matte: Matte, kind: str, asked: ImageInput) -> Made:
+def _still(matte: Matte, kind: str, inputs: ImageInput) -> MediaFile:
     is_mask = kind == "mask"
-    pixels = to_uint8(matte.mask() if is_mask else matte.cutout(refine=asked.refine_foreground))
+    pixels = to_uint8(matte.mask() if is_mask else matte.cutout(refine=inputs.refine_foreground))
     alpha = None if is_mask else pixels[..., 3]
     colours = pixels if is_mask else pixels[..., :3]
-    if asked.output_format == "gif":
+    if inputs.output_format == "gif":
         data = encode_animation([(colours, alpha, STILL_MS)], format="gif")
     else:
-        data = encode(colours, alpha, format=asked.output_format)
+        data = encode(colours, alpha, format=inputs.output_format)
     sides = {"width": matte.width, "height": matte.height}
-    return Made(_name(asked.output_format), data, f"image/{asked.output_format}", sides)
+    return MediaFile(_name(inputs.output_format), data, f"image/{inputs.output_format}", sides)
 
 
-async def cut_video(service: Service, asked: VideoInput, job: Job | None) -> Results:
-    """`video`, and `mask_video` if asked for."""
+async def cut_video(service: Service, inputs: VideoInput, job: Job | None) -> Results:
+    """`video`, and `mask_video` on request."""
     assert job is not None
     load_video()
-    model = service.pool.name_of(asked.network)
+    model = service.pool.name_of(inputs.network)
     with tempfile.TemporaryFile(dir=job.folder) as file:
-        if asked.video_url[:5].lower() == "data:":
-            file.write(await file_at(asked.video_url, "video_url", service))
+        if inputs.video_url[:5].lower() == "data:":
+            file.write(await file_at(inputs.video_url, "video_url", service))
         else:
-            await service.fetch_into(asked.video_url, file)
+            await service.fetch_into(inputs.video_url, file)
         source = await service.in_thread(keep_video, file, job.folder, service.settings)
-    format = FORMATS[asked.video_output_type]
+    format = FORMATS[inputs.video_output_type]
     # H.264 holds no alpha, and fal's answer has none there.
     background = parse_colour("black") if format == "mp4" else None
     fields = VideoFields.model_validate(
         {
             "format": format,
-            "mask": asked.output_mask,
-            "quality": asked.video_quality,
-            "preset": asked.video_write_mode,
-            "resolution": asked.resolution,
-            "refine": asked.refine_foreground,
+            "mask": inputs.output_mask,
+            "quality": inputs.video_quality,
+            "preset": inputs.video_write_mode,
+            "resolution": inputs.resolution,
+            "refine": inputs.refine_foreground,
         }
     )
     async with service.pool.use(model) as predictor:
@@ -96,8 +96,8 @@ async def cut_video(service: Service, asked: VideoInput, job: Job | None) -> Res
     if made.facts["duration"]:
         facts["fps"] = round(made.facts["frames"] / made.facts["duration"], 3)
     media_type = MEDIA_TYPES[format]
-    mask = None if made.mask is None else Made(_name(format), made.mask, media_type, facts)
-    return {"video": Made(_name(format), made.video, media_type, facts), "mask_video": mask}
+    mask = None if made.mask is None else MediaFile(_name(format), made.mask, media_type, facts)
+    return {"video": MediaFile(_name(format), made.video, media_type, facts), "mask_video": mask}
 
 
 def _name(suffix: str) -> str:

@@ -1,1 +1,1 @@
-"""What the routes of several services share: reading bodies, describing them, keeping results."""
+"""Shared by the routes of several services: read bodies, describe them, keep results."""

@@ -32,8 +32,8 @@ async def read_body(request: Request, service: Service) -> Fields:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
-        found = read_object(await request.body())
-        return {name: value for name, value in found.items() if value not in (None, "")}
+        values = read_object(await request.body())
+        return {name: value for name, value in values.items() if value not in (None, "")}
     if kind == LINE_FORM:
         return _fields(await read_line(request))
     if kind == "multipart/form-data":
@@ -47,21 +47,21 @@ async def read_body(request: Request, service: Service) -> Fields:
 
 
 async def _form(request: Request, service: Service) -> Fields:
-    found: list[tuple[str, str | bytes]] = []
+    parts: list[tuple[str, str | bytes]] = []
     async with request.form(
         max_files=MOST_FIELDS, max_fields=MOST_FIELDS, max_part_size=service.settings.max_bytes
     ) as form:
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
-                found.append((name, value))
+                parts.append((name, value))
             elif value.filename or value.size:  # not a browser's empty file field
-                found.append((name, await value.read()))
-    return _fields(found)
+                parts.append((name, await value.read()))
+    return _fields(parts)
 
 
-def _fields(found: Iterable[tuple[str, str | bytes]]) -> Fields:
+def _fields(parts: Iterable[tuple[str, str | bytes]]) -> Fields:
     fields: Fields = {}
-    for name, value in found:
+    for name, value in parts:
         if name.endswith("[]"):
             fields.setdefault(name, []).append(value)
         elif value != "":
@@ -88,7 +88,7 @@ async def picture_of(value: Any, name: str, service: Service) -> bytes:
 
 
 async def file_at(address: Any, name: str, service: Service) -> bytes:
-    """What lies at an address: an http(s) URL or a data URI.
+    """The file at an http(s) URL or in a data URI.
 
     Raises:
         InvalidRequest, TooLarge, FetchError: as for `picture_of`.

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bodies and errors that several services share."""
+"""Bodies and errors that several services share, for the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One file.
+class StoredFile:
+    """One file of the store.
 
     Attributes:
         path: where it lies.
@@ -57,7 +57,7 @@ class ResultFiles:
 
     def __init__(self, settings: ServerSettings, most_bytes: int = KEPT_BYTES) -> None:
         self._settings, self._most = settings, most_bytes
-        self._files: OrderedDict[str, Kept] = OrderedDict()
+        self._files: OrderedDict[str, StoredFile] = OrderedDict()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def add(self, source: bytes | Path, name: str, media_type: str) -> str:
@@ -73,11 +73,13 @@ class ResultFiles:
         else:
             path.write_bytes(source)
         size = path.stat().st_size
-        self._files[token] = Kept(path, name, media_type, size, time.time() + self._settings.keep_s)
+        self._files[token] = StoredFile(
+            path, name, media_type, size, time.time() + self._settings.keep_s
+        )
         self._forget()
         return f"{PREFIX}/{token}/{name}"
 
-    def get(self, token: str) -> Kept:
+    def get(self, token: str) -> StoredFile:
         """Raises `NotFound` for what never was or is forgotten."""
         self._forget()
         kept = self._files.get(token)

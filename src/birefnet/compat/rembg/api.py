@@ -84,7 +84,7 @@ class Session:
     """A loaded network, as rembg's sessions are.
 
     Attributes:
-        model_name: as asked for.
+        model_name: as the caller named it.
         predictor: what runs it; rembg calls it `inner_session`.
     """
 
@@ -97,7 +97,7 @@ class Session:
         return self.predictor
 
     def name(self) -> str:
-        """As asked for."""
+        """The name that the caller gave."""
         return self.model_name
 
     def predict(self, img: Any, *args: Any, **kwargs: Any) -> list[Image.Image]:
@@ -194,7 +194,7 @@ def remove(
         force_return_bytes: return bytes whatever came.
         **kwargs: `putalpha=True` keeps the picture's own colours; `alpha_matting_method` is one of
             `birefnet.imaging.matting.METHODS`; others are fields of `birefnet.options.Options`,
-            such as `resolution`, `passes`, `crop`. Which object is meant is said by `boxes`,
+            such as `resolution`, `passes`, `crop`. The object is chosen by `boxes`,
             `points` and `not_points` (lists of numbers), or by `sam_prompt` as to rembg's session
             `sam`, whatever the network.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -191,6 +191,5 @@ def download(
     """Fetch the weights of models ahead of their use."""
     from birefnet.compat.rembg import download_models
 
-    found: list[Any] = download_models(*models)
-    for path in found:
+    for path in download_models(*models):
         typer.echo(path)

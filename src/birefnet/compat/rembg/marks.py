@@ -1,4 +1,4 @@
-"""Which object is meant, as rembg's callers say it: `sam_prompt`, or lists of boxes and points."""
+"""The choice of an object, as rembg's callers give it: `sam_prompt`, or boxes and points."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ PATH = "/api/remove"
 _SMOOTH = {"mask_blur": 4.0, "threshold": 0.5}
 
 
-def form(failure: Failure) -> Response:
+def error_response(failure: Failure) -> Response:
     """FastAPI's own form, which rembg's server uses."""
     message = failure.message
     status = 422 if failure.code in ("invalid_request", "unknown_model") else failure.status
@@ -52,7 +52,7 @@ _PROBLEMS = {
 
 
 class Parameters(BaseModel):
-    """What both methods take, by rembg's names."""
+    """The fields of both methods, by rembg's names."""
 
     model: str = Field("", max_length=200, description="one of /v1/models; empty: the default")
     a: bool = Field(False, description="find alpha anew inside the uncertain band")
@@ -79,7 +79,9 @@ class FromFile(Parameters):
 
 def register_routes(registry: Registry) -> None:
     """Add `GET` with a URL, and `POST` with a file."""
-    registry.add(_router(registry.service), error_forms={PATH: form}, error_schema=ERROR_SCHEMA)
+    registry.add(
+        _router(registry.service), error_forms={PATH: error_response}, error_schema=ERROR_SCHEMA
+    )
 
 
 def _router(service: Service) -> APIRouter:
@@ -92,47 +94,47 @@ def _router(service: Service) -> APIRouter:
         },
     }
 
-    async def answer(data: bytes, asked: Parameters) -> Response:
-        result = await service.remove(data, options_of(asked), model=asked.model)
+    async def answer(data: bytes, parameters: Parameters) -> Response:
+        result = await service.remove(data, options_of(parameters), model=parameters.model)
         assert result.data is not None
         return Response(
             result.data, media_type=result.media_type, headers={"X-Model": result.model}
         )
 
     @routes.get(PATH, summary="rembg: remove from URL", response_class=Response, responses=answers)
-    async def from_url(asked: Annotated[FromUrl, Query()]) -> Response:
-        return await answer(await service.fetch(asked.url), asked)
+    async def from_url(parameters: Annotated[FromUrl, Query()]) -> Response:
+        return await answer(await service.fetch(parameters.url), parameters)
 
     @routes.post(
         PATH, summary="rembg: remove from file", response_class=Response, responses=answers
     )
     async def from_file(
-        request: Request, asked: Annotated[FromFile, Form(media_type="multipart/form-data")]
+        request: Request, parameters: Annotated[FromFile, Form(media_type="multipart/form-data")]
     ) -> Response:
         # Some releases of rembg take these two from the address of a POST.
         for name in ("bgc", "extras"):
-            if not getattr(asked, name):
-                setattr(asked, name, request.query_params.get(name, ""))
-        return await answer(await asked.file.read(), asked)
+            if not getattr(parameters, name):
+                setattr(parameters, name, request.query_params.get(name, ""))
+        return await answer(await parameters.file.read(), parameters)
 
     return routes
 
 
-def options_of(asked: Parameters) -> Options:
-    """What rembg's parameters ask for.
+def options_of(parameters: Parameters) -> Options:
+    """The options for these parameters.
 
     Raises:
         InvalidRequest: extras that are no JSON or hold something unknown.
     """
-    choices: dict[str, Any] = {"kind": "mask" if asked.om else "cutout", "format": "png"}
-    if asked.bgc and not asked.om:
-        choices["background"] = asked.bgc
-    if asked.ppm:
+    choices: dict[str, Any] = {"kind": "mask" if parameters.om else "cutout", "format": "png"}
+    if parameters.bgc and not parameters.om:
+        choices["background"] = parameters.bgc
+    if parameters.ppm:
         choices |= _SMOOTH
-    if asked.a:
+    if parameters.a:
         # rembg erodes both certain sides by a square of `ae` pixels: each retreats by its half.
-        choices |= {"matting": "guided", "band": max(1.0, asked.ae / 2)}
-    return Options(**choices | guidance_of(asked.extras))
+        choices |= {"matting": "guided", "band": max(1.0, parameters.ae / 2)}
+    return Options(**choices | guidance_of(parameters.extras))
 
 
 def guidance_of(extras: str) -> dict[str, Any]:
@@ -143,15 +145,15 @@ def guidance_of(extras: str) -> dict[str, Any]:
     """
     if not extras:
         return {}
-    found = read_object(extras, "extras")
-    if not set(found) <= set(MARKS):
+    named = read_object(extras, "extras")
+    if not set(named) <= set(MARKS):
         raise InvalidRequest(f"extras is an object with one of {', '.join(MARKS)}")
-    texts = [mark for marks in found.values() if isinstance(marks, list) for mark in marks]
+    texts = [mark for marks in named.values() if isinstance(marks, list) for mark in marks]
     if any(isinstance(mark, str) for mark in texts):
         raise InvalidRequest("a mark in extras is no list of numbers")
-    if any(len(marks) > LONGEST_LIST for marks in found.values() if isinstance(marks, list)):
+    if any(len(marks) > LONGEST_LIST for marks in named.values() if isinstance(marks, list)):
         raise InvalidRequest(f"extras holds a list of more than {LONGEST_LIST} marks; give fewer")
     try:
-        return guidance_of_marks(found)
+        return guidance_of_marks(named)
     except BiRefNetError as error:
         raise InvalidRequest(f"extras: {error}") from error

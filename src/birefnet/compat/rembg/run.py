@@ -25,7 +25,7 @@ _SUFFIX = ".out.png"  # of a result beside its picture, where standard output is
 
 
 def arguments_of(typed: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options of a command mean for `birefnet.compat.rembg.remove`.
+    """The options of a command as arguments of `birefnet.compat.rembg.remove`.
 
     Raises:
         typer.BadParameter: extras that are no JSON object.

@@ -42,20 +42,20 @@ def parse_lengths(text: str, counts: tuple[int, ...]) -> list[Length]:
     Raises:
         BiRefNetError: not as many as one of `counts`, or none.
     """
-    found = [_LENGTH.fullmatch(part) for part in text.split()]
-    if len(found) not in counts or not all(found):
+    matches = [_LENGTH.fullmatch(part) for part in text.split()]
+    if len(matches) not in counts or not all(matches):
         wanted = " or ".join(str(count) for count in counts)
         raise BiRefNetError(f"got {text[:60]!r}; give {wanted} lengths such as 30px or 10%")
     return [
         Length(float(match[1]) / 100, True) if match[2] == "%" else Length(float(match[1]))
-        for match in found
+        for match in matches
         if match is not None
     ]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What to do to a cut-out before it is written.
+    """Size limit, crop and position of a result.
 
     Attributes:
         max_pixels: of the result before it is cropped; larger ones are shrunk. `None` for any.

@@ -46,7 +46,7 @@ SOURCES = ("image_file", "image_file_b64", "image_url")
 GROUNDS = ("bg_color", "bg_image_url", "bg_image_file")
 
 CREDITS = 99_999
-"""What `account` reports: nothing is charged here, but clients stop where no credits are left."""
+"""The number that `account` reports. Nothing is charged here, but clients stop without credits."""
 
 _CODES = {
     "unauthorised": "auth_failed",
@@ -61,7 +61,7 @@ _STATUS = {401: 403, 413: 400, 415: 400, 422: 400}
 _JPEG_QUALITY = 90
 
 
-def form(failure: Failure) -> Response:
+def error_response(failure: Failure) -> Response:
     """{"errors": [{"title", "code"}]}."""
     error = {
         "title": failure.message,
@@ -112,7 +112,7 @@ def register_routes(registry: Registry) -> None:
     """Add the versioned routes of remove.bg, and those of CarveKit, whose default is full size."""
     registry.add(
         _router(registry.service),
-        error_forms={"/v1.0/": form, "/removebg": form, "/account": form},
+        error_forms=dict.fromkeys(("/v1.0/", "/removebg", "/account"), error_response),
         error_schema=ERROR_SCHEMA,
     )
 
@@ -263,7 +263,7 @@ def render(matte: Matte, fields: Fields, ground: bytes | Colour | None, limits: 
 
 
 def _on_white(colour: Colour | None) -> Colour:
-    """What a colour that may be seen through looks like where nothing can be."""
+    """A colour on white, for formats without transparency."""
     if colour is None:
         return WHITE
     share = colour[3] / 255
