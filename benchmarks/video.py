@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Picture, to_float
 from birefnet.matte import Matte
-from birefnet.video.frames import Frame
-from birefnet.video.stabilise import stabilise
+from birefnet.stabilise import stabilise
 from birefnet.video.temporal import TemporalError
 
 NOISE = 5  # levels of 255
@@ -125,10 +124,9 @@ def flickering(film: Film, seed: int = 0) -> Iterator[Pixels]:
         yield np.clip(spoilt + 0.5 * noise, 0, 1).astype(np.float32)
 
 
-def as_pairs(film: Film, alphas: Iterator[Pixels] | list[Pixels]) -> Iterator[tuple[Frame, Matte]]:
-    for number, ((pixels, _), alpha) in enumerate(zip(film, alphas, strict=True)):
-        picture = Picture(pixels)
-        yield Frame(number, 1, Fraction(number, 25), picture), Matte(alpha, picture)
+def mattes_of(film: Film, alphas: Iterator[Pixels] | list[Pixels]) -> Iterator[Matte]:
+    for (pixels, _), alpha in zip(film, alphas, strict=True):
+        yield Matte(alpha, Picture(pixels))
 
 
 def errors(film: Film, alphas: list[Pixels]) -> TemporalError:
@@ -142,7 +140,7 @@ def compare(name: str, film: Film, alphas: list[Pixels]) -> tuple[float, float]:
     """Print a row; gives the ratios of dtSSD and of the error."""
     before = errors(film, alphas)
     start = time.perf_counter()
-    after = errors(film, [matte.alpha for _, matte in stabilise(as_pairs(film, alphas))])
+    after = errors(film, [matte.alpha for matte in stabilise(mattes_of(film, alphas))])
     each = 1000 * (time.perf_counter() - start) / len(film)
     ratios = after.dtssd / before.dtssd, after.mae / before.mae
     print(
