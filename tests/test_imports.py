@@ -228,6 +228,16 @@ def test_only_edges_import_edges() -> None:
             assert not parts_of(imported(path)) & EDGES, path
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "docs", "tests", "tools"])
+def test_scripts_name_modules_that_are_there(folder: str) -> None:
+    """Most scripts are run by slow tests only."""
+    public = {f"birefnet.{name}" for name in birefnet.__all__}
+    for path in (SOURCE.parents[1] / folder).rglob("*.py"):
+        ours = {name for name in imported(path) if name.startswith("birefnet.")} - public
+        missing = {name for name in ours if not is_module(name)}
+        assert not missing, f"{path} imports {missing}"
+
+
 def test_imaging_and_evaluation_have_no_torch() -> None:
     for path in [*modules("imaging"), *modules("evaluation")]:
         if path.name != "foreground_torch.py":
