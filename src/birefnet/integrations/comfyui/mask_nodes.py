@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from birefnet.errors import BiRefNetError, MissingExtraError
-
-try:
-    from torch import Tensor
-except ModuleNotFoundError:
-    raise MissingExtraError("ComfyUI's nodes", "torch") from None
-
+from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.picture import Picture

@@ -13,8 +13,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from birefnet.errors import BiRefNetError, MissingExtraError
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError:
+    raise MissingExtraError("ComfyUI's nodes", "torch") from None
+
 from birefnet.compat.comfyui_packs import PACKS
-from birefnet.errors import BiRefNetError
 from birefnet.integrations.comfyui import host, mask_nodes, nodes
 from birefnet.integrations.comfyui.neighbours import own_name
 
