@@ -112,8 +112,6 @@ EXCEPTIONS = {
 # its module.
 CIRCLES = {
     ("cli.pipeline", "cli.cluster"),
-    ("training.data.sources", "training.data.hub"),
-    ("training.data.sources", "training.data.shards"),
 }
 HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba", "jinja2")
 

@@ -10,8 +10,8 @@ import pytest
 from birefnet.errors import ImageError
 from birefnet.training.data.folders import DataError, find_set
 from birefnet.training.data.labels import Classes
+from birefnet.training.data.opening import open_source
 from birefnet.training.data.sources import (
-    open_source,
     parse_source,
     read_pair,
     read_truth,

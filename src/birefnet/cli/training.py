@@ -319,7 +319,7 @@ def _trainer(
 def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
     """Validation with the metrics of `birefnet evaluate`; `None` where nothing is kept for it."""
     from birefnet.evaluation import COLUMNS, evaluate_pair, resolve
-    from birefnet.training.data.sources import open_source
+    from birefnet.training.data.opening import open_source
     from birefnet.training.validation import Validator
 
     settings = recipe.validation

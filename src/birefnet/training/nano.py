@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from birefnet.training.assemble import begin
-from birefnet.training.data.sources import open_source
+from birefnet.training.data.opening import open_source
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
 from birefnet.training.nano_data import (

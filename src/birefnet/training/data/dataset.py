@@ -34,13 +34,13 @@ from birefnet.training.data.draft import Draft
 from birefnet.training.data.folders import DataError, MissingDataError
 from birefnet.training.data.guides import from_levels, simulate, to_levels
 from birefnet.training.data.labels import NO_LABEL, Classes
+from birefnet.training.data.opening import open_source
 from birefnet.training.data.order import Key, Order, Part
 from birefnet.training.data.settings import DataSettings, parse_bytes
 from birefnet.training.data.sources import (
     Pixels,
     Source,
     hold_out,
-    open_source,
     parse_source,
     shrink,
 )

@@ -11,7 +11,8 @@ from typing import Literal
 from birefnet.training.data.alignment import misfits
 from birefnet.training.data.folders import DataError, FileSet, find_set
 from birefnet.training.data.inspection import Facts, TruthFacts, inspect, inspect_source
-from birefnet.training.data.sources import Source, open_source, same_aspect
+from birefnet.training.data.opening import open_source
+from birefnet.training.data.sources import Source, same_aspect
 from birefnet.training.data.twins import twins_between, twins_within
 
 Task = Literal["segmentation", "matting"]
@@ -184,7 +185,7 @@ def check(
     Memory does not grow with the size of the pictures: of each, about 2 kB are kept.
 
     Args:
-        paths: as for training, see `folders.find_set` and `sources.open_source`.
+        paths: as for training, see `folders.find_set` and `opening.open_source`.
         task: `matting` expects soft truth.
         against: sets for testing, which must share no picture with `paths`.
         smallest: shorter side below which a picture is small [px]; of cut-outs, half of it.

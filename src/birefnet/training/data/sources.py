@@ -18,7 +18,7 @@ from birefnet.imaging.io import Source as Encoded
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
 from birefnet.imaging.picture import to_uint8
-from birefnet.training.data.folders import DataError, FileSet, Kind, find_set
+from birefnet.training.data.folders import DataError, FileSet, Kind
 
 Pixels = NDArray[np.uint8]
 """H x W x 4: RGB and truth (colours not multiplied by it); H x W x 3 of pictures without truth."""
@@ -51,7 +51,7 @@ class Source(ABC):
 
 
 class FolderSource(Source):
-    """Pictures in folders, see `find_set`."""
+    """Pictures in folders, see `birefnet.training.data.folders.find_set`."""
 
     def __init__(self, files: FileSet) -> None:
         files.require_complete()
@@ -142,24 +142,6 @@ def parse_source(text: str) -> Weighted:
     if found["percent"]:
         return Weighted(found["place"], 1.0, number / 100)
     return Weighted(found["place"], number)
-
-
-def open_source(place: str) -> Source:
-    """Open a folder, a Hugging Face data set (`hf:…`) or tar shards (`wds:…`).
-
-    Raises:
-        DataError: it is not there or not complete.
-        MissingExtraError: `hf:` or `wds:` without the extra `data`.
-    """
-    if place.startswith("hf:"):
-        from birefnet.training.data.hub import HubSource
-
-        return HubSource(place)
-    if place.startswith("wds:"):
-        from birefnet.training.data.shards import ShardSource
-
-        return ShardSource(place)
-    return FolderSource(find_set(place))
 
 
 def read_pair(image: Encoded, truth: Encoded, *, name: str | None = None) -> Pixels:
