@@ -21,6 +21,7 @@ from typing import Any
 
 from birefnet.cli.paper import ITEMS
 from birefnet.network.config import PRESETS, NetworkConfig
+from birefnet.options import DEFAULTS, OPTIONS
 from birefnet.weights.records import Checkpoint
 from birefnet.weights.source import bundled_names, resolve
 from birefnet.weights.table import CHECKPOINTS
@@ -176,6 +177,16 @@ def _costs(row: dict[str, int]) -> tuple[str, str]:
     return f"{row['parameters'] / 1e6:.1f}", f"{row['macs'] / 1e9:.0f}"
 
 
+def options() -> str:
+    """The fields of `Options`."""
+    rows = []
+    for name, about in OPTIONS.items():
+        text = about.help.replace("|", "\\|")
+        usual = f"`{DEFAULTS[name]!r}`" if DEFAULTS[name] is not None else about.usual
+        rows.append([f"`{name}`", text, about.range or "", usual])
+    return table("field | meaning | numbers | left out", rows)
+
+
 def paper(section: str) -> str:
     """What the paper claims in one section of docs/paper.md, and what shows it here."""
     return table(
@@ -193,6 +204,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "files": files,
     "efficiency": efficiency,
     "presets": presets,
+    "options": options,
     "paper-method": partial(paper, "method"),
     "paper-tables": partial(paper, "tables"),
     "paper-figures": partial(paper, "figures"),
@@ -210,7 +222,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="Write nothing.")
     check = parser.parse_args().check
     behind = 0
-    for page in sorted(DOCS.glob("*.md")):
+    for page in sorted(DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         new = renewed(text)
         if new != text:

@@ -48,7 +48,16 @@ MAY_IMPORT = {
     "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
     "evaluation": {"errors", "imaging", "predictor", "html_report"},
     "export": {"errors", "files", "imaging", "network", "weights", "engines", "predictor"},
-    "video": {"errors", "files", "imaging", "matte", "predictor", "stabilise", "api"},
+    "video": {
+        "errors",
+        "files",
+        "imaging",
+        "matte",
+        "predictor",
+        "stabilise",
+        "options",
+        "api",
+    },
     "explain": {
         "errors",
         "imaging",
@@ -246,14 +255,16 @@ def test_command_modules_import_only_typer() -> None:
     allowed = {"typer", "birefnet", *sys.stdlib_module_names}
     from birefnet.cli.main import COMMANDS
 
-    names = {"birefnet.cli.main", "birefnet.cli.common", *COMMANDS.values()}
+    names = {"birefnet.cli.main", "birefnet.cli.common", "birefnet.cli.options", *COMMANDS.values()}
     paths = [Path(importlib.import_module(name).__file__ or "") for name in names]
     for path in [*paths, *SOURCE.glob("compat/*/command.py")]:
         roots = {n.split(".")[0] for n in imported(path, top_level_only=True)}
         assert roots <= allowed, f"{path.name} imports {roots - allowed} at its top level"
 
 
-@pytest.mark.parametrize("module", ["birefnet", "birefnet.cli.main", "birefnet.weights"])
+@pytest.mark.parametrize(
+    "module", ["birefnet", "birefnet.cli.main", "birefnet.options", "birefnet.weights"]
+)
 def test_light_imports(module: str) -> None:
     """A fresh interpreter that imports `module` has loaded nothing heavy."""
     heavy = HEAVY if module != "birefnet.weights" else ("torch",)

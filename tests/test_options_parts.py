@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from birefnet import Matte, Predictor
-from birefnet.errors import BiRefNetError
+from birefnet.cli.options import GROUPS, flag_of
+from birefnet.errors import BiRefNetError, OptionError
 from birefnet.imaging.picture import Picture
 from birefnet.imaging.shadow import Shadow
-from birefnet.options import Options
+from birefnet.options import DEFAULTS, OPTIONS, Options
 from fakes import PLAIN, BrightEngine, disc
 
 
@@ -134,28 +135,71 @@ def test_matting_in_the_api(matte: Matte) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"matting": "best"}, "no matting 'best'"),
-        ({"shadow": "long"}, "no shadow 'long'"),
+        ({"matting": "best"}, "matting is 'best'; choose one of none, guided"),
+        ({"shadow": "long"}, "shadow is 'long'; choose one of none, ground"),
         ({"shadow": "ground", "shadow_strength": 2.0}, "strength is 2"),
-        ({"crop": True, "crop_margin": "a"}, "--crop-margin is 'a'"),
-        ({"crop": True, "aspect": "0:1"}, "--aspect is '0:1'"),
-        ({"objects": True, "min_object": "x"}, "--min-object is 'x'"),
-        ({"crop_margin": "5%"}, "--crop-margin does nothing without --crop"),
-        ({"aspect": "square"}, "--aspect does nothing without --crop"),
-        ({"min_object": "5%"}, "--min-object does nothing without --objects"),
-        ({"band": 5.0}, "--band does nothing without --matting or --type trimap"),
-        ({"shadow_blur": 2.0}, "--shadow-blur does nothing without --shadow"),
-        ({"shadow": "keep", "shadow_angle": 9.0}, "without --shadow ground or drop"),
-        ({"shadow": "drop", "kind": "mask"}, "mask shows no shadow"),
+        ({"crop": True, "crop_margin": "a"}, "crop_margin: 'a' is no size"),
+        ({"crop": True, "aspect": "0:1"}, "aspect: '0:1' is no shape"),
+        ({"objects": True, "min_object": "x"}, "min_object: 'x' is no size"),
+        ({"crop_margin": "5%"}, "crop_margin does nothing without crop"),
+        ({"aspect": "square"}, "aspect does nothing without crop"),
+        ({"min_object": "5%"}, "min_object does nothing without objects"),
+        ({"band": 5.0}, "band does nothing without matting or kind trimap"),
+        ({"shadow_blur": 2.0}, "shadow_blur does nothing without shadow ground or drop"),
+        ({"shadow": "keep", "shadow_angle": 9.0}, "without shadow ground or drop"),
+        ({"shadow": "drop", "kind": "mask"}, "shadow does not go with kind mask"),
         ({"kind": "trimap", "format": "jpeg"}, "jpeg does not keep a trimap's three levels"),
-        ({"kind": "trimap", "background": "red"}, "takes no background"),
-        ({"matting": "guided", "band": -1.0}, "--band is -1"),
-        ({"matting": "guided", "band": float("nan")}, "--band is nan"),
+        ({"kind": "trimap", "background": "red"}, "background does not go with kind trimap"),
+        ({"matting": "guided", "band": -1.0}, "^band is -1"),
+        ({"matting": "guided", "band": float("nan")}, "^band is nan"),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:
     with pytest.raises(BiRefNetError, match=message):
         Options(**options).prepared()
+
+
+def test_what_is_declared_fits_together() -> None:
+    """Others' names and values exist, help names every choice, and nothing waits for itself."""
+    for name, about in OPTIONS.items():
+        assert about.help.endswith((".", "…")), name
+        assert len(about.help.split()) > 2, name
+        assert all(choice in about.help for choice in about.choices if choice != "none"), name
+        assert not about.choices or DEFAULTS[name] in about.choices, name
+        for other, values in {**about.requires, **about.excludes}.items():
+            assert other != name
+            assert set(values) <= set(OPTIONS[other].choices), name
+
+
+def test_the_command_groups_every_option() -> None:
+    assert set(OPTIONS) <= {name for names in GROUPS.values() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("options", "python", "command"),
+    [
+        ({"band": 5.0}, "band does nothing without matting or kind trimap", "--band"),
+        ({"passes": 3}, "passes is 3; give 1 to 2", "--refine-passes is 3"),
+        ({"boxes": ("{kind}",)}, "boxes: '{kind}' is no box", "--box: '{kind}' is no box"),
+        ({"other_points": ("1,1",)}, "other_points does", "--not-point does nothing without --p"),
+        ({"kind": "{x}"}, "kind is '{x}'; choose one", "--type is '{x}'"),
+    ],
+)
+def test_errors_have_the_names_of_each_way_in(options: dict, python: str, command: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Options(**options).checked()
+    assert str(caught.value).startswith(python)
+    assert caught.value.named(flag_of).startswith(command)
+
+
+def test_a_form_may_say_what_does_nothing() -> None:
+    values = {"crop_margin": "5%", "band": 3.0, "shadow_blur": 2, "aspect": "4:5"}
+    assert Options.of_form(values) == Options()
+    assert Options.of_form({**values, "crop": True, "matting": "guided"}) == Options(
+        crop=True, crop_margin="5%", aspect="4:5", matting="guided", band=3.0
+    )
+    with pytest.raises(OptionError, match="other_points does nothing without points"):
+        Options.of_form({"other_points": ("1,1",)}).checked()
 
 
 def test_a_margin_that_no_file_holds_is_refused(matte: Matte) -> None:

@@ -20,9 +20,8 @@ from birefnet.weights.local import bundled, bundled_names, default_model
 if TYPE_CHECKING:
     from birefnet.engines.exported import ExportedEngine
     from birefnet.engines.metadata import Output
-    from birefnet.imaging.geometry import Resolution
-    from birefnet.imaging.metadata import Keep
-    from birefnet.matte import Background, Kind, Matte
+    from birefnet.imaging.values import Keep, Kind, Resolution
+    from birefnet.matte import Background, Matte
     from birefnet.network.birefnet import BiRefNet
     from birefnet.network.config import NetworkConfig
     from birefnet.predictor import Predictor

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from string import Formatter
 
 
 class BiRefNetError(ValueError):
@@ -14,6 +16,26 @@ class UsageError(BiRefNetError):
 
     Commands end with exit status 2 for it, and with 1 for every other error.
     """
+
+
+class OptionError(UsageError):
+    """A value of an option that makes no sense, or options that do not go together.
+
+    The message has the names of Python and JSON; `named` gives it with those of another way in.
+
+    Args:
+        text: a sentence in which `{field}` stands for the name of a field of `Options`.
+        values: what other names in braces stand for.
+    """
+
+    def __init__(self, text: str, **values: object) -> None:
+        self.text, self.values = text, values
+        super().__init__(self.named(str))
+
+    def named(self, name: Callable[[str], str]) -> str:
+        """The message; `name` gives what a field is called, such as "--band"."""
+        fields = {field: name(field) for _, field, _, _ in Formatter().parse(self.text) if field}
+        return self.text.format_map(fields | self.values)
 
 
 class ImageError(BiRefNetError):

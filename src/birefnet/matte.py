@@ -19,21 +19,18 @@ from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.framing import Area, Frame, frame_around, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
-from birefnet.imaging.measure import Measure, parse_measure
-from birefnet.imaging.metadata import Keep, Metadata, check_keep
+from birefnet.imaging.metadata import Metadata, check_keep
 from birefnet.imaging.objects import confidence_of, regions
 from birefnet.imaging.picture import Limits, Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.imaging.trimap import trimap
+from birefnet.imaging.values import Keep, Kind, Measure, parse_measure
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from birefnet.imaging.io import Source
 
-Kind = Literal[
-    "cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay"
-]
 Background: TypeAlias = "Source | Picture | tuple[int, ...]"
 """A colour (a name, "#rrggbb[aa]", "r,g,b" or 3-4 numbers), or a picture of any kind and size."""
 
@@ -176,7 +173,7 @@ class Matte:
     ) -> Frame | None:
         """Where `cropped` cuts; `None` where nothing is seen."""
         if not isinstance(margin, Measure):
-            margin = parse_measure(margin, "margin")
+            margin = parse_measure(margin)
         box = box or self.visible_box
         if box is None:
             return None
@@ -214,7 +211,7 @@ class Matte:
                 as "0.1%". Smaller ones go to an object nearby, or are dropped.
         """
         if not isinstance(minimum, Measure):
-            minimum = parse_measure(minimum, "minimum")
+            minimum = parse_measure(minimum)
         found = regions(self.alpha, minimum.of(self.alpha.size))
         for number, region in enumerate(found, 1):
             shadow = None

@@ -1,131 +1,276 @@
-"""What can be asked of a background removal, by every way in: command, server, page, nodes."""
+"""The options of a background removal, each declared once: type, range, help, what it goes with.
+
+The command, the server's routes, the page, ComfyUI's nodes and videos make their forms from it.
+Nothing heavy is imported before an option is used, so that `birefnet --help` is quick.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_type_hints
 
-import numpy as np
-from numpy.typing import NDArray
-
-from birefnet.errors import BiRefNetError
-from birefnet.guidance import Guidance, parse_box, parse_point
-from birefnet.imaging.framing import Area, Frame, parse_aspect
-from birefnet.imaging.io import decode
-from birefnet.imaging.masks import alpha_is_mask, grey_levels
-from birefnet.imaging.matting import check_method
-from birefnet.imaging.measure import parse_measure
-from birefnet.imaging.metadata import Metadata, check_keep
-from birefnet.imaging.shadow import Shadow
-from birefnet.matte import (
+from birefnet.errors import BiRefNetError, OptionError
+from birefnet.imaging.values import (
+    SHADOW_RANGES,
+    Keep,
     Kind,
-    Matte,
-    Part,
-    check_format,
-    check_kind,
-    encode_rendered,
-    read_background,
+    Method,
+    Range,
+    ShadowKind,
+    parse_aspect,
+    parse_box,
+    parse_measure,
+    parse_point,
+    parse_resolution,
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from birefnet.guidance import Guidance
+    from birefnet.imaging.framing import Area, Frame
     from birefnet.imaging.io import Source
+    from birefnet.imaging.metadata import Metadata
     from birefnet.imaging.picture import Limits
+    from birefnet.imaging.shadow import Shadow
+    from birefnet.matte import Matte, Part
     from birefnet.predictor import Input, Predictor
 
+Values = Mapping[str, tuple[str, ...]]
+"""Field → its values that are meant; none for all but the default."""
 
-LARGEST = 65_535
-"""Pixels of a blur, an offset or a band: the longest side of most formats."""
+_PIXELS = Range(0, 65_535)  # the longest side of most formats
 
 
 @dataclass(frozen=True)
-class Range:
-    """The numbers that an option takes, ends included.
+class Option:
+    """What is known of a field of `Options`, beside its type and default.
 
     Attributes:
-        least, most: of them.
-        is_open: whether `least` itself is left out.
+        help: what it does, in a sentence or two.
+        usual: what is taken where it is left out, if the default is `None`.
+        flag, short: its names in the command, if other than the field's: "box" of `boxes`, "t".
+        choices: the texts that there are.
+        range: of a number.
+        parse: reads a value, or refuses it.
+        requires: without one of these the option does nothing.
+        excludes: what it does not go with.
+        names_file: whether it may name a file of this machine: who is elsewhere must not set it to
+            text, except to what is no name, such as a colour.
     """
 
-    least: float
-    most: float
-    is_open: bool = False
+    help: str
+    usual: str = ""
+    flag: str = ""
+    short: str = ""
+    choices: tuple[str, ...] = ()
+    range: Range | None = None
+    parse: Callable[[Any], object] | None = None
+    requires: Values = field(default_factory=dict)
+    excludes: Values = field(default_factory=dict)
+    names_file: bool = False
 
-    def __contains__(self, number: float) -> bool:
-        return self.least <= number <= self.most and not (self.is_open and number == self.least)
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value of the field `name`; `None` always passes.
 
-    def __str__(self) -> str:
-        return f"{'above ' * self.is_open}{self.least:g} to {self.most:g}"
+        Raises:
+            OptionError: it is none of the choices, out of range, or cannot be read.
+        """
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            listed = ", ".join(self.choices)
+            raise OptionError(f"{{{name}}} is {{value!r}}; choose one of {listed}", value=value)
+        if self.range is not None and value not in self.range:
+            raise OptionError(f"{{{name}}} is {{value}}; give {self.range}", value=value)
+        if self.parse is not None:
+            for item in value if name in LISTS else (value,):
+                try:
+                    self.parse(item)
+                except BiRefNetError as error:
+                    raise OptionError(f"{{{name}}}: {{reason}}", reason=error) from None
 
 
-def _number(default: Any, least: float, most: float, *, is_open: bool = False) -> Any:
-    """A field that holds a number, and which it may be."""
-    return field(default=default, metadata={"range": Range(least, most, is_open)})
+def option(default: Any, help: str, **more: Any) -> Any:
+    """A field of `Options`; see `Option` for what else is said of it."""
+    return field(default=default, metadata={"option": Option(help, **more)})
 
 
-NAMES_FILE = {"names_file": True}
-"""Of a field that may name a file of this machine: who is elsewhere must not set it to text, except
-to what is no name, such as a colour."""
+def _listed(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+_KINDS: tuple[str, ...] = get_args(Kind)
+_CUT_OUT = ("cutout", "colour")
+_SHADOWLESS = ("mask", "trimap", "foreground", "overlay")
+_CROP: Values = {"crop": ()}
+_DRAWN: Values = {"shadow": ("ground", "drop")}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to cut out a picture, and what to make of it; names and meanings as in `birefnet remove`.
+    """How to cut out a picture, and what to make of it.
 
-    Attributes:
-        kind: what comes out, see `Matte.render`.
-        background: behind the subject; a string is a colour or a path until `prepared`.
-        resolution, batch_size: see `Predictor.predict`.
-        format: of the file, such as png; `None` leaves it to the caller.
-        quality: of jpeg, webp and avif, 1 to 100.
-        threshold, mask_blur, mask_offset: see `Matte.adjusted`.
-        refine: see `Matte.foreground`.
-        keep_profile: write the picture's ICC profile along (with pixels as stored).
-        metadata: keep the picture's resolution, EXIF (with the place, if it says one), XMP
-            and IPTC in files, or strip them.
-        boxes, points, other_points: where the meant object is and is not, as text.
-        guide: a coarse mask; a path, bytes or array until `prepared`.
-        passes: 2 redoes edges at the picture's own resolution.
-        matting: alpha once more inside the uncertain band, see `Matte.matted`.
-        band: half of the width of that band, and of a trimap's [px]; `None` by the picture's size.
-        objects: each connected object by itself, see `parts`.
-        min_object: area from which on a part is an object: "400" pixels, or "0.1%" of the picture.
-        crop: trim to the subject, see `framed`.
-        crop_margin: around it: "24" pixels, or "5%" of the subject's longer side.
-        aspect: shape of what is trimmed: "square", "4:5" (width:height).
-        shadow: none, ground, drop or keep, see `birefnet.imaging.shadow.Shadow`.
-        shadow_strength, shadow_blur, shadow_angle, shadow_length: how it looks.
+    `help(Options)` and `birefnet remove --help` explain each field.
     """
 
-    kind: str = "cutout"
-    background: Any = field(default=None, metadata=NAMES_FILE)
-    resolution: int | tuple[int, int] | Literal["native"] | None = None
-    batch_size: int | None = None
-    format: str | None = None
-    quality: int | None = _number(None, 1, 100)
-    threshold: float | None = _number(None, 0, 1, is_open=True)
-    mask_blur: float = _number(0, 0, LARGEST)
-    mask_offset: float = _number(0, -LARGEST, LARGEST)
-    refine: bool = True
-    keep_profile: bool = False
-    metadata: str = "keep"
-    boxes: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-    other_points: tuple[str, ...] = ()
-    guide: Any = field(default=None, metadata=NAMES_FILE)
-    passes: int = _number(1, 1, 2)
-    matting: str = "none"
-    band: float | None = _number(None, 0, LARGEST)
-    objects: bool = False
-    min_object: str | float = "0.1%"
-    crop: bool = False
-    crop_margin: str | float = "0"
-    aspect: str | None = None
-    shadow: str = "none"
-    shadow_strength: float | None = _number(None, 0, 1, is_open=True)
-    shadow_blur: float = _number(1.0, 0, 10)
-    shadow_angle: float = _number(60.0, -360, 360)
-    shadow_length: float = _number(0.5, 0, 3)
+    kind: str = option(
+        "cutout", f"What comes out: {_listed(_KINDS)}.", flag="type", short="t", choices=_KINDS
+    )
+    background: Any = option(
+        None,
+        "Behind the subject: a colour (white, '#rrggbb', 'r,g,b') or a picture.",
+        short="b",
+        excludes={"kind": tuple(kind for kind in _KINDS if kind not in _CUT_OUT)},
+        names_file=True,
+    )
+    resolution: int | tuple[int, int] | Literal["native"] | None = option(
+        None,
+        "Size of the network's input; rounded to multiples of 32.",
+        usual="as trained",
+        parse=parse_resolution,
+    )
+    batch_size: int | None = option(
+        None,
+        "Pictures or frames that run together.",
+        usual="4 on CUDA, else 1",
+        range=Range(1, 65_535),
+    )
+    format: str | None = option(
+        None,
+        "Format of the file: png, webp, jpeg, tiff, avif or gif.",
+        usual="by the output's suffix, else png; animations keep theirs",
+        short="f",
+    )
+    quality: int | None = option(None, "Quality of jpeg, webp and avif.", range=Range(1, 100))
+    threshold: float | None = option(
+        None,
+        "Make each pixel all or nothing: all where alpha reaches this.",
+        usual="soft edges",
+        range=Range(0, 1, is_open=True),
+    )
+    mask_blur: float = option(0, "Soften the edge [px].", range=_PIXELS)
+    mask_offset: float = option(
+        0,
+        "Move the edge outwards, or inwards if negative [px].",
+        range=Range(-_PIXELS.most, _PIXELS.most),
+    )
+    refine: bool = option(True, "Take the old background's colour out of the edges.")
+    keep_profile: bool = option(False, "Keep ICC profiles instead of making sRGB.")
+    metadata: str = option(
+        "keep",
+        "Resolution (DPI), EXIF with the place (GPS), XMP and IPTC of pictures: keep or strip.",
+        choices=get_args(Keep),
+    )
+    boxes: tuple[str, ...] = option(
+        (),
+        "Around what is meant, in pixels or as shares such as 0.2,0,0.8,1; several are united.",
+        flag="box",
+        parse=parse_box,
+    )
+    points: tuple[str, ...] = option(
+        (),
+        "On what is meant, in pixels or as shares.",
+        flag="point",
+        parse=parse_point,
+        excludes={"boxes": (), "guide": ()},
+    )
+    other_points: tuple[str, ...] = option(
+        (), "On what is not meant.", flag="not-point", parse=parse_point, requires={"points": ()}
+    )
+    guide: Any = option(
+        None,
+        "Coarse mask or scribble of what is meant: a picture.",
+        excludes={"boxes": ()},
+        names_file=True,
+    )
+    passes: int = option(
+        1,
+        "2 redoes edges at the picture's own resolution.",
+        flag="refine-passes",
+        range=Range(1, 2),
+    )
+    matting: str = option(
+        "none",
+        "Estimate alpha again where it is uncertain: guided, or closed-form, lbdm, lkm.",
+        choices=get_args(Method),
+    )
+    band: float | None = option(
+        None,
+        "Half the width of the uncertain region, and of a trimap's unknown one [px].",
+        usual="1.2 % of the longer side",
+        range=_PIXELS,
+        requires={"matting": (), "kind": ("trimap",)},
+    )
+    objects: bool = option(
+        False, "Each connected object by itself; as files NAME.1.png … and a list, NAME.json."
+    )
+    min_object: str | float = option(
+        "0.1%",
+        "Smallest area of an object, in pixels or of the picture.",
+        parse=parse_measure,
+        requires={"objects": ()},
+    )
+    crop: bool = option(False, "Trim to the subject.")
+    crop_margin: str | float = option(
+        "0",
+        "Around the subject, in pixels or of its longer side; may reach beyond the picture.",
+        parse=parse_measure,
+        requires=_CROP,
+    )
+    aspect: str | None = option(
+        None,
+        "Shape of what is trimmed: square, 4:5 (width:height) …",
+        usual="the subject's own",
+        parse=parse_aspect,
+        requires=_CROP,
+    )
+    shadow: str = option(
+        "none",
+        "Below the subject: ground, drop (on a wall), or keep the photograph's own.",
+        choices=("none", *get_args(ShadowKind)),
+        excludes={"kind": _SHADOWLESS},
+    )
+    shadow_strength: float | None = option(
+        None,
+        "Opacity of the shadow, up to 1; of keep, the share of what is seen.",
+        usual="0.5; 0.4 for drop, 1 for keep",
+        range=SHADOW_RANGES["strength"],
+        requires={"shadow": ()},
+    )
+    shadow_blur: float = option(
+        1,
+        "Softness of the shadow; 0 is hard, 1 usual.",
+        range=SHADOW_RANGES["blur"],
+        requires=_DRAWN,
+    )
+    shadow_angle: float = option(
+        60,
+        "Where the shadow falls [degrees]: 0 backwards, 90 to the right, 180 towards the viewer.",
+        range=SHADOW_RANGES["angle"],
+        requires=_DRAWN,
+    )
+    shadow_length: float = option(
+        0.5,
+        "Length of the shadow, in heights of the subject.",
+        range=SHADOW_RANGES["length"],
+        requires=_DRAWN,
+    )
+
+    @classmethod
+    def of_form(cls, values: Mapping[str, Any]) -> Options:
+        """Options from a form, whose controls always have a value: those that would do nothing
+        beside the others are left out.
+
+        Args:
+            values: by field; those that are missing are the default.
+        """
+        asked = cls(**values)
+        for name, about in OPTIONS.items():
+            if name not in LISTS and asked._misses(about.requires):
+                asked = replace(asked, **{name: DEFAULTS[name]})
+        return asked
 
     @property
     def guidance(self) -> Guidance | None:
@@ -134,17 +279,68 @@ class Options:
         Raises:
             BiRefNetError: it cannot be understood.
         """
+        from birefnet.guidance import Guidance
+
         points = tuple(parse_point(text) for text in self.points)
         others = tuple(parse_point(text, is_object=False) for text in self.other_points)
-        if others and not points:
-            raise BiRefNetError("--not-point says what is not meant; give --point too")
         boxes = tuple(parse_box(text) for text in self.boxes)
         return Guidance(boxes, points + others, self.guide) or None
 
     @property
     def is_plain(self) -> bool:
         """Whether the network sees the picture once, so that several can share a batch."""
-        return self.guidance is None and self.passes == 1
+        is_guided = self.boxes or self.points or self.other_points or self.guide is not None
+        return not is_guided and self.passes == 1
+
+    def checked(self) -> Options:
+        """The same, with each option looked at by itself and beside the others; no file is read.
+
+        Raises:
+            OptionError: one sentence on what makes no sense.
+            MissingExtraError: a matting that needs a library.
+        """
+        from birefnet.imaging.matting import check_method
+        from birefnet.matte import check_format
+
+        for name, about in OPTIONS.items():
+            about.check(name, getattr(self, name))
+        if self.kind == "colour" and self.background is None:
+            raise OptionError("{kind} colour needs a {background}: give one such as '#ff8800'")
+        for name, about in OPTIONS.items():
+            if not self._is_set(name):
+                continue
+            if self._misses(about.requires):
+                needed = " or ".join(
+                    f"{{{other}}} {' or '.join(values)}".strip()
+                    for other, values in about.requires.items()
+                )
+                raise OptionError(f"{{{name}}} does nothing without {needed}; add it")
+            if other := self._first(about.excludes):
+                value = getattr(self, other) if about.excludes[other] else ""
+                raise OptionError(
+                    f"{{{name}}} does not go with {{{other}}} {value}".rstrip()
+                    + "; leave one of them out"
+                )
+        check_method(self.matting)
+        if self.format is not None:
+            check_format(self.kind, self.format)
+        return replace(self, resolution=parse_resolution(self.resolution))
+
+    def _is_set(self, name: str, values: tuple[str, ...] = ()) -> bool:
+        """Whether an option has one of these values; without any, another than its default."""
+        value, default = getattr(self, name), DEFAULTS[name]
+        if values:
+            return value in values
+        if value is None or default is None:
+            return value is not default
+        return bool(value != default) and str(value) != str(default)
+
+    def _first(self, others: Values) -> str | None:
+        """The first of these that is set."""
+        return next((name for name, values in others.items() if self._is_set(name, values)), None)
+
+    def _misses(self, required: Values) -> bool:
+        return bool(required) and self._first(required) is None
 
     def prepared(self, limits: Limits | None = None) -> Options:
         """The same, checked, with background and coarse mask read, within these limits.
@@ -152,54 +348,15 @@ class Options:
         Raises:
             BiRefNetError: one sentence on the option that makes no sense.
         """
-        check_kind(self.kind, has_background=self.background is not None)
-        self._check_numbers()
-        prepared = self
-        if self.background is not None:
-            prepared = replace(prepared, background=read_background(self.background, limits))
-        if self.guide is not None:
-            is_array = isinstance(self.guide, np.ndarray)
-            guide = self.guide.copy() if is_array else _read_mask(self.guide, limits)
-            prepared = replace(prepared, guide=guide)
-        _ = prepared.guidance
-        self._check_parts()
-        return prepared
+        from birefnet.matte import read_background
 
-    def _check_numbers(self) -> None:
-        for name, allowed in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise BiRefNetError(f"--{name.replace('_', '-')} is {value}; give {allowed}")
-
-    def _check_parts(self) -> None:
-        """Matting, objects, crop and shadow: each by itself, and what goes only together."""
-        check_method(self.matting)
-        check_keep(self.metadata)
-        _ = self.look
-        parse_measure(self.crop_margin, "--crop-margin")
-        parse_measure(self.min_object, "--min-object")
-        if self.aspect is not None:
-            parse_aspect(self.aspect)
-        if self.format is not None:
-            check_format(self.kind, self.format)
-        is_drawn = self.shadow in ("ground", "drop")
-        wanted = {
-            "crop_margin": ("--crop", self.crop),
-            "aspect": ("--crop", self.crop),
-            "min_object": ("--objects", self.objects),
-            "shadow_strength": ("--shadow", self.shadow != "none"),
-            "shadow_blur": ("--shadow ground or drop", is_drawn),
-            "shadow_angle": ("--shadow ground or drop", is_drawn),
-            "shadow_length": ("--shadow ground or drop", is_drawn),
-            "band": ("--matting or --type trimap", self.matting != "none" or self.kind == "trimap"),
-        }
-        for item in fields(self):
-            needed, is_there = wanted.get(item.name, ("", True))
-            if not is_there and str(getattr(self, item.name)) != str(item.default):
-                name = item.name.replace("_", "-")
-                raise BiRefNetError(f"--{name} does nothing without {needed}; add it")
-        if self.shadow != "none" and self.kind in ("mask", "trimap", "foreground", "overlay"):
-            raise BiRefNetError(f"--type {self.kind} shows no shadow; leave --shadow out")
+        checked = self.checked()
+        background, guide = self.background, self.guide
+        if background is not None:
+            background = read_background(background, limits)
+        if guide is not None:
+            guide = _read_mask(guide, limits)
+        return replace(checked, background=background, guide=guide)
 
     @property
     def look(self) -> Shadow | None:
@@ -208,6 +365,8 @@ class Options:
         Raises:
             BiRefNetError: an unknown kind, or a number that makes no sense.
         """
+        from birefnet.imaging.shadow import Shadow
+
         if self.shadow == "none":
             return None
         return Shadow(
@@ -253,7 +412,7 @@ class Options:
     def parts(self, matte: Matte) -> Iterator[Part]:
         """The objects of a finished matte, the largest first, one at a time, with their shadows."""
         look = self.look
-        for part in matte.objects(parse_measure(self.min_object, "--min-object")):
+        for part in matte.objects(parse_measure(self.min_object)):
             if look is not None and look.kind != "keep":
                 yield replace(part, matte=part.matte.with_shadow(look))
             else:
@@ -275,7 +434,7 @@ class Options:
         """Where `framed` trims a finished matte; `None` if nothing is to be trimmed or seen."""
         if not self.crop:
             return None
-        margin = parse_measure(self.crop_margin, "--crop-margin")
+        margin = parse_measure(self.crop_margin)
         ratio = None if self.aspect is None else parse_aspect(self.aspect)
         return matte.frame(margin, aspect=ratio, box=box)
 
@@ -292,6 +451,8 @@ class Options:
 
     def encode(self, matte: Matte, format: str, box: Area | None = None) -> bytes:
         """`render` as the bytes of a file; see `Matte.encode`."""
+        from birefnet.matte import check_format, encode_rendered
+
         check_format(self.kind, format)
         return encode_rendered(
             self.render(matte, box),
@@ -306,16 +467,36 @@ class Options:
         return matte.picture.metadata if self.metadata == "keep" else None
 
 
-RANGES: dict[str, Range] = {
-    item.name: item.metadata["range"] for item in fields(Options) if "range" in item.metadata
-}
-"""The options that hold numbers, and which they take."""
+OPTIONS: dict[str, Option] = {item.name: item.metadata["option"] for item in fields(Options)}
+"""Field of `Options` → what is known of it."""
 
-FILE_OPTIONS = frozenset(item.name for item in fields(Options) if "names_file" in item.metadata)
+TYPES: dict[str, Any] = get_type_hints(Options)
+DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Options)}
+LISTS = frozenset(name for name, kind in TYPES.items() if kind == tuple[str, ...])
+"""Fields that hold several values."""
+
+VIDEO = (
+    *("kind", "background", "resolution", "batch_size"),
+    *("refine", "threshold", "mask_blur", "mask_offset"),
+)
+"""The options that videos have, too."""
+
+FILE_OPTIONS = frozenset(name for name, about in OPTIONS.items() if about.names_file)
 """The options that may name a file of this machine."""
 
+Options.__doc__ = f"{Options.__doc__}\n    Attributes:\n" + "\n".join(
+    f"        {name}: {about.help}" for name, about in OPTIONS.items()
+)
 
-def _read_mask(source: Source, limits: Limits | None) -> NDArray[Any]:
+
+def _read_mask(source: Source | NDArray[Any], limits: Limits | None) -> NDArray[Any]:
+    import numpy as np
+
+    from birefnet.imaging.io import decode
+    from birefnet.imaging.masks import alpha_is_mask, grey_levels
+
+    if isinstance(source, np.ndarray):
+        return source.copy()
     picture = decode(source, limits=limits)
     if alpha_is_mask(picture):
         assert picture.alpha is not None

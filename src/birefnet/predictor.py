@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from birefnet.engines.base import Engine, takes_guidance
 from birefnet.errors import BiRefNetError, require
-from birefnet.imaging.geometry import Geometry, Preprocess, Resolution
+from birefnet.imaging.geometry import Geometry, Preprocess
 from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.looks import Look, merge, view
 from birefnet.imaging.picture import Limits, Picture
+from birefnet.imaging.values import Resolution
 from birefnet.matte import Matte
 from birefnet.prepared import Prepared
 from birefnet.profiling import Profile, timed

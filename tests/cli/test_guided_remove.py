@@ -63,8 +63,8 @@ def test_both_boxes(command, two: Path, tmp_path: Path) -> None:
     [
         (("--box", "1,2,3"), "is no box"),
         (("--point", "a"), "is no point"),
-        (("--not-point", "1,1"), "give --point too"),
-        (("--box", "0,0,1,1", "--point", "1,1"), "one kind of guidance"),
+        (("--not-point", "1,1"), "--not-point does nothing without --point"),
+        (("--box", "0,0,1,1", "--point", "1,1"), "--point does not go with --box"),
         (("--guide", "none.png"), "does not exist"),
     ],
 )

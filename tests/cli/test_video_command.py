@@ -62,7 +62,7 @@ def test_json(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped
         (["CLIP", "-o", "out.mov", "--quality", "best"], "quality is 'best'; choose one of low"),
         (["CLIP", "-o", "out.mov", "--rate", "fast"], "--rate is 'fast'"),
         (["CLIP", "-o", "out.mov", "--rate", "1/0"], "--rate is '1/0'"),
-        (["CLIP", "-o", "out.mov", "-t", "green", "-b", "red"], "takes no background"),
+        (["CLIP", "-o", "out.mov", "-t", "green", "-b", "red"], "--background does not go with"),
     ],
 )
 def test_usage_errors(arguments, message, clip, command, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

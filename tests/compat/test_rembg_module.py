@@ -155,7 +155,7 @@ def test_alpha_matting() -> None:
     assert found[0, 0, 3] == 0
     with pytest.warns(UserWarning, match="thresholds of alpha matting have no effect"):
         remove(pixels, True, 270)
-    with pytest.raises(BiRefNetError, match="there is no matting 'magic'"):
+    with pytest.raises(BiRefNetError, match="matting is 'magic'"):
         remove(pixels, alpha_matting=True, alpha_matting_method="magic")
     pytest.importorskip("pymatting")
     closed = remove(pixels, alpha_matting=True, alpha_matting_method="closed-form")

@@ -116,7 +116,7 @@ def module(path: Path) -> ModuleType:
 def test_tables_are_current() -> None:
     """`python docs/tables.py` writes them anew."""
     tables = module(DOCS / "tables.py")
-    for page in sorted(DOCS.glob("*.md")):
+    for page in sorted(DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         assert tables.renewed(text) == text, f"{page.name} is behind: python docs/tables.py"
 

@@ -7,26 +7,26 @@ import pytest
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
-from birefnet.imaging.framing import Frame, frame_around, parse_aspect, union, visible_box
-from birefnet.imaging.measure import Measure, parse_measure
+from birefnet.imaging.framing import Frame, frame_around, union, visible_box
+from birefnet.imaging.values import Measure, parse_aspect, parse_measure
 
 
 @pytest.mark.parametrize(
     ("text", "pixels"), [("24", 24), (24, 24), ("24px", 24), ("5%", 10), ("0", 0), (" 2.5 % ", 5)]
 )
 def test_measures(text: str | float, pixels: int) -> None:
-    assert parse_measure(text, "--x").of(200) == pixels
+    assert parse_measure(text).of(200) == pixels
 
 
 @pytest.mark.parametrize("text", ["", "-1", "a", "5%%", "nan", "inf"])
 def test_no_measures(text: str) -> None:
-    with pytest.raises(BiRefNetError, match="--x is"):
-        parse_measure(text, "--x")
+    with pytest.raises(BiRefNetError, match="is no size"):
+        parse_measure(text)
 
 
 @pytest.mark.parametrize("text", ["0", "4:0", "a:b", "1:100", "", "4:5:6"])
 def test_no_aspects(text: str) -> None:
-    with pytest.raises(BiRefNetError, match="--aspect is"):
+    with pytest.raises(BiRefNetError, match="is no shape"):
         parse_aspect(text)
 
 

@@ -172,7 +172,7 @@ def test_options_that_make_no_sense(model: BiRefNetForImageSegmentation) -> None
         remove(disc(), knd="mask")
     with pytest.raises(BiRefNetError, match=r"boxes is not for a pipeline; use model\.predictor"):
         remove(disc(), boxes=("1,1,9,9",))
-    with pytest.raises(BiRefNetError, match="there is no kind 'maks'"):
+    with pytest.raises(BiRefNetError, match="kind is 'maks'"):
         remove(disc(), kind="maks")
     with pytest.raises(ImageError, match="does not exist"):
         remove("nowhere.jpg")

@@ -20,7 +20,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("gradio")
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.values import parse_resolution
 from birefnet.matte import Matte
+from birefnet.options import DEFAULTS, OPTIONS
 from birefnet.predictor import Predictor
 from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
@@ -28,14 +30,7 @@ from birefnet.serving.page.batch import Batch
 from birefnet.serving.page.film import Film
 from birefnet.serving.page.picture import Studio, examples, problem, read_guide, uploaded
 from birefnet.serving.page.store import File, GoneError, Store, Work
-from birefnet.serving.page.wishes import (
-    Wishes,
-    for_batch,
-    parse_picked,
-    parse_resolution,
-    saveable,
-    verdict,
-)
+from birefnet.serving.page.wishes import Wishes, for_batch, parse_picked, saveable, verdict
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 from fakes import PLAIN, BrightEngine, disc, write_disc
@@ -117,10 +112,10 @@ def test_resolutions_as_typed(text: str, meant: object) -> None:
     assert parse_resolution(text) == meant
 
 
-@pytest.mark.parametrize("text", ["big", "0x10", "12x", "99999", "1x2x3", "-5"])
+@pytest.mark.parametrize("text", ["big", "0x10", "12x", "9999", "1x2x3", "-5"])
 def test_resolutions_that_make_no_sense(text: str) -> None:
     with pytest.raises(BiRefNetError, match="WIDTHxHEIGHT"):
-        parse_resolution(text)
+        parse_resolution(text, largest=8192)
 
 
 def test_colours_as_pickers_give_them() -> None:
@@ -143,6 +138,35 @@ def test_wishes_become_options() -> None:
         Wishes(kind="picture").finishing(None)
     with pytest.raises(BiRefNetError, match="no result"):
         Wishes(kind="/etc/passwd").finishing(None)
+
+
+def test_the_panel_has_every_option() -> None:
+    state = Wishes(
+        kind="colour",
+        refine=False,
+        mask_offset=-2,
+        mask_blur=2,
+        hard_edge=0.5,
+        resolution="64x32",
+        fine=True,
+        matting="guided",
+        shadow="drop",
+        crop=True,
+        crop_margin=20,
+        aspect="4:5",
+        objects=True,
+        band=9,
+        shadow_strength=0.9,
+        shadow_blur=2,
+        shadow_angle=10,
+        shadow_length=1,
+        min_object=2,
+    )
+    options = for_batch(state.network({}), state.finishing(None), "webp")
+    same = {name for name in OPTIONS if getattr(options, name) == DEFAULTS[name]}
+    # Guidance comes from the stage; the server batches, and the page saves in the usual way.
+    guided, usual = {"boxes", "points", "other_points", "guide"}, {"batch_size", "quality"}
+    assert same == guided | usual | {"keep_profile", "metadata"}
 
 
 def test_formats_fit_the_result() -> None:

@@ -11,14 +11,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 pytest.importorskip("fastapi")
 
-from birefnet.errors import BiRefNetError
-from birefnet.options import FILE_OPTIONS, RANGES, Options
+from birefnet.errors import OptionError
+from birefnet.options import DEFAULTS, FILE_OPTIONS, OPTIONS, TYPES, Options
 from birefnet.serving.settings import ServerSettings
 from compat_client import disc_file, serving
 from fakes import disc, write_disc
@@ -115,22 +115,21 @@ def test_numbers_beyond_their_range_are_refused() -> None:
     assert tried > 200
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", [name for name, about in OPTIONS.items() if about.range])
 def test_options_refuse_numbers_beyond_their_range_everywhere(name: str) -> None:
-    allowed, default = RANGES[name], getattr(Options(), name)
+    allowed, default = OPTIONS[name].range, DEFAULTS[name]
+    assert allowed is not None
     assert default is None or default in allowed
-    for value in (allowed.least - 1, allowed.most + 1, float("nan"), float("inf")):
-        with pytest.raises(BiRefNetError, match=f"--{name.replace('_', '-')} is"):
+    for value in (allowed.least - 1, allowed.most + 1, float("nan"), float("inf"), "much"):
+        with pytest.raises(OptionError, match=f"^{name} is"):
             Options(**{name: value}).prepared()
 
 
 def test_every_number_of_the_options_has_a_range() -> None:
-    numbers = {
-        field.name
-        for field in fields(Options)
-        if field.type in ("int | None", "float | None", "int", "float")
-    }
-    assert numbers - {"batch_size"} == set(RANGES)
+    for name, kind in TYPES.items():
+        kinds = {kind, *get_args(kind)}
+        is_number = bool(kinds & {int, float}) and str not in kinds and name != "resolution"
+        assert is_number == (OPTIONS[name].range is not None), name
 
 
 # Files of the server

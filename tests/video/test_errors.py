@@ -136,7 +136,7 @@ def test_outputs_that_cannot_be(clip: Path, tmp_path: Path, monkeypatch: Any) ->
     )
     refused("is one picture; for all frames give a pattern", clip, tmp_path / "o.png")
     refused("mp4 holds no transparency: give a background", clip, tmp_path / "o.mp4")
-    refused("there is no kind 'sticker'", clip, tmp_path / "o.mp4", kind="sticker")
+    refused("kind is 'sticker'", clip, tmp_path / "o.mp4", kind="sticker")
     refused("quality is 'good'; choose one of low", clip, tmp_path / "o.mov", quality="good")
     refused("preset is 'slow'; choose one of fast", clip, tmp_path / "o.mov", preset="slow")
     refused("ProRes 4444 has no rate factor", clip, tmp_path / "o.mov", crf=20)

@@ -14,8 +14,11 @@ from typing import Annotated, Literal, TextIO, TypeVar
 
 import typer
 
+from birefnet.cli.options import message_of, option
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.files import check_path
+from birefnet.imaging import values
+from birefnet.imaging.values import Resolution
 
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 """As uvicorn has them."""
@@ -40,53 +43,7 @@ Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
 ]
 Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, fp32, fp16 or bf16.")]
-ResolutionText = Annotated[
-    str | None,
-    typer.Option(
-        "--resolution",
-        metavar="N|WxH|native",
-        help="Size of the network's input; rounded to multiples of 32.",
-        show_default="as trained",
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        min=1,
-        help="Pictures or frames that run together.",
-        show_default="4 on CUDA, else 1",
-    ),
-]
-OutputType = Annotated[
-    str,
-    typer.Option(
-        "--type",
-        "-t",
-        metavar="TYPE",
-        help="cutout, mask, trimap, foreground, colour, green, white, blur or overlay.",
-    ),
-]
-Background = Annotated[
-    str | None,
-    typer.Option(
-        "--background",
-        "-b",
-        metavar="COLOUR|FILE",
-        help="Behind the subject: white, '#rrggbb', 'r,g,b' or a picture; in a video also a video.",
-    ),
-]
-Refine = Annotated[bool, typer.Option(help="Take the old background's colour out of the edges.")]
-Threshold = Annotated[
-    float | None,
-    typer.Option(
-        min=0.001, max=1, help="Make each pixel all or nothing: all where alpha reaches this."
-    ),
-]
-MaskBlur = Annotated[float, typer.Option(min=0, help="Soften the edge [px].")]
-MaskOffset = Annotated[
-    float, typer.Option(help="Move the edge outwards, or inwards if negative [px].")
-]
+ResolutionText = Annotated[str | None, option("resolution")]
 MaxMegapixels = Annotated[
     float,
     typer.Option(
@@ -114,7 +71,7 @@ def run(app: Callable[[], object]) -> None:
     except BiRefNetError as error:
         if is_debugging():
             raise
-        fail(str(error))
+        fail(message_of(error))
         sys.exit(status_of(error))
     except BrokenPipeError:  # the reader of our output has left, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -227,20 +184,9 @@ def fail(text: str) -> None:
     typer.secho(f"Error: {text}", err=True, fg=typer.colors.RED)
 
 
-def parse_resolution(
-    text: str | None, option: str = "--resolution"
-) -> int | tuple[int, int] | Literal["native"] | None:
-    """`1024` → 1024, `1280x720` → (1280, 720) as (width, height), `native` → "native".
-
-    Raises:
-        typer.BadParameter: anything else, which is a usage error.
-    """
-    if text is None or text == "native":
-        return text  # type: ignore[return-value]
+def parse_resolution(text: str | None, option: str = "--resolution") -> Resolution | None:
+    """As `birefnet.imaging.values.parse_resolution`, with a usage error that names the option."""
     try:
-        sides = [int(side) for side in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise typer.BadParameter(f"{option} is {text!r}; give N, WxH or native")
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+        return values.parse_resolution(text)
+    except BiRefNetError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None

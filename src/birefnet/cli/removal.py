@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from birefnet.cli.common import warn
 from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
 from birefnet.cli.manifest import NAME
+from birefnet.cli.options import message_of
 from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
@@ -108,9 +109,9 @@ def plan(
     """
     model, limits = model or default_model(), limits or Limits()
     inputs = [STREAM if text in _STDIN else text for text in inputs]
-    typed = settings
     try:
-        settings = settings.prepared(limits)
+        typed = settings.checked()
+        settings = typed.prepared(limits)
         settings = replace(settings, format=asked_format(settings.format, output, inputs))
         search = Search(
             tuple(inputs),
@@ -128,7 +129,7 @@ def plan(
     except (InputError, MissingExtraError):
         raise
     except BiRefNetError as error:
-        raise InputError(str(error)) from error
+        raise InputError(message_of(error)) from error
     if search.is_stream:
         if settings.objects:
             raise InputError("standard output holds one picture, not --objects; give -o FOLDER")

@@ -17,34 +17,37 @@ import typer
 
 from birefnet.cli.common import (
     INTERRUPTED,
-    Background,
-    BatchSize,
     Device,
     Dtype,
     Json,
-    MaskBlur,
-    MaskOffset,
     Model,
-    OutputType,
-    Refine,
-    ResolutionText,
-    Threshold,
     check_output,
     fail,
-    parse_resolution,
     say,
     status_of,
 )
+from birefnet.cli.options import GroupedCommand, message_of, with_options
+from birefnet.options import VIDEO, Options
 
 if TYPE_CHECKING:
     from birefnet.video import Progress, VideoResult
     from birefnet.video.settings import Settings
 
 
+EXAMPLES = """Examples:
+
+\b
+  birefnet video clip.mp4
+  birefnet video clip.mp4 -o clip.mov --stabilise
+  birefnet video clip.mp4 -o clip.green.mp4 --type green --start 1:02 --end 1:10
+"""
+
+
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True)(video)
+    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(video)
 
 
+@with_options(VIDEO)
 def video(
     source: Annotated[
         str,
@@ -67,9 +70,9 @@ def video(
             show_default="NAME.cutout.webm beside the input",
         ),
     ] = None,
+    *,
     model: Model = None,
-    kind: OutputType = "cutout",
-    background: Background = None,
+    options: Options,
     mask_output: Annotated[
         str | None,
         typer.Option(
@@ -102,14 +105,8 @@ def video(
         typer.Option("--stabilise", help="Against flicker: weigh each matte with its neighbours."),
     ] = False,
     audio: Annotated[bool, typer.Option(help="Take the sound along.")] = True,
-    resolution: ResolutionText = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    batch_size: BatchSize = None,
-    refine: Refine = True,
-    threshold: Threshold = None,
-    mask_blur: MaskBlur = 0,
-    mask_offset: MaskOffset = 0,
     rate: Annotated[
         str | None,
         typer.Option(
@@ -136,7 +133,8 @@ def video(
 ) -> None:
     """Remove the background of a video.
 
-    The sound, the frame rate and each frame's time are kept. Exit status 0; 1 if something failed
+    The sound, the frame rate and each frame's time are kept. The background may be a video, which
+    is repeated. Exit status 0; 1 if something failed
     (what was done before is kept); 2 if the command makes no sense; 130 if interrupted.
     """
     from birefnet.errors import BiRefNetError, MissingExtraError
@@ -146,21 +144,14 @@ def video(
 
     try:
         _check_source(source)
-        target = output or _beside(source, kind, background)
+        target = output or _beside(source, options.kind, options.background)
         settings = Settings(
-            kind=kind,
-            background=background,
+            options.checked(),
             quality=quality,
             preset=preset,
             crf=crf,
             clip=Clip.of(start, end, stride),
-            resolution=parse_resolution(resolution),
-            batch_size=batch_size,
-            refine=refine,
             stabilise=stabilise,
-            threshold=threshold,
-            mask_blur=mask_blur,
-            mask_offset=mask_offset,
             audio=audio,
             rate=_parse_rate(rate),
         )
@@ -168,7 +159,7 @@ def video(
     except MissingExtraError:
         raise
     except BiRefNetError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(message_of(error)) from error
     if not overwrite and Path(target).is_file():
         say(f"{target} is there already; skipped")
         return

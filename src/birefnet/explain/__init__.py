@@ -30,9 +30,10 @@ from birefnet.explain.observe import Observation, Stage, observe
 from birefnet.explain.panels import Panel, Row, by_name, rows, uncertainty
 from birefnet.guidance import Point
 from birefnet.imaging.encoding import encode, write_atomic
-from birefnet.imaging.geometry import Geometry, Resolution
+from birefnet.imaging.geometry import Geometry
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Picture
+from birefnet.imaging.values import Resolution
 from birefnet.matte import Matte
 
 if TYPE_CHECKING:

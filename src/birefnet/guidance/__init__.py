@@ -16,13 +16,11 @@ from birefnet.guidance.detail import refine_detail
 from birefnet.guidance.regions import (
     Alpha,
     Guidance,
-    Point,
     Predict,
-    parse_box,
-    parse_point,
     to_box,
 )
 from birefnet.imaging.picture import Picture
+from birefnet.imaging.values import Point, parse_box, parse_point
 
 __all__ = [
     "Guidance",

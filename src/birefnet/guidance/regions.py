@@ -13,6 +13,7 @@ from birefnet.errors import UsageError
 from birefnet.guidance.channel import Guide
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
+from birefnet.imaging.values import Point
 
 Alpha: TypeAlias = NDArray[np.float32]
 """H x W in [0, 1]."""
@@ -23,39 +24,6 @@ Predict: TypeAlias = Callable[..., Alpha]
 
 Corners: TypeAlias = Sequence[float]
 """x0, y0, x1, y1: pixels, or shares of width and height where all four lie in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A place on the object that is meant, or on one that is not.
-
-    Attributes:
-        x, y: pixels from the left and the top; shares of width and height where both are floats in
-            [0, 1].
-        is_object: whether the object is there.
-    """
-
-    x: float
-    y: float
-    is_object: bool = True
-
-    def at(self, height: int, width: int) -> tuple[int, int]:
-        """Row and column in a picture of this size [px].
-
-        Raises:
-            BiRefNetError: the point lies outside.
-        """
-        is_share = isinstance(self.x, float) and isinstance(self.y, float)
-        is_share = is_share and 0 <= self.x <= 1 and 0 <= self.y <= 1
-        x, y = (self.x * width, self.y * height) if is_share else (self.x, self.y)
-        if is_share:
-            x, y = min(x, width - 1), min(y, height - 1)
-        if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(
-                f"the point {self.x:g},{self.y:g} lies outside the picture of {width} x {height} "
-                "pixels; give x,y in pixels from the top left corner, or as shares from 0.0 to 1.0"
-            )
-        return int(y), int(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,34 +89,3 @@ def see(predict: Predict, picture: Picture, view: Box, guide: Guide | None) -> A
     """The matte of the box's part of a picture, guided if there is a guide."""
     part = cut(picture, view)
     return predict(part) if guide is None else predict(part, guide.within(view))
-
-
-def parse_box(text: str) -> tuple[float, float, float, float]:
-    """`x0,y0,x1,y1` as typed.
-
-    Raises:
-        BiRefNetError: anything else.
-    """
-    values = _numbers(text)
-    if len(values) != 4:
-        raise UsageError(f"{text!r} is no box; give x0,y0,x1,y1 in pixels or as shares")
-    return values[0], values[1], values[2], values[3]
-
-
-def parse_point(text: str, *, is_object: bool = True) -> Point:
-    """`x,y` as typed; with a decimal point in both, they are shares.
-
-    Raises:
-        BiRefNetError: anything else.
-    """
-    values = _numbers(text)
-    if len(values) != 2:
-        raise UsageError(f"{text!r} is no point; give x,y in pixels or as shares such as 0.5,0.4")
-    return Point(values[0], values[1], is_object)
-
-
-def _numbers(text: str) -> list[Any]:
-    try:
-        return [float(part) if "." in part else int(part) for part in text.split(",")]
-    except ValueError:
-        return []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
-from birefnet.imaging.measure import Measure
+from birefnet.imaging.values import Measure
 
 NO_MARGIN = Measure(0)
 LONGEST = 65_535  # side of a frame [px]: no usual format holds more
@@ -60,25 +60,6 @@ class Frame:
         return np.asarray(
             cv2.copyMakeBorder(inside, above, below, before, after, how, value=[0, 0, 0, 0])
         )
-
-
-def parse_aspect(text: str) -> float:
-    """Width over height of "square", "4:5" or "1.91".
-
-    Raises:
-        BiRefNetError: something else, or a shape beyond 1:20.
-
-    >>> parse_aspect("square"), parse_aspect("4:5")
-    (1.0, 0.8)
-    """
-    width, colon, height = text.partition(":")
-    try:
-        ratio = 1.0 if text == "square" else float(width) / (float(height) if colon else 1.0)
-    except (ValueError, ZeroDivisionError):
-        ratio = 0.0
-    if not 0.05 <= ratio <= 20:
-        raise BiRefNetError(f"--aspect is {text!r}; give square, or width:height such as 4:5")
-    return ratio
 
 
 Area: TypeAlias = Box | Frame

@@ -21,12 +21,10 @@ from PIL import Image
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.box import Box
 from birefnet.imaging.looks import Look
+from birefnet.imaging.values import LARGEST_SIDE, Resolution
 
 Fit = Literal["stretch", "pad", "native"]
 Interpolation = Literal["bilinear", "area", "bicubic"]
-Resolution = int | tuple[int, int] | Literal["native"]
-
-LARGEST_SIDE = 16384  # of a network's input; beyond it no known machine holds the activations
 
 _EXCESS = 4  # times the picture and the result that a half-resized picture may hold
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
 from birefnet.imaging.box import Tiles
 from birefnet.imaging.picture import to_float
 from birefnet.imaging.trimap import SUBJECT, UNKNOWN, default_band, trimap
+from birefnet.imaging.values import Method
 
-Method = Literal["none", "guided", "closed-form", "lbdm", "lkm"]
 Alpha: TypeAlias = NDArray[Any]
 """float32 H x W in [0, 1]."""
 

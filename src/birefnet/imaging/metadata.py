@@ -12,15 +12,13 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from PIL import ExifTags, Image
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.iptc import read_iptc
-
-Keep = Literal["keep", "strip"]
-"""Whether results carry the picture's metadata."""
+from birefnet.imaging.values import Keep
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 _PER_INCH = {2: 1.0, 3: 2.54}  # by ResolutionUnit

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
 from birefnet.imaging.framing import Frame
 from birefnet.imaging.picture import to_float
+from birefnet.imaging.values import SHADOW_RANGES, ShadowKind
 
-ShadowKind = Literal["ground", "drop", "keep"]
 Alpha: TypeAlias = NDArray[Any]
 """float32 H x W in [0, 1]."""
 
@@ -69,18 +69,10 @@ class Shadow:
             raise BiRefNetError(
                 f"there is no shadow {self.kind!r}; choose {', '.join(get_args(ShadowKind))}"
             )
-        if self.strength is not None and not 0 < self.strength <= 1:
-            raise BiRefNetError(
-                f"the shadow's strength is {self.strength}; give above 0, at most 1"
-            )
-        if not 0 <= self.blur <= 10:
-            raise BiRefNetError(f"the shadow's blur is {self.blur}; give 0 to 10, where 1 is usual")
-        if not -360 <= self.angle <= 360:
-            raise BiRefNetError(f"the shadow's angle is {self.angle}; give -360 to 360 degrees")
-        if not 0 <= self.length <= 3:
-            raise BiRefNetError(
-                f"the shadow's length is {self.length}; give 0 to 3 heights of the subject"
-            )
+        for name, allowed in SHADOW_RANGES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise BiRefNetError(f"the shadow's {name} is {value}; give {allowed}")
 
     def of(self, pixels: NDArray[Any], alpha: Alpha) -> Alpha:
         """The shadow of a subject, opacity of black, H x W; zeros where there is no subject.

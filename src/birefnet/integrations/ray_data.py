@@ -24,9 +24,8 @@ from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
 from birefnet.imaging.remote import Remote
 
 if TYPE_CHECKING:
-    from birefnet.imaging.geometry import Resolution
-    from birefnet.imaging.metadata import Keep
-    from birefnet.matte import Background, Kind, Matte
+    from birefnet.imaging.values import Keep, Kind, Resolution
+    from birefnet.matte import Background, Matte
 
 CPUS = 4  # of an actor without GPU, where nodes have so many: networks gain little from more
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -187,7 +186,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, ImageError):
         return Failure(400, "invalid_picture", str(error))
     if isinstance(error, BiRefNetError):
-        return Failure(400, "invalid_request", _in_fields(str(error)))
+        return Failure(400, "invalid_request", str(error))
     if isinstance(error, TimeoutError):
         return Failure(503, "timed_out", "the server took too long", {"Retry-After": "10"})
     return Failure(500, "internal", INTERNAL)
@@ -218,11 +217,6 @@ def report(what: str, failure: Failure, error: BaseException) -> None:
         log.warning("%s failed: %s", what, failure.message)
     else:
         log.error("%s failed", what, exc_info=error)
-
-
-def _in_fields(message: str) -> str:
-    """A sentence about the command's options, with the names of the fields: crop_margin."""
-    return re.sub(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)", lambda m: m[1].replace("-", "_"), message)
 
 
 def _first_problem(error: RequestValidationError) -> str:

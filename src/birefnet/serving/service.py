@@ -27,7 +27,7 @@ from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.tiff import read_pages
 from birefnet.matte import Matte
-from birefnet.options import FILE_OPTIONS, Options
+from birefnet.options import FILE_OPTIONS, LISTS, Options
 from birefnet.predictor import Predictor
 from birefnet.prepared import Prepared
 from birefnet.serving import fetch as fetching
@@ -458,7 +458,7 @@ def safe_options(options: Options, limits: Limits) -> Options:
         BiRefNetError: a string that is no colour, or a picture that is too large or broken.
     """
     changes: dict[str, Any] = {}
-    for name in ("boxes", "points", "other_points"):
+    for name in LISTS:
         if len(getattr(options, name)) > MOST_MARKS:
             raise InvalidRequest(f"{name} holds more than {MOST_MARKS}; give fewer")
     for name in FILE_OPTIONS:

@@ -14,6 +14,7 @@ from contextlib import closing
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from birefnet.options import Options
 from birefnet.video.clip import Clip, Position
 from birefnet.video.errors import UnfinishedRunError, VideoCancelled, VideoError
 from birefnet.video.frames import Frame, decoded, matted
@@ -23,8 +24,8 @@ from birefnet.video.settings import Settings
 from birefnet.video.source import VideoInfo
 
 if TYPE_CHECKING:
-    from birefnet.imaging.geometry import Resolution
-    from birefnet.matte import Background, Kind, Matte
+    from birefnet.imaging.values import Kind, Resolution
+    from birefnet.matte import Background, Matte
     from birefnet.predictor import Predictor
     from birefnet.video.formats import Preset, Quality
 
@@ -109,19 +110,21 @@ def process_video(
         MissingExtraError: PyAV is not installed.
     """
     settings = Settings(
-        kind=kind,
-        background=background,
+        Options(
+            kind=kind,
+            background=background,
+            resolution=resolution,
+            batch_size=batch_size,
+            refine=refine,
+            threshold=threshold,
+            mask_blur=mask_blur,
+            mask_offset=mask_offset,
+        ).checked(),
         quality=quality,
         preset=preset,
         crf=crf,
         clip=Clip.of(start, end, stride),
-        resolution=resolution,
-        batch_size=batch_size,
-        refine=refine,
         stabilise=stabilise,
-        threshold=threshold,
-        mask_blur=mask_blur,
-        mask_offset=mask_offset,
         audio=audio,
         rate=None if rate is None else Fraction(rate),
     )

@@ -16,7 +16,7 @@ from birefnet.video.clip import Clip, pick
 from birefnet.video.source import VideoSource
 
 if TYPE_CHECKING:
-    from birefnet.imaging.geometry import Resolution
+    from birefnet.imaging.values import Resolution
     from birefnet.matte import Matte
     from birefnet.predictor import Predictor
 

@@ -18,7 +18,8 @@ from birefnet.video.segments import Segment, Workplace
 from birefnet.video.settings import Settings, Target
 
 if TYPE_CHECKING:
-    from birefnet.matte import Kind, Matte
+    from birefnet.imaging.values import Kind
+    from birefnet.matte import Matte
 
 SEGMENT_FRAMES = 240  # a crash costs that many at most,
 SEGMENT_SECONDS = 60  # or what was done in this time
@@ -142,15 +143,15 @@ class Line:
         self._encoder.submit(self._segments.close).result()
 
     def _render(self, matte: Matte, backgrounds: list[Any]) -> list[NDArray[Any]]:
-        settings = self._job.settings
+        options = self._job.settings.options
         matte = matte.adjusted(
-            offset=settings.mask_offset, blur=settings.mask_blur, threshold=settings.threshold
+            offset=options.mask_offset, blur=options.mask_blur, threshold=options.threshold
         )
         return [
             matte.render(
                 cast("Kind", target.kind),
                 background=target.background if movie is None else movie,
-                refine=settings.refine,
+                refine=options.refine,
             )
             for target, movie in zip(self._job.targets, backgrounds, strict=True)
         ]

@@ -179,8 +179,8 @@ class _Work:
         pairs = matted(
             frames(),
             predictor,
-            resolution=settings.resolution,
-            batch_size=settings.batch_size,
+            resolution=settings.options.resolution,
+            batch_size=settings.options.batch_size,
             steady=settings.stabilise,
         )
         total = settings.clip.expected(info.frames, info.rate)

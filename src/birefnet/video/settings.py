@@ -10,9 +10,9 @@ from typing import Any
 
 from birefnet.files import is_same
 from birefnet.imaging.compose import Colour
-from birefnet.imaging.geometry import Resolution
 from birefnet.imaging.picture import Picture
-from birefnet.matte import check_kind, read_background
+from birefnet.matte import read_background
+from birefnet.options import Options
 from birefnet.video.clip import Clip
 from birefnet.video.errors import VideoError, load_av
 from birefnet.video.formats import Codec, Format, check_encoder, encoder_options, format_of
@@ -22,39 +22,37 @@ VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"
 
 @dataclass(frozen=True)
 class Settings:
-    """What to make of a video; see `process_video` for the meanings."""
+    """What to make of a video; see `process_video` for the meanings.
 
-    kind: str = "cutout"
-    background: Any = None
+    Attributes:
+        options: of each frame; those of `birefnet.options.VIDEO`.
+    """
+
+    options: Options = field(default_factory=Options)
     quality: str = "high"
     preset: str = "balanced"
     crf: int | None = None
     clip: Clip = field(default_factory=Clip)
-    resolution: Resolution | None = None
-    batch_size: int | None = None
-    refine: bool = True
     stabilise: bool = False
-    threshold: float | None = None
-    mask_blur: float = 0
-    mask_offset: float = 0
     audio: bool = True
     rate: Fraction | None = None
 
     def job(self) -> dict[str, Any]:
         """Whatever the parts of a video depend on, as plain values."""
+        asked = self.options
         return {
-            "type": self.kind,
-            "background": None if self.background is None else str(self.background),
+            "type": asked.kind,
+            "background": None if asked.background is None else str(asked.background),
             "quality": self.quality,
             "preset": self.preset,
             "crf": self.crf,
             "start": str(self.clip.start),
             "end": str(self.clip.end),
             "stride": self.clip.stride,
-            "resolution": str(self.resolution),
-            "refine": self.refine,
+            "resolution": str(asked.resolution),
+            "refine": asked.refine,
             "stabilise": self.stabilise,
-            "mask": [self.threshold, self.mask_blur, self.mask_offset],
+            "mask": [asked.threshold, asked.mask_blur, asked.mask_offset],
             "rate": str(self.rate),
         }
 
@@ -107,7 +105,8 @@ def plan_targets(
         BiRefNetError: an unknown kind or background.
     """
     load_av()
-    targets = [_plan(source, output, settings.kind, settings.background, settings)]
+    asked = settings.options
+    targets = [_plan(source, output, asked.kind, asked.background, settings)]
     if mask_output is not None:
         if is_same(mask_output, output):
             raise VideoError(f"the result and its mask would both be {output}; name two files")
@@ -126,7 +125,6 @@ def _plan(
         raise VideoError(f"{os.fspath(output)} is an address; films are written to files")
     path = Path(output)
     format = format_of(output)
-    check_kind(kind, has_background=background is not None)
     if path.exists() and is_same(path, source):
         raise VideoError(f"{os.fspath(output)} is the input; give another output")
     movie = None

@@ -102,7 +102,7 @@ class Composite:
                 "background": widgets.choice(
                     ["colour", "picture", "blur", "transparent"], "What comes behind the subject."
                 ),
-                "refine_foreground": settings.REFINE,
+                "refine_foreground": settings.widget("refine"),
                 "colour": widgets.COLOUR,
                 "blur_radius": widgets.number(
                     0, 0, 512, 0.5, "Of the background out of focus, in pixels; 0 suits the size."
@@ -159,9 +159,9 @@ class AdjustMask:
         return {
             "required": {
                 "mask": widgets.wired("MASK", "Mattes."),
-                "offset": settings.OFFSET,
-                "blur": settings.BLUR,
-                "threshold": settings.THRESHOLD,
+                "offset": settings.widget("mask_offset"),
+                "blur": settings.widget("mask_blur"),
+                "threshold": settings.widget("threshold"),
                 "invert": widgets.switch(False, "Swap subject and background, in the end."),
             }
         }
@@ -191,11 +191,11 @@ class Objects:
             "required": {
                 "image": widgets.wired("IMAGE", "Pictures."),
                 "mask": widgets.wired("MASK", "Their mattes."),
-                "min_object": settings.SMALLEST,
+                "min_object": settings.widget("min_object"),
                 "crop": widgets.switch(True, "Trim each to its object."),
-                "crop_margin": settings.MARGIN,
-                "aspect": settings.ASPECT,
-                "refine_foreground": settings.REFINE,
+                "crop_margin": settings.widget("crop_margin"),
+                "aspect": settings.widget("aspect"),
+                "refine_foreground": settings.widget("refine"),
             }
         }
 
@@ -209,11 +209,15 @@ class Objects:
         aspect: str,
         refine_foreground: bool,
     ) -> tuple[list[Tensor], list[Tensor], int]:
-        trimming: dict[str, Any] = {}
-        if crop:
-            trimming = {"crop": True, "crop_margin": crop_margin, "aspect": aspect or None}
-        options = Options(
-            objects=True, min_object=min_object, refine=refine_foreground, **trimming
+        options = Options.of_form(
+            {
+                "objects": True,
+                "min_object": min_object,
+                "crop": crop,
+                "crop_margin": crop_margin,
+                "aspect": aspect or None,
+                "refine": refine_foreground,
+            }
         ).prepared()
         cutouts, alphas = [], []
         for whole in mattes_of(image, mask):

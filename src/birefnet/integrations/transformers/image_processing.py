@@ -17,10 +17,11 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import logging
 
 from birefnet.errors import ImageError
-from birefnet.imaging.geometry import Preprocess, Resolution, resize_map
+from birefnet.imaging.geometry import Preprocess, resize_map
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.picture import Picture, to_float
+from birefnet.imaging.values import Resolution
 from birefnet.integrations.transformers.configuration import BiRefNetConfig
 from birefnet.integrations.transformers.loading import HubOptions, find_place, has_file
 from birefnet.predictor import Input, is_single

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import binascii
 import re
-import typing
 from collections.abc import Collection
-from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,13 +19,12 @@ from pydantic import (
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.encoding import FORMATS
-from birefnet.imaging.geometry import LARGEST_SIDE
-from birefnet.matte import Kind
-from birefnet.options import FILE_OPTIONS, RANGES, Options, Range
+from birefnet.imaging.values import LARGEST_SIDE, parse_resolution
+from birefnet.options import DEFAULTS, LISTS, OPTIONS, TYPES, Options
 
 LEFT_OUT = frozenset({"batch_size"})  # the server batches across requests
 LONGEST_LIST = 64  # boxes or points
-ALIASES = {"type": "kind", "box": "boxes", "point": "points", "not_point": "other_points"}
+ALIASES = {about.flag.replace("-", "_"): name for name, about in OPTIONS.items() if about.flag}
 """Names of the command's options that differ from those of the fields."""
 
 _LARGEST = {"mask_blur": 64.0, "mask_offset": 64.0, "band": 128.0}  # beyond, they take minutes
@@ -79,19 +75,6 @@ def _from_base64(text: str, start: int) -> bytes:
     return bytes(data)
 
 
-def _resolution(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,6}\s*[xX,]\s*\d{1,6}\s*", value):
-        return tuple(int(side) for side in re.split("[xX,]", value))
-    return value
-
-
-def _within_sides(value: Any) -> Any:
-    sides = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(side, int) and not 1 <= side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f"give whole numbers from 1 to {LARGEST_SIDE}")
-    return value
-
-
 def _texts(value: Any) -> Any:
     """One text for many, and lists of numbers for texts: [[0, 0, 10, 10]] means ("0,0,10,10",)."""
     if isinstance(value, str):
@@ -104,6 +87,15 @@ def _texts(value: Any) -> Any:
             for item in value
         )
     return value
+
+
+_SIZES = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE},
+        {"type": "string", "pattern": r"^(native|\d+x\d+)$"},
+        {"type": "null"},
+    ]
+}
 
 
 def _picture_or_colour(value: Any) -> Any:
@@ -154,50 +146,33 @@ NumberOrText = Annotated[
 """Pixels or seconds, or what a text says instead, such as "5%"."""
 
 
-def _annotation(name: str, hint: Any) -> Any:
-    if name in FILE_OPTIONS:
+def _annotation(name: str) -> Any:
+    """What pydantic makes of a field: read as people write it, and within the server's limits."""
+    about, hint = OPTIONS[name], TYPES[name]
+    if about.names_file:
         return _PICTURE
-    if name == "kind":
-        return Kind
+    if about.choices:
+        return Literal[about.choices]
     if name == "format":
         return Literal[(*FORMATS, "jpg", "tif")] | None
     if name == "resolution":
-        return Annotated[
-            hint,
-            BeforeValidator(_resolution),
-            AfterValidator(_within_sides),
-            WithJsonSchema(
-                {
-                    "anyOf": [
-                        {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE},
-                        {"type": "string", "pattern": r"^(native|\d+x\d+)$"},
-                        {"type": "null"},
-                    ]
-                }
-            ),
-        ]
+        return Annotated[hint, BeforeValidator(parse_resolution), WithJsonSchema(_SIZES)]
     if hint == str | float:
         return NumberOrText
-    if hint == tuple[str, ...]:
+    if name in LISTS:
         return Annotated[hint, BeforeValidator(_texts), Field(max_length=LONGEST_LIST)]
-    kinds = {hint, *typing.get_args(hint)}
-    if kinds & {int, float} and str not in kinds:
-        most = _LARGEST.get(name, _LARGEST_OTHER)
-        allowed = RANGES.get(name, Range(-most, most))
-        least, most = max(allowed.least, -most), min(allowed.most, most)
-        above, from_ = (least, None) if allowed.is_open else (None, least)
+    if about.range is not None:
+        most = min(about.range.most, _LARGEST.get(name, _LARGEST_OTHER))
+        least = max(about.range.least, -most)
+        above, from_ = (least, None) if about.range.is_open else (None, least)
         return Annotated[hint, Field(gt=above, ge=from_, le=most)]
     return hint
 
 
-def descriptions() -> dict[str, str]:
-    """What the docstring of `Options` says of each field."""
-    text = re.sub(r"\n {12,}", " ", (Options.__doc__ or "").partition("Attributes:")[2])
-    found: dict[str, str] = {}
-    for names, meaning in re.findall(r"^ {8}([\w, ]+): (.+)$", text, re.MULTILINE):
-        for name in names.split(","):
-            found[name.strip()] = meaning.strip().replace("`", "")
-    return found
+def description_of(name: str) -> str:
+    """What documents say of a field."""
+    about = OPTIONS[name]
+    return f"{about.help} Left out: {about.usual}." if about.usual else about.help
 
 
 class Answer(BaseModel):
@@ -217,26 +192,17 @@ class Answer(BaseModel):
 
 def option_annotations(names: Collection[str] | None = None) -> dict[str, Any]:
     """Fields of `Options` as pydantic makes models of them; all that clients may set, or some."""
-    hints = typing.get_type_hints(Options)
-    said = descriptions()
     made: dict[str, Any] = {}
-    for item in fields(Options):
-        if item.name not in LEFT_OUT and (names is None or item.name in names):
-            field = Field(item.default, description=said.get(item.name))
-            made[item.name] = (_annotation(item.name, hints[item.name]), field)
+    for name, default in DEFAULTS.items():
+        if name not in LEFT_OUT and (names is None or name in names):
+            made[name] = (_annotation(name), Field(default, description=description_of(name)))
     return made
 
 
 OptionFields: type[Answer] = create_model("OptionFields", __base__=Answer, **option_annotations())
 """Every option of `Options`, with text and JSON read as people write them."""
 
-LISTS = frozenset(
-    name for name, hint in typing.get_type_hints(Options).items() if hint == tuple[str, ...]
-)
-"""Fields that a form may repeat."""
-
 
 def options_of(asked: BaseModel) -> Options:
     """The options among the fields of a request."""
-    names = [item.name for item in fields(Options) if item.name not in LEFT_OUT]
-    return Options(**{name: getattr(asked, name) for name in names})
+    return Options(**{name: getattr(asked, name) for name in OPTIONS if name not in LEFT_OUT})

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from birefnet.options import FILE_OPTIONS, Options
+from birefnet.options import FILE_OPTIONS, LISTS, Options
 from birefnet.serving.errors import InvalidRequest, Unsupported
 from birefnet.serving.json_guard import read_object
-from birefnet.serving.native.options import ALIASES, LISTS, picture_bytes
+from birefnet.serving.native.options import ALIASES, picture_bytes
 from birefnet.serving.service import Service
 from birefnet.serving.settings import MIB
 

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.picture import Picture
-from birefnet.matte import check_kind
+from birefnet.options import VIDEO, Options
 from birefnet.serving.errors import InvalidRequest, NotReady, TooLarge, Unsupported
 from birefnet.serving.jobs import Job
 from birefnet.serving.limits import owner_of
 from birefnet.serving.native import describe
-from birefnet.serving.native.options import NumberOrText, option_annotations
+from birefnet.serving.native.options import LEFT_OUT, NumberOrText, option_annotations
 from birefnet.serving.native.request import open_source, read_options, read_values
 from birefnet.serving.service import Service, read_colour
 from birefnet.serving.settings import ServerSettings
@@ -55,9 +55,9 @@ class _VideoFields(BaseModel):
     audio: bool = Field(True, description="Take the sound along.")
 
 
-_SHARED = ("kind", "background", "resolution", "refine", "threshold", "mask_blur", "mask_offset")
+SHARED = tuple(name for name in VIDEO if name not in {*LEFT_OUT, "background"})
 VideoFields: type[_VideoFields] = create_model(
-    "VideoFields", __base__=_VideoFields, **option_annotations(_SHARED)
+    "VideoFields", __base__=_VideoFields, **option_annotations(VIDEO)
 )
 """What can be asked of a video."""
 
@@ -216,7 +216,6 @@ def make_video(
         source,
         output,
         predictor=predictor,
-        kind=asked.kind,
         background=background,
         mask_output=mask,
         quality=asked.quality,
@@ -225,13 +224,9 @@ def make_video(
         start=asked.start,
         end=asked.end,
         stride=asked.stride,
-        resolution=asked.resolution,
-        refine=asked.refine,
         stabilise=asked.stabilise,
-        threshold=asked.threshold,
-        mask_blur=asked.mask_blur,
-        mask_offset=asked.mask_offset,
         audio=asked.audio,
+        **{name: getattr(asked, name) for name in SHARED},
         progress=report,
         cancel=job.cancelled,
     )
@@ -359,7 +354,7 @@ def _background(asked: Any, service: Service) -> Any:
         background = decode(background, limits=service.limits)
     elif background is not None and not isinstance(background, (Picture, tuple)):
         background = read_colour("background", background)
-    check_kind(asked.kind, has_background=background is not None)
+    Options(kind=asked.kind, background=background).checked()
     if asked.format == "mp4" and asked.kind == "cutout" and background is None:
         raise BiRefNetError("mp4 holds no transparency; give a background, or another format")
     return background

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.values import parse_resolution
 from birefnet.serving.errors import failure_of
 from birefnet.serving.native.video import (
     VideoFields,
@@ -22,7 +23,7 @@ from birefnet.serving.native.video import (
 from birefnet.serving.page import report
 from birefnet.serving.page.picture import uploaded
 from birefnet.serving.page.store import File, Store
-from birefnet.serving.page.wishes import parse_picked, parse_resolution
+from birefnet.serving.page.wishes import LARGEST_SIDE, parse_picked
 
 if TYPE_CHECKING:
     from birefnet.serving.jobs import Job
@@ -91,7 +92,7 @@ class Film:
                     "kind": kind,
                     "quality": quality,
                     "stabilise": stabilise,
-                    "resolution": parse_resolution(resolution),
+                    "resolution": parse_resolution(resolution, largest=LARGEST_SIDE),
                 }
             )
             background = parse_picked(colour) if kind == "colour" else None

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from birefnet.options import DEFAULTS, OPTIONS
 from birefnet.serving.page.wishes import KINDS, Wishes
 
 SHADOWS = {
@@ -53,86 +54,32 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
             list(SHADOWS.items()), value="none", label="Shadow", elem_id="shadow"
         )
     with gr.Accordion("Edges", open=False):
-        made["refine"] = gr.Checkbox(
-            True, label="Clean colours", info="Take the old background out of hair and edges"
-        )
-        made["mask_offset"] = gr.Slider(
-            -30, 30, 0, step=1, label="Grow or shrink", info="Pixels", buttons=["reset"]
-        )
-        made["mask_blur"] = gr.Slider(
-            0, 30, 0, step=0.5, label="Soften", info="Pixels", buttons=["reset"]
-        )
-        made["hard_edge"] = gr.Slider(
-            0,
-            1,
-            0,
-            step=0.05,
-            label="Hard edge",
-            info="0 keeps the soft edge; else all or nothing from this opacity on",
-            buttons=["reset"],
-        )
+        made["refine"] = _switch("refine", "Clean colours")
+        made["mask_offset"] = _slider("mask_offset", "Grow or shrink", -30, 30, 1)
+        made["mask_blur"] = _slider("mask_blur", "Soften", 0, 30, 0.5)
+        made["hard_edge"] = _slider("threshold", "Hard edge", 0, 1, 0.05)
         made["matting"] = gr.Dropdown(
             list(MATTINGS.items()), value="none", label="Hair and fur", elem_id="matting"
         )
-        made["band"] = gr.Slider(
-            0,
-            64,
-            0,
-            step=1,
-            label="Uncertain band",
-            info="Pixels to both sides of the edge, for hair and trimaps; 0 suits the size",
-            buttons=["reset"],
-        )
+        made["band"] = _slider("band", "Uncertain band", 0, 64, 1)
     with gr.Accordion("How the shadow falls", open=False):
-        made["shadow_strength"] = gr.Slider(
-            0, 1, 0, step=0.05, label="Strength", info="0 for the usual one", buttons=["reset"]
-        )
-        made["shadow_blur"] = gr.Slider(
-            0, 4, 1, step=0.1, label="Softness", info="0 is hard, 1 usual", buttons=["reset"]
-        )
-        made["shadow_angle"] = gr.Slider(
-            -180,
-            180,
-            60,
-            step=5,
-            label="Direction",
-            info="Degrees: 0 backwards, 90 to the right, 180 towards you",
-            buttons=["reset"],
-        )
-        made["shadow_length"] = gr.Slider(
-            0,
-            3,
-            0.5,
-            step=0.1,
-            label="Length",
-            info="In heights of the subject",
-            buttons=["reset"],
-        )
+        made["shadow_strength"] = _slider("shadow_strength", "Strength", 0, 1, 0.05)
+        made["shadow_blur"] = _slider("shadow_blur", "Softness", 0, 4, 0.1)
+        made["shadow_angle"] = _slider("shadow_angle", "Direction", -180, 180, 5)
+        made["shadow_length"] = _slider("shadow_length", "Length", 0, 3, 0.1)
     with gr.Accordion("Size and shape", open=False):
-        made["crop"] = gr.Checkbox(False, label="Trim to the subject")
-        made["crop_margin"] = gr.Slider(
-            0,
-            50,
-            5,
-            step=1,
-            label="Margin",
-            info="% of the subject's longer side",
-            buttons=["reset"],
+        made["crop"] = _switch("crop", "Trim to the subject", info=None)
+        made["crop_margin"] = _slider(
+            "crop_margin", "Margin", 0, 50, 1, value=5, info="% of the subject's longer side"
         )
         made["aspect"] = gr.Dropdown(
             list(SHAPES.items()), value="", label="Shape", elem_id="aspect"
         )
-        made["objects"] = gr.Checkbox(
-            False, label="Each object by itself", info="The download is a zip then"
+        made["objects"] = _switch(
+            "objects", "Each object by itself", info="The download is a zip then"
         )
-        made["min_object"] = gr.Slider(
-            0.01,
-            10,
-            0.1,
-            step=0.01,
-            label="Smallest object",
-            info="% of the picture",
-            buttons=["reset"],
+        made["min_object"] = _slider(
+            "min_object", "Smallest object", 0.01, 10, 0.01, value=0.1, info="% of the picture"
         )
     with gr.Accordion("Network", open=False):
         made["model"] = model_control(models, "model")
@@ -141,6 +88,29 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
             False, label="Second look", info="Redo edges at the picture's own resolution; slower"
         )
     return Panel([made[field.name] for field in fields(Wishes)], backdrop)
+
+
+def _slider(
+    name: str,
+    label: str,
+    least: float,
+    most: float,
+    step: float,
+    *,
+    value: float | None = None,
+    info: str = "",
+) -> gr.Slider:
+    """A number of `Options`; 0 leaves out what is `None` by default."""
+    about = OPTIONS[name]
+    value = DEFAULTS[name] or 0 if value is None else value
+    words = info or (f"{about.help} 0: {about.usual}." if about.usual else about.help)
+    return gr.Slider(least, most, value, step=step, label=label, info=words, buttons=["reset"])
+
+
+def _switch(name: str, label: str, info: str | None = "") -> gr.Checkbox:
+    """A yes or no of `Options`."""
+    words = OPTIONS[name].help if info == "" else info
+    return gr.Checkbox(DEFAULTS[name], label=label, info=words)
 
 
 def model_control(models: list[dict[str, Any]], elem_id: str) -> gr.Dropdown:

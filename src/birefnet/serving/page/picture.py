@@ -17,7 +17,6 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import encode
-from birefnet.imaging.framing import parse_aspect
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import to_uint8
 from birefnet.matte import Matte
@@ -25,7 +24,7 @@ from birefnet.serving.errors import failure_of
 from birefnet.serving.fetch import fetch
 from birefnet.serving.native.options import picture_bytes
 from birefnet.serving.page.store import File, Store, Work
-from birefnet.serving.page.wishes import FORMATS, Wishes, saveable, verdict, with_name
+from birefnet.serving.page.wishes import FORMATS, Wishes, edge_of, saveable, verdict, with_name
 from birefnet.serving.zips import ZipStream
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ class Studio:
             result = await self.service.remove(work.source, asked, model=wishes.model, encode=False)
             work.matte, work.finished = (key, result.matte), None
         raw = work.matte[1]
-        edge = (key, wishes.edge())
+        edge = (key, edge_of(finishing))
         if work.finished is None or work.finished[0] != edge:
             work.finished = (edge, await asyncio.to_thread(finishing.finish, raw))
         return raw, work.finished[1]
@@ -292,19 +291,11 @@ def _result(finishing: Options, matte: Matte) -> tuple[bytes, bool]:
 
 def _frame(finishing: Options, matte: Matte) -> list[float] | None:
     """Where the saved file is cut: left, top, right, bottom as shares; beyond 0 to 1 outside."""
-    if not finishing.crop:
-        return None
-    aspect = None if finishing.aspect is None else parse_aspect(finishing.aspect)
-    frame = matte.frame(finishing.crop_margin, aspect=aspect)
+    frame = finishing.frame(matte)
     if frame is None:
         return None
-    right, bottom = frame.left + frame.width, frame.top + frame.height
-    return [
-        round(frame.left / matte.width, 4),
-        round(frame.top / matte.height, 4),
-        round(right / matte.width, 4),
-        round(bottom / matte.height, 4),
-    ]
+    sides = (matte.width, matte.height) * 2
+    return [round(corner / side, 4) for corner, side in zip(frame.corners, sides, strict=True)]
 
 
 def _shown(pixels: np.ndarray[Any, Any], format: str) -> bytes:

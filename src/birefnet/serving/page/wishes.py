@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.picture import Picture
+from birefnet.imaging.values import parse_resolution
 from birefnet.matte import Matte
-from birefnet.options import Options
+from birefnet.options import OPTIONS, Options
 
 KINDS = {
     "Transparent": "cutout",
@@ -25,7 +26,7 @@ KINDS = {
 """What the page calls the kinds of result; a picture behind the subject is a cut-out on it."""
 
 _COLOURLESS = ("mask", "trimap", "overlay")
-_SHADOWLESS = (*_COLOURLESS, "foreground")
+_SHADOWLESS = OPTIONS["shadow"].excludes["kind"]
 
 FORMATS = {"png": "png", "webp": "webp", "tiff": "tif", "jpeg": "jpg"}
 """Files that can be saved, and their suffixes."""
@@ -37,18 +38,17 @@ LARGEST_SIDE = 8192  # of the network's input, so that a slip of the finger does
 class Wishes:
     """Values of the panel, in the order in which the page lists its controls.
 
+    Those of one name with a field of `Options` mean the same.
+
     Attributes:
         kind: a value of `KINDS`.
         colour: behind the subject, as a colour picker gives it.
-        refine, mask_offset, mask_blur: see `Options`.
         hard_edge: threshold of `Options`; 0 leaves the edge soft.
         model: a name; None for the default.
         resolution: as typed; empty for what the weights were trained with.
         fine: look at edges again at the picture's own resolution.
-        matting, shadow, crop, aspect, objects: see `Options`; aspect may be empty.
         crop_margin: share of the subject's longer side [%].
-        band, shadow_strength: see `Options`; 0 for the usual one.
-        shadow_blur, shadow_angle, shadow_length: see `Options`.
+        band, shadow_strength: 0 for the usual one.
         min_object: share of the picture from which on a part is an object [%].
     """
 
@@ -82,7 +82,7 @@ class Wishes:
         """
         return Options(
             kind="mask",  # asks for no colours: `finish` refines them if they will be seen
-            resolution=parse_resolution(self.resolution),
+            resolution=parse_resolution(self.resolution, largest=LARGEST_SIDE),
             passes=2 if self.fine else 1,
             **guide,
         )
@@ -106,69 +106,41 @@ class Wishes:
             if backdrop is None:
                 raise BiRefNetError("choose a background picture first")
             kind, background = "cutout", backdrop
-        shadow = self.shadow if kind not in _SHADOWLESS else "none"
-        asked = Options(
-            kind=kind,
-            background=background,
-            refine=bool(self.refine),
-            mask_offset=float(self.mask_offset or 0),
-            mask_blur=max(0.0, float(self.mask_blur or 0)),
-            threshold=float(self.hard_edge) if self.hard_edge else None,
-            matting=self.matting,
-            shadow=shadow,
-            crop=self.crop,
-            objects=bool(self.objects),
-        )
-        # What belongs to something that is off is left alone, as controls always have a value.
-        if self.crop:
-            margin = f"{max(0.0, float(self.crop_margin or 0)):g}%"
-            asked = replace(asked, crop_margin=margin, aspect=self.aspect or None)
-        if self.objects:
-            asked = replace(asked, min_object=f"{max(0.0, float(self.min_object or 0)):g}%")
-        if self.matting != "none" or kind == "trimap":
-            asked = replace(asked, band=float(self.band) if self.band else None)
-        if shadow != "none":
-            asked = replace(asked, shadow_strength=float(self.shadow_strength or 0) or None)
-        if shadow in ("ground", "drop"):
-            asked = replace(
-                asked,
-                shadow_blur=float(self.shadow_blur),
-                shadow_angle=float(self.shadow_angle),
-                shadow_length=float(self.shadow_length),
-            )
-        return asked.prepared()
-
-    def edge(self) -> tuple[Any, ...]:
-        """What `Options.finish` depends on, to tell whether it must run again."""
-        seen = self.kind not in _COLOURLESS
-        edge = (self.mask_offset, self.mask_blur, self.hard_edge, self.matting, self.band)
-        look = (self.shadow_strength, self.shadow_blur, self.shadow_angle, self.shadow_length)
-        is_drawn = self.shadow != "none" and self.kind not in _SHADOWLESS
-        return (
-            *edge,
-            seen and self.refine,
-            (self.shadow, *look, self.objects) if is_drawn else None,
-        )
+        asked = {
+            "kind": kind,
+            "background": background,
+            "refine": bool(self.refine),
+            "mask_offset": float(self.mask_offset or 0),
+            "mask_blur": float(self.mask_blur or 0),
+            "threshold": float(self.hard_edge or 0) or None,
+            "matting": self.matting,
+            "band": float(self.band or 0) or None,
+            "shadow": self.shadow if kind not in _SHADOWLESS else "none",
+            "shadow_strength": float(self.shadow_strength or 0) or None,
+            "shadow_blur": float(self.shadow_blur),
+            "shadow_angle": float(self.shadow_angle),
+            "shadow_length": float(self.shadow_length),
+            "crop": bool(self.crop),
+            "crop_margin": f"{float(self.crop_margin or 0):g}%",
+            "aspect": self.aspect or None,
+            "objects": bool(self.objects),
+            "min_object": f"{float(self.min_object or 0):g}%",
+        }
+        return Options.of_form(asked).prepared()
 
 
-def parse_resolution(text: str | None) -> int | tuple[int, int] | Literal["native"] | None:
-    """`1024` → 1024, `1280x720` → (1280, 720) as (width, height), `native`; nothing → None.
-
-    Raises:
-        BiRefNetError: anything else.
-    """
-    text = (text or "").strip().lower()
-    if not text:
-        return None
-    if text == "native":
-        return "native"
-    found = re.fullmatch(r"(\d{1,5})(?:\s*[x×*]\s*(\d{1,5}))?", text)
-    sides = [int(side) for side in found.groups() if side] if found else []
-    if not sides or not all(1 <= side <= LARGEST_SIDE for side in sides):
-        raise BiRefNetError(
-            f"the resolution is {text!r}; give WIDTHxHEIGHT such as 1024x1024, or native"
-        )
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+def edge_of(finishing: Options) -> tuple[Any, ...]:
+    """What `Options.finish` depends on, to tell whether it must run again."""
+    return (
+        finishing.mask_offset,
+        finishing.mask_blur,
+        finishing.threshold,
+        finishing.matting,
+        finishing.band,
+        finishing.refine and finishing.kind not in _COLOURLESS,
+        finishing.look,
+        finishing.look is not None and finishing.objects,
+    )
 
 
 def parse_picked(colour: str | None) -> tuple[int, ...]:
