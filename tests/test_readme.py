@@ -81,6 +81,28 @@ def test_extras_are_all_named() -> None:
     assert taken == set(extras) - {"all", *re.findall(r"`(\w+)`", rows["all"])}
 
 
+OF_TORCH = {"torch", "train", "data", "onnx", "nncf", "transformers", "timm"}
+
+
+def test_extras_bring_torch_where_they_need_it_and_nowhere_else() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+
+    def packages(extra: str) -> set[str]:
+        found: set[str] = set()
+        for line in extras[extra]:
+            if inner := re.match(r"birefnet\[([\w,]+)\]", line):
+                for name in inner[1].split(","):
+                    found |= packages(name)
+            else:
+                found.add(re.split(r"[^\w.-]", line)[0])
+        return found
+
+    assert {extra for extra in extras if "torch" in packages(extra)} == OF_TORCH | {"test", "all"}
+    assert "safetensors" in packages("torch")
+
+
 def tours() -> list[str]:
     """The Python of the README and of the start page."""
     start = (ROOT / "docs/index.md").read_text(encoding="utf-8")

@@ -28,10 +28,11 @@ PACKAGES = (
 )
 OPTIONAL_PACKAGES = ("safetensors", "onnx", "numba", "timm", "pillow-heif")
 EXTRA_ENGINES = ("openvino", "torch")
-_CURE = (
-    "pip install -U onnxruntime, or where pip finds only older ones, such as on a Mac with Intel, "
+_OTHERWISE = (
+    "or where pip finds only older ones, such as on a Mac with Intel, "
     'pip install "birefnet[openvino]"'
 )
+_AGAIN = "pip install -U --force-reinstall --no-deps"
 
 
 @dataclass(frozen=True)
@@ -155,22 +156,24 @@ def onnxruntime() -> Finding:
     is_needed = not any(map(find_spec, EXTRA_ENGINES))
     known = set(metadata.packages_distributions().get("onnxruntime", ()))
     if not known:
-        return Finding("onnxruntime", f"missing: {_CURE}", ok=False if is_needed else None)
+        return Finding(
+            "onnxruntime",
+            f"missing: pip install onnxruntime, {_OTHERWISE}",
+            ok=False if is_needed else None,
+        )
     from onnxruntime import __version__, get_available_providers
     from onnxruntime.capi.build_and_package_info import package_name
 
-    found = f"{__version__}, {', '.join(get_available_providers())}"
+    detail = f"{__version__}, {', '.join(get_available_providers())}"
+    if len(known) > 1:
+        detail += f"; {' and '.join(sorted(known))} share a folder, {package_name} is in place"
     if tuple(map(int, __version__.split(".")[:2])) < DEFORM_CONV:
-        detail = f"{found}; has no deformable convolution, 1.25 has: {_CURE}"
-        return Finding("onnxruntime", detail, ok=False if is_needed else None)
-    if len(known) == 1:
-        return Finding("onnxruntime", found, ok=True)
-    detail = f"{found}; {' and '.join(sorted(known))} share a folder, {package_name} is in place"
-    if package_name != "onnxruntime":
-        return Finding("onnxruntime", detail, ok=True)
-    other = sorted(known - {package_name})[-1]
-    again = f"pip install --force-reinstall --no-deps {other}"
-    return Finding("onnxruntime", f"{detail}: {again}", ok=False)
+        detail += f"; it has no deformable convolution, 1.25 has: {_AGAIN} onnxruntime"
+        return Finding("onnxruntime", f"{detail}, {_OTHERWISE}", ok=False if is_needed else None)
+    others = sorted(known - {package_name})
+    if others and package_name == "onnxruntime":  # which has overwritten the one that was meant
+        return Finding("onnxruntime", f"{detail}: {_AGAIN} {others[-1]}", ok=False)
+    return Finding("onnxruntime", detail, ok=True)
 
 
 def _install(extra: str) -> str:
