@@ -28,9 +28,9 @@ from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
 from birefnet.serving.page.batch import Batch
 from birefnet.serving.page.film import Film
+from birefnet.serving.page.form import FormState, for_batch, parse_picked, saveable, verdict
 from birefnet.serving.page.picture import Studio, examples, problem, read_guide, uploaded
 from birefnet.serving.page.store import File, GoneError, Store, Work
-from birefnet.serving.page.wishes import Wishes, for_batch, parse_picked, saveable, verdict
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 from fakes import PLAIN, BrightEngine, disc, write_disc
@@ -54,10 +54,10 @@ class Place:
     def upload(self, name: str = "disc.png", **size: int) -> str:
         return str(write_disc(self.folder / name, **size))
 
-    async def brought(self, wishes: Wishes | None = None, **asked: Any) -> tuple[str | None, Any]:
+    async def brought(self, form: FormState | None = None, **asked: Any) -> tuple[str | None, Any]:
         """Token and last message of a picture that is brought."""
         asked = asked or {"path": self.upload(), "name": "my disc.png"}
-        answers = [a async for a in self.studio.bring(None, asked, None, wishes or Wishes())]
+        answers = [a async for a in self.studio.bring(None, asked, None, form or FormState())]
         return answers[-1]
 
     def shown(self, message: dict[str, Any]) -> File:
@@ -127,21 +127,21 @@ def test_colours_as_pickers_give_them() -> None:
             parse_picked(wrong)
 
 
-def test_wishes_become_options() -> None:
-    wishes = Wishes(kind="colour", colour="#00ff00", resolution="64x32", fine=True, hard_edge=0.5)
-    network, finishing = wishes.network({}), wishes.finishing(None)
+def test_the_form_becomes_options() -> None:
+    form = FormState(kind="colour", colour="#00ff00", resolution="64x32", fine=True, hard_edge=0.5)
+    network, finishing = form.network({}), form.finishing(None)
     assert (network.resolution, network.passes) == ((64, 32), 2)
     assert (finishing.background, finishing.threshold) == ((0, 255, 0, 255), 0.5)
     both = for_batch(network, finishing, "jpeg")
     assert (both.resolution, both.passes, both.format) == ((64, 32), 2, "jpeg")
     with pytest.raises(BiRefNetError, match="background picture"):
-        Wishes(kind="picture").finishing(None)
+        FormState(kind="picture").finishing(None)
     with pytest.raises(BiRefNetError, match="no result"):
-        Wishes(kind="/etc/passwd").finishing(None)
+        FormState(kind="/etc/passwd").finishing(None)
 
 
 def test_the_panel_has_every_option() -> None:
-    state = Wishes(
+    state = FormState(
         kind="colour",
         refine=False,
         mask_offset=-2,
@@ -170,12 +170,12 @@ def test_the_panel_has_every_option() -> None:
 
 
 def test_formats_fit_the_result() -> None:
-    assert "jpeg" not in saveable(Wishes().finishing(None))
-    assert "jpeg" in saveable(Wishes(kind="mask").finishing(None))
-    assert "jpeg" in saveable(Wishes(kind="colour").finishing(None))
-    assert "jpeg" not in saveable(Wishes(kind="colour", colour="#00ff0080").finishing(None))
+    assert "jpeg" not in saveable(FormState().finishing(None))
+    assert "jpeg" in saveable(FormState(kind="mask").finishing(None))
+    assert "jpeg" in saveable(FormState(kind="colour").finishing(None))
+    assert "jpeg" not in saveable(FormState(kind="colour", colour="#00ff0080").finishing(None))
     with pytest.raises(BiRefNetError, match="JPEG cannot hold"):
-        for_batch(Wishes().network({}), Wishes().finishing(None), "jpeg")
+        for_batch(FormState().network({}), FormState().finishing(None), "jpeg")
 
 
 def test_the_verdict_says_when_nothing_was_found() -> None:
@@ -245,7 +245,7 @@ def test_a_picture_gives_a_result(within: Any) -> None:
     async def work(place: Place) -> None:
         path = place.upload()
         asked = {"path": path, "name": "my disc.png"}
-        answers = [a async for a in place.studio.bring(None, asked, None, Wishes())]
+        answers = [a async for a in place.studio.bring(None, asked, None, FormState())]
         kinds = [message["type"] for _, message in answers]
         assert kinds == ["picture", "busy", "result"]
         token, result = answers[-1]
@@ -266,16 +266,21 @@ def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
     async def work(place: Place) -> None:
         token, _ = await place.brought()
         assert len(place.engine.batches) == 1
-        cheap = [Wishes(kind="blur"), Wishes(mask_offset=2), Wishes(crop=True), Wishes(kind="mask")]
-        for wishes in cheap:
-            message = await last(place.studio.change(token, None, wishes))
+        cheap = [
+            FormState(kind="blur"),
+            FormState(mask_offset=2),
+            FormState(crop=True),
+            FormState(kind="mask"),
+        ]
+        for form in cheap:
+            message = await last(place.studio.change(token, None, form))
             assert message["type"] == "result", message
         assert len(place.engine.batches) == 1
-        await last(place.studio.change(token, None, Wishes(resolution="96x64")))
+        await last(place.studio.change(token, None, FormState(resolution="96x64")))
         assert place.engine.batches[-1][2:] == (64, 96)
         guide = {"boxes": ["0.1,0.1,0.9,0.9"]}
         before = len(place.engine.batches)
-        assert (await last(place.studio.guide(token, guide, None, Wishes())))["type"] == "result"
+        assert (await last(place.studio.guide(token, guide, None, FormState())))["type"] == "result"
         assert len(place.engine.batches) > before
 
     within(work)
@@ -283,17 +288,17 @@ def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
 
 def test_edges_and_crops_are_shown(within: Any) -> None:
     async def work(place: Place) -> None:
-        token, plain = await place.brought(Wishes(kind="mask"))
-        grown = await last(place.studio.change(token, None, Wishes(kind="mask", mask_offset=4)))
+        token, plain = await place.brought(FormState(kind="mask"))
+        grown = await last(place.studio.change(token, None, FormState(kind="mask", mask_offset=4)))
         small, large = (pixels(place.shown(m).data).astype(int) for m in (plain, grown))
         assert large.sum() > small.sum()
-        crop = await last(place.studio.change(token, None, Wishes(crop=True, crop_margin=0)))
+        crop = await last(place.studio.change(token, None, FormState(crop=True, crop_margin=0)))
         left, top, right, bottom = crop["frame"]
         assert 0.1 < left < 0.4 < 0.6 < right < 0.9
         assert 0.1 < top < 0.4 < 0.6 < bottom < 0.9
         assert pixels(place.shown(crop).data).shape[:2] == (48, 64), "the whole is shown"
         saved = await last(
-            place.studio.save(token, {"format": "png"}, None, Wishes(crop=True, crop_margin=0))
+            place.studio.save(token, {"format": "png"}, None, FormState(crop=True, crop_margin=0))
         )
         assert pixels(place.shown(saved).data).shape[1] == round((right - left) * 64)
 
@@ -304,7 +309,7 @@ def test_edges_and_crops_are_shown(within: Any) -> None:
 def test_results_are_saved(within: Any, format: str) -> None:
     async def work(place: Place) -> None:
         token, _ = await place.brought()
-        message = await last(place.studio.save(token, {"format": format}, None, Wishes()))
+        message = await last(place.studio.save(token, {"format": format}, None, FormState()))
         assert message["name"].startswith("my disc.cutout.")
         file = place.shown(message)
         assert file.media_type == f"image/{format}"
@@ -318,9 +323,9 @@ def test_objects_are_saved_one_by_one(within: Any) -> None:
         two = np.concatenate([disc(), disc()], axis=1)
         Image.fromarray(two).save(place.folder / "two.png")
         asked = {"path": str(place.folder / "two.png"), "name": "two.png"}
-        wishes = Wishes(objects=True)
-        token, _ = await place.brought(wishes, **asked)
-        message = await last(place.studio.save(token, {"format": "png"}, None, wishes))
+        form = FormState(objects=True)
+        token, _ = await place.brought(form, **asked)
+        message = await last(place.studio.save(token, {"format": "png"}, None, form))
         assert message["name"] == "two.objects.zip"
         with zipfile.ZipFile(io.BytesIO(place.shown(message).data)) as found:
             assert found.namelist() == ["two.cutout.1.png", "two.cutout.2.png"]
@@ -335,9 +340,9 @@ def test_a_background_picture_is_used(within: Any) -> None:
         Image.new("RGB", (8, 8), (0, 0, 255)).save(blue)
         backdrop = await place.studio.set_backdrop(str(blue))
         assert not blue.exists()
-        message = await last(place.studio.change(token, backdrop, Wishes(kind="picture")))
+        message = await last(place.studio.change(token, backdrop, FormState(kind="picture")))
         assert pixels(place.shown(message).data)[0, 0].tolist() == pytest.approx([0, 0, 255], abs=9)
-        missing = await last(place.studio.change(token, None, Wishes(kind="picture")))
+        missing = await last(place.studio.change(token, None, FormState(kind="picture")))
         assert missing["type"] == "problem"
         broken = place.folder / "broken.png"
         broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
@@ -367,15 +372,19 @@ def test_what_cannot_be_done_is_said(within: Any, tmp_path: Path) -> None:
             assert message["text"].endswith(".")
         assert len(place.store) == 0
         token, _ = await place.brought()
-        for wishes in (Wishes(resolution="huge"), Wishes(model="none-such"), Wishes(shadow="odd")):
-            message = await last(place.studio.change(token, None, wishes))
-            assert message["type"] == "problem", wishes
-        gone = await last(place.studio.change("no-such-token", None, Wishes()))
+        for form in (
+            FormState(resolution="huge"),
+            FormState(model="none-such"),
+            FormState(shadow="odd"),
+        ):
+            message = await last(place.studio.change(token, None, form))
+            assert message["type"] == "problem", form
+        gone = await last(place.studio.change("no-such-token", None, FormState()))
         assert "no longer kept" in gone["text"]
-        assert await last(place.studio.change(None, None, Wishes())) is None
+        assert await last(place.studio.change(None, None, FormState())) is None
 
     async def last_of_nothing(place: Place) -> Any:
-        return await last(place.studio.bring(None, {}, None, Wishes()))
+        return await last(place.studio.bring(None, {}, None, FormState()))
 
     within(work)
 
@@ -421,7 +430,7 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
             made.writestr("notes.txt", "nothing to see")
         dark = place.upload("dark.png", subject=20)
         paths = [place.upload(), dark, str(inner)]
-        told = [text async for text in place.batch.run(paths, "webp", None, Wishes())]
+        told = [text async for text in place.batch.run(paths, "webp", None, FormState())]
         assert "<progress" in told[0]
         end = told[-1]
         assert "3 of 4 pictures done" in end
@@ -444,7 +453,7 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
 def test_a_batch_keeps_files_of_equal_names_and_objects_apart(within: Any) -> None:
     async def work(place: Place) -> None:
         paths = [place.upload(f"{folder}/disc.png") for folder in "ab"]
-        end = await last(place.batch.run(paths, "png", None, Wishes(objects=True)))
+        end = await last(place.batch.run(paths, "png", None, FormState(objects=True)))
         file = place.store.file(end.split('href="page/')[1].split("/")[0])
         assert file is not None
         assert file.path is not None
@@ -456,14 +465,14 @@ def test_a_batch_keeps_files_of_equal_names_and_objects_apart(within: Any) -> No
 
 def test_batches_that_cannot_be(within: Any) -> None:
     async def work(place: Place) -> None:
-        assert "choose pictures" in await last(place.batch.run([], "png", None, Wishes()))
-        outside = await last(place.batch.run(["/etc/passwd"], "png", None, Wishes()))
+        assert "choose pictures" in await last(place.batch.run([], "png", None, FormState()))
+        outside = await last(place.batch.run(["/etc/passwd"], "png", None, FormState()))
         assert "did not arrive" in outside
-        jpeg = await last(place.batch.run([place.upload()], "jpeg", None, Wishes()))
+        jpeg = await last(place.batch.run([place.upload()], "jpeg", None, FormState()))
         assert "JPEG cannot hold" in jpeg
         broken = place.folder / "broken.zip"
         broken.write_bytes(b"PK nothing")
-        assert "not a zip" in await last(place.batch.run([str(broken)], "png", None, Wishes()))
+        assert "not a zip" in await last(place.batch.run([str(broken)], "png", None, FormState()))
 
     within(work)
 
@@ -471,7 +480,7 @@ def test_batches_that_cannot_be(within: Any) -> None:
 def test_a_batch_that_is_stopped_leaves_nothing(within: Any) -> None:
     async def work(place: Place) -> None:
         path = place.upload()
-        running = place.batch.run([path], "png", None, Wishes())
+        running = place.batch.run([path], "png", None, FormState())
         await running.__anext__()
         await running.aclose()  # type: ignore[attr-defined]
         assert not Path(path).exists()
@@ -561,13 +570,13 @@ def test_reports_escape_what_they_say() -> None:
 
 def test_no_text_that_a_visitor_sends_names_a_file(within: Any, tmp_path: Path) -> None:
     secret = str(write_disc(tmp_path.parent / f"{tmp_path.name}-secret.png"))
-    texts = [field.name for field in fields(Wishes) if "str" in str(field.type)]
+    texts = [field.name for field in fields(FormState) if "str" in str(field.type)]
     assert len(texts) > 5
 
     async def work(place: Place) -> None:
         for name in texts:
             with contextlib.suppress(BiRefNetError, ValueError):
-                await place.brought(replace(Wishes(crop=True), **{name: secret}))
+                await place.brought(replace(FormState(crop=True), **{name: secret}))
         for asked in ({"path": secret}, {"example": secret}, {"url": secret}):
             await place.brought(**asked)
         with pytest.raises(BiRefNetError):
@@ -576,7 +585,7 @@ def test_no_text_that_a_visitor_sends_names_a_file(within: Any, tmp_path: Path) 
             with contextlib.suppress(BiRefNetError, ServingError):
                 read_guide({name: secret})
                 read_guide({name: [secret]})
-        await last(place.batch.run([secret], "png", None, Wishes()))
+        await last(place.batch.run([secret], "png", None, FormState()))
 
     with opened() as names:
         within(work)

@@ -172,6 +172,10 @@ def _annotation(name: str) -> Any:
 def description_of(name: str) -> str:
     """What documents say of a field."""
     about = OPTIONS[name]
+    if name == "format":
+        return "Format of the file. Left out: by the Accept header, else png."
+    if about.names_file:
+        return f"{about.help} Pictures are files of the form, base64, data URIs or URLs."
     return f"{about.help} Left out: {about.usual}." if about.usual else about.help
 
 

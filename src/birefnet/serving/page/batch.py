@@ -19,9 +19,9 @@ from birefnet.files import folded
 from birefnet.imaging.io import decode
 from birefnet.serving.errors import failure_of
 from birefnet.serving.page import report
+from birefnet.serving.page.form import FORMATS, FormState, for_batch
 from birefnet.serving.page.picture import uploaded
 from birefnet.serving.page.store import File, Store
-from birefnet.serving.page.wishes import FORMATS, Wishes, for_batch
 from birefnet.serving.service import checked_format
 from birefnet.serving.zips import Entry, Names, Unzipped, ZipStream
 
@@ -78,7 +78,7 @@ class Batch:
         self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
 
     async def run(
-        self, paths: list[str] | None, format: str, backdrop: str | None, wishes: Wishes
+        self, paths: list[str] | None, format: str, backdrop: str | None, form: FormState
     ) -> AsyncIterator[str]:
         """All of them; yields what the page shows. Uploaded files are deleted at the end."""
         files: list[Path] = []
@@ -86,12 +86,12 @@ class Batch:
             if not paths:
                 raise BiRefNetError("choose pictures or a zip first")
             files = [uploaded(path, self.uploads()) for path in paths]
-            options = await asyncio.to_thread(self._options, format, backdrop, wishes)
+            options = await asyncio.to_thread(self._options, format, backdrop, form)
             with contextlib.ExitStack() as opened:
                 items = await asyncio.to_thread(self._items, files, opened)
                 if not items:
                     raise BiRefNetError("there is no picture in what was chosen")
-                async for shown in self._work(items, options, wishes.model):
+                async for shown in self._work(items, options, form.model):
                     yield shown
         except Exception as error:
             failure = failure_of(error)
@@ -102,11 +102,11 @@ class Batch:
             for file in files:
                 file.unlink(missing_ok=True)
 
-    def _options(self, format: str, backdrop: str | None, wishes: Wishes) -> Options:
-        kept = self.store.file(backdrop) if backdrop and wishes.kind == "picture" else None
+    def _options(self, format: str, backdrop: str | None, form: FormState) -> Options:
+        kept = self.store.file(backdrop) if backdrop and form.kind == "picture" else None
         picture = decode(kept.data, limits=self.service.limits) if kept else None
-        finishing = wishes.finishing(picture)
-        options = for_batch(wishes.network({}), finishing, format)
+        finishing = form.finishing(picture)
+        options = for_batch(form.network({}), finishing, format)
         checked_format(options)
         return options
 

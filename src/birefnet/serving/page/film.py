@@ -21,9 +21,9 @@ from birefnet.serving.native.video import (
     start_video,
 )
 from birefnet.serving.page import report
+from birefnet.serving.page.form import LARGEST_SIDE, parse_picked
 from birefnet.serving.page.picture import uploaded
 from birefnet.serving.page.store import File, Store
-from birefnet.serving.page.wishes import LARGEST_SIDE, parse_picked
 
 if TYPE_CHECKING:
     from birefnet.serving.jobs import Job

@@ -17,11 +17,11 @@ from birefnet.serving.page.batch import Batch
 from birefnet.serving.page.film import FORMATS as FILM_FORMATS
 from birefnet.serving.page.film import KINDS as FILM_KINDS
 from birefnet.serving.page.film import Film
+from birefnet.serving.page.form import FORMATS, FormState
 from birefnet.serving.page.panel import Panel, build_panel, model_control, resolution_control
 from birefnet.serving.page.picture import EXAMPLES, Studio, examples, problem
 from birefnet.serving.page.store import Store
 from birefnet.serving.page.theme import text_of
-from birefnet.serving.page.wishes import FORMATS, Wishes
 
 if TYPE_CHECKING:
     from birefnet.serving.service import Service
@@ -87,23 +87,23 @@ def _picture_tab(studio: Studio, service: Service, backdrop: gr.State) -> Panel:
     async def bring(
         event: gr.EventData, token: str | None, backdrop: str | None, *values: Any
     ) -> AsyncIterator[Any]:
-        async for answer in studio.bring(token, event._data, backdrop, Wishes(*values)):
+        async for answer in studio.bring(token, event._data, backdrop, FormState(*values)):
             yield answer
 
     async def guide(
         event: gr.EventData, token: str | None, backdrop: str | None, *values: Any
     ) -> AsyncIterator[Any]:
-        async for answer in studio.guide(token, event._data, backdrop, Wishes(*values)):
+        async for answer in studio.guide(token, event._data, backdrop, FormState(*values)):
             yield answer
 
     async def save(
         event: gr.EventData, token: str | None, backdrop: str | None, *values: Any
     ) -> AsyncIterator[Any]:
-        async for answer in studio.save(token, event._data, backdrop, Wishes(*values)):
+        async for answer in studio.save(token, event._data, backdrop, FormState(*values)):
             yield answer
 
     async def change(token: str | None, backdrop: str | None, *values: Any) -> AsyncIterator[Any]:
-        async for answer in studio.change(token, backdrop, Wishes(*values)):
+        async for answer in studio.change(token, backdrop, FormState(*values)):
             yield answer
 
     async def set_backdrop(path: str, before: str | None) -> tuple[Any, Any, Any]:
@@ -161,7 +161,7 @@ def _batch_tab(batch: Batch, backdrop: gr.State, panel: Panel) -> None:
     async def run(
         paths: list[str] | None, format: str, backdrop: str | None, *values: Any
     ) -> AsyncIterator[str]:
-        async for told in batch.run(paths, format, backdrop, Wishes(*values)):
+        async for told in batch.run(paths, format, backdrop, FormState(*values)):
             yield told
 
     running = start.click(run, [files, format, backdrop, *panel.controls], [shown], **QUIET)

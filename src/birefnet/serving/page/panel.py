@@ -1,4 +1,4 @@
-"""The page's panel: every control, in the order of the fields of `Wishes`."""
+"""The page's panel: every control, in the order of the fields of `FormState`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from birefnet.options import DEFAULTS, OPTIONS
-from birefnet.serving.page.wishes import KINDS, Wishes
+from birefnet.serving.page.form import KINDS, FormState
 
 SHADOWS = {
     "None": "none",
@@ -25,7 +25,7 @@ class Panel:
     """The controls.
 
     Attributes:
-        controls: one for each field of `Wishes`, in their order.
+        controls: one for each field of `FormState`, in their order.
         backdrop: takes the picture for behind the subject.
     """
 
@@ -87,7 +87,7 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["fine"] = gr.Checkbox(
             False, label="Second look", info="Redo edges at the picture's own resolution; slower"
         )
-    return Panel([made[field.name] for field in fields(Wishes)], backdrop)
+    return Panel([made[field.name] for field in fields(FormState)], backdrop)
 
 
 def _slider(

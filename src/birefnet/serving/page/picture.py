@@ -23,8 +23,8 @@ from birefnet.matte import Matte
 from birefnet.serving.errors import failure_of
 from birefnet.serving.fetch import fetch
 from birefnet.serving.native.options import picture_bytes
+from birefnet.serving.page.form import FORMATS, FormState, edge_of, saveable, verdict, with_name
 from birefnet.serving.page.store import File, Store, Work
-from birefnet.serving.page.wishes import FORMATS, Wishes, edge_of, saveable, verdict, with_name
 from birefnet.serving.zips import ZipStream
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Studio:
         self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
 
     async def bring(
-        self, token: str | None, asked: dict[str, Any], backdrop: str | None, wishes: Wishes
+        self, token: str | None, asked: dict[str, Any], backdrop: str | None, form: FormState
     ) -> AsyncIterator[tuple[str | None, Message]]:
         """A new picture: uploaded, from the web, or an example. Its result follows at once."""
         try:
@@ -87,11 +87,11 @@ class Studio:
                 height=picture.height,
             ),
         )
-        async for message in self.change(token, backdrop, wishes):
+        async for message in self.change(token, backdrop, form):
             yield token, message
 
     async def guide(
-        self, token: str | None, asked: dict[str, Any], backdrop: str | None, wishes: Wishes
+        self, token: str | None, asked: dict[str, Any], backdrop: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """Boxes, points or a painted mask of what is meant; none: what the network finds."""
         try:
@@ -100,11 +100,11 @@ class Studio:
         except Exception as error:
             yield problem(error)
             return
-        async for message in self.change(token, backdrop, wishes):
+        async for message in self.change(token, backdrop, form):
             yield message
 
     async def change(
-        self, token: str | None, backdrop: str | None, wishes: Wishes
+        self, token: str | None, backdrop: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """The result with the panel as it is now; nothing where no picture is there yet."""
         if token is None:
@@ -113,15 +113,15 @@ class Studio:
         start = time.perf_counter()
         try:
             work = self.store.work(token)
-            finishing = await asyncio.to_thread(self._finishing, backdrop, wishes)
-            raw, matte = await self._matte(work, finishing, wishes)
+            finishing = await asyncio.to_thread(self._finishing, backdrop, form)
+            raw, matte = await self._matte(work, finishing, form)
             shown = replace(finishing, crop=False, crop_margin=0, aspect=None)
             data, is_see_through = await asyncio.to_thread(_result, shown, matte)
         except Exception as error:
             yield problem(error)
             return
         self.store.tidy()
-        model = wishes.model or self.service.pool.default
+        model = form.model or self.service.pool.default
         yield _message(
             "result",
             url=self._place(File("after.webp", "image/webp", data)),
@@ -134,7 +134,7 @@ class Studio:
         )
 
     async def save(
-        self, token: str | None, asked: dict[str, Any], backdrop: str | None, wishes: Wishes
+        self, token: str | None, asked: dict[str, Any], backdrop: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """The result as a file of the picture's own size."""
         try:
@@ -142,8 +142,8 @@ class Studio:
             if format not in FORMATS:
                 raise BiRefNetError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
             work = self.store.work(token)
-            finishing = await asyncio.to_thread(self._finishing, backdrop, wishes)
-            _, matte = await self._matte(work, finishing, wishes)
+            finishing = await asyncio.to_thread(self._finishing, backdrop, form)
+            _, matte = await self._matte(work, finishing, form)
             save = _parts if finishing.objects else _whole
             file = await asyncio.to_thread(save, work.name, finishing, matte, format)
         except Exception as error:
@@ -161,18 +161,18 @@ class Studio:
         await asyncio.to_thread(decode, source, limits=self.service.limits)
         return self.store.put(File(name, "application/octet-stream", source))
 
-    def _finishing(self, backdrop: str | None, wishes: Wishes) -> Options:
+    def _finishing(self, backdrop: str | None, form: FormState) -> Options:
         """In a thread: the panel's second part, with the background picture decoded."""
-        kept = self.store.file(backdrop) if backdrop and wishes.kind == "picture" else None
+        kept = self.store.file(backdrop) if backdrop and form.kind == "picture" else None
         picture = decode(kept.data, limits=self.service.limits) if kept else None
-        return wishes.finishing(picture)
+        return form.finishing(picture)
 
-    async def _matte(self, work: Work, finishing: Options, wishes: Wishes) -> tuple[Matte, Matte]:
+    async def _matte(self, work: Work, finishing: Options, form: FormState) -> tuple[Matte, Matte]:
         """As the network gives it, and finished; both are kept until they must change."""
-        asked = wishes.network(work.guide)
-        key = (asked.resolution, asked.passes, wishes.model, work.turn)
+        asked = form.network(work.guide)
+        key = (asked.resolution, asked.passes, form.model, work.turn)
         if work.matte is None or work.matte[0] != key:
-            result = await self.service.remove(work.source, asked, model=wishes.model, encode=False)
+            result = await self.service.remove(work.source, asked, model=form.model, encode=False)
             work.matte, work.finished = (key, result.matte), None
         raw = work.matte[1]
         edge = (key, edge_of(finishing))

@@ -35,7 +35,7 @@ LARGEST_SIDE = 8192  # of the network's input, so that a slip of the finger does
 
 
 @dataclass(frozen=True)
-class Wishes:
+class FormState:
     """Values of the panel, in the order in which the page lists its controls.
 
     Those of one name with a field of `Options` mean the same.
