@@ -52,7 +52,7 @@ _MOST = {"mask_offset": 64, "mask_blur": 64, "band": 512, "shadow_blur": 8, "sha
 def widget(name: str) -> Widget:
     """The widget of an option. Empty text and 0 leave out what is `None` by default."""
     about, default = OPTIONS[name], DEFAULTS[name]
-    help = about.help if not about.usual else f"{about.help} 0 or empty: {about.usual}."
+    help = about.help if not about.usual else f"{about.help} 0 or empty means {about.usual}."
     if about.choices:
         return choice(list(about.choices), help)
     if isinstance(default, bool):

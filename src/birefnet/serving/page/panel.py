@@ -103,7 +103,7 @@ def _slider(
     """A number of `Options`; 0 leaves out what is `None` by default."""
     about = OPTIONS[name]
     value = DEFAULTS[name] or 0 if value is None else value
-    words = info or (f"{about.help} 0: {about.usual}." if about.usual else about.help)
+    words = info or (f"{about.help} 0 means {about.usual}." if about.usual else about.help)
     return gr.Slider(least, most, value, step=step, label=label, info=words, buttons=["reset"])
 
 
