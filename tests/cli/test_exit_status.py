@@ -276,7 +276,7 @@ def test_no_console_breaks_a_command(  # type: ignore[no-untyped-def]
 # What Windows refuses
 
 WRITES = {
-    "remove": "a.jpg -o NUL.png | folder -o con/out",
+    "remove": "a.jpg -o NUL.png | folder -o con/out | a.jpg -o o.png --report NUL.html",
     "export": "nano -o NUL.onnx",
     "video": "a.gif -o NUL.webm | a.gif -o o.webm --mask-output NUL.webm",
     "rembg i": "a.jpg NUL.png",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from birefnet.cli.common import is_debugging
 from birefnet.cli.inputs import Job, result_format, suffix_of
-from birefnet.cli.places import is_same, write
+from birefnet.cli.places import Place, is_same, write
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, facts_of
 from birefnet.errors import BiRefNetError
@@ -54,6 +54,11 @@ def source_of(job: Job, plan: Plan) -> Any:
     place = job.source
     if (data := plan.search.pipes.get(str(place))) is not None:
         return Remote(lambda: io.BytesIO(data), str(place))
+    return readable(place)
+
+
+def readable(place: Place) -> Any:
+    """What the decoder reads: a path, or a file that opens where it is needed."""
     return place if isinstance(place, Path) else Remote(lambda: place.open("rb"), str(place))
 
 

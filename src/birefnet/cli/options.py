@@ -40,7 +40,7 @@ GROUPS = {
     "Tables": ("column", "name_column"),
     "Run": (
         *("max_megapixels", "overwrite", "recursive", "manifest", "retries", "watch", "jobs"),
-        *("resume", "profile", "as_json"),
+        *("resume", "report", "profile", "as_json"),
     ),
 }
 """Headings of the help, and the parameters under each; others come first."""

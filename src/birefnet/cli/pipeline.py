@@ -50,6 +50,12 @@ def run(plan: Plan) -> int:
         plan,
         search=replace(plan.search, on_error=report.add_unreadable, on_pass=report.add_passed_over),
     )
+    page = None
+    if plan.report is not None:
+        from birefnet.cli.remove_report import RemoveReport
+
+        page = RemoveReport(plan, plan.report)
+        report.also = page.add
     start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
         work = _worker(plan, Ledger(plan, report, manifest))
@@ -70,6 +76,8 @@ def run(plan: Plan) -> int:
     if plan.as_json:
         report.print_json()
     report.print_summary()
+    if page is not None and not full:
+        page.write(report)
     if plan.profile is not None and report.engine:
         report.print_profile()
     if report.interrupted and not plan.watch:

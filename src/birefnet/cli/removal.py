@@ -48,6 +48,7 @@ class Plan:
             the usual number.
         as_json: report for programs.
         profile: where to add up the time of each stage, or `None`.
+        report: where the HTML report goes, or `None`.
         limits: which pictures are refused as too large.
         loading: of the model, where it has begun.
     """
@@ -69,6 +70,7 @@ class Plan:
     workers: int | None = None
     as_json: bool = False
     profile: Profile | None = None
+    report: Path | None = None
     limits: Limits = field(default_factory=Limits)
     loading: Future[Predictor] | None = None
 
@@ -92,6 +94,7 @@ def plan(
     workers: int | None = None,
     as_json: bool = False,
     profile: bool = False,
+    report: Path | None = None,
     limits: Limits | None = None,
     loading: Future[Predictor] | None = None,
 ) -> Plan:
@@ -137,6 +140,10 @@ def plan(
             raise InputError("--json and a picture both want standard output; give -o FILE")
         if sys.stdout.isatty():
             raise InputError("standard output is a terminal; give -o FILE, or redirect it")
+    if report is not None and report.suffix.lower() != ".html":
+        raise InputError(f"--report is {report}; end it in .html")
+    if report is not None and (table or search.is_stream):
+        raise InputError("--report shows results that are files; give -o FOLDER, or leave it out")
     if table:
         _check_table(search, settings)
         if limits != Limits():
@@ -166,6 +173,7 @@ def plan(
         workers=workers,
         as_json=as_json,
         profile=Profile() if profile else None,
+        report=report,
         limits=limits,
         loading=loading,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, Json, MaxMegapixels, Model
+from birefnet.cli.common import Device, Dtype, Json, MaxMegapixels, Model, check_output
 from birefnet.cli.options import GroupedCommand, with_options
 from birefnet.options import Options
 
@@ -120,6 +121,15 @@ def remove(
             show_default="2; with ray as many as fit",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            callback=check_output,
+            metavar="FILE.html",
+            help="Write a page of before and after, the least certain first, and what failed.",
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say at the end how long each stage took.")
     ] = False,
@@ -155,6 +165,7 @@ def remove(
             workers=jobs,
             as_json=as_json,
             profile=profile,
+            report=report,
             limits=Limits.of_megapixels(max_megapixels),
             loading=loading,
         )
