@@ -117,11 +117,6 @@ EXCEPTIONS = {
     ("integrations/ray_serve.py", "serving"),  # the server's application, run by Ray
     ("integrations/transformers/modeling.py", "training"),  # the loss of `forward(labels=…)`
 }
-# Imports that still go in a circle: a function that opens one of several kinds, which are built on
-# its module.
-CIRCLES = {
-    ("cli.pipeline", "cli.cluster"),
-}
 HEAVY = ("torch", "cv2", "PIL", "numpy", "huggingface_hub", "rich", "numba", "jinja2")
 
 
@@ -195,8 +190,6 @@ def test_no_import_goes_in_a_circle() -> None:
         # A package is imported before what is in it; that its parts are meant, not it, is usual.
         graph[name] = {other for other in found if not name.startswith(f"{other}.")} - {name}
     del graph["__init__"]
-    for name, other in CIRCLES:
-        graph[name].remove(other)
     graphlib.TopologicalSorter(graph).prepare()
 
 

@@ -1,4 +1,4 @@
-"""`birefnet remove`: what can be asked for; `removal.py` does it."""
+"""`birefnet remove`: its options; `removal.py` plans the work and `remove_run.py` does it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def remove(
     from birefnet.cli.loading import start_loading
 
     loading = start_loading(model, device, dtype, engine)
-    from birefnet.cli import pipeline, removal
+    from birefnet.cli import removal, remove_run
     from birefnet.cli.inputs import InputError
     from birefnet.imaging.picture import Limits
 
@@ -171,4 +171,4 @@ def remove(
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
-    sys.exit(pipeline.run(plan))
+    sys.exit(remove_run.run(plan))

@@ -1,0 +1,146 @@
+"""`birefnet remove` at work: which worker does the jobs, and what is reported at the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+from birefnet.cli.common import INTERRUPTED, say
+from birefnet.cli.inputs import Job
+from birefnet.cli.ledger import DiskFull, Ledger
+from birefnet.cli.manifest import Manifest
+from birefnet.cli.pipeline import Work
+from birefnet.cli.removal import Plan
+from birefnet.cli.report import Report
+from birefnet.cli.watching import Watch
+from birefnet.errors import BiRefNetError
+
+
+def run(plan: Plan) -> int:
+    """Do the work, report, and return the exit status."""
+    report = Report(
+        keeps_all=plan.as_json,
+        says_at_once=plan.watch,
+        manifest=plan.manifest,
+        profile=plan.profile,
+    )
+    plan = replace(
+        plan,
+        search=replace(plan.search, on_error=report.add_unreadable, on_pass=report.add_passed_over),
+    )
+    page = None
+    if plan.report is not None:
+        from birefnet.cli.remove_report import RemoveReport
+
+        page = RemoveReport(plan, plan.report)
+        report.also = page.add
+    start, full = time.perf_counter(), ""
+    with _manifest(plan) as manifest:
+        work = _worker(plan, Ledger(plan, report, manifest))
+        try:
+            with _terminable():
+                if plan.watch:
+                    say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
+                    _watch(plan, work)
+                else:
+                    report.total = 0 if plan.is_table else plan.search.count()
+                    with _progress(report.total) as report.advance:
+                        work.do(plan.search)
+        except KeyboardInterrupt:
+            report.interrupted = True
+        except DiskFull as error:
+            full = str(error)
+    report.seconds = time.perf_counter() - start
+    if plan.as_json:
+        report.print_json()
+    report.print_summary()
+    if page is not None and not full:
+        page.write(report)
+    if plan.profile is not None and report.engine:
+        report.print_profile()
+    if report.interrupted and not plan.watch:
+        return INTERRUPTED
+    if full:
+        raise BiRefNetError(full)
+    return 1 if report.failed else 0
+
+
+class Worker(Protocol):
+    """Does jobs, and tells a ledger what became of them."""
+
+    def do(self, jobs: Iterable[Job]) -> None: ...
+
+
+def _worker(plan: Plan, ledger: Ledger) -> Worker:
+    if plan.is_table:
+        from birefnet.cli.table import TableWork
+
+        return TableWork(plan, ledger)
+    if plan.engine == "ray":
+        from birefnet.cli.cluster import ClusterWork
+
+        return ClusterWork(plan, ledger)
+    return Work(plan, ledger)
+
+
+def _watch(plan: Plan, work: Worker) -> None:
+    """Do what is there and what comes, until the user interrupts."""
+    watch = Watch(plan.search)
+    while True:
+        work.do(watch.ready())
+        time.sleep(watch.pause)
+
+
+@contextmanager
+def _manifest(plan: Plan) -> Iterator[Manifest | None]:
+    if plan.manifest is None:
+        yield None
+        return
+    try:
+        manifest = Manifest(plan.manifest, read=plan.skip != "nothing")
+    except OSError as error:
+        raise BiRefNetError(
+            f"the manifest {str(plan.manifest)!r} cannot be written: {error.strerror}; give "
+            "another --manifest, or '' for none"
+        ) from error
+    with closing(manifest):
+        yield manifest
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A polite kill (SIGTERM) ends the work as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr if that is a terminal; gives the function to call after each picture."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from birefnet.cli.terminal import progress_bar
+
+    done = 0
+    with progress_bar("cut out") as update:
+        update(done, total)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            update(done, total)
+
+        yield advance
