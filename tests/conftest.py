@@ -42,6 +42,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("needs a CUDA device")
 
 
+_GROWTH = 100 << 20  # bytes
+_after_cleaning = 0
+
+
+def pytest_runtest_logfinish() -> None:
+    """Where tests have grown the process, give back what networks in cycles hold, and what the C
+    library keeps of freed memory."""
+    global _after_cleaning
+    if _resident_bytes() > _after_cleaning + _GROWTH:
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+        if trim is not None:
+            trim(0)
+        _after_cleaning = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; 0 elsewhere than under Linux, where nothing is done about it."""
+    if sys.platform != "linux":
+        return 0
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """Folder of the expected numbers."""
@@ -67,17 +91,6 @@ def any_order_of_sums() -> Iterator[None]:
     torch = sys.modules.get("torch")
     if torch is not None and torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def room_for_the_next_file() -> Iterator[None]:
-    """Memory of networks and graphs that stand in cycles, and what the C library keeps of it."""
-    yield
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ The files that a page names are small ones of their kind, and every model is the
 
 from __future__ import annotations
 
-import gc
 import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from glob import glob
 from pathlib import Path
 
@@ -136,13 +135,6 @@ def served(app: object, *_: object, **__: object) -> None:
 def interrupt(_: float) -> None:
     """In place of waiting for what comes later."""
     raise KeyboardInterrupt
-
-
-@pytest.fixture(autouse=True)
-def room_for_the_next_page() -> Iterator[None]:
-    """Networks and graphs that stand in cycles go at once, not when Python next looks for them."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ READERS = {
     "rembg p": "data/im out",
     "train": """
         --recipe finetune --init tiny -d data -o run --validate none --set schedule.epochs=1
-        --set data.width=64 --set data.height=64 --set schedule.batch_size=1""",
+        --set data.width=64 --set data.height=64 --set schedule.batch_size=1
+        --set loop.trackers=none""",
     "data check": "data",
     "data preview": "data -o o.png --count 1 --size 32",
     "evaluate": "-p data/gt -t data/gt | -p data/gt -t data/gt --image data/im --sheet o.html",

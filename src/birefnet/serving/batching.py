@@ -125,6 +125,7 @@ class Batcher:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, *self._running, return_exceptions=True)
+            self._task = None
         for threads in (self._alone, self._abreast):
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -134,11 +135,15 @@ class Batcher:
             if self._line and len(self._running) < self._room(self._line[0]):
                 batch, abreast = await self._gather()
                 if batch:
-                    task = asyncio.create_task(self._do(batch, abreast))
-                    self._running.add(task)
-                    task.add_done_callback(self._ended)
+                    self._begin(batch, abreast)
+                del batch  # while nothing comes, it would hold the last pictures and their model
                 continue
             await self._news.wait()
+
+    def _begin(self, batch: list[_Item], abreast: bool) -> None:
+        task = asyncio.create_task(self._do(batch, abreast))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
