@@ -46,7 +46,7 @@ def test_readme_opens_with_two_commands() -> None:
         assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
         assert line.count("\n") == 1
     assert remove.endswith(".venv/bin/birefnet remove examples -o out\n")
-    assert test.endswith(".venv/bin/python -m pytest\n")
+    assert test.endswith(".venv/bin/python -m pytest -n 2 --dist loadfile\n")
     assert (ROOT / "constraints.txt").exists()
 
 

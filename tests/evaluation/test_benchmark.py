@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import birefnet.api
-from birefnet.cli.evaluate import register
+from birefnet.cli.benchmark import register
 from birefnet.errors import BiRefNetError
 from birefnet.evaluation.benchmark import claim_folder, evaluate_set, mean_row, predict_set
 from birefnet.evaluation.published import published_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
@@ -75,4 +76,8 @@ def __getattr__(name: str) -> typer.Typer:
 def main() -> None:
     """Entry point: runs the command, and says errors in one sentence (BIREFNET_DEBUG=1: whole)."""
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
-    run(build(*named or COMMANDS))
+    try:
+        run(build(*named or COMMANDS))
+    finally:
+        if "torch" not in sys.modules:  # whose libraries complain of what is not collected
+            gc.freeze()  # the interpreter ends sooner if its last collections find nothing

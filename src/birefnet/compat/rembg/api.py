@@ -125,14 +125,14 @@ def new_session(
             BIREFNET_MODEL or the bundled `nano`.
         providers: of ONNX Runtime, by which rembg chooses the device; the first that is there
             counts. `None` for the best device.
-        sess_opts: of ONNX Runtime, which does not run here: passed over with a warning.
+        sess_opts: of ONNX Runtime; has no effect, and a warning says so.
         **kwargs: `device`, `dtype` and `engine` of `birefnet.load`.
 
     Raises:
         BiRefNetError: a network of another kind, no such network, or no such device.
     """
     if sess_opts is not None:
-        warnings.warn("sess_opts has no effect: ONNX Runtime does not run here", stacklevel=2)
+        warnings.warn("sess_opts has no effect: birefnet sets its engines up itself", stacklevel=2)
     settings: dict[str, Any] = {
         key: kwargs.pop(key) for key in ("device", "dtype", "engine") if key in kwargs
     }
