@@ -15,7 +15,7 @@ import numpy as np
 from birefnet.engines.exported import is_exported, open_bundled
 from birefnet.engines.metadata import LONG_NAMES
 from birefnet.errors import require
-from birefnet.weights.local import bundled, bundled_names, default_model
+from birefnet.weights.local import bundled, bundled_names, default_model, is_bundled
 
 if TYPE_CHECKING:
     from birefnet.engines.exported import ExportedEngine
@@ -173,7 +173,7 @@ def _absolute(name: str | os.PathLike[str]) -> str:
 
     text = os.fspath(name)
     path = Path(text).expanduser()
-    is_known = text.lower() in bundled_names() or (path.name == text and lookup(text))
+    is_known = is_bundled(text) or (path.name == text and lookup(text))
     if isinstance(name, str) and is_known:
         return text
     return str(path.absolute()) if path.exists() else text

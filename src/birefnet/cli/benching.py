@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.engines.choice import is_bundled
 from birefnet.engines.exported import is_exported
 from birefnet.errors import MissingExtraError, UnknownDeviceError, require
+from birefnet.weights.local import is_bundled
 
 ENGINES = ("torch", "openvino", "onnx")
 # That an engine needs for weights, and for a graph that the package carries.

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.cli.inputs import InputError, Job
-from birefnet.cli.ledger import Ledger
 from birefnet.cli.pipeline import Work
 from birefnet.cli.places import everywhere, name_of, to_place
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome, Report
+from birefnet.cli.run_log import RunLog
 from birefnet.integrations.ray_data import connect, explained, resources
 
 ROUND = 50_000  # jobs that are handed over together, so that their number may be unlimited
@@ -32,18 +32,18 @@ class ClusterWork:
     """Does jobs on the cluster that RAY_ADDRESS names, or on one started on this machine."""
 
     plan: Plan
-    ledger: Ledger
+    run_log: RunLog
 
     def do(self, jobs: Iterable[Job]) -> None:
         """Do all jobs that are not finished; outcomes are told as blocks come back."""
-        unfinished = self.ledger.unfinished(jobs)
+        unfinished = self.run_log.unfinished(jobs)
         while part := list(islice(unfinished, ROUND)):
             ray = connect()
             with explained():
                 self._round(ray, part)
 
     def _round(self, ray: Any, jobs: list[Job]) -> None:
-        begun = [self.ledger.begin(job) for job in jobs]
+        started = [self.run_log.begin(job) for job in jobs]
         rows = [{"index": index, **_to_row(job)} for index, job in enumerate(jobs)]
         blocks = -(-len(rows) // BLOCK)
         # What all jobs share goes to each actor once.
@@ -55,18 +55,18 @@ class ClusterWork:
             batch_size=None,
             **resources(plan.device, self.plan.workers, blocks),
         )
-        report = self.ledger.report
+        report = self.run_log.report
         for row in data.iter_rows():
             report.model, report.engine = row["model"], f"ray, {row['engine']}"
             index = int(row["index"])
-            self.ledger.end(begun[index], Outcome(jobs[index], **json.loads(row["outcome"])))
+            self.run_log.end(started[index], Outcome(jobs[index], **json.loads(row["outcome"])))
 
 
 class Actor:
     """One network of the cluster, with what it needs to do jobs."""
 
     def __init__(self, plan: Plan) -> None:
-        self._work = Work(plan, Ledger(plan, Report()))
+        self._work = Work(plan, RunLog(plan, Report()))
         _ = self._work.predictor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -75,7 +75,7 @@ class Actor:
         jobs = [_from_row(*map(str, row)) for row in zip(*columns, strict=True)]
         place = dict(zip(jobs, batch["index"], strict=True))
         report = Report(keeps_all=True)
-        self._work.ledger = Ledger(self._work.plan, report)
+        self._work.run_log = RunLog(self._work.plan, report)
         self._work.do(jobs)
         predictor = self._work.predictor
         return {

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 def start_loading(
     model: str | None, device: str, dtype: str, engine: str
 ) -> Future[Predictor] | None:
-    """`birefnet.load` of a bundled model, begun at once.
+    """`birefnet.load` of a bundled model, started at once.
 
     `None` for other models, which may need a download, and for the engine of a cluster.
     """
-    from birefnet.weights.local import bundled_names, default_model
+    from birefnet.weights.local import default_model, is_bundled
 
     name = model or default_model()
-    if name.lower() not in bundled_names() or engine == "ray":
+    if not is_bundled(name) or engine == "ray":
         return None
     pool = ThreadPoolExecutor(1, thread_name_prefix="birefnet-load")
     loading = pool.submit(_load, name, device, dtype, engine)

@@ -17,10 +17,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from birefnet.cli.inputs import Job
-from birefnet.cli.ledger import Begun, DiskFull, Ledger
 from birefnet.cli.making import failed, make_animation, make_picture, source_of
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome
+from birefnet.cli.run_log import DiskFull, RunLog, StartedJob
 from birefnet.errors import BiRefNetError
 from birefnet.profiling import timed
 
@@ -37,7 +37,7 @@ class Work:
     """Does jobs on this machine, with a network that is loaded when the first picture needs it."""
 
     plan: Plan
-    ledger: Ledger
+    run_log: RunLog
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -56,13 +56,13 @@ class Work:
         predictor.convert_to_srgb = not plan.settings.keep_profile
         if plan.workers is not None:
             predictor.readers = plan.workers
-        report = self.ledger.report
+        report = self.run_log.report
         report.model, report.engine = predictor.name or "", predictor.engine.name
         return predictor
 
     def do(self, jobs: Iterable[Job]) -> None:
         """Do all jobs that are not finished; what failed and may pass is tried again at the end."""
-        again = self._once(self.ledger.unfinished(jobs), retries=self.plan.retries)
+        again = self._once(self.run_log.unfinished(jobs), retries=self.plan.retries)
         wait = FIRST_WAIT
         for left in reversed(range(self.plan.retries)):
             if not again:
@@ -97,22 +97,22 @@ class Work:
         plan, workers = self.plan, self.plan.workers or WORKERS
         again: list[Job] = []
         animated: list[Job] = []
-        reading: deque[Begun] = deque()
-        writing: deque[tuple[Begun, Future[Outcome]]] = deque()
+        reading: deque[StartedJob] = deque()
+        writing: deque[tuple[StartedJob, Future[Outcome]]] = deque()
 
         def sources() -> Iterator[Any]:
             for job in chain([first], jobs):
                 if job.animation is not None or plan.settings.format == "gif":
                     animated.append(job)
                 else:
-                    reading.append(self.ledger.begin(job))
+                    reading.append(self.run_log.begin(job))
                     yield source_of(job, plan)
 
-        def take(begun: Begun, outcome: Outcome) -> None:
+        def take(started: StartedJob, outcome: Outcome) -> None:
             if outcome.may_pass and retries:
                 again.append(outcome.job)
             else:
-                self.ledger.end(begun, outcome)
+                self.run_log.end(started, outcome)
 
         def take_first() -> None:
             outcome = writing[0][1].result()  # it stays in line while it is waited for
@@ -121,27 +121,27 @@ class Work:
         with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
             try:
                 for matte in self._mattes(sources()):
-                    begun = reading.popleft()
+                    started = reading.popleft()
                     if isinstance(matte, BiRefNetError):
-                        take(begun, failed(begun.job, matte))
-                    elif begun.job.target is None:
-                        take(begun, make_picture(begun.job, matte, plan))
+                        take(started, failed(started.job, matte))
+                    elif started.job.target is None:
+                        take(started, make_picture(started.job, matte, plan))
                     else:
-                        future = pool.submit(make_picture, begun.job, matte, plan)
-                        writing.append((begun, future))
+                        future = pool.submit(make_picture, started.job, matte, plan)
+                        writing.append((started, future))
                     if len(writing) > workers:
                         take_first()
                 while writing:
                     take_first()
                 for job in animated:
-                    begun = self.ledger.begin(job)
-                    take(begun, make_animation(job, plan, self.predictor))
+                    started = self.run_log.begin(job)
+                    take(started, make_animation(job, plan, self.predictor))
             except (KeyboardInterrupt, DiskFull):
                 for _, future in writing:
                     future.cancel()
-                for begun, future in writing:
+                for started, future in writing:
                     if not future.cancelled():
                         with suppress(DiskFull):
-                            take(begun, future.result())
+                            take(started, future.result())
                 raise
         return again

@@ -50,7 +50,7 @@ class Plan:
         profile: where to add up the time of each stage, or `None`.
         report: where the HTML report goes, or `None`.
         limits: which pictures are refused as too large.
-        loading: of the model, where it has begun.
+        loading: of the model, where it has started.
     """
 
     search: Search

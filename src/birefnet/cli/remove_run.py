@@ -13,11 +13,11 @@ from typing import Protocol
 
 from birefnet.cli.common import INTERRUPTED, say
 from birefnet.cli.inputs import Job
-from birefnet.cli.ledger import DiskFull, Ledger
 from birefnet.cli.manifest import Manifest
 from birefnet.cli.pipeline import Work
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Report
+from birefnet.cli.run_log import DiskFull, RunLog
 from birefnet.cli.watching import Watch
 from birefnet.errors import BiRefNetError
 
@@ -42,7 +42,7 @@ def run(plan: Plan) -> int:
         report.also = page.add
     start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
-        work = _worker(plan, Ledger(plan, report, manifest))
+        work = _worker(plan, RunLog(plan, report, manifest))
         try:
             with _terminable():
                 if plan.watch:
@@ -72,21 +72,21 @@ def run(plan: Plan) -> int:
 
 
 class Worker(Protocol):
-    """Does jobs, and tells a ledger what became of them."""
+    """Does jobs, and tells the run log what became of them."""
 
     def do(self, jobs: Iterable[Job]) -> None: ...
 
 
-def _worker(plan: Plan, ledger: Ledger) -> Worker:
+def _worker(plan: Plan, run_log: RunLog) -> Worker:
     if plan.is_table:
         from birefnet.cli.table import TableWork
 
-        return TableWork(plan, ledger)
+        return TableWork(plan, run_log)
     if plan.engine == "ray":
         from birefnet.cli.cluster import ClusterWork
 
-        return ClusterWork(plan, ledger)
-    return Work(plan, ledger)
+        return ClusterWork(plan, run_log)
+    return Work(plan, run_log)
 
 
 def _watch(plan: Plan, work: Worker) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from birefnet.cli.inputs import InputError, Job, suffix_of
-from birefnet.cli.ledger import Begun, Ledger
 from birefnet.cli.making import failed
 from birefnet.cli.manifest import key_of
 from birefnet.cli.places import SHARD, TABLE, everywhere, to_place, write
 from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome
+from birefnet.cli.run_log import RunLog, StartedJob
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 
 BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most
@@ -36,7 +36,7 @@ class TableWork:
     """
 
     plan: Plan
-    ledger: Ledger
+    run_log: RunLog
 
     def do(self, jobs: Iterable[Job]) -> None:
         """Cut out the whole table; `jobs` are not used."""
@@ -45,7 +45,7 @@ class TableWork:
             self._cut_out(ray)
 
     def _cut_out(self, ray: Any) -> None:
-        plan, report = self.plan, self.ledger.report
+        plan, report = self.plan, self.run_log.report
         source, output = plan.search.inputs[0], str(plan.search.output)
         column, name = plan.column or "image", plan.name_column
         if Path(source).suffix.lower() == SHARD:
@@ -95,7 +95,7 @@ class TableWork:
         column: str,
         options: dict[str, Any],
     ) -> None:
-        plan, manifest, folder = self.plan, self.ledger.manifest, to_place(output)
+        plan, manifest, folder = self.plan, self.run_log.manifest, to_place(output)
         is_rerun = manifest is not None and plan.skip == "finished"
         files = data.map_batches(
             CutOutToFiles,
@@ -114,11 +114,11 @@ class TableWork:
         for row in files.iter_rows():
             job = Job(Path(row["input"]), to_place(row["output"]), Path(row["input"]))
             outcome = Outcome(job, **json.loads(row["outcome"]))
-            self.ledger.report.expect(job)
+            self.run_log.report.expect(job)
             if outcome.status == "skipped":
-                self.ledger.report.add(outcome)
+                self.run_log.report.add(outcome)
             else:
-                self.ledger.end(Begun(job, time.perf_counter(), row["key"]), outcome)
+                self.run_log.end(StartedJob(job, time.perf_counter(), row["key"]), outcome)
 
 
 class CutOutToFiles(CutOut):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from birefnet.engines.exported import is_exported
 from birefnet.errors import MissingExtraError, UnknownDeviceError
+from birefnet.weights.local import is_bundled
 
 if TYPE_CHECKING:
     from birefnet.weights.records import Checkpoint
@@ -122,13 +123,6 @@ def _missing_torch(what: str, name: str | os.PathLike[str]) -> MissingExtraError
 
     check_name(os.fspath(name))
     return MissingExtraError(what, "torch")
-
-
-def is_bundled(name: str | os.PathLike[str]) -> bool:
-    """Whether the package carries a network of this name, as weights and as an ONNX graph."""
-    from birefnet.weights.local import bundled_names
-
-    return isinstance(name, str) and name.strip().lower() in bundled_names()
 
 
 def onnx_form(name: str | os.PathLike[str]) -> Checkpoint | None:

@@ -72,7 +72,7 @@ def open_bundled(
     """The ONNX graph of a bundled network in an engine other than torch.
 
     Args:
-        source: see `birefnet.weights.source.bundled`.
+        source: see `birefnet.weights.local.bundled`.
         engine: onnx or openvino.
         device, dtype: as the engine has them.
 

@@ -55,10 +55,17 @@ def bundled_names() -> list[str]:
     return sorted(p.parent.name for p in BUNDLED.glob("*/config.json"))
 
 
+def is_bundled(name: str | os.PathLike[str]) -> bool:
+    """Whether the package carries a network of this name, in any case of letters."""
+    return isinstance(name, str) and name.strip().lower() in bundled_names()
+
+
 def bundled(name: str | os.PathLike[str]) -> Source | None:
     """The network that the package carries under `name`, in any case of letters."""
-    text = name.strip().lower() if isinstance(name, str) else ""
-    return at_path(BUNDLED / text, text) if text in bundled_names() else None
+    if not is_bundled(name):
+        return None
+    text = os.fspath(name).strip().lower()
+    return at_path(BUNDLED / text, text)
 
 
 def at_path(path: Path, origin: str) -> Source:

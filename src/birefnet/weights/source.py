@@ -15,7 +15,7 @@ from birefnet.weights.hub import (
     fetch_repository,
     parse_repository,
 )
-from birefnet.weights.local import Source, at_path, bundled, bundled_names
+from birefnet.weights.local import Source, at_path, bundled, bundled_names, is_bundled
 from birefnet.weights.records import Checkpoint
 from birefnet.weights.table import CHECKPOINTS, lookup, unknown_name
 from birefnet.weights.transfer import Report
@@ -123,7 +123,7 @@ def check_name(source: str) -> None:
             weights shows only when it is fetched.
     """
     text = source.strip()
-    if text.lower() in bundled_names() or "://" in text or Path(text).expanduser().exists():
+    if is_bundled(text) or "://" in text or Path(text).expanduser().exists():
         return
     if lookup(text) is None and parse_repository(text) is None:
         raise _unknown(text)

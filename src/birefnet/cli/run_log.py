@@ -19,7 +19,7 @@ class DiskFull(BiRefNetError):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartedJob:
     """A job on its way: since when, and its key from before it was read."""
 
     job: Job
@@ -28,7 +28,7 @@ class Begun:
 
 
 @dataclass(eq=False)
-class Ledger:
+class RunLog:
     """Keeps the account of one run.
 
     Attributes:
@@ -50,23 +50,23 @@ class Ledger:
             else:
                 yield job
 
-    def begin(self, job: Job) -> Begun:
+    def begin(self, job: Job) -> StartedJob:
         """To be called before the job's source is read."""
         key = self._key(job) if self.manifest is not None else None
-        return Begun(job, time.perf_counter(), key)
+        return StartedJob(job, time.perf_counter(), key)
 
-    def end(self, begun: Begun, outcome: Outcome) -> None:
+    def end(self, started: StartedJob, outcome: Outcome) -> None:
         """To be called when the job's target is in place, or has failed.
 
         Raises:
             DiskFull: there is no room for the results, or for their account.
         """
         if outcome.seconds is None:
-            outcome = replace(outcome, seconds=time.perf_counter() - begun.since)
+            outcome = replace(outcome, seconds=time.perf_counter() - started.since)
         self.report.add(outcome)
         try:
-            if self.manifest is not None and begun.key is not None:
-                self.manifest.add(begun.key, outcome.to_dict())
+            if self.manifest is not None and started.key is not None:
+                self.manifest.add(started.key, outcome.to_dict())
         except OSError as error:
             raise DiskFull(
                 f"the manifest cannot be written ({error.strerror}); make room, and give the "
