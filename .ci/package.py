@@ -29,13 +29,13 @@ NEEDED = (
 TESTS = (  # of those of tests/core.txt: what must work where nothing else is installed
     "test_core_install.py",
     "test_api.py",
-    "test_predictor.py",
+    "inference/test_predictor.py",
     "cli/test_doctor.py",
     "cli/test_models_command.py",
     "cli/test_remove.py",
     "compat",
-    "engines/test_choice.py",
-    "guidance/test_guidance.py",
+    "inference/engines/test_choice.py",
+    "inference/guidance/test_guidance.py",
 )
 
 

@@ -23,7 +23,7 @@ import torch
 from counts import OTHERS, PAPER, products_of_kernels
 
 from birefnet.api import load_network
-from birefnet.engines.torch_engine import TorchEngine
+from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS, preset
 from birefnet.network.macs import count_macs, count_parameters

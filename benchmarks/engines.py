@@ -44,7 +44,7 @@ def prepare(kind: str, name: str, int8: str | None) -> Callable[[Any], Any]:
     from network import network_of, run_official
 
     if "int8" in kind:
-        from birefnet.engines.openvino_engine import OpenVinoEngine
+        from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 
         beside = "bf16" if kind.endswith("bf16") else "fp32"
         return OpenVinoEngine(int8, dtype=beside).infer  # type: ignore[arg-type]
@@ -55,12 +55,12 @@ def prepare(kind: str, name: str, int8: str | None) -> Callable[[Any], Any]:
 
     network = simplify(network, inplace=True)
     if kind.startswith("torch"):
-        from birefnet.engines.torch_engine import TorchEngine
+        from birefnet.inference.engines.torch_engine import TorchEngine
 
         return TorchEngine(network, "cpu", kind.split()[1]).infer
-    from birefnet.engines.metadata import Metadata
-    from birefnet.engines.openvino_engine import OpenVinoEngine
-    from birefnet.engines.openvino_graph import convert
+    from birefnet.inference.engines.metadata import Metadata
+    from birefnet.inference.engines.openvino_engine import OpenVinoEngine
+    from birefnet.inference.engines.openvino_graph import convert
 
     about = Metadata(name)
     return OpenVinoEngine(convert(network), dtype=kind.split()[1], metadata=about).infer

@@ -50,8 +50,8 @@ def make_folder(folder: Path, pictures: int, side: int) -> None:
 def network_alone(asked: argparse.Namespace, *, many: bool) -> float:
     """Pictures a second of `infer` on a prepared input: one by one, or side by side."""
     import birefnet
-    from birefnet.engines.base import for_many
-    from birefnet.predictor import infer
+    from birefnet.inference.engines.base import for_many
+    from birefnet.inference.predictor import infer
 
     predictor = birefnet.load(asked.model, engine=asked.engine)
     noise = np.random.default_rng(0).integers(0, 256, (asked.side, asked.side, 3), np.uint8)

@@ -48,16 +48,16 @@ import torch
 from torch import Tensor
 
 import birefnet
-from birefnet.engines.devices import dtype_name, resolve_device, resolve_dtype
-from birefnet.engines.graphs import GraphCache
-from birefnet.engines.torch_engine import TorchEngine
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.engines.devices import dtype_name, resolve_device, resolve_dtype
+from birefnet.inference.engines.graphs import GraphCache
+from birefnet.inference.engines.torch_engine import TorchEngine
+from birefnet.inference.predictor import Predictor
+from birefnet.inference.profiling import Profile
 from birefnet.network import deform_choice
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.deform import deformable_conv2d
 from birefnet.network.simplify import simplify
-from birefnet.predictor import Predictor
-from birefnet.profiling import Profile
 from network import network_of, official_deformable, run_official, torchvision
 
 REPOSITORY = Path(__file__).parents[1]

@@ -28,12 +28,12 @@ from matting import fur, noise
 from numpy.typing import NDArray
 
 import birefnet
-from birefnet.engines.base import takes_guidance
 from birefnet.evaluation import evaluate_pair
-from birefnet.guidance import Guidance, Guide, Point, refine_detail
-from birefnet.guidance.detail import OVERLAP
 from birefnet.imaging.box import Box, Tiles
 from birefnet.imaging.picture import Picture
+from birefnet.inference.engines.base import takes_guidance
+from birefnet.inference.guidance import Guidance, Guide, Point, refine_detail
+from birefnet.inference.guidance.detail import OVERLAP
 from birefnet.training.data.sources import hold_out, open_source
 from birefnet.training.store import is_held_out
 

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 import birefnet
-from birefnet.engines.exported import open_exported
 from birefnet.evaluation import mae, weighted_f_measure
-from birefnet.predictor import Predictor
+from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.predictor import Predictor
 from birefnet.training.store import is_held_out, pairs
 
 FALL_OF_F, RISE_OF_MAE = 0.005, 0.003

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Picture, to_float
+from birefnet.inference.stabilise import stabilise
 from birefnet.matte import Matte
-from birefnet.stabilise import stabilise
 from birefnet.video.temporal import TemporalError
 
 NOISE = 5  # levels of 255

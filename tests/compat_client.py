@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.app import create_app
 from birefnet.serving.settings import ServerSettings
 from fakes import PLAIN, BrightEngine, disc

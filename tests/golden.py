@@ -32,7 +32,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from fakes import PLAIN, BrightEngine
 
 ROOT = Path(__file__).parents[1]

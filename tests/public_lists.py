@@ -22,7 +22,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from unittest.mock import patch
 
 from birefnet.imaging.geometry import Preprocess
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from fakes import PLAIN, BrightEngine, write_animation, write_disc
 
 ROOT = Path(__file__).parents[1]

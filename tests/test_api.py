@@ -132,7 +132,7 @@ def test_a_missing_device_is_refused_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr("birefnet.engines.devices.available_devices", lambda: ["cpu"])
+    monkeypatch.setattr("birefnet.inference.engines.devices.available_devices", lambda: ["cpu"])
     with pytest.raises(DeviceError, match="finds only cpu"):
         load("general", device="cuda")
 

@@ -81,8 +81,9 @@ CODE = {
 }
 # Public names that compute with torch; all others are there without it.
 OF_TORCH = re.compile(
-    r"birefnet\.(explain|network\.(?!config)|engines\.torch_engine|training\.(assemble|data|loop)"
-    r"|training\.losses|weights\.(Loaded|detect_config|load_checkpoint|save_directory))"
+    r"birefnet\.(explain|network\.(?!config)|inference\.engines\.torch_engine"
+    r"|training\.(assemble|data|loop|losses)"
+    r"|weights\.(Loaded|detect_config|load_checkpoint|save_directory))"
 )
 
 
@@ -167,7 +168,7 @@ def test_what_needs_no_extra_works(folder: Path) -> None:
 PYTHON_WORKS = """if True:
     import io, numpy, birefnet
     from birefnet.compat import rembg
-    from birefnet.guidance import Guidance
+    from birefnet.inference.guidance import Guidance
     picture = numpy.zeros((40, 50, 3), numpy.uint8)
     picture[10:30, 10:40] = 220
     assert birefnet.remove_background(picture).shape == (40, 50, 4)
@@ -209,7 +210,7 @@ EDGES = {
     """,
     "openvino": """if True:
         import birefnet
-        from birefnet.engines.choice import choose_engine
+        from birefnet.inference.engines.choice import choose_engine
         assert choose_engine("auto", "nano").engine == "openvino"
         assert "openvino" in birefnet.load().engine.name
         birefnet.remove_background("photo.png")

@@ -24,76 +24,26 @@ MAY_IMPORT = {
     "imaging": {"errors", "files", "compiling"},
     "network": {"errors", "compiling", "imaging"},
     "weights": {"errors", "files", "imaging", "network"},
-    "engines": {"errors", "files", "imaging", "network", "weights"},
     "matte": {"errors", "imaging"},
     "html_report": {"imaging"},
-    "profiling": set(),
-    "guidance": {"errors", "imaging"},
-    "prepared": {"imaging", "matte"},
-    "stream": {"errors", "engines", "matte", "prepared"},
-    "predictor": {
-        "errors",
-        "imaging",
-        "network",
-        "weights",
-        "engines",
-        "matte",
-        "profiling",
-        "guidance",
-        "stream",
-        "prepared",
-    },
-    "stabilise": {"matte"},
-    "options": {"errors", "imaging", "matte", "guidance", "predictor"},
-    "api": {"errors", "imaging", "network", "weights", "engines", "matte", "predictor"},
-    "evaluation": {"errors", "imaging", "predictor", "html_report"},
-    "export": {"errors", "files", "imaging", "network", "weights", "engines", "predictor"},
-    "video": {
-        "errors",
-        "files",
-        "imaging",
-        "matte",
-        "predictor",
-        "stabilise",
-        "options",
-        "api",
-    },
+    "inference": {"errors", "files", "imaging", "network", "weights", "matte"},
+    "options": {"errors", "imaging", "matte", "inference"},
+    "api": {"errors", "imaging", "network", "weights", "matte", "inference"},
+    "evaluation": {"errors", "imaging", "inference", "html_report"},
+    "export": {"errors", "files", "imaging", "network", "weights", "inference"},
+    "video": {"errors", "files", "imaging", "matte", "inference", "options", "api"},
     "explain": {
         "errors",
         "imaging",
         "network",
         "weights",
-        "engines",
         "matte",
-        "guidance",
         "html_report",
-        "predictor",
+        "inference",
         "api",
     },
-    "serving": {
-        "errors",
-        "files",
-        "imaging",
-        "weights",
-        "engines",
-        "matte",
-        "guidance",
-        "predictor",
-        "options",
-        "api",
-        "prepared",
-    },
-    "compat": {
-        "errors",
-        "imaging",
-        "weights",
-        "engines",
-        "matte",
-        "guidance",
-        "predictor",
-        "options",
-        "api",
-    },
+    "serving": {"errors", "files", "imaging", "weights", "matte", "inference", "options", "api"},
+    "compat": {"errors", "imaging", "weights", "matte", "inference", "options", "api"},
 }
 EDGES = {
     "cli",
@@ -267,7 +217,7 @@ def test_light_imports(module: str) -> None:
 
 def test_predictor_needs_no_torch() -> None:
     """Other engines than torch can run without it."""
-    code = "import sys, birefnet.predictor, birefnet.matte; print('torch' in sys.modules)"
+    code = "import sys, birefnet.inference.predictor, birefnet.matte; print('torch' in sys.modules)"
     assert python("-c", code) == "False"
 
 
@@ -277,7 +227,7 @@ def test_running_a_network_leaves_the_compiler_out() -> None:
     code = """if True:
         import sys
         import numpy as np
-        from birefnet.predictor import Predictor
+        from birefnet.inference.predictor import Predictor
         from birefnet.api import load_network
         from birefnet.imaging.geometry import Preprocess
         predictor = Predictor(load_network("tiny"), Preprocess(64, 64), device="cpu")

@@ -28,9 +28,9 @@ from birefnet.export.calibration import CalibrationPictures
 from birefnet.export.request import Request
 from birefnet.export.run import export
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.predictor import Predictor
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.simplify import simplify
-from birefnet.predictor import Predictor
 from birefnet.weights import load_checkpoint, save_directory
 from birefnet.weights.convert import convert
 from birefnet.weights.save import save_file

@@ -15,11 +15,11 @@ from PIL import Image
 import birefnet
 from birefnet import api
 from birefnet.errors import ImageError
-from birefnet.guidance import Guidance
 from birefnet.imaging.io import decode, decode_frames
+from birefnet.inference.guidance import Guidance
+from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.predictor import Predictor
 from fakes import PLAIN, BrightEngine, disc
 
 SIZE = (48, 64)

@@ -16,8 +16,8 @@ from birefnet.errors import BiRefNetError
 
 if TYPE_CHECKING:
     from birefnet.api import load, load_network, remove_background
+    from birefnet.inference.predictor import Predictor
     from birefnet.matte import Matte
-    from birefnet.predictor import Predictor
 
 __version__ = "0.2.0"
 
@@ -34,7 +34,7 @@ __all__ = [
 
 _HOMES = {
     "Matte": "birefnet.matte",
-    "Predictor": "birefnet.predictor",
+    "Predictor": "birefnet.inference.predictor",
     "load": "birefnet.api",
     "load_network": "birefnet.api",
     "remove_background": "birefnet.api",

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from birefnet.engines.exported import is_exported, open_bundled
-from birefnet.engines.metadata import LONG_NAMES
 from birefnet.errors import require
+from birefnet.inference.engines.exported import is_exported, open_bundled
+from birefnet.inference.engines.metadata import LONG_NAMES
 from birefnet.weights.local import bundled, bundled_names, default_model, is_bundled
 
 if TYPE_CHECKING:
-    from birefnet.engines.exported import ExportedEngine
-    from birefnet.engines.metadata import Output
     from birefnet.imaging.values import Keep, Kind, Resolution
+    from birefnet.inference.engines.exported import ExportedEngine
+    from birefnet.inference.engines.metadata import Output
+    from birefnet.inference.predictor import Predictor
     from birefnet.matte import Background, Matte
     from birefnet.network.birefnet import BiRefNet
     from birefnet.network.config import NetworkConfig
-    from birefnet.predictor import Predictor
     from birefnet.weights.records import Checkpoint
 
 KEPT = 2  # predictors that `remove_background` keeps in memory
@@ -71,8 +71,8 @@ def remove_background(
     Raises:
         BiRefNetError: one sentence on what is wrong with the picture, model or device.
     """
+    from birefnet.inference.predictor import is_single
     from birefnet.matte import read_background
-    from birefnet.predictor import is_single
 
     predictor = _kept(os.fspath(model or default_model()), device, dtype, engine)
     if background is not None:
@@ -139,7 +139,7 @@ def load(
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps; where ONNX Runtime
             has them directml, coreml and others.
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
-        engine: auto, torch, openvino or onnx, see `birefnet.engines.choice.choose_engine`.
+        engine: auto, torch, openvino or onnx, see `engines.choice.choose_engine`.
         cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
 
     Raises:
@@ -186,7 +186,7 @@ def _load(
     engine: str,
     options: dict[str, Any],
 ) -> Predictor:
-    from birefnet.engines.choice import choose_engine
+    from birefnet.inference.engines.choice import choose_engine
 
     dtype = LONG_NAMES.get(dtype, dtype)
     chosen = choose_engine(engine, name, device, dtype).engine
@@ -199,9 +199,9 @@ def _load(
         if predictor is not None:
             return predictor
 
-    from birefnet.engines.devices import resolve_device, resolve_dtype
+    from birefnet.inference.engines.devices import resolve_device, resolve_dtype
+    from birefnet.inference.predictor import Predictor
     from birefnet.network.simplify import simplify
-    from birefnet.predictor import Predictor
     from birefnet.weights.checkpoint import load_checkpoint
 
     resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
@@ -219,7 +219,7 @@ def _load(
 def _of_engine(engine: ExportedEngine, checkpoint: Checkpoint | None = None) -> Predictor:
     # Here, and not at the top: ONNX Runtime has made its session by now, without Python's lock, and
     # a command imports this meanwhile (`birefnet.cli.loading`).
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
     about = checkpoint or engine.metadata
     return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
@@ -229,8 +229,8 @@ def _load_file(
     name: str | os.PathLike[str], device: str, dtype: str, options: dict[str, Any]
 ) -> Predictor:
     """A file that an engine runs as it is: a path, an address, or a published ONNX file."""
-    from birefnet.engines.choice import onnx_form
-    from birefnet.engines.exported import open_exported
+    from birefnet.inference.engines.choice import onnx_form
+    from birefnet.inference.engines.exported import open_exported
     from birefnet.weights.download import fetch
 
     path = Path(name).expanduser()
@@ -265,8 +265,8 @@ def _load_openvino(
     required: bool,
 ) -> Predictor | None:
     """`None` if the network cannot be a graph, and the engine is not `required`."""
-    from birefnet.engines.openvino_cache import load_openvino
-    from birefnet.engines.openvino_engine import UnknownModuleError
+    from birefnet.inference.engines.openvino_cache import load_openvino
+    from birefnet.inference.engines.openvino_engine import UnknownModuleError
 
     try:
         return _of_engine(load_openvino(name, device=device, dtype=dtype, **options))

@@ -28,14 +28,14 @@ from birefnet.imaging.values import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from birefnet.guidance import Guidance
     from birefnet.imaging.framing import Area, Frame
     from birefnet.imaging.io import Source
     from birefnet.imaging.metadata import Metadata
     from birefnet.imaging.picture import Limits
     from birefnet.imaging.shadow import Shadow
+    from birefnet.inference.guidance import Guidance
+    from birefnet.inference.predictor import Input, Predictor
     from birefnet.matte import Matte, Part
-    from birefnet.predictor import Input, Predictor
 
 Values = Mapping[str, tuple[str, ...]]
 """Field → its values that are meant; none for all but the default."""
@@ -279,7 +279,7 @@ class Options:
         Raises:
             BiRefNetError: it cannot be understood.
         """
-        from birefnet.guidance import Guidance
+        from birefnet.inference.guidance import Guidance
 
         points = tuple(parse_point(text) for text in self.points)
         others = tuple(parse_point(text, is_object=False) for text in self.other_points)

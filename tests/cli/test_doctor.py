@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from birefnet.cli import diagnosis
-from birefnet.engines import choice
+from birefnet.inference.engines import choice
 from birefnet.weights.local import bundled_names
 
 needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
@@ -67,7 +67,7 @@ def test_the_kernels_of_a_card_are_said(
     monkeypatch: pytest.MonkeyPatch, problem: str | None, detail: str
 ) -> None:
     torch = pytest.importorskip("torch")
-    from birefnet.engines import devices
+    from birefnet.inference.engines import devices
     from birefnet.network import deform_choice
 
     monkeypatch.setattr(devices, "available_devices", lambda: ["cuda:0", "cpu"])

@@ -317,7 +317,7 @@ def test_missing_device_is_no_silent_fallback(
 ) -> None:
     monkeypatch.undo()
     if find_spec("torch"):
-        monkeypatch.setattr("birefnet.engines.devices.available_devices", lambda: ["cpu"])
+        monkeypatch.setattr("birefnet.inference.engines.devices.available_devices", lambda: ["cpu"])
     result = command("remove", photo, "--device", "cuda")
     assert result.status == 1
     assert "'cuda' was asked for" in result.stderr

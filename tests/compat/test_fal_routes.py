@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from birefnet.compat.fal.fields import MODELS
 from birefnet.compat.http.files import ResultFiles
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.app import create_app
 from birefnet.serving.errors import NotFound
 from birefnet.serving.service import Service

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from birefnet.cli.main import app
 from birefnet.compat.rembg import api
 from birefnet.compat.rembg import run as work
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from fakes import PLAIN, BrightEngine, disc, write_disc
 
 

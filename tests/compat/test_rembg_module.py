@@ -15,8 +15,8 @@ from PIL import Image
 from birefnet.compat.rembg import api, new_session, remove
 from birefnet.errors import BiRefNetError, ImageError, WeightsError
 from birefnet.imaging.picture import Picture
+from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
-from birefnet.predictor import Predictor
 from birefnet.weights.table import lookup
 from fakes import PLAIN, BrightEngine, disc, write_disc
 

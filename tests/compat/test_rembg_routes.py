@@ -20,7 +20,7 @@ pytest.importorskip("httpx")
 
 from starlette.testclient import TestClient
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.errors import InvalidRequest
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings

@@ -13,7 +13,7 @@ from birefnet.compat import transparent_background
 from birefnet.compat.transparent_background import Remover
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from fakes import PLAIN, BrightEngine, disc
 
 

@@ -19,7 +19,7 @@ from birefnet.evaluation.selection import rank
 from birefnet.evaluation.suites import SUITES, Located, get_suite, locate
 from birefnet.evaluation.tables import Row, read_json
 from birefnet.imaging.geometry import Preprocess
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 
 
 class BrightnessEngine:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import birefnet
-from birefnet.engines.exported import open_exported
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError
 from birefnet.export import graph as export_graph
 from birefnet.export.adapt import traceable
@@ -21,6 +20,7 @@ from birefnet.export.request import Request
 from birefnet.export.run import export
 from birefnet.export.tensorrt import obstacles, trtexec
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.engines.exported import open_exported
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS

@@ -11,11 +11,11 @@ import torch
 
 openvino = pytest.importorskip("openvino")
 
-from birefnet.engines.openvino_engine import OpenVinoEngine, shared_core  # noqa: E402
 from birefnet.errors import BiRefNetError  # noqa: E402
 from birefnet.export.openvino import export_openvino  # noqa: E402
 from birefnet.export.request import Request  # noqa: E402
 from birefnet.imaging.geometry import Preprocess  # noqa: E402
+from birefnet.inference.engines.openvino_engine import OpenVinoEngine, shared_core  # noqa: E402
 from birefnet.network.birefnet import BiRefNet  # noqa: E402
 from birefnet.network.build import build_network  # noqa: E402
 from birefnet.network.simplify import simplify  # noqa: E402

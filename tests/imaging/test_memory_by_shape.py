@@ -66,8 +66,8 @@ def picture(height: int, width: int, dtype: type = np.uint8) -> np.ndarray:
 def peak_of(case: str, height: int, width: int) -> int:
     """Bytes that a picture of this shape needs beyond what the process has already."""
     from birefnet.imaging.io import encode
+    from birefnet.inference.predictor import Predictor
     from birefnet.options import Options
-    from birefnet.predictor import Predictor
     from fakes import PLAIN, BrightEngine
 
     predictor = Predictor(BrightEngine(), PLAIN)

@@ -19,6 +19,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 import birefnet
 from birefnet.errors import BiRefNetError, DeviceError, ImageError
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.predictor import Predictor
 from birefnet.integrations.transformers import (
     BackgroundRemovalPipeline,
     BiRefNetConfig,
@@ -28,7 +29,6 @@ from birefnet.integrations.transformers import (
     model_card,
 )
 from birefnet.matte import Matte
-from birefnet.predictor import Predictor
 from fakes import disc, write_disc
 from integrations.hub_stand_in import hub
 

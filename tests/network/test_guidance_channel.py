@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from birefnet.engines.base import takes_guidance
-from birefnet.engines.torch_engine import TorchEngine
 from birefnet.errors import BiRefNetError, WeightsError
+from birefnet.inference.engines.base import takes_guidance
+from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig, preset
@@ -168,10 +168,10 @@ def run(engine: object, x: NDArray) -> NDArray:
 @pytest.mark.parametrize("suffix", [".xml", ".onnx", ".pt2"])
 def test_exports_have_the_channel(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip({".xml": "openvino", ".onnx": "onnxruntime", ".pt2": "torch"}[suffix])
-    from birefnet.engines.exported import open_exported
     from birefnet.export.request import Request
     from birefnet.export.run import export
     from birefnet.imaging.geometry import Preprocess
+    from birefnet.inference.engines.exported import open_exported
 
     network = randomised(GUIDED)
     preprocess = Preprocess(64, 96)
@@ -202,7 +202,7 @@ def test_pixels_have_no_place_for_it(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_openvino_runs_networks_with_it(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    from birefnet.engines.openvino_cache import load_openvino
+    from birefnet.inference.engines.openvino_cache import load_openvino
 
     network = randomised(GUIDED)
     save_directory(tmp_path / "weights", network)

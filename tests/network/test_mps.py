@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from birefnet.engines import devices
-from birefnet.engines.torch_engine import TorchEngine
 from birefnet.imaging.foreground_torch import estimate_foreground
+from birefnet.inference.engines import devices
+from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.build import build_network
 from birefnet.network.simplify import simplify
 from birefnet.training.objective import LossSettings, Objective

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from fakes import PLAIN, BrightEngine, disc
 
 pytest.importorskip("fastapi")

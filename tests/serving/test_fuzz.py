@@ -23,7 +23,7 @@ pytest.importorskip("uvicorn")
 import httpx
 import uvicorn
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.app import create_app
 from birefnet.serving.errors import FetchError
 from birefnet.serving.fetch import fetch

@@ -21,9 +21,9 @@ pytest.importorskip("gradio")
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.values import parse_resolution
+from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
 from birefnet.options import DEFAULTS, OPTIONS
-from birefnet.predictor import Predictor
 from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
 from birefnet.serving.page.batch import Batch

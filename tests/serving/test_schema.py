@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.app import create_app
 from birefnet.serving.settings import ServerSettings
 from fakes import PLAIN, BrightEngine

@@ -169,7 +169,7 @@ def test_options_that_may_name_a_file_are_declared(name: str, tmp_path: Path) ->
 
 
 def test_no_other_option_opens_a_file(tmp_path: Path) -> None:
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
     from fakes import PLAIN, BrightEngine
 
     path = write_disc(tmp_path / "secret.png")

@@ -33,7 +33,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from birefnet.errors import BiRefNetError
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.budget import PixelBudget
 from birefnet.serving.errors import Overloaded, TooLarge
 from birefnet.serving.fetch import is_public

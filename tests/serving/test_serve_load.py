@@ -18,8 +18,8 @@ pytest.importorskip("fastapi")
 import httpx
 
 from birefnet.errors import BiRefNetError
+from birefnet.inference.predictor import Predictor
 from birefnet.options import Options
-from birefnet.predictor import Predictor
 from birefnet.serving import pool as pools
 from birefnet.serving.errors import Busy, Stopping, TimedOut, UnknownModel
 from birefnet.serving.service import Service

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.video.colour import ColourSpace, from_rgb, to_rgb
 from birefnet.video.decode import FileSource
 from fakes import PLAIN, BrightEngine

@@ -19,7 +19,7 @@ import av
 
 import birefnet
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.video import VideoError, process_video, read_mattes, video_info
 from fakes import PLAIN
 from video.clips import fake_predictor, moving_disc, read_film, write_clip

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from birefnet.cli.benching import Cell, is_carried
-from birefnet.engines.base import Engine
-from birefnet.engines.exported import open_exported
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.engines.base import Engine
+from birefnet.inference.engines.exported import open_exported
 
 if TYPE_CHECKING:
     from birefnet.export.request import Request
@@ -100,14 +100,14 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
     facts = _facts(network)
     network = simplify(network, inplace=True)
     if cell.engine == "openvino":
-        from birefnet.engines.metadata import Metadata
-        from birefnet.engines.openvino_engine import OpenVinoEngine
-        from birefnet.engines.openvino_graph import convert
+        from birefnet.inference.engines.metadata import Metadata
+        from birefnet.inference.engines.openvino_engine import OpenVinoEngine
+        from birefnet.inference.engines.openvino_graph import convert
 
         about = Metadata(cell.model, preprocess)
         engine = OpenVinoEngine(convert(network), dtype=cell.precision, metadata=about)
         return engine, preprocess, facts
-    from birefnet.engines.torch_engine import TorchEngine
+    from birefnet.inference.engines.torch_engine import TorchEngine
 
     return TorchEngine(network, cell.device, cell.precision), preprocess, facts
 

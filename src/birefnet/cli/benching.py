@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.engines.exported import is_exported
 from birefnet.errors import MissingExtraError, UnknownDeviceError, require
+from birefnet.inference.engines.exported import is_exported
 from birefnet.weights.local import is_bundled
 
 ENGINES = ("torch", "openvino", "onnx")

@@ -89,7 +89,7 @@ def versions() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Each device that torch sees, with the precisions it computes in; without torch, the CPU."""
-    from birefnet.engines.choice import has_nvidia_driver
+    from birefnet.inference.engines.choice import has_nvidia_driver
 
     if find_spec("torch") is None:
         yield Finding("cpu", f"{os.cpu_count()} cores")
@@ -98,7 +98,7 @@ def devices() -> Iterator[Finding]:
         return
     import torch
 
-    from birefnet.engines.devices import DTYPES, available_devices, supports
+    from birefnet.inference.engines.devices import DTYPES, available_devices, supports
 
     for name in available_devices():
         device = torch.device(name)
@@ -117,7 +117,7 @@ def devices() -> Iterator[Finding]:
 
 def _kernels_of(device: Any) -> str:
     """Which kernels compute deformable convolution, and why not the quickest."""
-    from birefnet.engines.devices import resolve_dtype
+    from birefnet.inference.engines.devices import resolve_dtype
     from birefnet.network.deform_choice import why_not_triton
 
     problem = why_not_triton(device, resolve_dtype("auto", device))
@@ -138,7 +138,7 @@ def _describe(device: Any) -> str:
 
 def engines() -> Iterator[Finding]:
     """What can run a network here, and what `auto` takes for the default model."""
-    from birefnet.engines.choice import choose_engine
+    from birefnet.inference.engines.choice import choose_engine
     from birefnet.weights.local import default_model
 
     model = default_model()
@@ -151,7 +151,7 @@ def engines() -> Iterator[Finding]:
 
 def onnxruntime() -> Finding:
     """The build of ONNX Runtime that is in place; all of them install into the same folder."""
-    from birefnet.engines.choice import DEFORM_CONV
+    from birefnet.inference.engines.choice import DEFORM_CONV
 
     is_needed = not any(map(find_spec, EXTRA_ENGINES))
     known = set(metadata.packages_distributions().get("onnxruntime", ()))

@@ -68,7 +68,7 @@ def explain(
     require("`birefnet explain`", "torch")
     from birefnet.explain import explain as look
     from birefnet.explain.figure import check_figure_path
-    from birefnet.guidance import parse_point
+    from birefnet.inference.guidance import parse_point
 
     target = output or _beside(picture)
     check_figure_path(target)

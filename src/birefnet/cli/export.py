@@ -113,8 +113,8 @@ def export(
     """
     from typing import cast, get_args
 
-    from birefnet.engines.metadata import Precision
     from birefnet.export.request import SUFFIXES, Format, Request, check_extras, format_of
+    from birefnet.inference.engines.metadata import Precision
 
     for option, value, known in (
         ("--format", format, tuple(SUFFIXES)),

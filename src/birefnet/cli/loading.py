@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
 
 def start_loading(

@@ -28,12 +28,12 @@ from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import Area, union
 from birefnet.imaging.io import decode_frames
 from birefnet.imaging.remote import Remote
+from birefnet.inference.profiling import timed
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.profiling import timed
 
 if TYPE_CHECKING:
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
 DEFAULT_FRAME_MS = 100  # of a still picture that is written as an animation
 

@@ -22,11 +22,11 @@ from birefnet.cli.removal import Plan
 from birefnet.cli.report import Outcome
 from birefnet.cli.run_log import DiskFull, RunLog, StartedJob
 from birefnet.errors import BiRefNetError
-from birefnet.profiling import timed
+from birefnet.inference.profiling import timed
 
 if TYPE_CHECKING:
+    from birefnet.inference.predictor import Predictor
     from birefnet.matte import Matte
-    from birefnet.predictor import Predictor
 
 WORKERS = 2  # threads that refine, encode and write
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before failed pictures are tried again

@@ -16,14 +16,14 @@ from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
+from birefnet.inference.profiling import Profile
 from birefnet.options import Options
-from birefnet.profiling import Profile
 from birefnet.weights.local import default_model
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
 Skip = Literal["finished", "existing", "nothing"]
 

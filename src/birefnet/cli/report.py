@@ -13,8 +13,8 @@ import typer
 
 from birefnet.cli.common import fail, say, warn
 from birefnet.cli.inputs import Job
+from birefnet.inference.profiling import Profile
 from birefnet.matte import Matte
-from birefnet.profiling import Profile
 
 Status = Literal["done", "skipped", "failed"]
 

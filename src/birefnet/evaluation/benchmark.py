@@ -17,7 +17,7 @@ from birefnet.imaging.io import encode, write_atomic
 from birefnet.imaging.picture import to_uint8
 
 if TYPE_CHECKING:
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
 MANIFEST = "run.json"
 

@@ -22,22 +22,22 @@ try:
 except ModuleNotFoundError:
     raise MissingExtraError("birefnet.explain", "torch") from None
 
-from birefnet.engines.devices import resolve_device
-from birefnet.engines.exported import is_exported
 from birefnet.explain.field import Field, Sampling, receptive_field
 from birefnet.explain.figure import save_figure
 from birefnet.explain.observe import Observation, Stage, observe
 from birefnet.explain.panels import Panel, Row, by_name, rows, uncertainty
-from birefnet.guidance import Point
 from birefnet.imaging.encoding import encode, write_atomic
 from birefnet.imaging.geometry import Geometry
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Picture
 from birefnet.imaging.values import Resolution
+from birefnet.inference.engines.devices import resolve_device
+from birefnet.inference.engines.exported import is_exported
+from birefnet.inference.guidance import Point
 from birefnet.matte import Matte
 
 if TYPE_CHECKING:
-    from birefnet.predictor import Input
+    from birefnet.inference.predictor import Input
     from birefnet.weights.checkpoint import Loaded
 
 __all__ = ["Explanation", "Field", "Observation", "Panel", "Row", "Sampling", "Stage", "explain"]

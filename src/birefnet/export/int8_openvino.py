@@ -1,7 +1,7 @@
 """Post-training quantisation for OpenVINO: NNCF, and integers inside deformable convolution.
 
 NNCF quantises products and convolutions; it knows no deformable convolution. Those are written as
-sampling and a product of integers (`birefnet.engines.openvino_sampling`), whose ranges are
+sampling and a product of integers (`engines.openvino_sampling`), whose ranges are
 measured on the same pictures.
 """
 
@@ -13,18 +13,18 @@ import numpy as np
 import openvino.opset15 as ops
 from openvino import CompiledModel, Model, Node
 
-from birefnet.engines.openvino_engine import shared_core
-from birefnet.engines.openvino_graph import convert
-from birefnet.engines.openvino_nodes import Value, integers
-from birefnet.engines.openvino_sampling import (
+from birefnet.errors import MissingExtraError
+from birefnet.export.request import Request
+from birefnet.inference.engines.openvino_engine import shared_core
+from birefnet.inference.engines.openvino_graph import convert
+from birefnet.inference.engines.openvino_nodes import Value, integers
+from birefnet.inference.engines.openvino_sampling import (
     Ranges,
     deformable_nodes,
     replace_deformables,
     sample,
     separate,
 )
-from birefnet.errors import MissingExtraError
-from birefnet.export.request import Request
 
 RANGE_PICTURES = 16  # of the calibration pictures, to measure the ranges of samples with
 HEADROOM = 1.05  # above the largest value measured

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from birefnet.engines.metadata import KEY
 from birefnet.errors import MissingExtraError, UsageError
 from birefnet.export import graph
 from birefnet.export.adapt import PixelsToMatte, traceable
 from birefnet.export.parity import synthetic_batch
 from birefnet.files import replace_file
+from birefnet.inference.engines.metadata import KEY
 
 if TYPE_CHECKING:
     from onnx import ModelProto

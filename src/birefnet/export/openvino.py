@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from birefnet.engines.openvino_cache import write_graph
 from birefnet.errors import MissingExtraError, UsageError
 from birefnet.export.request import Request
+from birefnet.inference.engines.openvino_cache import write_graph
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -37,7 +37,7 @@ def export_openvino(request: Request, path: Path) -> list[Path]:
 
 
 def _graph(request: Request) -> Model:
-    from birefnet.engines.openvino_graph import convert
+    from birefnet.inference.engines.openvino_graph import convert
 
     if request.precision == "int8":
         from birefnet.export.int8_openvino import quantised

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from birefnet.engines.metadata import KEY
 from birefnet.errors import UsageError
 from birefnet.export.adapt import traceable
 from birefnet.files import replace_file
+from birefnet.inference.engines.metadata import KEY
 
 if TYPE_CHECKING:
     from birefnet.export.request import Request

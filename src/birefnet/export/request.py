@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.engines.metadata import Metadata, Precision
 from birefnet.errors import UsageError, require
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.engines.metadata import Metadata, Precision
 
 if TYPE_CHECKING:
     from birefnet.export.parity import Parity

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from birefnet.engines.exported import open_exported
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.export.parity import Parity, compare, compare_mattes, synthetic_batch
 from birefnet.export.request import (
@@ -27,8 +26,9 @@ from birefnet.export.request import (
 )
 from birefnet.imaging.io import write_atomic
 from birefnet.imaging.looks import Look, view
+from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.predictor import Predictor
 from birefnet.network.birefnet import BiRefNet
-from birefnet.predictor import Predictor
 
 # Format → module and function, called with (request, path), which gives the files it wrote.
 WRITERS = {

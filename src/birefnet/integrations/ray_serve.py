@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 
 try:
     from pydantic import BaseModel, ConfigDict, Field

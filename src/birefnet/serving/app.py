@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import birefnet
 from birefnet.errors import MissingExtraError
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.settings import ServerSettings
 
 try:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.engines.base import (
+from birefnet.errors import BiRefNetError
+from birefnet.inference.engines.base import (
     MOST_CALLERS,
     SIDE_BY_SIDE,
     Engine,
     for_many,
     takes_guidance,
 )
-from birefnet.errors import BiRefNetError
 from birefnet.serving.metrics import Metrics
 
 Array = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Lane:
         model: its name, for the metrics.
         engine: for one picture at a time, with the whole machine.
         crowd: for `callers` at once, each on its share; the same where nothing is gained by that.
-        callers: see `birefnet.engines.base.for_many`.
+        callers: see `birefnet.inference.engines.base.for_many`.
     """
 
     model: str
@@ -254,5 +254,5 @@ class SharedEngine:
         return np.stack([turn.result() for turn in turns])[:, None]
 
     def for_many(self) -> tuple[SharedEngine, int]:
-        """As many callers as the network itself takes, see `birefnet.engines.base.for_many`."""
+        """As many callers as the network itself takes, see `engines.base.for_many`."""
         return self, self._lane.callers

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from birefnet.api import load
-from birefnet.predictor import Predictor
+from birefnet.inference.predictor import Predictor
 from birefnet.serving.batching import Lane
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.metrics import Metrics

@@ -26,10 +26,10 @@ from birefnet.imaging.formats import SUFFIXES, sniff
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.tiff import read_pages
+from birefnet.inference.predictor import Predictor
+from birefnet.inference.prepared import Prepared
 from birefnet.matte import Matte
 from birefnet.options import FILE_OPTIONS, LISTS, Options
-from birefnet.predictor import Predictor
-from birefnet.prepared import Prepared
 from birefnet.serving import fetch as fetching
 from birefnet.serving.batching import Array, Batcher, SharedEngine
 from birefnet.serving.budget import Hold, PixelBudget

@@ -43,7 +43,7 @@ def make_accelerator(
         from accelerate.utils import ProjectConfiguration
     except ImportError:
         raise MissingExtraError("training", "train") from None
-    from birefnet.engines.devices import resolve_device
+    from birefnet.inference.engines.devices import resolve_device
 
     is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     place = resolve_device(device)

@@ -25,8 +25,8 @@ from birefnet.video.source import VideoInfo
 
 if TYPE_CHECKING:
     from birefnet.imaging.values import Kind, Resolution
+    from birefnet.inference.predictor import Predictor
     from birefnet.matte import Background, Matte
-    from birefnet.predictor import Predictor
     from birefnet.video.formats import Preset, Quality
 
 __all__ = [

@@ -11,14 +11,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from birefnet.imaging.picture import Picture
-from birefnet.stabilise import stabilise
+from birefnet.inference.stabilise import stabilise
 from birefnet.video.clip import Clip, pick
 from birefnet.video.source import VideoSource
 
 if TYPE_CHECKING:
     from birefnet.imaging.values import Resolution
+    from birefnet.inference.predictor import Predictor
     from birefnet.matte import Matte
-    from birefnet.predictor import Predictor
 
 AHEAD = 4  # frames that are decoded before they are needed
 

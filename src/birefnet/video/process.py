@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import birefnet
-from birefnet.stabilise import RADIUS
+from birefnet.inference.stabilise import RADIUS
 from birefnet.video import join
 from birefnet.video.audio import Sound
 from birefnet.video.encode import Look, written_time_base
@@ -26,7 +26,7 @@ from birefnet.video.settings import Settings, Target, plan_targets
 from birefnet.video.source import VideoSource
 
 if TYPE_CHECKING:
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
 _GUESSED_RATE = Fraction(25)
 

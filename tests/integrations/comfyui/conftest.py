@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.predictor import Predictor
 from birefnet.integrations.comfyui import models
-from birefnet.predictor import Predictor
 from fake_comfyui import ComfyUI
 from fakes import BrightEngine
 

@@ -28,8 +28,8 @@ from birefnet.weights.local import default_model
 if TYPE_CHECKING:
     from PIL import Image
 
+    from birefnet.inference.predictor import Predictor
     from birefnet.matte import Matte
-    from birefnet.predictor import Predictor
 
 __all__ = ["BaseSession", "Session", "download_models", "new_session", "remove", "sessions_names"]
 
@@ -307,7 +307,7 @@ def _device_of(providers: Sequence[Any]) -> dict[str, str]:
 def _devices() -> set[str]:
     """Kinds of devices: those of torch, or without it those of ONNX Runtime but for Apple's GPU."""
     if find_spec("torch"):
-        from birefnet.engines.devices import available_devices
+        from birefnet.inference.engines.devices import available_devices
 
         return {device.partition(":")[0] for device in available_devices()}
     from onnxruntime import get_available_providers

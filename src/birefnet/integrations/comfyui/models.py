@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from birefnet.api import load
-from birefnet.engines.exported import ENGINES as EXPORTED
 from birefnet.errors import BiRefNetError, WeightsError
+from birefnet.inference.engines.exported import ENGINES as EXPORTED
 from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.running import masks
 from birefnet.options import Options
@@ -23,7 +23,7 @@ from birefnet.weights.table import CHECKPOINTS, lookup
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from birefnet.imaging.framing import union
+from birefnet.inference.stabilise import stabilise
 from birefnet.integrations.comfyui import models, settings, widgets
 from birefnet.integrations.comfyui.running import Guides, mattes
 from birefnet.integrations.comfyui.settings import options_of
@@ -18,7 +19,6 @@ from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_o
 from birefnet.integrations.comfyui.widgets import CATEGORY, MODEL, Inputs
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.stabilise import stabilise
 
 _OUTPUT = widgets.choice(
     settings.KINDS, "What becomes of a picture; colour, picture and blur are backgrounds."

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from birefnet.errors import DeviceError
+from birefnet.inference.predictor import Predictor
 from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.tensors import batch, pictures_of
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.predictor import Predictor
 
 Guides = Sequence[NDArray[Any]]
 """Coarse masks, one for each picture."""

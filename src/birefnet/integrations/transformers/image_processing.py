@@ -22,9 +22,9 @@ from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
 from birefnet.imaging.picture import Picture, to_float
 from birefnet.imaging.values import Resolution
+from birefnet.inference.predictor import Input, is_single
 from birefnet.integrations.transformers.configuration import BiRefNetConfig
 from birefnet.integrations.transformers.loading import HubOptions, find_place, has_file
-from birefnet.predictor import Input, is_single
 
 logger = logging.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from birefnet.weights.checkpoint import Loaded, load_checkpoint
 from birefnet.weights.layouts import from_official, is_official, to_official
 
 if TYPE_CHECKING:
-    from birefnet.predictor import Predictor
+    from birefnet.inference.predictor import Predictor
     from birefnet.training.loss_settings import LossSettings
 
 _INNER = "network."
@@ -132,8 +132,8 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
 
         It runs a simplified copy of the network, which is faster and equal up to rounding.
         """
+        from birefnet.inference.predictor import Predictor
         from birefnet.network.simplify import simplify
-        from birefnet.predictor import Predictor
 
         config = self.config
         return Predictor(

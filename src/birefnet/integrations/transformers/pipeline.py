@@ -11,15 +11,15 @@ import torch
 from transformers import Pipeline
 from transformers.image_utils import load_image
 
-from birefnet.engines.devices import resolve_device
-from birefnet.engines.devices import resolve_dtype as dtype_for
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.looks import merge, view
 from birefnet.imaging.picture import to_uint8
+from birefnet.inference.engines.devices import resolve_device
+from birefnet.inference.engines.devices import resolve_dtype as dtype_for
+from birefnet.inference.prepared import Prepared
 from birefnet.integrations.transformers.image_processing import BiRefNetImageProcessor, as_picture
 from birefnet.integrations.transformers.modeling import BiRefNetForImageSegmentation
 from birefnet.options import Options
-from birefnet.prepared import Prepared
 
 TASK = "background-removal"
 # Options that change how the network is asked; `Predictor` does that, a pipeline runs it once.

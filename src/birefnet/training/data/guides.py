@@ -1,7 +1,7 @@
 """Simulated guidance: what people, detectors and segmenters say of an object, and how they err.
 
 Drawn from a sample's truth, so a function of its random numbers like all else of it. The channel is
-that of `birefnet.guidance.channel`; samples carry it as levels, 128 for nothing said.
+that of `birefnet.inference.guidance.channel`; samples carry it as levels, 128 for nothing said.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from birefnet.guidance.channel import Mark, Plane, draw_boxes, draw_marks, draw_mask
+from birefnet.inference.guidance.channel import Mark, Plane, draw_boxes, draw_marks, draw_mask
 from birefnet.training.data.settings import GuidanceSettings
 
 Levels: TypeAlias = "NDArray[np.uint8]"

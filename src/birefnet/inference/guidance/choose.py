@@ -1,0 +1,198 @@
+"""The object under points, or near a coarse mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from birefnet.errors import BiRefNetError
+from birefnet.imaging.box import Box
+from birefnet.imaging.geometry import resize_map
+from birefnet.imaging.guided import guided_filter
+from birefnet.imaging.objects import owners
+from birefnet.imaging.picture import Picture, to_float, to_uint8
+from birefnet.inference.guidance.boxes import matte_in_box
+from birefnet.inference.guidance.channel import Guide
+from birefnet.inference.guidance.regions import Alpha, Point, Predict, see
+from birefnet.inference.guidance.selection import keep, split
+
+_CLOSER = (1.0, 0.5, 0.25)  # sides of the crops around points that are tried, of the picture's
+_SCRIBBLE = 0.2  # thickness of a line, of its box's longer side, at most
+_SCRIBBLE_POINTS = 16
+_REACH = 0.02  # how far beside an object a point may lie, of the picture's longer side
+
+
+def matte_at_points(
+    predict: Predict,
+    picture: Picture,
+    points: Sequence[Point],
+    *,
+    context: float = 0.25,
+    has_channel: bool = False,
+) -> Alpha:
+    """The matte of the object that the points are on, 0 elsewhere.
+
+    Of the parts of the picture's matte, those with a point on the object are kept. Where there is
+    none, the network looks closer around the points. What is found is then seen once more in its
+    own box. Parts that hold points of both kinds are divided along the picture's edges.
+
+    Args:
+        predict: the network.
+        picture: the whole.
+        points: at least one on the object.
+        context: see `matte_in_box`.
+        has_channel: the network has a guidance channel, which then shows the points.
+
+    Returns:
+        H x W of the whole picture; zeros where no object is found at the points.
+    """
+    height, width = picture.pixels.shape[:2]
+    wanted = [point.at(height, width) for point in points if point.is_object]
+    unwanted = [point.at(height, width) for point in points if not point.is_object]
+    if not wanted:
+        raise BiRefNetError("all points are on what is not meant; give one on the object")
+    guide = None
+    if has_channel:
+        marks = [(*place, True) for place in wanted] + [(*place, False) for place in unwanted]
+        guide = Guide(marks=tuple(marks))
+    found = _closest(predict, picture, wanted, unwanted, guide)
+    box = Box.around(found)
+    if box is None:
+        return np.zeros((height, width), np.float32)
+    closer = matte_in_box(predict, picture, box, context=context, guide=guide)
+    closer = _chosen(picture, closer, wanted, unwanted)
+    # A closer look that loses the object says less than the first one.
+    overlap = np.minimum(found, closer).sum()
+    return closer if overlap > 0.5 * found.sum() else found
+
+
+def matte_near_mask(
+    predict: Predict,
+    picture: Picture,
+    mask: NDArray[Any],
+    *,
+    context: float = 0.25,
+    has_channel: bool = False,
+) -> Alpha:
+    """The matte of the object that a coarse mask marks.
+
+    The network sees the mask's box; the parts that it finds there and that the mask covers are
+    kept. Where the network sees something else than the mask, the mask itself is fitted to the
+    picture's edges by a guided filter instead. A scribble is taken for points on the object.
+
+    Args:
+        predict: the network.
+        picture: the whole.
+        mask: H x W of any size, bool, uint8 or float in [0, 1]: where the object is, roughly.
+        context: see `matte_in_box`.
+        has_channel: the network has a guidance channel, which then shows the mask.
+
+    Returns:
+        H x W of the whole picture; zeros for an empty mask.
+
+    Raises:
+        BiRefNetError: the mask is no map of finite numbers.
+    """
+    height, width = picture.pixels.shape[:2]
+    coarse = to_float(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)
+    if coarse.ndim != 2 or not coarse.size:
+        raise BiRefNetError(f"got a mask of shape {mask.shape}; expected H x W")
+    if not np.isfinite(coarse).all():
+        raise BiRefNetError("the mask holds numbers that are none (NaN or infinite); give 0 to 1")
+    coarse = resize_map(coarse, height, width)
+    box = Box.around(coarse)
+    if box is None:
+        return np.zeros((height, width), np.float32)
+    solid = coarse >= 0.5
+    if _is_scribble(solid, box):
+        rows, columns = np.nonzero(solid)
+        places = np.linspace(0, len(rows) - 1, min(len(rows), _SCRIBBLE_POINTS)).astype(int)
+        points = [Point(int(columns[place]), int(rows[place])) for place in places]
+        return matte_at_points(predict, picture, points, context=context, has_channel=has_channel)
+    guide = Guide(mask=coarse) if has_channel else None
+    alpha = matte_in_box(predict, picture, box, context=context, guide=guide)
+    count, labels = owners(alpha)
+    whole = np.bincount(labels.ravel(), minlength=count + 1)
+    covered = np.bincount(labels[solid], minlength=count + 1)
+    wanted = [part for part in range(1, count + 1) if covered[part] > 0.1 * whole[part]]
+    alpha = keep(alpha, labels, wanted)
+    seen = float(alpha[solid].mean())
+    if seen >= 0.5:
+        return alpha
+    side = max(box.height, box.width)
+    fitted = guided_filter(to_uint8(picture.pixels), coarse, radius=max(2, round(0.03 * side)))
+    return np.maximum(fitted, alpha)
+
+
+def _is_scribble(solid: NDArray[np.bool_], box: Box) -> bool:
+    """Whether the mark is a line rather than an area: nowhere thick for its extent."""
+    inside = np.pad(box.cut(solid).astype(np.uint8), 1)
+    thickness = 2 * float(cv2.distanceTransform(inside, cv2.DIST_L2, 3).max())
+    return thickness < _SCRIBBLE * max(box.height, box.width)
+
+
+def _closest(
+    predict: Predict,
+    picture: Picture,
+    wanted: list[tuple[int, int]],
+    unwanted: list[tuple[int, int]],
+    guide: Guide | None,
+) -> Alpha:
+    """The object at the points in the first view, from far to close, that shows one there."""
+    height, width = picture.pixels.shape[:2]
+    rows, columns = zip(*wanted, strict=True)
+    empty = np.zeros((height, width), np.float32)
+    for share in _CLOSER:
+        view = _around(rows, columns, share, height, width)
+        alpha = view.embed(see(predict, picture, view, guide), height, width)
+        chosen = _chosen(picture, alpha, wanted, unwanted)
+        if chosen.max() >= 0.5:
+            return chosen
+    return empty
+
+
+def _around(
+    rows: Sequence[int], columns: Sequence[int], share: float, height: int, width: int
+) -> Box:
+    """A view of `share` of the picture's sides, or more, with the points in its middle."""
+    spans = []
+    for places, side in ((rows, height), (columns, width)):
+        length = min(side, max(round(share * side), 2 * (max(places) - min(places) + 1)))
+        start = (min(places) + max(places) - length) // 2
+        spans.append((min(max(0, start), side - length), length))
+    (top, high), (left, wide) = spans
+    return Box(top, left, high, wide)
+
+
+def _chosen(
+    picture: Picture,
+    alpha: Alpha,
+    wanted: list[tuple[int, int]],
+    unwanted: list[tuple[int, int]],
+) -> Alpha:
+    count, labels = owners(alpha)
+    if not count:
+        return np.zeros_like(alpha)
+    reach = max(1, round(_REACH * max(alpha.shape)))
+    parts = {_part_at(labels, point, reach) for point in wanted} - {0}
+    chosen = keep(alpha, labels, parts)
+    mixed = [point for point in unwanted if labels[point] in parts]
+    if mixed:
+        chosen = split(to_uint8(picture.pixels), chosen, wanted, mixed)
+    return chosen
+
+
+def _part_at(labels: NDArray[np.int32], point: tuple[int, int], reach: int) -> int:
+    """The part at a point, or the commonest one around it; 0 for none."""
+    row, column = point
+    if labels[row, column]:
+        return int(labels[row, column])
+    near = labels[
+        max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1
+    ]
+    counts = np.bincount(near[near > 0])
+    return int(counts.argmax()) if counts.size else 0
