@@ -14,7 +14,7 @@ import birefnet
 from integrations.hub_stand_in import hub
 
 ROOT = Path(birefnet.__file__).parents[2]
-PAGES = {"transformers.md": ("transformers", "accelerate"), "compat.md": ()}
+PAGES = {"transformers.md": ("transformers", "accelerate"), "drop_in.md": ()}
 
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "docs").exists(), reason="installed without its repository"),

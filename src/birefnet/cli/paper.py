@@ -387,7 +387,7 @@ ITEMS: tuple[Item, ...] = (
         "Fig. 9 C–E, Sec. 6 #1",
         "ComfyUI nodes of viperyl and ZHO, the service of fal.ai",
         "both packs' workflows run: `pytest tests/integrations/comfyui`; fal.ai's clients work "
-        "against `birefnet serve`: [routes](compatible.md)",
+        "against `birefnet serve`: [routes](compatible_routes.md)",
         "here",
         "figures",
         (Step("pytest -q tests/integrations/comfyui"),),
@@ -399,7 +399,7 @@ ITEMS: tuple[Item, ...] = (
         "as good as RMBG 1.4; compared with rembg and others by users",
         "own pictures side by side: `birefnet evaluate -p mine=results/mine "
         "-p theirs=results/theirs -t truth --sheet worst.html`; rembg's command is answered by "
-        "`birefnet rembg` ([drop-ins](compat.md))",
+        "`birefnet rembg` ([drop-ins](drop_in.md))",
         "data",
         "figures",
         (

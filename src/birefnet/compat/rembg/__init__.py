@@ -1,4 +1,4 @@
-"""rembg for Python: `from birefnet.compat.rembg import remove, new_session`; see docs/compat.md.
+"""rembg for Python: `from birefnet.compat.rembg import remove, new_session`; see docs/drop_in.md.
 
 Beside it stand its command, `birefnet rembg`, and the routes of its server.
 """

@@ -1,7 +1,7 @@
 """rembg's Python interface, offered by `birefnet.compat.rembg`.
 
 Signatures and meanings: https://github.com/danielgatis/rembg (2.0, read November 2026). What
-differs on purpose is in docs/compat.md: mattes are never stretched to their own minimum and
+differs on purpose is in docs/drop_in.md: mattes are never stretched to their own minimum and
 maximum, and the old background's colour is always taken out of the edges.
 """
 

@@ -1,4 +1,4 @@
-"""`birefnet rembg i|p|s|b|d`: the commands of rembg with their options; see docs/compat.md."""
+"""`birefnet rembg i|p|s|b|d`: the commands of rembg with their options; see docs/drop_in.md."""
 
 from __future__ import annotations
 
