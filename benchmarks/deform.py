@@ -22,8 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from birefnet.network import deform_choice
-from birefnet.network.deform import deformable_conv2d, deformable_conv2d_reference
+from birefnet.network.deform import choice, deformable_conv2d, deformable_conv2d_reference
 
 try:
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
@@ -101,7 +100,7 @@ def run(name: str, forward: Callable[[], Tensor], case: Case, clock: Callable[[]
     """Seconds of one round."""
     with ExitStack() as stack:
         if name.endswith("without numba"):
-            without = mock.patch.object(deform_choice, "numba_kernels", return_value=None)
+            without = mock.patch.object(choice, "numba_kernels", return_value=None)
             stack.enter_context(without)
         start = clock()
         if not case.training:

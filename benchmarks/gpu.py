@@ -54,9 +54,8 @@ from birefnet.inference.engines.graphs import GraphCache
 from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.inference.predictor import Predictor
 from birefnet.inference.profiling import Profile
-from birefnet.network import deform_choice
 from birefnet.network.birefnet import BiRefNet
-from birefnet.network.deform import deformable_conv2d
+from birefnet.network.deform import choice, deformable_conv2d
 from birefnet.network.simplify import simplify
 from network import network_of, official_deformable, run_official, torchvision
 
@@ -200,8 +199,8 @@ def describe(run: Run) -> None:
     x = torch.zeros(1, device=run.device, dtype=run.dtype)
     offset = torch.zeros(1, device=run.device)
     used = {
-        "forward": deform_choice.for_forward(x, offset),
-        "derivative": deform_choice.for_backward(x, offset),
+        "forward": choice.for_forward(x, offset),
+        "derivative": choice.for_backward(x, offset),
     }
     run.environment = {
         "birefnet": birefnet.__version__,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from birefnet.network import deform
+from birefnet.network.deform import op
 
 MPS = torch.device("mps")
 _LIST = Path(torchgen.__file__).parent / "packaged" / "ATen" / "native" / "native_functions.yaml"
@@ -105,7 +105,7 @@ class MpsTensor(Tensor):
         kwargs = kwargs or {}
         name = func.__name__.partition(".")[0]
         if func.namespace == "birefnet":  # written in Python, of operators that are refused or not
-            kernel = {"deformable_conv2d": deform._forward}.get(name, deform._backward)
+            kernel = {"deformable_conv2d": op._forward}.get(name, op._backward)
             with _Placement():
                 return kernel(*args, **kwargs)
         full = func.__name__.removesuffix(".default")

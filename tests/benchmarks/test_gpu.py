@@ -44,7 +44,7 @@ def test_every_case_runs(tmp_path: Path) -> None:
     command = found["cases"][cases.index("command")]
     assert command["status"] == 0, command["said"]
     assert command["written"] == command["pictures"]
-    assert found["environment"]["deformable"]["forward"] == "deform_torch"
+    assert found["environment"]["deformable"]["forward"] == "portable"
     table = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert "| tiny | 64 | 2 | birefnet, eager |" in table
     assert "definition" in table or "torchvision" in table

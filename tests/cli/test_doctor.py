@@ -68,12 +68,12 @@ def test_the_kernels_of_a_card_are_said(
 ) -> None:
     torch = pytest.importorskip("torch")
     from birefnet.inference.engines import devices
-    from birefnet.network import deform_choice
+    from birefnet.network.deform import choice
 
     monkeypatch.setattr(devices, "available_devices", lambda: ["cuda:0", "cpu"])
     monkeypatch.setattr(devices, "supports", lambda device, dtype: True)
     monkeypatch.setattr(devices, "resolve_dtype", lambda dtype, device: torch.float16)
-    monkeypatch.setattr(deform_choice, "why_not_triton", lambda device, dtype: problem)
+    monkeypatch.setattr(choice, "why_not_triton", lambda device, dtype: problem)
     monkeypatch.setattr(diagnosis, "_describe", str)
     found = {finding.name: finding for finding in diagnosis.devices()}
     assert found["cuda:0"].detail == "cuda:0; fp32, fp16, bf16"

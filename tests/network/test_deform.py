@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from birefnet.network import deform_choice, deform_torch
-from birefnet.network.deform import deformable_conv2d, deformable_conv2d_reference
+from birefnet.network.deform import choice, deformable_conv2d, deformable_conv2d_reference, portable
 from opcheck_cases import broken_promises
 
 SIZES = (1, 3, 7)
@@ -59,18 +58,18 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Each way to compute a derivative."""
     if request.param == "numba":
         pytest.importorskip("numba")
-        assert deform_choice.numba_kernels() is not None
+        assert choice.numba_kernels() is not None
         return
-    monkeypatch.setattr(deform_choice, "numba_kernels", lambda: None)
+    monkeypatch.setattr(choice, "numba_kernels", lambda: None)
     if request.param == "torch as on other devices":
-        monkeypatch.setattr(deform_torch, "_BAG_DEVICES", frozenset())
-        monkeypatch.setattr(deform_torch, "_SORTING_DEVICES", frozenset())
+        monkeypatch.setattr(portable, "_BAG_DEVICES", frozenset())
+        monkeypatch.setattr(portable, "_SORTING_DEVICES", frozenset())
 
 
 @pytest.fixture
 def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several pieces in each image of 80 pixels or more."""
-    monkeypatch.setattr(deform_torch, "_CPU_COLUMNS", 1)
+    monkeypatch.setattr(portable, "_CPU_COLUMNS", 1)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from birefnet.network import deform_choice
-from birefnet.network.deform import deformable_conv2d, deformable_conv2d_reference
+from birefnet.network.deform import choice, deformable_conv2d, deformable_conv2d_reference
 
 pytestmark = pytest.mark.cuda
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
@@ -76,8 +75,8 @@ def test_triton_gives_the_numbers_of_the_definition(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         x, offset = made["x"], made["offset"]
-        for way in (deform_choice.for_forward, deform_choice.for_backward):
-            assert way(x, offset).__name__ == "birefnet.network.deform_triton"  # type: ignore[arg-type]
+        for way in (choice.for_forward, choice.for_backward):
+            assert way(x, offset).__name__ == "birefnet.network.deform.triton_kernels"  # type: ignore[arg-type]
         ours = results(deformable_conv2d, made, dtype)
     exact = results(deformable_conv2d_reference, made, torch.float64)
     for got, expected in zip(ours, exact, strict=True):
@@ -135,7 +134,7 @@ def test_compiled_training_without_channels_last() -> None:
 
 
 def test_another_size_of_picture_compiles_nothing() -> None:
-    triton_kernels = pytest.importorskip("birefnet.network.deform_triton")
+    triton_kernels = pytest.importorskip("birefnet.network.deform.triton_kernels")
     made = case(torch.float16, SHAPES[0], torch.channels_last)
     weight = made["weight"]
     counts = []

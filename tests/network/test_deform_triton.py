@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import birefnet
-from birefnet.network import deform_choice, deform_torch
+from birefnet.network.deform import choice, portable
 
 WORKER = Path(__file__).with_name("triton_worker.py")
 
@@ -62,38 +62,38 @@ def test_the_check_before_use_passes(found: dict[str, float]) -> None:
 
 @pytest.fixture
 def fresh() -> None:
-    for cached in (deform_choice._trusted_triton, deform_choice._warn_once):
+    for cached in (choice._trusted_triton, choice._warn_once):
         cached.cache_clear()
     yield
-    for cached in (deform_choice._trusted_triton, deform_choice._warn_once):
+    for cached in (choice._trusted_triton, choice._warn_once):
         cached.cache_clear()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
-    monkeypatch.setattr(deform_choice.importlib, "import_module", lambda name: module)
+    monkeypatch.setattr(choice.importlib, "import_module", lambda name: module)
 
 
 def trusted(*, derivative: bool = False) -> object:
     """What is chosen for a card that is a CPU in truth."""
-    module, problem = deform_choice._trusted_triton(torch.device("cpu"), torch.float32, derivative)
+    module, problem = choice._trusted_triton(torch.device("cpu"), torch.float32, derivative)
     if problem:
-        deform_choice._warn_once(problem)
+        choice._warn_once(problem)
     return module
 
 
 @pytest.mark.usefixtures("fresh")
 def test_kernels_that_agree_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, deform_torch)
-    assert trusted() is deform_torch
-    assert trusted(derivative=True) is deform_torch
-    assert deform_choice.why_not_triton(torch.device("cpu"), torch.float32) is None
+    use(monkeypatch, portable)
+    assert trusted() is portable
+    assert trusted(derivative=True) is portable
+    assert choice.why_not_triton(torch.device("cpu"), torch.float32) is None
 
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("wrong", [1.01, float("nan")])
 def test_wrong_numbers_are_never_used(monkeypatch: pytest.MonkeyPatch, wrong: float) -> None:
     module = SimpleNamespace(
-        forward=lambda *a: wrong * deform_torch.forward(*a), backward=deform_torch.backward
+        forward=lambda *a: wrong * portable.forward(*a), backward=portable.backward
     )
     use(monkeypatch, module)
     with pytest.warns(RuntimeWarning, match="of the largest value"):
@@ -111,10 +111,10 @@ def test_kernels_that_fail_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     use(monkeypatch, SimpleNamespace(forward=fail, backward=fail))
     with pytest.warns(RuntimeWarning, match="could not be used.*no compiler"):
         assert trusted() is None
-    reason = deform_choice.why_not_triton(torch.device("cpu"), torch.float32)
+    reason = choice.why_not_triton(torch.device("cpu"), torch.float32)
     assert reason == "could not be used on cpu in float32 (RuntimeError: no compiler)"
     monkeypatch.setenv("BIREFNET_DEFORM", "torch")
-    wish = deform_choice.why_not_triton(torch.device("cpu"), torch.float32)
+    wish = choice.why_not_triton(torch.device("cpu"), torch.float32)
     assert wish == "BIREFNET_DEFORM=torch"
 
 
@@ -123,35 +123,35 @@ def test_a_derivative_that_fails_spares_the_forward_pass(monkeypatch: pytest.Mon
     def fail(*arguments: object) -> None:
         raise RuntimeError("no atomics")
 
-    use(monkeypatch, SimpleNamespace(forward=deform_torch.forward, backward=fail))
+    use(monkeypatch, SimpleNamespace(forward=portable.forward, backward=fail))
     assert trusted() is not None
     with pytest.warns(RuntimeWarning, match="no atomics"):
         assert trusted(derivative=True) is None
 
 
 def test_choice_by_device_type_and_wish(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda *_: ("triton", None))
+    monkeypatch.setattr(choice, "_trusted_triton", lambda *_: ("triton", None))
 
     def on_cuda(dtype: torch.dtype, offset: torch.dtype = torch.float32) -> object:
         x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=dtype)
         offset_map = SimpleNamespace(device=x.device, dtype=offset)
-        return deform_choice.for_forward(x, offset_map)  # type: ignore[arg-type]
+        return choice.for_forward(x, offset_map)  # type: ignore[arg-type]
 
     assert on_cuda(torch.float16) == "triton"
-    assert on_cuda(torch.float64, torch.float64) is deform_torch
+    assert on_cuda(torch.float64, torch.float64) is portable
     monkeypatch.setenv("BIREFNET_DEFORM", "torch")
-    assert on_cuda(torch.float16) is deform_torch
+    assert on_cuda(torch.float16) is portable
     on_cpu = torch.zeros(1)
-    assert deform_choice.for_forward(on_cpu, on_cpu) is deform_torch
+    assert choice.for_forward(on_cpu, on_cpu) is portable
 
 
 def test_deterministic_training_adds_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deform_choice, "_trusted_triton", lambda *_: ("triton", None))
+    monkeypatch.setattr(choice, "_trusted_triton", lambda *_: ("triton", None))
     monkeypatch.delenv("BIREFNET_DEFORM", raising=False)
     x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=torch.float32)
-    assert deform_choice.for_backward(x, x) == "triton"  # type: ignore[arg-type]
+    assert choice.for_backward(x, x) == "triton"  # type: ignore[arg-type]
     torch.use_deterministic_algorithms(True)
     try:
-        assert deform_choice.for_backward(x, x) is deform_torch  # type: ignore[arg-type]
+        assert choice.for_backward(x, x) is portable  # type: ignore[arg-type]
     finally:
         torch.use_deterministic_algorithms(False)

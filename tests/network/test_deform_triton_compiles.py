@@ -17,9 +17,9 @@ def test_compiles(kernel: str, capability: int, dtype: str) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from birefnet.network import deform_triton
+    from birefnet.network.deform import triton_kernels
 
-    function = getattr(deform_triton, kernel)
+    function = getattr(triton_kernels, kernel)
     constants = CONSTANTS | {
         "tile_pixels": 32 if kernel == "_backward_samples" else 64,
         "tile_out": 256 if kernel == "_forward" else 64,
@@ -35,7 +35,7 @@ def test_compiles(kernel: str, capability: int, dtype: str) -> None:
     even = {
         (place,): [["tt.divisibility", 16]]
         for place, name in enumerate(function.arg_names)
-        if name not in constants and name not in (*deform_triton._OF_PICTURES, "tiles_of_program")
+        if name not in constants and name not in (*triton_kernels._OF_PICTURES, "tiles_of_program")
     }
     made = triton.compile(
         ASTSource(function, signature, constexprs=constants, attrs=even),

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from birefnet.network import deform_fused, deform_torch
 from birefnet.network import lean as lean_module
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import resize
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS, NetworkConfig
+from birefnet.network.deform import cpu_fused, portable
 from birefnet.network.lean import is_simplified, lean
 from birefnet.network.simplify import simplify
 
@@ -82,8 +82,8 @@ def test_equal_when_everything_is_cut_into_parts(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lean_module, "_STRIP", 2000)
-    monkeypatch.setattr(deform_fused, "_POSITIONS", 5000)
-    monkeypatch.setattr(deform_torch, "_CPU_COLUMNS", 4000)
+    monkeypatch.setattr(cpu_fused, "_POSITIONS", 5000)
+    monkeypatch.setattr(portable, "_CPU_COLUMNS", 4000)
     assert_equal(trained_like(CASES[name]), torch.randn(3, 3, 96, 64))
 
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from birefnet.network import deform_choice, deform_torch, deform_triton
+from birefnet.network.deform import choice, portable, triton_kernels
 
 # batch, channels, output channels, height, width, kernel, padding, mask, dtype
 CASES = {
@@ -45,8 +45,8 @@ def compare(name: str) -> list[float]:
     if masked:  # as the network gives it: channels last
         offset = offset.to(memory_format=torch.channels_last)
     arguments = (x, offset, mask, weight, padding)
-    ours = (deform_triton.forward(*arguments), *deform_triton.backward(grad, *arguments))
-    theirs = (deform_torch.forward(*arguments), *deform_torch.backward(grad, *arguments))
+    ours = (triton_kernels.forward(*arguments), *triton_kernels.backward(grad, *arguments))
+    theirs = (portable.forward(*arguments), *portable.backward(grad, *arguments))
     return [share(*pair) for pair in zip(ours, theirs, strict=True)]
 
 
@@ -55,7 +55,7 @@ def damaged_positions() -> list[bool]:
     x, weight = torch.randn(1, 4, 6, 6), torch.randn(4, 4, 3, 3)
     offset = torch.zeros(1, 18, 6, 6)
     offset[0, 3, 2, 2] = float("nan")
-    out = deform_triton.forward(x, offset, None, weight, 1).view(36, 4)
+    out = triton_kernels.forward(x, offset, None, weight, 1).view(36, 4)
     damaged = out.isnan().all(dim=1)
     return [bool(damaged[14]), int(out.isnan().any(dim=1).sum()) == 1]
 
@@ -64,8 +64,8 @@ def broken_promises() -> list[str]:
     """What `torch.library.opcheck` finds wrong where the operators use these kernels."""
     from opcheck_cases import broken_promises as of_operators
 
-    choose = {"for_forward": lambda *_: deform_triton, "for_backward": lambda *_: deform_triton}
-    with patch.multiple(deform_choice, **choose):
+    choose = {"for_forward": lambda *_: triton_kernels, "for_backward": lambda *_: triton_kernels}
+    with patch.multiple(choice, **choose):
         return of_operators()
 
 
@@ -74,14 +74,14 @@ def precisions() -> list[str]:
     matmul = torch.backends.cuda.matmul
     if not hasattr(matmul, "fp32_precision"):
         return []
-    found = [deform_triton._precision()]
+    found = [triton_kernels._precision()]
     for old in (True, False):
         matmul.allow_tf32 = old
-        found.append(deform_triton._precision())
+        found.append(triton_kernels._precision())
     matmul.fp32_precision = "tf32"  # then the older one must not be read
-    found.append(deform_triton._precision())
+    found.append(triton_kernels._precision())
     matmul.fp32_precision, torch.backends.fp32_precision = "none", "tf32"
-    found.append(deform_triton._precision())
+    found.append(triton_kernels._precision())
     return found
 
 
@@ -91,8 +91,8 @@ if __name__ == "__main__":
     found["opcheck"] = broken_promises()
     found["precision"] = precisions()
     found["self-check"] = max(
-        deform_choice.disagreement(
-            deform_triton, torch.device("cpu"), torch.float32, derivative=derivative
+        choice.disagreement(
+            triton_kernels, torch.device("cpu"), torch.float32, derivative=derivative
         )
         for derivative in (False, True)
     )

@@ -118,7 +118,7 @@ def devices() -> Iterator[Finding]:
 def _kernels_of(device: Any) -> str:
     """Which kernels compute deformable convolution, and why not the quickest."""
     from birefnet.inference.engines.devices import resolve_dtype
-    from birefnet.network.deform_choice import why_not_triton
+    from birefnet.network.deform.choice import why_not_triton
 
     problem = why_not_triton(device, resolve_dtype("auto", device))
     return f"PyTorch's: Triton's {problem}" if problem else "Triton's"

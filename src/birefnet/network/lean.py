@@ -6,7 +6,7 @@ one after the other and each result is a new piece of memory:
   convolution reads them before they are enlarged, together with the features from below.
 - A convolution of two concatenated maps is the sum of two convolutions.
 - The branches of a deformable ASPP are sampled, multiplied, rectified and joined in pieces that
-  stay in the processor's cache (see `deform_fused`): no map of 256 channels is made.
+  stay in the processor's cache (see `cpu_fused`): no map of 256 channels is made.
 - EfficientNet's widest maps exist a few rows at a time (see `lean_rows`).
 """
 
@@ -21,12 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from birefnet.network import deform_fused
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ReconstructionBlock, resize, resize_like
 from birefnet.network.decoder import BilateralReferenceStage, StageOutput, image_tiles
-from birefnet.network.deform import deformable_conv2d
+from birefnet.network.deform import cpu_fused, deformable_conv2d
 from birefnet.network.eager import lent, on_cpu
 from birefnet.network.encoder import Encoder, EncoderOutput
 from birefnet.network.lean_rows import LeanEfficientNet
@@ -325,6 +324,6 @@ class _ASPP(nn.Module):
         average = F.relu(self.pooled.conv(x.mean(dim=(2, 3), keepdim=True)))
         base = F.conv2d(average, self.project_pooled, self.bias)
         if on_cpu(x):
-            return F.relu_(deform_fused.joined_fields(x, self.fields, base))
+            return F.relu_(cpu_fused.joined_fields(x, self.fields, base))
         total = sum((field(x) for field in self.fields), base)
         return F.relu_(total)

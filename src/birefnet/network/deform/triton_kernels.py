@@ -321,7 +321,7 @@ def _shape_arguments(
 
 
 def forward(x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int) -> Tensor:
-    """As `deform_torch.forward`: [B, pixels, O]; `offset` and `mask` in float32."""
+    """As `portable.forward`: [B, pixels, O]; `offset` and `mask` in float32."""
     out_channels, channels, size, _ = weight.shape
     kernel = weight.permute(2, 3, 1, 0).contiguous()
     arguments = _shape_arguments(x, offset, mask, weight, padding)
@@ -343,7 +343,7 @@ def forward(x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padd
 def backward(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """As `deform_torch.backward`; `grad`: [B, pixels, O]."""
+    """As `portable.backward`; `grad`: [B, pixels, O]."""
     out_channels, channels, size, _ = weight.shape
     taps = size * size
     kernel, rows = weight.permute(2, 3, 1, 0).contiguous(), _channels_last(x)

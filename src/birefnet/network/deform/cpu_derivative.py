@@ -1,6 +1,6 @@
 """Derivative of deformable convolution, compiled by numba: training on CPUs in float32.
 
-The same tables, pieces and matrix products as `deform_torch.backward`, but samples are located,
+The same tables, pieces and matrix products as `portable.backward`, but samples are located,
 gathered and differentiated in one sweep that keeps the four rows in registers. Forward passes
 gain nothing from it. Python threads share the pixels of a piece: numba's own parallel loops would
 bring a second thread pool, and one that must not be forked.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from birefnet.compiling import announced
-from birefnet.network.deform_torch import BORDER, Grid, from_pixel_table, pixel_table
+from birefnet.network.deform.portable import BORDER, Grid, from_pixel_table, pixel_table
 
 _MOST_THREADS = 16  # each needs its own copy of the table's gradient
 _LEAST_SAMPLES = 4_096  # per thread; below this a thread costs more than it saves
@@ -115,7 +115,7 @@ def _differentiate(  # type: ignore[no-untyped-def]
 def backward(
     grad: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, padding: int
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """As `deform_torch.backward`."""
+    """As `portable.backward`."""
     grid = Grid.of(x, weight, padding)
     kernel = weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
     table = pixel_table(x, offset.dtype)

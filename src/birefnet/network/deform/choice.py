@@ -2,13 +2,13 @@
 
 | device | forward | derivative |
 |---|---|---|
-| CPU, float32 | `deform_torch` | `deform_numba` where numba is installed, else `deform_torch` |
-| CUDA, float32 or half | `deform_triton` | `deform_triton` |
-| anything else | `deform_torch` | `deform_torch` |
+| CPU, float32 | `portable` | `cpu_derivative` where numba is installed, else `portable` |
+| CUDA, float32 or half | `triton_kernels` | `triton_kernels` |
+| anything else | `portable` | `portable` |
 
-Before Triton's kernels are used on a device, they must give the numbers of `deform_torch` there, on
+Before Triton's kernels are used on a device, they must give the numbers of `portable` there, on
 a small case and in the same precision; where they do not, or cannot be compiled, one warning is
-given and `deform_torch` computes. Those of the derivative are compiled and compared when one is
+given and `portable` computes. Those of the derivative are compiled and compared when one is
 computed. BIREFNET_DEFORM=torch in the environment leaves them out.
 """
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from birefnet.compiling import import_compiled
-from birefnet.network import deform_torch
+from birefnet.network.deform import portable
 
 _TRITON_DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32})
 # Largest difference that rounding explains, as a share of the largest value.
@@ -33,23 +33,23 @@ _TOLERANCE = {torch.float32: 3e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 def for_forward(x: Tensor, offset: Tensor) -> ModuleType:
     """The module whose `forward` to call."""
-    return _triton_for(x, offset, derivative=False) or deform_torch
+    return _triton_for(x, offset, derivative=False) or portable
 
 
 def for_backward(x: Tensor, offset: Tensor) -> ModuleType:
     """The module whose `backward` to call."""
     if offset.device.type == "cpu" and offset.dtype == torch.float32:
-        return numba_kernels() or deform_torch
+        return numba_kernels() or portable
     if torch.are_deterministic_algorithms_enabled():  # Triton's add in any order
-        return deform_torch
-    return _triton_for(x, offset, derivative=True) or deform_torch
+        return portable
+    return _triton_for(x, offset, derivative=True) or portable
 
 
 @functools.cache
 def numba_kernels() -> ModuleType | None:
     """The kernels that numba compiles, or None where numba is missing or cannot work."""
     try:
-        return import_compiled("birefnet.network.deform_numba")
+        return import_compiled("birefnet.network.deform.cpu_derivative")
     except (ImportError, RuntimeError):
         return None
 
@@ -75,13 +75,13 @@ def why_not_triton(device: torch.device, dtype: torch.dtype) -> str | None:
 def _trusted_triton(
     device: torch.device, dtype: torch.dtype, derivative: bool
 ) -> tuple[ModuleType | None, str | None]:
-    """Triton's kernels, if they compile for `device` and agree with `deform_torch` there.
+    """Triton's kernels, if they compile for `device` and agree with `portable` there.
 
     Otherwise why not, in one line.
     """
     where = f"on {device} in {str(dtype).removeprefix('torch.')}"
     try:
-        module = importlib.import_module("birefnet.network.deform_triton")
+        module = importlib.import_module("birefnet.network.deform.triton_kernels")
         with torch.inference_mode(False), torch.no_grad():
             error = disagreement(module, device, dtype, derivative=derivative)
     except Exception as problem:
@@ -105,7 +105,7 @@ def _warn_once(problem: str) -> None:
 def disagreement(
     module: ModuleType, device: torch.device, dtype: torch.dtype, *, derivative: bool
 ) -> float:
-    """How far a module's results are from those of `deform_torch`, forward or backward.
+    """How far a module's results are from those of `portable`, forward or backward.
 
     The largest difference as a share of the largest value, over the results of a small case whose
     samples reach outside and whose sizes fill no tile.
@@ -126,7 +126,7 @@ def disagreement(
     def results(of: ModuleType) -> tuple[Tensor | None, ...]:
         return of.backward(grad, *arguments) if derivative else (of.forward(*arguments),)
 
-    pairs = zip(results(module), results(deform_torch), strict=True)
+    pairs = zip(results(module), results(portable), strict=True)
     errors = []
     for ours, theirs in pairs:
         assert ours is not None

@@ -1,72 +1,14 @@
-"""Modulated deformable convolution, the operation at the heart of BiRefNet's decoder.
-
-Every tap of the kernel samples the input at its own fractional position (a learnt offset) and is
-scaled by its own weight (a learnt mask): Zhu et al., "Deformable ConvNets v2", CVPR 2019,
-equation 1. Samples are bilinear and the image continues with zeros, so a position between -1 and
-0 mixes the first row with zeros.
-"""
+"""The operator `birefnet::deformable_conv2d` of PyTorch, and the function that calls it."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from birefnet.errors import MissingExtraError
+import torch
+from torch import Tensor
 
-try:
-    import torch
-    from torch import Tensor
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.deform", "torch") from None
-
-from birefnet.network import deform_choice
-
-
-def deformable_conv2d_reference(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor | None,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *,
-    padding: int | None = None,
-) -> Tensor:
-    """The definition, one tap and one corner after the other: slow, plain, for every device.
-
-    Arguments and result as in `deformable_conv2d`.
-    """
-    padding = _check(x, offset, mask, weight, bias, padding)
-    batch, channels, height, width = x.shape
-    out_channels, _, size, _ = weight.shape
-    out_height, out_width = offset.shape[-2:]
-    dtype, exact = x.dtype, torch.promote_types(x.dtype, torch.float32)
-    pixels = x.to(exact).flatten(2)
-    offset = offset.to(exact)
-    rows = torch.arange(out_height, dtype=exact, device=x.device).view(1, -1, 1)
-    columns = torch.arange(out_width, dtype=exact, device=x.device).view(1, 1, -1)
-
-    total = x.new_zeros(batch, out_channels, out_height, out_width, dtype=exact)
-    for tap in range(size * size):
-        y = rows - padding + tap // size + offset[:, 2 * tap]
-        x = columns - padding + tap % size + offset[:, 2 * tap + 1]
-        top, left = y.floor(), x.floor()
-        sample = total.new_zeros(batch, channels, out_height, out_width)
-        for corner_y, part_y in ((top, 1 - (y - top)), (top + 1, y - top)):
-            for corner_x, part_x in ((left, 1 - (x - left)), (left + 1, x - left)):
-                inside = (corner_y >= 0) & (corner_y < height)
-                inside &= (corner_x >= 0) & (corner_x < width)
-                row = corner_y.clamp(0, height - 1).long()
-                column = corner_x.clamp(0, width - 1).long()
-                index = (row * width + column).flatten(1).unsqueeze(1).expand(-1, channels, -1)
-                value = pixels.gather(2, index).view_as(sample)
-                sample = sample + value * (part_y * part_x * inside).unsqueeze(1)
-        if mask is not None:
-            sample = sample * mask[:, tap].to(exact).unsqueeze(1)
-        kernel = weight[:, :, tap // size, tap % size].to(exact)
-        total = total + torch.einsum("oc,bchw->bohw", kernel, sample)
-    if bias is not None:
-        total = total + bias.to(exact).view(1, -1, 1, 1)
-    return total.to(dtype)
+from birefnet.network.deform import choice
 
 
 def deformable_conv2d(
@@ -96,7 +38,7 @@ def deformable_conv2d(
     Raises:
         ValueError: shapes that do not belong together.
     """
-    padding = _check(x, offset, mask, weight, bias, padding)
+    padding = check_arguments(x, offset, mask, weight, bias, padding)
     dtype = _autocast_dtype(x.device.type) or x.dtype
     exact = torch.promote_types(dtype, torch.float32)
     inputs = (
@@ -109,7 +51,7 @@ def deformable_conv2d(
     return out if bias is None else out + bias.to(dtype).view(-1, 1, 1)
 
 
-def _check(
+def check_arguments(
     x: Tensor,
     offset: Tensor,
     mask: Tensor | None,
@@ -117,7 +59,11 @@ def _check(
     bias: Tensor | None,
     padding: int | None,
 ) -> int:
-    """The padding to use; refuses shapes that do not belong together."""
+    """The padding to use.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
     if x.ndim != 4:
         raise ValueError(
             f"deformable convolution needs x of shape [B, C, H, W], got {list(x.shape)}"
@@ -192,7 +138,7 @@ def _forward(
     padding: int,
 ) -> Tensor:
     with _no_autocast(x.device.type):
-        out = deform_choice.for_forward(x, offset).forward(x, offset, mask, weight, padding)
+        out = choice.for_forward(x, offset).forward(x, offset, mask, weight, padding)
     return out.unflatten(1, offset.shape[2:]).permute(0, 3, 1, 2)
 
 
@@ -202,7 +148,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rows = grad.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
     with _no_autocast(x.device.type):
-        kernels = deform_choice.for_backward(x, offset)
+        kernels = choice.for_backward(x, offset)
         grad_x, grad_offset, grad_mask, grad_weight = kernels.backward(
             rows, x, offset, mask, weight, padding
         )

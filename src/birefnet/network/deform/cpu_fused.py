@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from birefnet.network.deform_torch import Grid, corners, gather, locate, pixel_table
+from birefnet.network.deform.portable import Grid, corners, gather, locate, pixel_table
 
 _POSITIONS = 2**22  # offsets and factors that are computed at once: 16 MB in float32
 
