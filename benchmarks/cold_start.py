@@ -38,7 +38,7 @@ def lap(what):
     now = time.perf_counter()
     print(f"  {what:<28}{now - start:6.2f} s")
     start = now
-import birefnet.cli.main, birefnet.cli.removal; lap("import numpy, OpenCV, Pillow")
+import birefnet.cli.main, birefnet.cli.remove.plan; lap("import numpy, OpenCV, Pillow")
 from birefnet.api import load
 predictor = load(sys.argv[2], device="cpu", engine=sys.argv[3]); lap("load the model")
 matte = predictor.predict(sys.argv[1]); lap("decode and run the network")

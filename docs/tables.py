@@ -19,7 +19,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from birefnet.cli.paper import ITEMS
+from birefnet.cli.reproduce.paper import ITEMS
 from birefnet.network.config import PRESETS, NetworkConfig
 from birefnet.options import DEFAULTS, OPTIONS
 from birefnet.weights.records import Checkpoint

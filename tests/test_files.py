@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from birefnet import files
-from birefnet.cli.inputs import InputError, Search
-from birefnet.cli.manifest import Manifest
+from birefnet.cli.remove.inputs import InputError, Search
+from birefnet.cli.remove.manifest import Manifest
 from birefnet.imaging.io import write_atomic
 from birefnet.weights.transfer import discard
 from fakes import write_disc
@@ -94,7 +94,7 @@ APPEND = """if True:
     import sys
     from pathlib import Path
     from birefnet import files
-    from birefnet.cli.manifest import Manifest
+    from birefnet.cli.remove.manifest import Manifest
     if sys.argv[2] == "windows":
         files.fcntl = None
     manifest = Manifest(Path(sys.argv[1]))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from birefnet.cli import benching
-from birefnet.cli.benching import Cell, Result
+from birefnet.cli.bench import run as bench_run
+from birefnet.cli.bench.run import Cell, Result
 from birefnet.cli.main import app
 
 FEW = ["--sizes", "64", "--rounds", "1"]
@@ -47,22 +47,22 @@ def test_what_is_not_there_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    cells = benching.plan(["tiny"], ["onnx"], ["fp32"], ["64"])
-    (result,) = benching.run(cells)
+    cells = bench_run.plan(["tiny"], ["onnx"], ["fp32"], ["64"])
+    (result,) = bench_run.run(cells)
     assert result.missing == 'not installed: pip install "birefnet[onnx]"'
-    assert result.missing in benching.to_markdown([result])
-    benching.print_table([result])
+    assert result.missing in bench_run.to_markdown([result])
+    bench_run.print_table([result])
     assert "birefnet[onnx]" in "".join(capsys.readouterr().out.split())
     monkeypatch.undo()
-    (result,) = benching.run(benching.plan(["tiny"], ["torch"], ["int8"], ["64"]))
+    (result,) = bench_run.run(bench_run.plan(["tiny"], ["torch"], ["int8"], ["64"]))
     assert result.missing == "no int8 in this engine"
 
 
 def test_a_failure_is_a_row(tmp_path: Path) -> None:
     broken = tmp_path / "broken.pth"
     broken.write_text("hello")
-    cells = benching.plan([str(broken)], ["torch"], ["fp32"], ["64"], rounds=1)
-    (result,) = benching.run(cells)
+    cells = bench_run.plan([str(broken)], ["torch"], ["fp32"], ["64"], rounds=1)
+    (result,) = bench_run.run(cells)
     assert "broken.pth holds no weights" in result.missing
 
 
@@ -82,7 +82,7 @@ def test_usage(options: list[str], said: str) -> None:
 
 def test_the_order_of_cells(tmp_path: Path) -> None:
     (exported := tmp_path / "b.onnx").touch()
-    cells = benching.plan(["tiny", str(exported)], ["onnx", "torch"], ["int8", "fp32"], None)
+    cells = bench_run.plan(["tiny", str(exported)], ["onnx", "torch"], ["int8", "fp32"], None)
     assert [(cell.model, cell.engine, cell.precision) for cell in cells] == [
         ("tiny", "torch", "fp32"),
         ("tiny", "torch", "int8"),
@@ -94,7 +94,7 @@ def test_the_order_of_cells(tmp_path: Path) -> None:
 
 def test_rows_say_median_and_spread() -> None:
     result = Result(Cell("a", "torch", "fp32"), 64, 32, (30.0, 10.0, 20.0), 100.0, 2000000, 10**9)
-    assert benching.row(result) == [
+    assert bench_run.row(result) == [
         *("a", "torch", "fp32", "64x32"),
         *("20", "10", "50.00", "100", "2.0 M", "1.0", ""),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from birefnet.cli import diagnosis
+from birefnet.cli.doctor import checks
 from birefnet.inference.engines import choice
 from birefnet.weights.local import bundled_names
 
@@ -74,8 +74,8 @@ def test_the_kernels_of_a_card_are_said(
     monkeypatch.setattr(devices, "supports", lambda device, dtype: True)
     monkeypatch.setattr(devices, "resolve_dtype", lambda dtype, device: torch.float16)
     monkeypatch.setattr(choice, "why_not_triton", lambda device, dtype: problem)
-    monkeypatch.setattr(diagnosis, "_describe", str)
-    found = {finding.name: finding for finding in diagnosis.devices()}
+    monkeypatch.setattr(checks, "_describe", str)
+    found = {finding.name: finding for finding in checks.devices()}
     assert found["cuda:0"].detail == "cuda:0; fp32, fp16, bf16"
     assert found["cuda:0 kernels"].detail == detail
     assert found["cuda:0 kernels"].ok is None
@@ -86,7 +86,7 @@ def test_a_driver_that_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(choice, "has_nvidia_driver", lambda: True)
-    found = {finding.name: finding.detail for finding in diagnosis.devices()}
+    found = {finding.name: finding.detail for finding in checks.devices()}
     assert found["cuda"] == "an NVIDIA driver is here, but torch is a build without CUDA"
 
 
@@ -115,7 +115,7 @@ def test_a_cache_that_cannot_be_written_is_broken(command, cache: Path, some_bun
 def test_missing_package_is_broken(
     command, some_bundled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "PACKAGES", ("torch", "no-such-package"))
+    monkeypatch.setattr(checks, "PACKAGES", ("torch", "no-such-package"))
     result = command("doctor", "--json", "--no-self-test")
     assert result.status == 1
     assert json.loads(result.stdout)["Versions"]["no-such-package"]["ok"] is False
@@ -178,10 +178,10 @@ def test_builds_of_onnxruntime(
 
     known = {"onnxruntime": list(installed)} if installed else {}
     monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: known)
-    monkeypatch.setattr(diagnosis, "find_spec", lambda name: others or None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: others or None)
     monkeypatch.setattr(onnxruntime, "__version__", version)
     monkeypatch.setattr(build_and_package_info, "package_name", in_place)
-    finding = diagnosis.onnxruntime()
+    finding = checks.onnxruntime()
     assert (finding.name, finding.ok) == ("onnxruntime", ok)
     assert said in finding.detail
 

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from birefnet import Predictor
-from birefnet.cli.manifest import Manifest, key_of
-from birefnet.cli.watching import Watch
+from birefnet.cli.remove.manifest import Manifest, key_of
+from birefnet.cli.remove.watch import Watch
 from birefnet.imaging.io import decode
 from fakes import PLAIN, BrightEngine, write_disc
 
@@ -130,12 +130,12 @@ def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
 def test_what_may_pass_is_tried_again(
     command, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli import making, pipeline
+    from birefnet.cli.remove import pipeline, render
 
     waits: list[float] = []
     monkeypatch.setattr(pipeline.time, "sleep", waits.append)
     failures = {"b.png": 2, "a.png": 9}
-    write = making.write
+    write = render.write
 
     def flaky(place: Path, data: bytes) -> None:
         if place.parent.name == "out" and failures.get(place.name, 0):
@@ -143,7 +143,7 @@ def test_what_may_pass_is_tried_again(
             raise OSError(errno.EIO, "the drive does not answer")
         write(place, data)
 
-    monkeypatch.setattr(making, "write", flaky)
+    monkeypatch.setattr(render, "write", flaky)
     result = command("remove", shop, "-o", tmp_path / "out", "--json")
     report = json.loads(result.stdout)
     assert (report["done"], report["failed"], waits) == (4, 1, [1.0, 2.0])
@@ -156,7 +156,7 @@ def test_what_may_pass_is_tried_again(
 def test_a_picture_that_is_none_is_not_tried_again(
     command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli import pipeline
+    from birefnet.cli.remove import pipeline
 
     monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: pytest.fail("waited"))
     Image.new("RGB", (64, 64)).save(tmp_path / "cut.jpg")
@@ -177,7 +177,7 @@ def test_a_closed_folder_is_said(command, shop: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_is_ready_when_it_stands_still(tmp_path: Path) -> None:
-    from birefnet.cli.inputs import Search
+    from birefnet.cli.remove.inputs import Search
 
     watch = Watch(Search((str(tmp_path),), str(tmp_path / "out")), settled=0.05)
 
@@ -204,9 +204,9 @@ def test_a_file_is_ready_when_it_stands_still(tmp_path: Path) -> None:
 def test_watching_goes_on_until_interrupted(
     command, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli import watching
+    from birefnet.cli.remove import watch
 
-    monkeypatch.setattr(watching, "PAUSE", 0.02)
+    monkeypatch.setattr(watch, "PAUSE", 0.02)
     monkeypatch.setattr(Watch.__init__, "__defaults__", (0.05,))
     out = tmp_path / "out"
 
@@ -285,7 +285,7 @@ def test_an_address_that_fails_is_a_failure_of_that_picture(
 ) -> None:
     from upath import UPath
 
-    from birefnet.cli import pipeline
+    from birefnet.cli.remove import pipeline
 
     monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: None)
     place = UPath(f"{bucket}/a.png")

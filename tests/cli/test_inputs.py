@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from birefnet.cli.inputs import InputError, Job, Search, asked_format, result_format
+from birefnet.cli.remove.inputs import InputError, Job, Search, asked_format, result_format
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from birefnet.cli.inputs import Search
-from birefnet.cli.manifest import NAME, Manifest, key_of
-from birefnet.cli.watching import Watch
+from birefnet.cli.remove.inputs import Search
+from birefnet.cli.remove.manifest import NAME, Manifest, key_of
+from birefnet.cli.remove.watch import Watch
 from birefnet.imaging.formats import is_picture
 from cli.conftest import Command
 from fakes import BrightEngine, write_disc

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.cli import remove_report
+from birefnet.cli.remove import html_report
 from fakes import write_animation, write_disc
 
 pytestmark = pytest.mark.usefixtures("bright")
@@ -85,8 +85,8 @@ def test_animations_objects_and_every_kind(command, folder: Path, tmp_path: Path
 def test_a_page_is_bounded_and_says_so(
     command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remove_report, "MOST_SHOWN", 2)
-    monkeypatch.setattr(remove_report, "MOST_FAILURES", 1)
+    monkeypatch.setattr(html_report, "MOST_SHOWN", 2)
+    monkeypatch.setattr(html_report, "MOST_FAILURES", 1)
     (folder / "broken2.png").write_bytes(b"\x89PNG no more")
     page = tmp_path / "r.html"
     command("remove", folder, "-o", tmp_path / "out", "--report", page)

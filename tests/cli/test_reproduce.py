@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from birefnet.cli.main import app
-from birefnet.cli.paper import ITEMS, Item, find_item, slug
+from birefnet.cli.reproduce.paper import ITEMS, Item, find_item, slug
 from birefnet.evaluation.published import published_rows
 from data_sets import make_pairs
 

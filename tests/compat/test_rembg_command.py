@@ -137,7 +137,7 @@ def test_watching_ends_with_stop_txt(
         if (tmp_path / "out" / "late.png").exists():
             (folder / "stop.txt").touch()
 
-    monkeypatch.setattr("birefnet.cli.watching.SETTLED", 0.0)
+    monkeypatch.setattr("birefnet.cli.remove.watch.SETTLED", 0.0)
     monkeypatch.setattr(work, "Watch", lambda search: at_once(search))
     monkeypatch.setattr(work.time, "sleep", rest)
     done = run("p", "-w", folder, tmp_path / "out")
@@ -147,7 +147,7 @@ def test_watching_ends_with_stop_txt(
 
 
 def at_once(search: Any) -> Any:
-    from birefnet.cli.watching import Watch
+    from birefnet.cli.remove.watch import Watch
 
     return Watch(search, settled=0.0)
 

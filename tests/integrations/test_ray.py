@@ -114,7 +114,7 @@ def test_shards_to_files(cluster, model: Path, tmp_path: Path) -> None:
 def test_a_lost_node_loses_nothing(
     cluster, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli import cluster as work
+    from birefnet.cli.remove import ray_cluster as work
 
     monkeypatch.setattr(work, "BLOCK", 4)
     count = 120

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 # The module that adds a command by `register(app)`, in the order of `birefnet --help`. At the top
 # they import only typer; a process that runs one command imports none of the others.
 COMMANDS = {
-    "remove": "birefnet.cli.remove",
+    "remove": "birefnet.cli.remove.command",
     "export": "birefnet.cli.export",
-    "bench": "birefnet.cli.bench",
+    "bench": "birefnet.cli.bench.command",
     "video": "birefnet.cli.video",
     "serve": "birefnet.cli.serve",
     "ui": "birefnet.cli.ui",
     "rembg": "birefnet.compat.commands",
     "models": "birefnet.cli.models",
-    "train": "birefnet.cli.train",
+    "train": "birefnet.cli.train.command",
     "data": "birefnet.cli.data",
     "evaluate": "birefnet.cli.evaluate",
     "benchmark": "birefnet.cli.benchmark",
-    "reproduce": "birefnet.cli.reproduce",
+    "reproduce": "birefnet.cli.reproduce.command",
     "explain": "birefnet.cli.explain",
-    "doctor": "birefnet.cli.doctor",
+    "doctor": "birefnet.cli.doctor.command",
 }
 
 

@@ -13,9 +13,9 @@ from typing import IO, Any
 import typer
 
 from birefnet.cli.common import fail, say, warn
-from birefnet.cli.inputs import STREAM, Job, Search
-from birefnet.cli.places import write
-from birefnet.cli.watching import Watch
+from birefnet.cli.remove.inputs import STREAM, Job, Search
+from birefnet.cli.remove.storage import write
+from birefnet.cli.remove.watch import Watch
 from birefnet.compat.rembg import api
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits

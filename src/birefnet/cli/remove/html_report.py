@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from birefnet.cli.common import say, write_file
-from birefnet.cli.making import readable, source_of
+from birefnet.cli.remove.render import readable, source_of
 from birefnet.cli.terminal import progress_bar
 from birefnet.errors import BiRefNetError
 from birefnet.html_report import Figure, Group, Order, Section, figure, render
 from birefnet.imaging.io import decode_frames
 
 if TYPE_CHECKING:
-    from birefnet.cli.removal import Plan
-    from birefnet.cli.report import Outcome, Report
+    from birefnet.cli.remove.plan import Plan
+    from birefnet.cli.remove.report import Outcome, Report
 
 MOST_SHOWN = 200  # pictures on a page
 MOST_FAILURES = 1000  # reasons on a page

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.cli.inputs import InputError, Job, suffix_of
-from birefnet.cli.making import failed
-from birefnet.cli.manifest import key_of
-from birefnet.cli.places import SHARD, TABLE, everywhere, to_place, write
-from birefnet.cli.removal import Plan
-from birefnet.cli.report import Outcome
-from birefnet.cli.run_log import RunLog, StartedJob
+from birefnet.cli.remove.inputs import InputError, Job, suffix_of
+from birefnet.cli.remove.manifest import key_of
+from birefnet.cli.remove.plan import Plan
+from birefnet.cli.remove.render import failed
+from birefnet.cli.remove.report import Outcome
+from birefnet.cli.remove.run_log import RunLog, StartedJob
+from birefnet.cli.remove.storage import SHARD, TABLE, everywhere, to_place, write
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 
 BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from birefnet.cli.inputs import Job
-from birefnet.cli.places import identity, version_of
+from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.storage import identity, version_of
 
 SETTLED = 2.0  # seconds without a change that make a file complete
 PAUSE = 1.0  # seconds between two looks, at least

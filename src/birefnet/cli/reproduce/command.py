@@ -18,7 +18,7 @@ from birefnet.cli.terminal import console
 from birefnet.errors import require
 
 if TYPE_CHECKING:
-    from birefnet.cli.paper import Item, Step
+    from birefnet.cli.reproduce.paper import Item, Step
     from birefnet.evaluation.tables import Row
 
 _DRAWN = 4  # pictures of a drawn data set
@@ -82,7 +82,7 @@ def reproduce(
 
     Exit status 0; 1 if a command failed; 2 for an unknown item or missing data.
     """
-    from birefnet.cli.paper import ITEMS, find_item
+    from birefnet.cli.reproduce.paper import ITEMS, find_item
 
     if name is None:
         _list()
@@ -135,7 +135,7 @@ def _list() -> None:
     from rich import box
     from rich.table import Table
 
-    from birefnet.cli.paper import ITEMS
+    from birefnet.cli.reproduce.paper import ITEMS
 
     table = Table(box=box.SIMPLE_HEAD)
     for head in ("item", "paper", "claim", "takes", "data"):
@@ -330,7 +330,7 @@ def _show_table(item: Item, out: Path, *, tiny: bool) -> None:
 
 def _measured(item: Item, out: Path) -> list[Row]:
     """The number of each row, with the row's name as the data set."""
-    from birefnet.cli.paper import slug
+    from birefnet.cli.reproduce.paper import slug
     from birefnet.evaluation.tables import Row, read_json
 
     rows = []

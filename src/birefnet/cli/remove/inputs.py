@@ -17,9 +17,9 @@ from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
 
-from birefnet.cli.animation import animation_format
-from birefnet.cli.manifest import NAME, Outputs
-from birefnet.cli.places import (
+from birefnet.cli.remove.animation import animation_format
+from birefnet.cli.remove.manifest import NAME, Outputs
+from birefnet.cli.remove.storage import (
     TABLE,
     Place,
     identity,

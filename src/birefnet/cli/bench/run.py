@@ -197,15 +197,15 @@ def _measure(cell: Cell, folder: Path, logits: Path) -> Result:
 
 
 def _process(task: str, order: dict[str, Any]) -> dict[str, Any]:
-    """What `birefnet.cli.bench_cell` says of an order.
+    """What `birefnet.cli.bench.cell` says of an order.
 
     Raises:
         RuntimeError: it failed; the message is the last line it wrote.
     """
-    source = str(Path(__file__).parents[2])
+    source = str(Path(__file__).parents[3])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "birefnet.cli.bench_cell", task, json.dumps(order)],
+        [sys.executable, "-m", "birefnet.cli.bench.cell", task, json.dumps(order)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": path},

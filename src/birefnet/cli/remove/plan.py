@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from birefnet.cli.common import warn
-from birefnet.cli.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
-from birefnet.cli.manifest import NAME
 from birefnet.cli.options import message_of
-from birefnet.cli.places import TABLE, is_table, is_url, to_place, version_of
+from birefnet.cli.remove.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
+from birefnet.cli.remove.manifest import NAME
+from birefnet.cli.remove.storage import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits

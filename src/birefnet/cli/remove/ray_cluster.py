@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from birefnet.cli.inputs import InputError, Job
-from birefnet.cli.pipeline import Work
-from birefnet.cli.places import everywhere, name_of, to_place
-from birefnet.cli.removal import Plan
-from birefnet.cli.report import Outcome, Report
-from birefnet.cli.run_log import RunLog
+from birefnet.cli.remove.inputs import InputError, Job
+from birefnet.cli.remove.pipeline import Work
+from birefnet.cli.remove.plan import Plan
+from birefnet.cli.remove.report import Outcome, Report
+from birefnet.cli.remove.run_log import RunLog
+from birefnet.cli.remove.storage import everywhere, name_of, to_place
 from birefnet.integrations.ray_data import connect, explained, resources
 
 ROUND = 50_000  # jobs that are handed over together, so that their number may be unlimited

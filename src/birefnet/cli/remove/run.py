@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from birefnet.cli.common import INTERRUPTED, say
-from birefnet.cli.inputs import Job
-from birefnet.cli.manifest import Manifest
-from birefnet.cli.pipeline import Work
-from birefnet.cli.removal import Plan
-from birefnet.cli.report import Report
-from birefnet.cli.run_log import DiskFull, RunLog
-from birefnet.cli.watching import Watch
+from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.manifest import Manifest
+from birefnet.cli.remove.pipeline import Work
+from birefnet.cli.remove.plan import Plan
+from birefnet.cli.remove.report import Report
+from birefnet.cli.remove.run_log import DiskFull, RunLog
+from birefnet.cli.remove.watch import Watch
 from birefnet.errors import BiRefNetError
 
 
@@ -36,7 +36,7 @@ def run(plan: Plan) -> int:
     )
     page = None
     if plan.report is not None:
-        from birefnet.cli.remove_report import RemoveReport
+        from birefnet.cli.remove.html_report import RemoveReport
 
         page = RemoveReport(plan, plan.report)
         report.also = page.add
@@ -79,11 +79,11 @@ class Worker(Protocol):
 
 def _worker(plan: Plan, run_log: RunLog) -> Worker:
     if plan.is_table:
-        from birefnet.cli.table import TableWork
+        from birefnet.cli.remove.ray_table import TableWork
 
         return TableWork(plan, run_log)
     if plan.engine == "ray":
-        from birefnet.cli.cluster import ClusterWork
+        from birefnet.cli.remove.ray_cluster import ClusterWork
 
         return ClusterWork(plan, run_log)
     return Work(plan, run_log)

@@ -1,4 +1,4 @@
-"""`birefnet train`: what can be asked for; `training.py` does it."""
+"""`birefnet train`: what can be asked for; `run` does it."""
 
 from __future__ import annotations
 
@@ -111,15 +111,15 @@ def train(
     Exit status 0; 1 if it failed; 2 if the command makes no sense; 130 after Ctrl-C, with
     everything saved.
     """
-    from birefnet.cli import training
+    from birefnet.cli.train import run as work
 
     if list_recipes:
-        training.show_recipes()
+        work.show_recipes()
         return
     require("`birefnet train`", "train")
     if output is None and (resume or not dry_run):
         raise typer.BadParameter("--output RUN is missing: the folder that the run is written to")
-    request = training.Request(
+    request = work.Request(
         recipe=recipe,
         variant=variant,
         data=tuple(data or ()),
@@ -135,4 +135,4 @@ def train(
         dry_run=dry_run,
         check_memory=check_memory,
     )
-    sys.exit(training.run(request))
+    sys.exit(work.run(request))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import typer
 
 from birefnet.cli.common import fail, say, warn
-from birefnet.cli.inputs import Job
+from birefnet.cli.remove.inputs import Job
 from birefnet.inference.profiling import Profile
 from birefnet.matte import Matte
 

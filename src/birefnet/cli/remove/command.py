@@ -1,4 +1,4 @@
-"""`birefnet remove`: its options; `removal.py` plans the work and `remove_run.py` does it."""
+"""`birefnet remove`: its options; `plan` checks them and `run` does the work."""
 
 from __future__ import annotations
 
@@ -142,12 +142,13 @@ def remove(
     from birefnet.cli.loading import start_loading
 
     loading = start_loading(model, device, dtype, engine)
-    from birefnet.cli import removal, remove_run
-    from birefnet.cli.inputs import InputError
+    from birefnet.cli.remove.inputs import InputError
+    from birefnet.cli.remove.plan import plan
+    from birefnet.cli.remove.run import run
     from birefnet.imaging.picture import Limits
 
     try:
-        plan = removal.plan(
+        work = plan(
             inputs,
             output,
             replace(options, passes=2) if high_resolution else options,
@@ -171,4 +172,4 @@ def remove(
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
-    sys.exit(remove_run.run(plan))
+    sys.exit(run(work))

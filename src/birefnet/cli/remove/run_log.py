@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from birefnet.cli.inputs import Job
-from birefnet.cli.manifest import Manifest, key_of
-from birefnet.cli.places import identity, version_of
-from birefnet.cli.removal import Plan
-from birefnet.cli.report import Outcome, Report
+from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.manifest import Manifest, key_of
+from birefnet.cli.remove.plan import Plan
+from birefnet.cli.remove.report import Outcome, Report
+from birefnet.cli.remove.storage import identity, version_of
 from birefnet.errors import BiRefNetError
 
 

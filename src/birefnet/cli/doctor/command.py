@@ -25,9 +25,9 @@ def doctor(
 
     Exit status 1 if something is broken.
     """
-    from birefnet.cli import diagnosis
+    from birefnet.cli.doctor import checks
 
-    sections = diagnosis.examine(self_test=self_test)
+    sections = checks.examine(self_test=self_test)
     healthy = all(finding.ok is not False for findings in sections.values() for finding in findings)
     if as_json:
         report = {

@@ -16,11 +16,11 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from birefnet.cli.inputs import Job
-from birefnet.cli.making import failed, make_animation, make_picture, source_of
-from birefnet.cli.removal import Plan
-from birefnet.cli.report import Outcome
-from birefnet.cli.run_log import DiskFull, RunLog, StartedJob
+from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.plan import Plan
+from birefnet.cli.remove.render import failed, source_of, write_animation, write_picture
+from birefnet.cli.remove.report import Outcome
+from birefnet.cli.remove.run_log import DiskFull, RunLog, StartedJob
 from birefnet.errors import BiRefNetError
 from birefnet.inference.profiling import timed
 
@@ -125,9 +125,9 @@ class Work:
                     if isinstance(matte, BiRefNetError):
                         take(started, failed(started.job, matte))
                     elif started.job.target is None:
-                        take(started, make_picture(started.job, matte, plan))
+                        take(started, write_picture(started.job, matte, plan))
                     else:
-                        future = pool.submit(make_picture, started.job, matte, plan)
+                        future = pool.submit(write_picture, started.job, matte, plan)
                         writing.append((started, future))
                     if len(writing) > workers:
                         take_first()
@@ -135,7 +135,7 @@ class Work:
                     take_first()
                 for job in animated:
                     started = self.run_log.begin(job)
-                    take(started, make_animation(job, plan, self.predictor))
+                    take(started, write_animation(job, plan, self.predictor))
             except (KeyboardInterrupt, DiskFull):
                 for _, future in writing:
                     future.cancel()

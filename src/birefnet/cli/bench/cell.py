@@ -1,4 +1,4 @@
-"""One cell of `birefnet bench`, in a process of its own: `python -m birefnet.cli.bench_cell`."""
+"""One cell of `birefnet bench`, in a process of its own: `python -m birefnet.cli.bench.cell`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from birefnet.cli.benching import Cell, is_carried
+from birefnet.cli.bench.run import Cell, is_carried
 from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.base import Engine
 from birefnet.inference.engines.exported import open_exported

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from birefnet.cli.common import is_debugging
-from birefnet.cli.inputs import Job, result_format, suffix_of
-from birefnet.cli.places import Place, is_same, write
-from birefnet.cli.removal import Plan
-from birefnet.cli.report import Outcome, facts_of
+from birefnet.cli.remove.inputs import Job, result_format, suffix_of
+from birefnet.cli.remove.plan import Plan
+from birefnet.cli.remove.report import Outcome, facts_of
+from birefnet.cli.remove.storage import Place, is_same, write
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import Area, union
@@ -62,7 +62,7 @@ def readable(place: Place) -> Any:
     return place if isinstance(place, Path) else Remote(lambda: place.open("rb"), str(place))
 
 
-def make_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
+def write_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
     """Write what the plan's settings make of one matte."""
     settings = plan.settings
     format = result_format(job, settings.format)
@@ -108,7 +108,7 @@ def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict
     return listed
 
 
-def make_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
+def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
     """Every frame of an animation, or page of a TIFF, into one file; its facts are those of the
     fullest."""
     settings = plan.settings

@@ -1,4 +1,4 @@
-"""`birefnet bench`: how quick the engines are on this machine; `benching.py` does it."""
+"""`birefnet bench`: how quick the engines are on this machine; `run` does it."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def bench(
     Time and spread of a picture, pictures per second, peak memory of the process, parameters, MACs
     (multiplications with an addition), and the largest difference of the matte to torch in fp32.
     """
-    from birefnet.cli import benching
+    from birefnet.cli.bench import run as work
     from birefnet.cli.common import say
 
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown both want standard output; leave one out")
     try:
-        cells = benching.plan(
+        cells = work.plan(
             models or ["nano"],
             engines.split(","),
             precisions.split(","),
@@ -76,12 +76,12 @@ def bench(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    results = benching.run(cells, progress=say)
+    results = work.run(cells, progress=say)
     if as_json:
-        typer.echo(benching.to_json(results))
+        typer.echo(work.to_json(results))
     elif as_markdown:
-        typer.echo(benching.to_markdown(results))
+        typer.echo(work.to_markdown(results))
     else:
-        benching.print_table(results)
+        work.print_table(results)
     if all(result.missing for result in results):
         raise typer.Exit(1)

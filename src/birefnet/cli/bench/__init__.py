@@ -1,0 +1,1 @@
+"""`birefnet bench`: `command` has its options, `run` measures, each cell in a process of `cell`."""

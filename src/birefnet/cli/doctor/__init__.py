@@ -1,0 +1,1 @@
+"""`birefnet doctor`: `command` prints what `checks` finds."""

@@ -1,0 +1,1 @@
+"""`birefnet remove`: `command` has its options, `plan` checks them, `run` does the work."""

@@ -1,0 +1,1 @@
+"""`birefnet reproduce`: `command` runs what `paper` lists."""

@@ -1,0 +1,1 @@
+"""`birefnet train`: `command` has its options, `run` does the work."""
