@@ -24,6 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from held_out import is_held_out
 from matting import fur, noise
 from numpy.typing import NDArray
 
@@ -35,7 +36,6 @@ from birefnet.inference.engines.base import takes_guidance
 from birefnet.inference.guidance import Guidance, Guide, Point, refine_detail
 from birefnet.inference.guidance.detail import OVERLAP
 from birefnet.training.data.sources import hold_out, open_source
-from birefnet.training.store import is_held_out
 
 SCORES = ("iou", "matte_mae", "boundary_iou_mean", "mean_boundary_accuracy", "hce")
 

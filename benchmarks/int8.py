@@ -20,12 +20,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from held_out import is_held_out, pairs
 
 import birefnet
 from birefnet.evaluation import mae, weighted_f_measure
 from birefnet.inference.engines.exported import open_exported
 from birefnet.inference.predictor import Predictor
-from birefnet.training.store import is_held_out, pairs
 
 FALL_OF_F, RISE_OF_MAE = 0.005, 0.003
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from held_out import is_held_out, pairs
 from torch import Tensor
 
 from birefnet.evaluation import evaluate_pair
@@ -31,7 +32,6 @@ from birefnet.training.loss_settings import LossSettings
 from birefnet.training.objective import Objective
 from birefnet.training.pretrained import load_backbone
 from birefnet.training.recipes import get_recipe
-from birefnet.training.store import is_held_out, pairs
 
 PRESET, SIZE, BATCH, STEPS, RATE = "tiny", 96, 8, 120, 3e-3
 EPOCHS = 20

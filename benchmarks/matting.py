@@ -19,6 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from held_out import is_held_out
 from numpy.typing import NDArray
 
 import birefnet
@@ -26,8 +27,7 @@ from birefnet import Predictor
 from birefnet.evaluation import evaluate_pair
 from birefnet.imaging.matting import METHODS, refine_alpha
 from birefnet.imaging.picture import to_uint8
-from birefnet.training.store import is_held_out
-from birefnet.training.strands import strands
+from birefnet.training.data.thin_structures import thin_structure
 
 SCORES = ("sad", "matte_mse", "gradient", "connectivity")
 Alpha = NDArray[np.float32]
@@ -80,7 +80,7 @@ def glass(size: int, draw: np.random.Generator) -> Alpha:
 
 DRAWN: dict[str, Callable[[int, np.random.Generator], Alpha]] = {
     "fur": fur,
-    "strands": strands,
+    "strands": thin_structure,
     "smoke": smoke,
     "glass": glass,
 }

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from held_out import is_held_out
 from numpy.typing import NDArray
 
 import birefnet
 from birefnet import Predictor
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.picture import Picture
-from birefnet.training.store import is_held_out
 
 SHAPES = {"1:1": (640, 640), "3:2": (780, 520), "3:1": (1080, 360), "6:1": (1560, 260)}
 FITS = ("stretch", "pad", "native")

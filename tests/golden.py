@@ -346,7 +346,7 @@ def _things(seed: int) -> tuple[ARRAY, ARRAY]:
 @cache
 def _store() -> tempfile.TemporaryDirectory[str]:
     """Decoded pictures of every family of kinds that nano's mix knows."""
-    from birefnet.training.store import PictureStore
+    from tools.nano.store import PictureStore
 
     def pictures() -> Iterator[tuple[str, str, ARRAY]]:
         for number in range(8):
@@ -393,7 +393,7 @@ def _rgb(planes: Any) -> ARRAY:
 
 
 def _from_mix(title: str) -> Callable[[int], Sequence[Any]]:
-    from birefnet.training.mix import MixConfig, MixDataset
+    from tools.nano.mix import MixConfig, MixDataset
 
     parts = {"photos": "photo", "composites": "composite", "empty scenes": "empty"}
     part = parts.get(title.partition(", ")[2])

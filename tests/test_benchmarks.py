@@ -46,7 +46,7 @@ UNTRIED = {
     "guidance": "has not run on drawn sets yet",
     "matting": "has not run on drawn sets yet",
     "misfits": "reads a data set and writes nothing",
-    "nano_scores": "needs the pictures that nano was measured with",
+    "held_out": "no script of its own",
 }
 
 

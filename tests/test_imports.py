@@ -63,7 +63,6 @@ INTERFACE = {f"birefnet.compat.{name}" for name in ("commands", "routes", "comfy
 # What does not follow these rules yet: a file, and what it imports.
 EXCEPTIONS = {
     ("serving/native/video.py", "video"),  # the route of videos
-    ("training/publish.py", "export"),  # the graph beside the weights
     ("integrations/ray_serve.py", "serving"),  # the server's application, run by Ray
     ("integrations/transformers/modeling.py", "training"),  # the loss of `forward(labels=…)`
 }

@@ -376,7 +376,7 @@ def test_validation_scores_the_model_that_is_written(kind: str, tmp_path: Path) 
     )
     assert resumed.preprocess == own
     if own.fit == "stretch":
-        from birefnet.training.publish import publish
+        from tools.nano.publish import publish
 
         publish([run.state], tmp_path / "mean", preset_name="tiny", name="mean")
         assert load_checkpoint(tmp_path / "mean").preprocess == own

@@ -20,11 +20,11 @@ pytest.importorskip("accelerate")
 from birefnet.training.data.dataset import build_dataset
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings, DataSettings
 from birefnet.training.loop import Trainer
-from birefnet.training.nano_data import Phase, PhasedMix
 from birefnet.training.run_folder import RunFolder
-from birefnet.training.store import PictureStore
 from data_sets import cutout, make_backgrounds, make_cutouts, make_pairs, photo
 from discs import PLAIN, recipe, tiny
+from tools.nano.data import Phase, PhasedMix
+from tools.nano.store import PictureStore
 
 STEPS, BREAK = 3, 2
 

@@ -1,8 +1,7 @@
-"""Training pictures of nano in small files, with a size and quality for each kind.
+"""All training pictures in one small file, to carry them to another machine.
 
-    python tools/nano/pack.py DATA PACK --parts 2
-
-writes PACK.1.zip and PACK.2.zip of about equal size; what is held out stays at home.
+`python -m tools.nano.pack DATA PACK.zip` shrinks and compresses what a `PictureStore` of
+DATA would hold, soft truths included; `tools.nano.train` takes PACK.zip in place of DATA.
 """
 
 from __future__ import annotations
@@ -10,65 +9,66 @@ from __future__ import annotations
 import argparse
 import io
 import zipfile
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from birefnet.training.store import decode_all, is_held_out
+from tools.nano.store import decode_all
 
-# Longest side [px], quality of WebP, and how many at most.
-SETTINGS = {
-    "clothing": (576, 42, 900), "leaves": (384, 38, 300), "agreed": (300, 55, 2000),
-    "animals": (300, 60, 500), "portraits": (640, 45, 200), "renders": (384, 55, 999),
-    "emoji": (192, 50, 1100), "clipart": (256, 50, 1300), "logos": (224, 50, 400),
-    "renders_simple": (288, 55, 400), "backgrounds": (640, 50, 200), "panoramas": (1024, 60, 20),
-}  # fmt: skip
-OTHERS = (448, 45, 999)
-CUTOUTS = {"renders", "emoji", "clipart", "logos", "renders_simple"}
-SOFT = {"agreed", "portraits"}  # soft maps of networks: sixteen levels are enough
+Named = tuple[str, str, NDArray[np.uint8]]
+"""Kind, file name, pixels: H x W x 4 (RGB and truth or alpha) or H x W x 3."""
 
 
-def main() -> None:
-    """Write the parts, say what they hold."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("pack", type=Path, help="of which PACK.1.zip … are made")
-    parser.add_argument("--parts", type=int, default=1)
-    options = parser.parse_args()
-    names = [f"{options.pack}.{i + 1}.zip" for i in range(options.parts)]
-    archives = [zipfile.ZipFile(name, "w", zipfile.ZIP_STORED) for name in names]
-    sizes, counts = [0] * options.parts, Counter[str]()
-    for kind, name, pixels in decode_all(options.data, 640):
-        longest, quality, most = SETTINGS.get(kind, OTHERS)
-        if is_held_out(name) or counts[kind] >= most:
-            continue
-        counts[kind] += 1
-        data = encoded(kind, pixels, longest, quality)
-        part = sizes.index(min(sizes))
-        archives[part].writestr(f"{kind}/{name}.webp", data)
-        sizes[part] += len(data)
-    for archive in archives:
-        archive.close()
-    print(dict(counts), [f"{size / 2**20:.1f} MiB" for size in sizes])
+def pack(root: Path, file: Path, *, longest: int = 288, quality: int = 50) -> int:
+    """Write the pictures below `root` to `file`; returns how many.
+
+    Args:
+        root: a data root, see `PictureStore`.
+        file: a zip of WebP pictures; truths are kept exactly, colours at `quality`.
+        longest: side of photos and cut-outs [px].
+        quality: of WebP, 1 to 100.
+    """
+    count = 0
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for kind, name, pixels in decode_all(root, longest):
+            encoded = io.BytesIO()
+            # exact: colours outside the truth are the scene, not to be thrown away.
+            Image.fromarray(np.ascontiguousarray(pixels)).save(
+                encoded, "WEBP", quality=quality, exact=pixels.shape[2] == 4, method=4
+            )
+            archive.writestr(f"{kind}/{name}.webp", encoded.getvalue())
+            count += 1
+    return count
 
 
-def encoded(kind: str, pixels: NDArray[np.uint8], longest: int, quality: int) -> bytes:
-    """WebP of a picture with its truth as alpha; colours outside the truth are the scene."""
-    scale = longest / max(pixels.shape[:2])
-    if scale < 1:
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    if kind in SOFT:
-        pixels = pixels.copy()
-        pixels[..., 3] = np.round(pixels[..., 3] / 17) * 17
-    exact = pixels.shape[2] == 4 and kind not in CUTOUTS
-    data = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.save(data, "WEBP", quality=quality, method=5, exact=exact)
-    return data.getvalue()
+def unpack(file: Path) -> Iterator[Named]:
+    """The pictures of a pack, decoded, in their order.
+
+    Raises:
+        ValueError: the file is not a pack.
+    """
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} is no pack; write one with python -m tools.nano.pack")
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.namelist():
+            kind, name = member.split("/", 1)
+            with Image.open(io.BytesIO(archive.read(member))) as picture:
+                yield kind, name.removesuffix(".webp"), np.asarray(picture)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Pack, say how much."""
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.pack")
+    parser.add_argument("data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/")
+    parser.add_argument("file", type=Path, help="to write, .zip")
+    parser.add_argument("--longest", type=int, default=288, help="side of a picture [px]")
+    parser.add_argument("--quality", type=int, default=50, help="of WebP, 1 to 100")
+    options = parser.parse_args(arguments)
+    count = pack(options.data, options.file, longest=options.longest, quality=options.quality)
+    print(f"{count} pictures, {options.file.stat().st_size / 2**20:.1f} MiB in {options.file}")
 
 
 if __name__ == "__main__":

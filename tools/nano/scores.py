@@ -1,6 +1,6 @@
 """Scores of a bundled or local model on the held-out pictures of a data root, as a Markdown table.
 
-    python benchmarks/nano_scores.py DATA [--watch FOLDER] [--model nano] [--peer u2netp.onnx]
+    python -m tools.nano.scores DATA [--watch FOLDER] [--model nano] [--peer u2netp.onnx]
 
 DATA holds photos/, cutouts/, backgrounds/ and panoramas/ as for training. The held-out tenth of
 each kind of photos is scored at each picture's own size, and composites of held-out cut-outs and
@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 import birefnet
 from birefnet.evaluation import evaluate_pair
-from birefnet.training.mix import Mix, MixConfig
-from birefnet.training.store import PictureStore, is_held_out, pairs, read
-from birefnet.training.teacher import Teacher
+from tools.nano.mix import Mix, MixConfig
+from tools.nano.pseudo_labels import PseudoLabeller
+from tools.nano.split import is_held_out, pairs
+from tools.nano.store import PictureStore, read
 
 METRICS = (
     "iou",
@@ -74,7 +75,7 @@ def main() -> None:
             size = f" {resolution}" if resolution else ""
             models[Path(name).name + size] = cut_by(predictor, resolution)
     if options.peer:
-        models[options.peer.stem] = stretched(Teacher(options.peer, os.cpu_count() or 1))
+        models[options.peer.stem] = stretched(PseudoLabeller(options.peer, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory() as folder:
         store = PictureStore.build(options.data, options.cache or Path(folder))
         kinds = {**photos(options.data, options.watch), **composites(store)}
@@ -141,8 +142,8 @@ def cut_by(predictor: birefnet.Predictor, resolution: int | None) -> Cut:
     return cut
 
 
-def stretched(teacher: Teacher) -> Cut:
-    return lambda rgb: levels(teacher(rgb, stretch=True))
+def stretched(labeller: PseudoLabeller) -> Cut:
+    return lambda rgb: levels(labeller(rgb, stretch=True))
 
 
 def levels(alpha: NDArray[Any]) -> Levels:

@@ -1,4 +1,4 @@
-"""The teacher, on a model of u2netp's interface that sees whatever is bright."""
+"""The pseudo-labeller, on a model of u2netp's interface that sees whatever is bright."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
-from birefnet.training import teacher  # noqa: E402
+from tools.nano import pseudo_labels  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_map_has_the_size_of_the_picture_and_marks_the_object(model: Path) -> None:
     rgb = np.zeros((60, 100, 3), np.uint8)
     rgb[10:50, 10:40] = 255
-    found = teacher.Teacher(model)(rgb)
+    found = pseudo_labels.PseudoLabeller(model)(rgb)
     assert found.shape == (60, 100)
     assert found[30, 25] > 0.9
     assert found[30, 80] < 0.1
@@ -48,7 +48,7 @@ def test_map_has_the_size_of_the_picture_and_marks_the_object(model: Path) -> No
 def test_only_a_stretched_map_reaches_from_zero_to_one(model: Path) -> None:
     rgb = np.full((64, 64, 3), 100, np.uint8)
     rgb[:, :32] = 120  # both are bright against what the network knows
-    network = teacher.Teacher(model)
+    network = pseudo_labels.PseudoLabeller(model)
     assert network(rgb).min() > 0.5
     stretched = network(rgb, stretch=True)
     assert stretched.min() < 0.01
@@ -57,7 +57,7 @@ def test_only_a_stretched_map_reaches_from_zero_to_one(model: Path) -> None:
 
 def test_the_map_of_both_ways_mirrors_with_the_picture(model: Path) -> None:
     rgb = np.random.default_rng(1).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    network = teacher.Teacher(model)
+    network = pseudo_labels.PseudoLabeller(model)
     one, other = network.both_ways(rgb), network.both_ways(np.ascontiguousarray(rgb[:, ::-1]))
     np.testing.assert_allclose(one, other[:, ::-1], atol=1e-5)
 
@@ -71,7 +71,7 @@ def test_kinds_without_truth_are_labelled_and_others_left_alone(
         picture[5:25, 5:15] = 255
         cv2.imwrite(str(tmp_path / "photos" / kind / "im" / "a.png"), picture)
     (tmp_path / "photos" / "cats" / "gt").mkdir()
-    teacher.main([str(model), str(tmp_path)])
+    pseudo_labels.main([str(model), str(tmp_path)])
     assert capsys.readouterr().out == "portraits: 1 pictures labelled\n"
     made = cv2.imread(str(tmp_path / "photos/portraits/gt/a.png"), cv2.IMREAD_GRAYSCALE)
     assert made.shape == (30, 20)

@@ -1,4 +1,4 @@
-"""The recipe of the bundled model `nano`: `python -m birefnet.training.nano DATA RUN`.
+"""The recipe of the bundled model `nano`: `python -m tools.nano.train DATA RUN`.
 
 See docs/nano.md for its time and scores.
 """
@@ -16,18 +16,18 @@ from birefnet.training.assemble import begin
 from birefnet.training.data.opening import open_source
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
-from birefnet.training.nano_data import (
+from birefnet.training.progress import Terminal
+from birefnet.training.recipes import get_recipe
+from birefnet.training.run_folder import RunError, RunFolder
+from birefnet.training.validation import Validator
+from tools.nano.data import (
     Phase,
     PhasedMix,
     held_out_sets,
     intersection_over_union,
 )
-from birefnet.training.pack import unpack
-from birefnet.training.progress import Terminal
-from birefnet.training.recipes import get_recipe
-from birefnet.training.run_folder import RunError, RunFolder
-from birefnet.training.store import PictureStore
-from birefnet.training.validation import Validator
+from tools.nano.pack import unpack
+from tools.nano.store import PictureStore
 
 RECIPE = get_recipe("nano").override(
     {"loop.precision": "fp32", "loop.trackers": (), "validation.metrics": ("iou",)}
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m birefnet.training.nano", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.train", description=__doc__)
     parser.add_argument(
         "data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/; or a pack of them"
     )

@@ -1,6 +1,6 @@
 """Draw docs/images/nano_sheet.jpg: sixty held-out pictures and what `nano` cuts out of them.
 
-python docs/nano_sheet.py DATA --watch FOLDER [--cache FOLDER]
+    python -m tools.nano.contact_sheet DATA --watch FOLDER [--cache FOLDER]
 
 DATA is that of the training, see docs/nano.md; nothing on the sheet was trained on.
 """
@@ -8,7 +8,6 @@ DATA is that of the training, see docs/nano.md; nothing on the sheet was trained
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -18,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import birefnet
-from birefnet.training.mix import Mix, MixConfig
-from birefnet.training.store import PictureStore
+from tools.nano.mix import Mix, MixConfig
+from tools.nano.scores import SIZE, composites, photos
+from tools.nano.store import PictureStore
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from nano_scores import SIZE, composites, photos  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 COUNTS = {
     "street_and_sport": 14,

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from birefnet.training import pack
-from birefnet.training.store import PictureStore, decode_all
 from discs import disc
+from tools.nano import pack
+from tools.nano.store import PictureStore, decode_all
 
 
 @pytest.fixture

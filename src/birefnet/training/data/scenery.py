@@ -9,7 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from birefnet.training.augment import Picture
+Picture = NDArray[Any]
+"""float32, H x W x C, in [0, 1]."""
 
 
 def panorama_view(panorama: NDArray[Any], size: int, rng: Generator) -> Picture:

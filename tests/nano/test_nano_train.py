@@ -11,11 +11,11 @@ import torch
 
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite, to_package
 from birefnet.network.blocks import ReconstructionBlock
-from birefnet.training import nano, pack, publish
-from birefnet.training.nano_data import Phase, PhasedMix
 from birefnet.training.run_folder import RunError
 from birefnet.weights import load_checkpoint
 from discs import PLAIN, disc
+from tools.nano import pack, publish, train
+from tools.nano.data import Phase, PhasedMix
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> Non
         "--phases", "1x64", "1x96", "--size", "64", "--workers", "0", "--threads", "1",
         "--validate-every", "2", "--device", "cpu", "--set", "schedule.batch_size=4",
     ]  # fmt: skip
-    nano.main(command)
+    train.main(command)
     with pytest.raises(RunError, match="continue it with --resume"):
-        nano.main(command)
-    nano.main([*command, "--resume"])
+        train.main(command)
+    train.main([*command, "--resume"])
     publish.main(
         [
             str(run), str(tmp_path / "m"), "--preset", "tiny", "--size", "64",

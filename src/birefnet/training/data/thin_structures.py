@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from birefnet.training.augment import Picture
-
 _SUPERSAMPLING = 3
-Canvas = NDArray[Any]
+Canvas = NDArray[np.uint8]
+Alpha = NDArray[np.float32]
 
 
-def strands(size: int, rng: Generator) -> Picture:
+def thin_structure(size: int, rng: Generator) -> Alpha:
     """Alpha, `size` x `size`, of a random thin structure."""
     side = size * _SUPERSAMPLING
     canvas = np.zeros((side, side), np.uint8)

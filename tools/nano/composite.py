@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from birefnet.training import augment
-from birefnet.training.augment import Picture
+from tools.nano import augment
+from tools.nano.augment import Picture
 
 
 def place(

@@ -6,7 +6,6 @@ A data root holds `photos/KIND/{im,gt}` (pictures with masks), `cutouts/KIND` (R
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -17,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-HELD_OUT_SHARE = 10
+from tools.nano.split import is_held_out, pairs, pictures
+
 SCENERY = ("backgrounds", "panoramas")
 _PIXELS, _INDEX = "pictures.bin", "index.json"
 
@@ -34,39 +33,6 @@ class Entry:
     width: int
     channels: int
     offset: int
-
-
-def source(name: str) -> str:
-    """The stem of the photo that a picture of this name was made from.
-
-    Recoloured copies (`PHOTO.rf.HASH`) share the stem of their photo.
-    """
-    return Path(name).stem.split(".rf.")[0]
-
-
-def is_held_out(name: str) -> bool:
-    """Whether a picture of this name is never trained on: a tenth, by a hash of its source's stem.
-
-    It depends on nothing but the name, so pictures that come later do not move the others, and
-    what was made from one photo is trained on as a whole or kept out as a whole.
-    """
-    digest = hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
-    return int(digest, 16) % HELD_OUT_SHARE == 0
-
-
-def pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Pictures of `folder/im` with the truth of the same stem in `folder/gt`, sorted by name.
-
-    Raises:
-        ValueError: a picture without truth; the message names the first.
-    """
-    truths = {path.stem: path for path in _pictures(folder / "gt")}
-    found = []
-    for path in _pictures(folder / "im"):
-        if path.stem not in truths:
-            raise ValueError(f"{path} has no truth in {folder / 'gt'}; add {path.stem}.png there")
-        found.append((path, truths[path.stem]))
-    return found
 
 
 class PictureStore:
@@ -87,7 +53,7 @@ class PictureStore:
 
     @classmethod
     def write(
-        cls, pictures: Iterable[tuple[str, str, NDArray[Any]]], folder: Path, *, origin: Path
+        cls, decoded: Iterable[tuple[str, str, NDArray[Any]]], folder: Path, *, origin: Path
     ) -> PictureStore:
         """Write decoded pictures (kind, name, pixels) to `folder`, or open what is there already.
 
@@ -98,7 +64,7 @@ class PictureStore:
             folder.mkdir(parents=True, exist_ok=True)
             entries, offset = [], 0
             with (folder / _PIXELS).open("wb") as file:
-                for kind, name, pixels in pictures:
+                for kind, name, pixels in decoded:
                     place = (is_held_out(name), *pixels.shape, offset)
                     entries.append(Entry(kind, name, *place))
                     file.write(np.ascontiguousarray(pixels).data)
@@ -141,7 +107,7 @@ def decode_all(root: Path, longest: int) -> Iterator[tuple[str, str, NDArray[Any
             kind = image.name.split("_")[0] if folder.name == "mixed" else folder.name
             yield kind, image.name, picture
     for folder in sorted(p for p in root.glob("cutouts/*") if p.is_dir()):
-        files = _pictures(folder)
+        files = pictures(folder)
         for path in files:
             rgba = read(path, cv2.IMREAD_UNCHANGED)
             if rgba.ndim != 3 or rgba.shape[2] != 4:
@@ -149,16 +115,10 @@ def decode_all(root: Path, longest: int) -> Iterator[tuple[str, str, NDArray[Any
             picture = _shrink(rgba[..., (2, 1, 0, 3)], longest)
             yield folder.name, path.name, picture
     for kind in SCENERY:
-        files = _pictures(root / kind)
+        files = pictures(root / kind)
         for path in files:
             picture = _shrink(read(path, cv2.IMREAD_COLOR)[..., ::-1], max(longest, 1024))
             yield kind, path.name, picture
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def read(path: Path, flag: int) -> NDArray[Any]:

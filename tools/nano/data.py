@@ -14,9 +14,9 @@ from torch import Tensor
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data.batch import DeviceBatch
-from birefnet.training.mix import Mix, MixConfig, MixDataset
-from birefnet.training.store import Entry, PictureStore
 from birefnet.training.validation import Levels, Pictures
+from tools.nano.mix import Mix, MixConfig, MixDataset
+from tools.nano.store import Entry, PictureStore
 
 _COMPOSITE_SIZE = 384  # px, of held-out composites
 _MOST_COMPOSITES = 40

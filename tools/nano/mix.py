@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from birefnet.training import augment, composite, scenery
-from birefnet.training.augment import Picture
-from birefnet.training.store import Entry, PictureStore
-from birefnet.training.strands import strands
+from birefnet.training.data import scenery
+from birefnet.training.data.thin_structures import thin_structure
+from tools.nano import augment, composite
+from tools.nano.augment import Picture
+from tools.nano.store import Entry, PictureStore
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Mix:
             ):
                 layer = self._print(layer, rng, extent)
             return layer
-        alpha = strands(size, rng)
+        alpha = thin_structure(size, rng)
         paint = scenery.plain(size, rng) if rng.random() < 0.7 else self._scene(rng, size)
         return np.dstack([paint * alpha[..., None], alpha])
 

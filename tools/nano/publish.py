@@ -1,6 +1,6 @@
 """From runs to a model directory: their averaged weights in float16, config.json and the graph.
 
-`python -m birefnet.training.publish RUN [RUN…] DIRECTORY`. Runs that began with the same weights
+`python -m tools.nano.publish RUN [RUN…] DIRECTORY`. Runs that began with the same weights
 can be averaged: each core of a busy machine then trains on samples of its own, and none waits.
 """
 
@@ -22,6 +22,7 @@ from birefnet.imaging.looks import Look
 from birefnet.network.blocks import ReconstructionBlock
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
+from birefnet.weights.local import read_settings
 from birefnet.weights.save import save_directory
 
 LICENCE = "MIT; encoder Apache-2.0; training data and credits in ATTRIBUTION.md"
@@ -55,7 +56,7 @@ def publish(
         WeightsError: the runs prepared their pictures in different ways.
     """
     states = [torch.load(path, weights_only=True, map_location="cpu") for path in checkpoints]
-    preprocess = _common_preprocess(states)
+    preprocess = _common_preprocess(states, checkpoints)
     if size is not None:
         preprocess = preprocess.at(size, size)
     network = build_network(preset(preset_name))
@@ -79,8 +80,15 @@ def publish(
     return [int(state["step"]) for state in states]
 
 
-def _common_preprocess(states: Sequence[Mapping[str, Any]]) -> Preprocess:
-    known = [state.get("preprocess") for state in states]
+def _common_preprocess(
+    states: Sequence[Mapping[str, Any]], checkpoints: Sequence[Path]
+) -> Preprocess:
+    """How the pictures of all runs were prepared: from the states, or from the models beside them."""
+    known = [
+        state.get("preprocess")
+        or read_settings(path.parent / "last" / "config.json").get("preprocess")
+        for state, path in zip(states, checkpoints, strict=True)
+    ]
     if known[0] is None or any(one != known[0] for one in known):
         raise WeightsError(
             "the runs do not say, or differ in, how their pictures were prepared; resume them for "
@@ -126,7 +134,7 @@ def look(text: str) -> Look:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, publish, say what was written."""
-    parser = argparse.ArgumentParser(prog="python -m birefnet.training.publish")
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.publish")
     parser.add_argument("run", type=Path, nargs="+", help="folder of a run, or its state file")
     parser.add_argument("directory", type=Path, help="where the model goes")
     parser.add_argument("--preset", default="nano")

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from birefnet.training import augment, composite, scenery
-from birefnet.training.mix import Mix, MixConfig, MixDataset
-from birefnet.training.store import PictureStore, is_held_out, pairs
-from birefnet.training.strands import _KINDS, strands
+from birefnet.training.data import scenery
+from birefnet.training.data.thin_structures import _KINDS, thin_structure
+from tools.nano import augment, composite
+from tools.nano.mix import Mix, MixConfig, MixDataset
+from tools.nano.split import is_held_out, pairs
+from tools.nano.store import PictureStore
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_a_photo_without_truth_is_named(tmp_path: Path) -> None:
     for name in ("im", "gt"):
         (tmp_path / name).mkdir()
     cv2.imwrite(str(tmp_path / "im" / "lonely.png"), np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"lonely\.png has no truth"):
+    with pytest.raises(ValueError, match=r"lonely\.png has no mask"):
         pairs(tmp_path)
 
 
@@ -147,7 +149,7 @@ def test_strands_are_thin_and_soft(kind: int) -> None:
     canvas = np.zeros((192, 192), np.uint8)
     _KINDS[kind](canvas, 192, np.random.default_rng(kind))
     assert 0.002 < (canvas > 0).mean() < 0.7
-    alpha = strands(64, np.random.default_rng(kind))
+    alpha = thin_structure(64, np.random.default_rng(kind))
     assert alpha.shape == (64, 64)
     assert ((alpha > 0.1) & (alpha < 0.9)).any()
 

@@ -1,0 +1,1 @@
+"""How the bundled model was made: outside of what is installed."""
