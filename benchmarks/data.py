@@ -1,12 +1,10 @@
-"""How many training pictures a second one worker prepares, and what the device path spares it.
+"""How many training pictures a second one worker prepares.
 
-    PYTHONPATH=src python benchmarks/data.py [--size 1024] [--pictures 24] [--device cpu]
+    PYTHONPATH=src python benchmarks/data.py [--size 1024] [--pictures 24]
 
 Pictures are made up here: JPEG photos of 1600 x 1200 with PNG truth, RGBA cut-outs and
 backgrounds, in a temporary folder. Each line is the best of `--repeat` passes over `--pictures`
-samples in this process, on one thread. `worker` is what a worker of a `DataLoader` does, `device`
-what `to_device_batch` does afterwards on `--device`. The ratio is to the worker of the same line
-without the device path.
+samples in this process, on one thread, which is what a worker of a `DataLoader` does.
 """
 
 from __future__ import annotations
@@ -24,10 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
-from birefnet.training.data.batch import Batch
 from birefnet.training.data.dataset import TrainingData, build_dataset
 from birefnet.training.data.findings import check
 from birefnet.training.data.settings import AugmentSettings, DataSettings
@@ -76,23 +72,14 @@ def prepare(data: TrainingData, size: tuple[int, int], count: int) -> None:
         data.batch(size, [number])
 
 
-def finish(data: TrainingData, batch: Batch) -> None:
-    """The device's part."""
-    data.to_device_batch(batch, batch.image.device, 0)
-    if batch.image.is_cuda:
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    count, device = options.pictures, torch.device(options.device)
+    count = options.pictures
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_data(root, min(count, 12))
@@ -101,8 +88,8 @@ def main() -> None:
             sources=(photos,), width=options.size, height=options.size, longest=1600
         )
         composed = replace(base, sources=(cutouts,), backgrounds=(str(root / "backgrounds"),))
-        print(f"{options.size} x {options.size}, one thread, device path on {device}")
-        print(f"{'':34}{'worker/s':>10}{'worker, device path/s':>24}{'ratio':>8}{'device/s':>10}")
+        print(f"{options.size} x {options.size}, one thread")
+        print(f"{'':34}{'pictures/s':>12}")
         for name, settings in (
             ("photos, flip", replace(base, augment=LIGHT)),
             ("photos, flip, cached", replace(base, augment=LIGHT, cache="2G")),
@@ -110,20 +97,11 @@ def main() -> None:
             ("composites, everything", replace(composed, augment=FULL)),
             ("composites, everything, cached", replace(composed, augment=FULL, cache="2G")),
         ):
-            rates = []
-            for on_device in (False, True):
-                data = build_dataset(replace(settings, on_device=on_device), seed=1)
-                size = data.size_at(0)
-                prepare(data, size, count)  # fills the cache
-                work = partial(prepare, data, size, count)
-                rates.append(best_rate(work, count, options.repeat))
-            batch = data.batch(size, range(4)).to(device)
-
-            work = partial(finish, data, batch)
-            work()
-            on = best_rate(work, 4, options.repeat)
-            ratio = rates[1] / rates[0]
-            print(f"{name:34}{rates[0]:10.1f}{rates[1]:24.1f}{ratio:8.2f}{on:10.1f}")
+            data = build_dataset(settings, seed=1)
+            size = data.size_at(0)
+            prepare(data, size, count)  # fills the cache
+            rate = best_rate(partial(prepare, data, size, count), count, options.repeat)
+            print(f"{name:34}{rate:12.1f}")
         pictures = min(count, 12)
         rate = best_rate(lambda: check([photos]), pictures, options.repeat)
         print(f"birefnet data check, 1600 x 1200 JPEG with PNG truth: {rate:.1f} pictures/s")

@@ -257,10 +257,6 @@ RUNS = {
         "data.held_out=0.3", "data.cache=1M", "data.longest=64", "loop.workers=1",
         *EVERY_AUGMENTATION, *EVERY_COMPOSITE,
     ],
-    "on the device": [
-        "data.sources=pairs,cutouts", "data.backgrounds=scenes", "data.truth=soft",
-        "data.on_device=true", *EVERY_AUGMENTATION, *EVERY_COMPOSITE,
-    ],
     "guidance": [
         "network_overrides.guidance_channel=true", "optimiser.guidance_factor=10",
         "data.guidance.share=0.9", "data.guidance.box=2", "data.guidance.points=1",

@@ -187,8 +187,6 @@ def test_previews_show_it(things: Path) -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ValueError, match="switch one of them off"):
-        DataSettings(on_device=True, guidance=GuidanceSettings(share=0.5))
     with pytest.raises(ValueError, match="all 0"):
         GuidanceSettings(box=0, points=0, scribble=0, mask=0)
     with pytest.raises(SettingsError, match="must be from 0 to 1"):

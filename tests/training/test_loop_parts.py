@@ -61,6 +61,11 @@ def test_settings_are_refused_in_a_sentence(change: str, message: str) -> None:
         recipe().override([change])
 
 
+def test_a_setting_in_a_nested_mapping_is_refused_under_its_whole_name() -> None:
+    with pytest.raises(SettingsError, match=r"no setting data.augment.flop; did you mean"):
+        recipe().override({"data": {"augment": {"flop": 1}}})
+
+
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
     for text, message in (("a: [", "is no YAML"), ("3", "holds no settings")):
         (tmp_path / "x.yaml").write_text(text)

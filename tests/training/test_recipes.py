@@ -187,6 +187,18 @@ def test_settings_file_of_the_document_is_one() -> None:
     assert loss.weights_at(99, 100) == {**dict.fromkeys(TERMS, 0.0), "iou": 4.0, "ssim": 10.0}
 
 
+def test_a_retired_switch_is_passed_over_while_off_and_refused_while_on() -> None:
+    recipe = get_recipe("nano")
+    for off in ({"data.on_device": "false"}, {"data": {"on_device": False}}, ["data.on_device=no"]):
+        assert recipe.override(off) == recipe
+    assert Recipe.from_dict(recipe.to_dict() | {"data": {"on_device": False}}).name == "nano"
+    for on in ({"data.on_device": "true"}, {"data": {"on_device": True}}):
+        with pytest.raises(SettingsError, match=r"data.on_device is true; samples are composed by"):
+            recipe.override(on)
+    with pytest.raises(SettingsError, match=r"data.on_device is 'soon'; expected true or false"):
+        recipe.override({"data.on_device": "soon"})
+
+
 def test_unknown_names_list_what_exists() -> None:
     with pytest.raises(SettingsError, match="no recipe 'dis'; there are dis5k, hrsod"):
         get_recipe("dis")

@@ -83,7 +83,7 @@ def publish(
 def _common_preprocess(
     states: Sequence[Mapping[str, Any]], checkpoints: Sequence[Path]
 ) -> Preprocess:
-    """How the pictures of all runs were prepared: from the states, or from the models beside them."""
+    """How all runs prepared their pictures, by their states or the models beside them."""
     known = [
         state.get("preprocess")
         or read_settings(path.parent / "last" / "config.json").get("preprocess")

@@ -41,6 +41,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
     hints = get_type_hints(cls)
     converted = {}
     for name, value in values.items():
+        if _is_retired(cls, name, value, where):
+            continue
         _check_known(cls, name, where)
         converted[name] = _convert(value, hints[name], _join(where, name))
     try:
@@ -108,7 +110,7 @@ def _set(cls: type, values: dict[str, Any], dotted: str, value: Any) -> None:
     """Put `value` into the nested `values` of a `cls`."""
     *parents, last = dotted.split(".")
     kind: Any = cls
-    where = ""
+    where, root = "", values
     for name in parents:
         kind = _child(kind, name, where)
         where = _join(where, name)
@@ -117,11 +119,13 @@ def _set(cls: type, values: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(values[name], dict):
             raise SettingsError(f"{where} has no parts; set it as a whole: {where}=VALUE")
         values = values[name]
+    if _is_retired(kind, last, value, where):
+        return
     hint = _child(kind, last, where)
     # Part of a nested dataclass that comes as a mapping keeps its other fields.
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         for name, part in value.items():
-            _set(hint, values[last], name, part)  # type: ignore[arg-type]
+            _set(cls, root, f"{dotted}.{name}", part)
     else:
         values[last] = value
 
@@ -148,6 +152,19 @@ def _check_known(cls: type, name: str, where: str) -> None:
         f"there is no setting {_join(where, str(name))}{hint} "
         f"{where or 'a recipe'} has {', '.join(known)}"
     )
+
+
+def _is_retired(cls: type, name: str, value: Any, where: str) -> bool:
+    """Whether an earlier version had this switch, and it is off, as in the files of its runs.
+
+    `RETIRED` of a class of settings says by name what to do instead of switching it on.
+    """
+    retired: Mapping[str, str] = getattr(cls, "RETIRED", {})
+    if name not in retired:
+        return False
+    if _convert(value, bool, _join(where, name)):
+        raise SettingsError(f"{_join(where, name)} is true; {retired[name]}")
+    return True
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from birefnet.training.data.device import Numbers, join_numbers
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -22,7 +20,6 @@ class Sample:
         label: class number, or -1.
         name: of the picture.
         number: global number of the sample.
-        numbers: what is left to do on the device, if anything.
         guide: 1 x H x W, uint8, levels of guidance (`guides.to_levels`), or None without a channel.
     """
 
@@ -31,7 +28,6 @@ class Sample:
     label: int
     name: str
     number: int
-    numbers: Numbers | None = None
     guide: Tensor | None = None
 
 
@@ -44,24 +40,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size, stacked; as `Sample`. `todo` is what is left to do on the device."""
+    """Samples of one size, stacked; as `Sample`."""
 
     image: Tensor
     truth: Tensor
     labels: Tensor
     names: tuple[str, ...]
     numbers: tuple[int, ...]
-    todo: Numbers | None = None
     guide: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """For a `DataLoader` with `pin_memory=True`."""
-        todo = self.todo.pin_memory() if self.todo is not None else None
         return replace(
             self,
             image=self.image.pin_memory(),
             truth=self.truth.pin_memory(),
-            todo=todo,
             guide=self.guide.pin_memory() if self.guide is not None else None,
         )
 
@@ -72,7 +65,6 @@ class Batch:
             image=self.image.to(device, non_blocking=True),
             truth=self.truth.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
-            todo=self.todo.to(device) if self.todo is not None else None,
             guide=self.guide.to(device, non_blocking=True) if self.guide is not None else None,
         )
 
@@ -102,6 +94,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         labels=torch.tensor([sample.label for sample in samples]),
         names=tuple(sample.name for sample in samples),
         numbers=tuple(sample.number for sample in samples),
-        todo=join_numbers([sample.numbers for sample in samples]),
         guide=torch.stack(guides) if guides else None,
     )

@@ -29,7 +29,6 @@ from birefnet.training.data import order, render
 from birefnet.training.data.batch import Batch, DeviceBatch, Sample, collate
 from birefnet.training.data.cache import PixelCache
 from birefnet.training.data.composer import Composed, Composer, Pool, plainly
-from birefnet.training.data.device import finish_batch, pack
 from birefnet.training.data.draft import Draft
 from birefnet.training.data.folders import DataError, MissingDataError
 from birefnet.training.data.guides import from_levels, simulate, to_levels
@@ -164,9 +163,6 @@ class TrainingData(Dataset[Sample]):
         label = NO_LABEL if is_empty else self._classes.label(name)
         rng = order.sample_stream(self.seed, number)
         draft = self._draft(part, index, height, width, rng)
-        if self.settings.on_device and self.train:
-            scene, truth, numbers = pack(draft, height, width)
-            return Sample(_planes(scene), _planes(truth), label, name, number, numbers)
         binary = self.settings.truth == "binary"
         rgb, levels, other = render.render_parts(draft, height, width, binary=binary)
         sample = Sample(_planes(rgb), _planes(levels), label, name, number)
@@ -185,22 +181,10 @@ class TrainingData(Dataset[Sample]):
     def to_device_batch(
         self, samples: Batch | Sequence[Sample], device: torch.device | str, step: int
     ) -> DeviceBatch:
-        """Move a batch to the device and finish it there: float32, normalised.
-
-        Args:
-            samples: a collated batch, or samples of one size.
-            step: of the run; noise that is drawn on the device is a function of the seed, the step
-                and the first sample's number.
-        """
+        """Move a batch (collated, or samples of one size) to the device: float32, normalised."""
         batch = samples if isinstance(samples, Batch) else collate(samples)
         batch = batch.to(torch.device(device))
-        image, truth = finish_batch(
-            batch.image,
-            batch.truth,
-            batch.todo,
-            seed=(self.seed, step, batch.numbers[0]),
-            binary=self.settings.truth == "binary",
-        )
+        image, truth = batch.image.float() / 255, batch.truth.float() / 255
         mean, std = (
             torch.tensor(values, device=image.device).view(1, 3, 1, 1)
             for values in (self.preprocess.mean, self.preprocess.std)

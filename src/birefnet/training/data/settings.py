@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 MULTIPLE = 32  # both sides of every network input
 
@@ -157,12 +158,15 @@ class DataSettings:
             `1#Accessories#1#Bag#23…_o.jpg`, numbered in the order of the names that the sources
             hold; or a text file with those names, one a line, which fixes their numbers.
         augment, composite, guidance: see there.
-        on_device: composite and augment on the training device instead of in the workers.
         cache: memory for decoded pictures, shared by all workers: bytes, or `500M`, `8G`; 0 for
             none.
         longest: decoded pictures are shrunk to so many pixels on their longer side before anything
             else; 0 leaves them as they are.
     """
+
+    RETIRED: ClassVar[Mapping[str, str]] = {
+        "on_device": "samples are composed by loop.workers alone, leave it out",
+    }
 
     sources: tuple[str, ...] = ()
     backgrounds: tuple[str, ...] = ()
@@ -177,7 +181,6 @@ class DataSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     composite: CompositeSettings = field(default_factory=CompositeSettings)
     guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
-    on_device: bool = False
     cache: str = "0"
     longest: int = 0
 
@@ -192,11 +195,6 @@ class DataSettings:
                     _check_side(name, side)
         _check_range(self, 0, 2**40, "epoch_length", "longest")
         _check_range(self, 0, 0.9, "held_out")
-        if self.guidance.share and self.on_device:
-            raise ValueError(
-                "guidance is drawn from finished samples, which on_device leaves to the device; "
-                "switch one of them off (guidance.share=0, or on_device=false)"
-            )
         parse_bytes(self.cache)
 
 
