@@ -35,7 +35,7 @@ from birefnet.imaging.picture import Picture
 from birefnet.inference.engines.base import takes_guidance
 from birefnet.inference.guidance import Guidance, Guide, Point, refine_detail
 from birefnet.inference.guidance.detail import OVERLAP
-from birefnet.training.data.sources import hold_out, open_source
+from birefnet.training.data.sources import open_source, split_for_validation
 
 SCORES = ("iou", "matte_mae", "boundary_iou_mean", "mean_boundary_accuracy", "hce")
 
@@ -97,7 +97,7 @@ def main() -> None:
     draw = np.random.default_rng(0)
     cutouts = [path for path in sorted(asked.cutouts.iterdir()) if is_held_out(path.name)]
     if asked.held_out == "train":
-        kept = hold_out(open_source(str(asked.cutouts)), 0.1)[1]
+        kept = split_for_validation(open_source(str(asked.cutouts)), 0.1)[1]
         names = {Path(kept.name_of(i)).stem for i in range(len(kept))}
         cutouts = [path for path in sorted(asked.cutouts.iterdir()) if path.stem in names]
     grounds = sorted(asked.backgrounds.iterdir())

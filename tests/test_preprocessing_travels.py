@@ -335,7 +335,7 @@ def test_a_report_that_differs_in_the_mattes_alone_fails(
 
 @pytest.mark.parametrize("kind", ["stretch", "views", "mirror", "pad"])
 def test_validation_scores_the_model_that_is_written(kind: str, tmp_path: Path) -> None:
-    from birefnet.training.assemble import begin
+    from birefnet.training.assemble import set_up_training
     from birefnet.training.loop import Trainer
     from birefnet.training.run_folder import RunFolder
     from birefnet.training.validation import Validator
@@ -346,7 +346,7 @@ def test_validation_scores_the_model_that_is_written(kind: str, tmp_path: Path) 
         init=str(init), network=None, data__width=96, data__height=64, schedule__steps=2,
         validation__every=1,
     )  # fmt: skip
-    start = begin(plan, name="tuned")
+    start = set_up_training(plan, name="tuned")
     assert start.preprocess == own
 
     def mean_error(matte: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
@@ -357,7 +357,7 @@ def test_validation_scores_the_model_that_is_written(kind: str, tmp_path: Path) 
     trainer = Trainer(
         start.recipe, start.network, Normalised(preprocess=own), start.preprocess, run=run,
         validator=Validator({"seen": seen}, mean_error, "mae", False, start.preprocess),
-        origin=start.origin,
+        model_info=start.model_info,
     )  # fmt: skip
     best = trainer.run().best
     predictor = birefnet.load(run.best, device="cpu", engine="torch")
@@ -371,7 +371,7 @@ def test_validation_scores_the_model_that_is_written(kind: str, tmp_path: Path) 
     ]
     assert best == pytest.approx(np.mean(used), abs=0.02)
     # Resumed, and averaged over runs, it is still there.
-    resumed = begin(
+    resumed = set_up_training(
         start.recipe.override({"network": "tiny"}), name="tuned", weights=False, written=run.last
     )
     assert resumed.preprocess == own

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from birefnet.training.data.findings import KINDS, CheckReport, check
+from birefnet.training.data.findings_report import write_html, write_png
 from birefnet.training.data.folders import DataError
-from birefnet.training.data.inspection import Look, look_of, truth_facts
-from birefnet.training.data.sheet import write_html, write_png
-from birefnet.training.data.twins import _count_bits, twins_within
+from birefnet.training.data.inspection import PerceptualHash, perceptual_hash, truth_facts
+from birefnet.training.data.near_duplicates import _count_bits, duplicates_within
 from data_sets import cutout, photo, save
 
 
@@ -207,16 +207,16 @@ def test_findings_read_as_sentences(clean: Path) -> None:
 
 
 def test_plain_pictures_are_not_each_other_s_copies() -> None:
-    looks = [look_of(np.full((64, 64, 3), level, np.uint8)) for level in (20, 120, 220)]
-    assert twins_within(looks) == []
-    assert [t.is_exact for t in twins_within([looks[0], looks[0]])] == [True]
+    hashes = [perceptual_hash(np.full((64, 64, 3), level, np.uint8)) for level in (20, 120, 220)]
+    assert duplicates_within(hashes) == []
+    assert [t.is_exact for t in duplicates_within([hashes[0], hashes[0]])] == [True]
 
 
 def test_thousands_are_compared_in_seconds() -> None:
     bits = np.random.default_rng(0).integers(0, 2**63, 5000, dtype=np.uint64)
-    looks = [Look(bytes(8), one, np.zeros(576, np.float16)) for one in bits]
+    hashes = [PerceptualHash(bytes(8), one, np.zeros(576, np.float16)) for one in bits]
     start = time.perf_counter()
-    assert twins_within(looks) == []
+    assert duplicates_within(hashes) == []
     assert time.perf_counter() - start < 5
 
 

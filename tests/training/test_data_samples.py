@@ -17,10 +17,10 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data.batch import Sample, collate
 from birefnet.training.data.cache import PixelCache
 from birefnet.training.data.dataset import TrainingData, build_dataset
-from birefnet.training.data.draft import chroma_matrix, draw_view
 from birefnet.training.data.folders import DataError
-from birefnet.training.data.render import look, recolour, resize
+from birefnet.training.data.render import apply_view, recolour, resize
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings, DataSettings
+from birefnet.training.data.specification import chroma_matrix, sample_view
 from data_sets import cutout, make_backgrounds, make_cutouts, make_pairs, photo, save
 
 EVERYTHING = AugmentSettings(
@@ -127,8 +127,8 @@ def test_rotation_reflects() -> None:
     pixels = np.full((40, 60, 4), 200, np.uint8)
     settings = AugmentSettings(rotate=1, rotate_degrees=45, scale=1, scale_range=(0.5, 0.6))
     for seed in range(10):
-        view = draw_view(40, 60, settings, np.random.default_rng(seed))
-        assert (look(pixels, view, 64, 64) == 200).all()
+        view = sample_view(40, 60, settings, np.random.default_rng(seed))
+        assert (apply_view(pixels, view, 64, 64) == 200).all()
 
 
 def test_batches_are_normalised_as_the_weights_ask(root: Path) -> None:
@@ -225,8 +225,8 @@ def test_validation_data_comes_whole_once_and_in_order(root: Path, tmp_path: Pat
 
 def test_held_out_pictures_are_never_drawn_and_cutouts_come_composed(root: Path) -> None:
     data = build_dataset(settings_for(root, held_out=0.34), seed=0)
-    photos, cutouts = data.held_out
-    kept = {source.name_of(i) for source in data.held_out for i in range(len(source))}
+    photos, cutouts = data.validation_split
+    kept = {source.name_of(i) for source in data.validation_split for i in range(len(source))}
     assert (len(photos), len(cutouts)) == (2, 2)
     assert not kept & {data[i].name for i in range(2 * data.epoch_length)}
     assert cutouts.kind == "pairs"
@@ -316,7 +316,7 @@ def test_colours_change_as_asked() -> None:
 
 
 def _colour(linear: np.ndarray, contrast: float = 1.0):  # type: ignore[no-untyped-def]
-    from birefnet.training.data.draft import Colour
+    from birefnet.training.data.specification import Colour
 
     return Colour(linear, contrast)
 

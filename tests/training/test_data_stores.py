@@ -15,10 +15,10 @@ from PIL import Image
 from birefnet.errors import MissingExtraError
 from birefnet.training.data.dataset import build_dataset
 from birefnet.training.data.findings import check
+from birefnet.training.data.findings_report import write_html
 from birefnet.training.data.folders import DataError
 from birefnet.training.data.opening import open_source
 from birefnet.training.data.settings import DataSettings
-from birefnet.training.data.sheet import write_html
 from data_sets import cutout, make_pairs, photo
 
 

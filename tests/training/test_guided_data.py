@@ -15,7 +15,7 @@ from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.network.guidance import is_guidance
 from birefnet.training import freezing, optim
-from birefnet.training.assemble import begin
+from birefnet.training.assemble import set_up_training
 from birefnet.training.data.dataset import TrainingData, build_dataset
 from birefnet.training.data.guides import degrade, from_levels, simulate, to_levels
 from birefnet.training.data.preview import preview
@@ -160,12 +160,12 @@ def test_without_guidance_samples_are_as_before(things: Path) -> None:
     assert data[0].guide is None
     assert data.batch((64, 64), [0, 1]).guide is None
     assert data.to_device_batch(data.batch((64, 64), [0]), "cpu", 0).image.shape[1] == 3
-    assert data.held_out[0].read(0).shape[2] == 4
+    assert data.validation_split[0].read(0).shape[2] == 4
 
 
 def test_held_out_composites_are_guided(things: Path) -> None:
     data = dataset(things, guidance=GuidanceSettings(share=1, others=1))
-    source = data.held_out[0]
+    source = data.validation_split[0]
     pixels = source.read(0)
     assert pixels.shape == (64, 64, 5)
     assert np.array_equal(source.read(0), pixels)
@@ -194,7 +194,7 @@ def test_what_cannot_be() -> None:
 
 
 def test_the_recipe_adds_a_channel_that_learns() -> None:
-    start = begin(get_recipe("guided"), name="guided")
+    start = set_up_training(get_recipe("guided"), name="guided")
     network = start.network
     assert network.config.guidance_channel
     read = {name: p for name, p in network.named_parameters() if is_guidance(name)}

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import torch
 
-from birefnet.training.assemble import begin
+from birefnet.training.assemble import set_up_training
 from birefnet.training.batches import batches
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
@@ -83,7 +83,7 @@ def make(options: argparse.Namespace, steps: int, run: int) -> Trainer:
             "loop.precision": options.precision,
         }
     )
-    start = begin(recipe, name="nano")
+    start = set_up_training(recipe, name="nano")
     sizes = (options.sizes[step % len(options.sizes)] for step in range(steps))
     phases = tuple(Phase(1, size) for size in sizes)
     data = PhasedMix(options.store, phases, options.seed + run, start.preprocess)
@@ -94,7 +94,7 @@ def make(options: argparse.Namespace, steps: int, run: int) -> Trainer:
         data,
         start.preprocess,
         accelerator=accelerator,
-        origin=start.origin,
+        model_info=start.model_info,
     )
 
 

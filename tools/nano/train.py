@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from birefnet.training.assemble import begin
+from birefnet.training.assemble import set_up_training
 from birefnet.training.data.opening import open_source
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "validation.every": options.validate_every,
         }
     ).override(options.set)
-    start = begin(
+    start = set_up_training(
         recipe,
         name="nano",
         weights=not options.resume,
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         validator=validator,
         accelerator=make_accelerator(recipe.loop, options.device),
         display=Terminal(Console(soft_wrap=True)),
-        origin=start.origin,
+        model_info=start.model_info,
     )
     start.recipe.save(run.recipe)
     if options.resume:

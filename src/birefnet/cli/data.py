@@ -96,7 +96,7 @@ def check(
     except DataError as error:  # a path that is no set is a wrong command, not a finding
         raise typer.BadParameter(str(error)) from None
     if sheet is not None:
-        from birefnet.training.data.sheet import write_html, write_png
+        from birefnet.training.data.findings_report import write_html, write_png
 
         write = write_png if sheet.suffix.lower() == ".png" else write_html
         write_file(sheet, write(report))

@@ -19,7 +19,7 @@ from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.network.guidance import is_guidance
-from birefnet.training.loop import Origin
+from birefnet.training.loop import ModelInfo
 from birefnet.training.pretrained import (
     IMAGENET,
     load_backbone,
@@ -35,7 +35,7 @@ from birefnet.weights.source import Missing, missing, resolve
 
 
 @dataclass(frozen=True)
-class Start:
+class TrainingSetup:
     """What a run begins with.
 
     Attributes:
@@ -43,13 +43,13 @@ class Start:
         preprocess: how its pictures are prepared, in validation and by the model that is written:
             that of the weights, but one view of the recipe's size where that is another.
         recipe: with all that depends on the weights filled in.
-        origin: what to write beside the trained weights.
+        model_info: what to write beside the trained weights.
     """
 
     network: BiRefNet
     preprocess: Preprocess
     recipe: Recipe
-    origin: Origin
+    model_info: ModelInfo
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Base:
 
 
 def weights_to_fetch(recipe: Recipe) -> Missing | None:
-    """What `begin` would download for a recipe; `None` where nothing is to be downloaded.
+    """What `set_up_training` would download for a recipe; `None` where nothing is to be downloaded.
 
     Raises:
         SettingsError: neither a network nor weights are named.
@@ -94,7 +94,9 @@ def fetch_weights(recipe: Recipe) -> None:
         locate_weights(recipe.encoder_weights, _config_of(recipe).backbone)
 
 
-def begin(recipe: Recipe, *, name: str, weights: bool = True, written: Path | None = None) -> Start:
+def set_up_training(
+    recipe: Recipe, *, name: str, weights: bool = True, written: Path | None = None
+) -> TrainingSetup:
     """Build the network of a recipe and load what it starts from.
 
     Args:
@@ -142,13 +144,13 @@ def begin(recipe: Recipe, *, name: str, weights: bool = True, written: Path | No
     if "preprocess" in before:
         preprocess = Preprocess.from_dict(before["preprocess"])
     network.preprocess = preprocess
-    origin = Origin(
+    model_info = ModelInfo(
         name,
         licence=before.get("licence") or (loaded.licence if loaded else None),
         source=f"trained by the recipe {recipe.name} ({recipe.variant}) from "
         f"{recipe.init or recipe.encoder_weights or 'random weights'}",
     )
-    return Start(network, preprocess, recipe, origin)
+    return TrainingSetup(network, preprocess, recipe, model_info)
 
 
 def _base(init: str, weights: bool) -> _Base:

@@ -55,7 +55,7 @@ class TrainingError(BiRefNetError):
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelInfo:
     """What is written beside the weights.
 
     Attributes:
@@ -101,7 +101,7 @@ class Trainer:
         validator: how to watch, or `None`.
         accelerator: made from the recipe where none is given.
         display: where to say how it goes.
-        origin: what is written beside the weights.
+        model_info: what is written beside the weights.
 
     Raises:
         TrainingError: data or validator prepare pictures otherwise.
@@ -118,7 +118,7 @@ class Trainer:
         validator: Validator | None = None,
         accelerator: Accelerator | None = None,
         display: Display | None = None,
-        origin: Origin | None = None,
+        model_info: ModelInfo | None = None,
     ) -> None:
         _agree(preprocess, data, validator)
         self.recipe = recipe
@@ -128,7 +128,7 @@ class Trainer:
         self.validator = validator
         self.accelerator = accelerator or distributed.make_accelerator(recipe.loop)
         self.display: Display = display if display and self.is_main else Silent()
-        self.origin = origin or Origin(recipe.name)
+        self.model_info = model_info or ModelInfo(recipe.name)
         self.plan = Plan(recipe.schedule, data.epoch_length, self.accelerator.num_processes)
         self.objective = Objective(recipe.loss, epochs=self.plan.epochs)
         self.step = 0
@@ -442,9 +442,9 @@ class Trainer:
             folder,
             network,
             self.preprocess,
-            name=self.origin.name,
-            licence=self.origin.licence,
-            source=self.origin.source,
+            name=self.model_info.name,
+            licence=self.model_info.licence,
+            source=self.model_info.source,
             extra={"training": training if scores is None else {**training, "scores": scores}},
         )
 

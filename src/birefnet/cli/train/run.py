@@ -14,7 +14,7 @@ from birefnet.cli.common import say, warn
 from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
-    from birefnet.training.assemble import Start
+    from birefnet.training.assemble import TrainingSetup
     from birefnet.training.data.dataset import TrainingData
     from birefnet.training.loop import Outcome, Trainer
     from birefnet.training.loss_settings import LossSettings
@@ -192,7 +192,7 @@ def run(request: Request) -> int:
         recipe.save(run_folder.recipe)
     accelerator.wait_for_everyone()
     if recipe.loop.trackers:
-        accelerator.init_trackers(trainer.origin.name)
+        accelerator.init_trackers(trainer.model_info.name)
     try:
         outcome = trainer.run()
     except RuntimeError as failure:
@@ -223,7 +223,7 @@ class _Prepared:
     loss: LossSettings
     data: TrainingData
     validator: Validator | None
-    start: Start | None
+    start: TrainingSetup | None
 
 
 def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool) -> _Prepared:
@@ -234,7 +234,12 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
         processes: that train together.
         weights: load those that the run starts from.
     """
-    from birefnet.training.assemble import begin, fetch_weights, missing_file, weights_to_fetch
+    from birefnet.training.assemble import (
+        fetch_weights,
+        missing_file,
+        set_up_training,
+        weights_to_fetch,
+    )
     from birefnet.training.data.dataset import build_dataset
     from birefnet.training.run_folder import RunFolder
     from birefnet.training.schedule import Plan
@@ -259,7 +264,7 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
     if recipe.network or not to_fetch or to_fetch.checkpoint or not request.dry_run:
         name = request.output.resolve().name if request.output else recipe.name
         last = RunFolder(request.output).last if request.resume and request.output else None
-        start = begin(recipe, name=name, weights=weights, written=last)
+        start = set_up_training(recipe, name=name, weights=weights, written=last)
         recipe = start.recipe
         data.preprocess = start.preprocess
         validator = validator and replace(validator, preprocess=start.preprocess)
@@ -297,7 +302,7 @@ def _classes_in_vain(head: int, classes: int) -> list[str]:
 
 
 def _trainer(
-    prepared: _Prepared, start: Start, run_folder: RunFolder | None, accelerator: Any
+    prepared: _Prepared, start: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
 ) -> Trainer:
     from birefnet.cli.terminal import console
     from birefnet.training.loop import Trainer
@@ -312,7 +317,7 @@ def _trainer(
         validator=prepared.validator,
         accelerator=accelerator,
         display=Terminal(console(stderr=True)),
-        origin=start.origin,
+        model_info=start.model_info,
     )
 
 
@@ -324,7 +329,7 @@ def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
 
     settings = recipe.validation
     sets = {path: open_source(path) for path in settings.data}
-    sets |= {f"held out of {source.name}": source for source in data.held_out}
+    sets |= {f"held out of {source.name}": source for source in data.validation_split}
     for path, source in sets.items():
         if source.kind == "pictures":
             raise UsageError(
@@ -362,7 +367,7 @@ def _shortly_named(sets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def opening(
-    recipe: Recipe, start: Start | None, plan: Plan, validator: Validator | None
+    recipe: Recipe, start: TrainingSetup | None, plan: Plan, validator: Validator | None
 ) -> list[str]:
     """What a run says before it starts: what to expect, and what it will do."""
     about = recipe.about

@@ -1,4 +1,4 @@
-"""Draw the drafts of samples: photos, cut-outs on backgrounds, and scenes without a subject."""
+"""Compose samples: photos, cut-outs on backgrounds, and scenes without a subject."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ from numpy.random import Generator
 
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.training.data import render, scenery
-from birefnet.training.data.draft import (
-    Draft,
-    Finish,
-    Layer,
-    draw_colour,
-    draw_finish,
-    draw_layer,
-    draw_view,
-    whole,
-)
 from birefnet.training.data.guides import simulate, to_levels
 from birefnet.training.data.order import sample_stream
 from birefnet.training.data.settings import (
@@ -28,6 +18,16 @@ from birefnet.training.data.settings import (
     GuidanceSettings,
 )
 from birefnet.training.data.sources import Pixels, Source
+from birefnet.training.data.specification import (
+    Degradation,
+    Layer,
+    SampleSpecification,
+    sample_colour,
+    sample_degradation,
+    sample_layer,
+    sample_view,
+    whole,
+)
 
 Read = Callable[[int, int], Pixels]
 """A picture by the number of its source and its own."""
@@ -42,7 +42,7 @@ _OUT_OF_FOCUS = (0.5, 4.0)  # standard deviation of a background's blur [px at 2
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures of several sources to draw from, each as likely as any other.
+    """Pictures of several sources to choose from, each as likely as any other.
 
     Attributes:
         sources: their numbers.
@@ -61,12 +61,12 @@ class Pool:
         which = int(np.searchsorted(ends, place, side="right"))
         return self.sources[which], place - int(ends[which] - self.counts[which])
 
-    def draw(self, rng: Generator) -> tuple[int, int]:
+    def sample(self, rng: Generator) -> tuple[int, int]:
         return self.locate(int(rng.integers(sum(self.counts))))
 
 
 class Composer:
-    """Draws drafts; all randomness comes from the generator passed in.
+    """Chooses what makes up each sample; all randomness comes from the generator passed in.
 
     Args:
         augment, composite: the settings.
@@ -88,25 +88,27 @@ class Composer:
         self.augment, self.composite, self.read = augment, composite, read
         self.cutouts, self.backgrounds = cutouts, backgrounds
 
-    def photo(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+    def photo(self, pixels: Pixels, height: int, width: int, rng: Generator) -> SampleSpecification:
         """A picture with its truth (H x W x 4); now and then its subject on another background."""
-        view = draw_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
-        finish = draw_finish(self.augment, max(height, width), rng)
+        view = sample_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
+        degradation = sample_degradation(self.augment, max(height, width), rng)
         is_guided = self._is_guided(rng)
         if rng.random() >= self.composite.photos:
-            return Draft(pixels, view, finish=finish, is_guided=is_guided)
+            return SampleSpecification(pixels, view, degradation=degradation, is_guided=is_guided)
         # The subject stays where it was, for it may touch the border.
-        subject = render.look(pixels, view, height, width)
+        subject = render.apply_view(pixels, view, height, width)
         rgb, alpha = render.split(subject)
         opaque = estimate_foreground(rgb, alpha, dtype=np.uint8)
         layer = filling(render.join(opaque, alpha))
         ground = self._ground(height, width, rng, subject)
-        return replace(ground, layers=(layer,), finish=finish, is_guided=is_guided)
+        return replace(ground, layers=(layer,), degradation=degradation, is_guided=is_guided)
 
     def _is_guided(self, rng: Generator) -> bool:
         return bool(self.guidance.share) and bool(rng.random() < self.guidance.share)
 
-    def cutout(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+    def cutout(
+        self, pixels: Pixels, height: int, width: int, rng: Generator
+    ) -> SampleSpecification:
         """A cut-out (h x w x 4), perhaps with others, on a background."""
         if self._is_guided(rng):
             if rng.random() < self.guidance.others:
@@ -114,7 +116,9 @@ class Composer:
             return replace(self._alone_or_several(pixels, height, width, rng), is_guided=True)
         return self._alone_or_several(pixels, height, width, rng)
 
-    def _among_others(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+    def _among_others(
+        self, pixels: Pixels, height: int, width: int, rng: Generator
+    ) -> SampleSpecification:
         """A cut-out that is meant, with one or two beside, before or behind it that are not."""
         extent = float(np.exp(rng.uniform(*np.log(_AMONG_OTHERS))))
         ground = self._ground(height, width, rng, pixels)
@@ -125,8 +129,8 @@ class Composer:
             angle = turn + 2 * np.pi * number / count
             apart = rng.uniform(*_APART)
             is_meant = number == 0
-            layer = draw_layer(
-                pixels if is_meant else self.read(*self.cutouts.draw(rng)),
+            layer = sample_layer(
+                pixels if is_meant else self.read(*self.cutouts.sample(rng)),
                 (height, width),
                 self.composite,
                 self.augment,
@@ -137,10 +141,12 @@ class Composer:
                 is_sharp=bool(rng.random() < 0.8),
             )
             layers += [layer] if layer is not None else []
-        finish = draw_finish(self.augment, max(height, width), rng)
-        return replace(ground, layers=tuple(layers), finish=finish, is_guided=True)
+        degradation = sample_degradation(self.augment, max(height, width), rng)
+        return replace(ground, layers=tuple(layers), degradation=degradation, is_guided=True)
 
-    def _alone_or_several(self, pixels: Pixels, height: int, width: int, rng: Generator) -> Draft:
+    def _alone_or_several(
+        self, pixels: Pixels, height: int, width: int, rng: Generator
+    ) -> SampleSpecification:
         settings = self.composite
         extent = float(np.exp(rng.uniform(*np.log(settings.extent))))
         ground = self._ground(height, width, rng, pixels)
@@ -148,32 +154,36 @@ class Composer:
 
         def add(cutout: Pixels, extent: float, *, is_subject: bool) -> None:
             canvas = (height, width)
-            layer = draw_layer(
+            layer = sample_layer(
                 cutout, canvas, settings, self.augment, rng, extent=extent, is_subject=is_subject
             )
             layers.append(layer)
 
         if rng.random() < settings.distractors:
-            other = self.read(*self.cutouts.draw(rng))
+            other = self.read(*self.cutouts.sample(rng))
             add(other, extent * rng.uniform(0.15, 0.4), is_subject=False)
         for _ in range(settings.objects - 1):
             if rng.random() >= _ANOTHER:
                 break
-            other = self.read(*self.cutouts.draw(rng))
+            other = self.read(*self.cutouts.sample(rng))
             add(other, extent * rng.uniform(0.5, 1), is_subject=True)
         add(pixels, extent, is_subject=True)
         seen = tuple(layer for layer in layers if layer is not None)
-        finish = draw_finish(self.augment, max(height, width), rng)
-        return replace(ground, layers=seen, finish=finish)
+        degradation = sample_degradation(self.augment, max(height, width), rng)
+        return replace(ground, layers=seen, degradation=degradation)
 
-    def empty(self, place: int, height: int, width: int, rng: Generator) -> Draft:
+    def empty(self, place: int, height: int, width: int, rng: Generator) -> SampleSpecification:
         """A scene without a subject: background number `place` of all, or a plain ground."""
-        finish = draw_finish(self.augment, max(height, width), rng)
+        degradation = sample_degradation(self.augment, max(height, width), rng)
         if not self.backgrounds or rng.random() < self.composite.plain:
-            return replace(_plain(height, width, rng), finish=finish)
-        return replace(self._background(self.backgrounds.locate(place), rng), finish=finish)
+            return replace(_plain(height, width, rng), degradation=degradation)
+        return replace(
+            self._background(self.backgrounds.locate(place), rng), degradation=degradation
+        )
 
-    def _ground(self, height: int, width: int, rng: Generator, subject: Pixels) -> Draft:
+    def _ground(
+        self, height: int, width: int, rng: Generator, subject: Pixels
+    ) -> SampleSpecification:
         """What a subject (h x w x 4) is put on."""
         settings = self.composite
         kind = rng.random()
@@ -182,15 +192,17 @@ class Composer:
             return _plain(height, width, rng, near=render.mean(rgb, alpha))
         if kind < settings.same_colour + settings.plain or not self.backgrounds:
             return _plain(height, width, rng)
-        scene = self._background(self.backgrounds.draw(rng), rng)
+        scene = self._background(self.backgrounds.sample(rng), rng)
         blur = rng.uniform(*_OUT_OF_FOCUS) * min(height, width) / 256
         is_blurred = rng.random() < settings.blur_background
-        colour = draw_colour(self.augment, rng)
+        colour = sample_colour(self.augment, rng)
         return replace(scene, scene_blur=blur if is_blurred else 0.0, scene_colour=colour)
 
-    def _background(self, place: tuple[int, int], rng: Generator) -> Draft:
+    def _background(self, place: tuple[int, int], rng: Generator) -> SampleSpecification:
         pixels = self.read(*place)[..., :3]
-        return Draft(pixels, draw_view(pixels.shape[0], pixels.shape[1], _BACKGROUND, rng))
+        return SampleSpecification(
+            pixels, sample_view(pixels.shape[0], pixels.shape[1], _BACKGROUND, rng)
+        )
 
 
 class Composed(Source):
@@ -220,14 +232,16 @@ class Composed(Source):
 
     def read(self, index: int) -> Pixels:
         rng = sample_stream(self._seed, index)
-        draft = self._composer.cutout(self._source.read(index), self._height, self._width, rng)
-        clean = replace(draft, finish=Finish())
+        specification = self._composer.cutout(
+            self._source.read(index), self._height, self._width, rng
+        )
+        clean = replace(specification, degradation=Degradation())
         rgb, truth, other = render.render_parts(clean, self._height, self._width)
         both = render.join(rgb, truth)
         if not self._composer.guidance.share:
             return both
         guide = simulate(truth, other, self._composer.guidance, rng)
-        return np.dstack([both, to_levels(guide * draft.is_guided)])
+        return np.dstack([both, to_levels(guide * specification.is_guided)])
 
 
 def filling(pixels: Pixels) -> Layer:
@@ -235,15 +249,17 @@ def filling(pixels: Pixels) -> Layer:
     return Layer(pixels, np.array([[1.0, 0, 0], [0, 1.0, 0]]), scale=1.0)
 
 
-def plainly(pixels: Pixels, *, is_cutout: bool) -> Draft:
+def plainly(pixels: Pixels, *, is_cutout: bool) -> SampleSpecification:
     """A picture with its truth as it is, without any randomness; a cut-out on black."""
     view = whole(*pixels.shape[:2])
     if not is_cutout:
-        return Draft(pixels, view)
-    return Draft(render.premultiplied(pixels), view)
+        return SampleSpecification(pixels, view)
+    return SampleSpecification(render.premultiplied(pixels), view)
 
 
-def _plain(height: int, width: int, rng: Generator, near: np.ndarray | None = None) -> Draft:
+def _plain(
+    height: int, width: int, rng: Generator, near: np.ndarray | None = None
+) -> SampleSpecification:
     ground = scenery.plain(min(_PLAIN_SIDE, max(height, width)), rng, near)
     pixels = np.asarray(np.clip(ground * 255 + 0.5, 0, 255), np.uint8)
-    return Draft(pixels, whole(*pixels.shape[:2]))
+    return SampleSpecification(pixels, whole(*pixels.shape[:2]))

@@ -29,7 +29,6 @@ from birefnet.training.data import order, render
 from birefnet.training.data.batch import Batch, DeviceBatch, Sample, collate
 from birefnet.training.data.cache import PixelCache
 from birefnet.training.data.composer import Composed, Composer, Pool, plainly
-from birefnet.training.data.draft import Draft
 from birefnet.training.data.folders import DataError, MissingDataError
 from birefnet.training.data.guides import from_levels, simulate, to_levels
 from birefnet.training.data.labels import NO_LABEL, Classes
@@ -39,10 +38,11 @@ from birefnet.training.data.settings import DataSettings, parse_bytes
 from birefnet.training.data.sources import (
     Pixels,
     Source,
-    hold_out,
     parse_source,
     shrink,
+    split_for_validation,
 )
+from birefnet.training.data.specification import SampleSpecification
 
 
 def build_dataset(
@@ -72,8 +72,8 @@ class TrainingData(Dataset[Sample]):
     Attributes:
         settings, seed: what the samples are a function of.
         epoch_length: samples per epoch.
-        held_out: what is kept for validation of each source, see `DataSettings.held_out`; cut-outs
-            come composed.
+        validation_split: the pictures of each source that are kept for validation, see
+            `DataSettings.held_out`; cut-outs are composed.
         classes: names of the classes, by number.
         notes: what to know about the data before a run, in sentences.
     """
@@ -92,10 +92,10 @@ class TrainingData(Dataset[Sample]):
                     f"{source.name} has pictures without truth; expected folders im and gt in it, "
                     "or cut-outs with alpha (pictures without a subject go to data.backgrounds)"
                 )
-        self.held_out: list[Source] = []
+        self.validation_split: list[Source] = []
         if settings.held_out and train:
-            split = [hold_out(source, settings.held_out) for source in self.sources]
-            self.sources, self.held_out = ([pair[i] for pair in split] for i in range(2))
+            split = [split_for_validation(source, settings.held_out) for source in self.sources]
+            self.sources, self.validation_split = ([pair[i] for pair in split] for i in range(2))
         self.backgrounds = [open_source(text) for text in settings.backgrounds] if train else []
         self._all: list[Source] = [*self.sources, *self.backgrounds]
         self._first = np.cumsum([0, *(len(source) for source in self._all)])
@@ -108,9 +108,9 @@ class TrainingData(Dataset[Sample]):
             settings.guidance,
         )
         size = (settings.height, settings.width)
-        self.held_out = [
+        self.validation_split = [
             Composed(source, self._composer, *size, seed) if source.kind == "cutouts" else source
-            for source in self.held_out
+            for source in self.validation_split
         ]
         parts = [
             Part(len(source), weighted.times, weighted.share)
@@ -162,15 +162,15 @@ class TrainingData(Dataset[Sample]):
         name = "empty" if is_empty else self.sources[part].name_of(index)
         label = NO_LABEL if is_empty else self._classes.label(name)
         rng = order.sample_stream(self.seed, number)
-        draft = self._draft(part, index, height, width, rng)
+        specification = self._draft(part, index, height, width, rng)
         binary = self.settings.truth == "binary"
-        rgb, levels, other = render.render_parts(draft, height, width, binary=binary)
+        rgb, levels, other = render.render_parts(specification, height, width, binary=binary)
         sample = Sample(_planes(rgb), _planes(levels), label, name, number)
         settings = self.settings.guidance
         if not settings.share:
             return sample
         guide = np.zeros((height, width), np.float32)
-        if draft.is_guided:
+        if specification.is_guided:
             guide = simulate(levels, other, settings, rng)
         return replace(sample, guide=_planes(to_levels(guide)))
 
@@ -208,7 +208,9 @@ class TrainingData(Dataset[Sample]):
         part = int(np.searchsorted(self._first, number, side="right")) - 1
         return part, number - int(self._first[part])
 
-    def _draft(self, part: int, index: int, height: int, width: int, rng: Generator) -> Draft:
+    def _draft(
+        self, part: int, index: int, height: int, width: int, rng: Generator
+    ) -> SampleSpecification:
         if part == len(self.sources):
             return self._composer.empty(index, height, width, rng)
         pixels = self._read(part, index)

@@ -11,9 +11,9 @@ from typing import Literal
 from birefnet.training.data.alignment import misfits
 from birefnet.training.data.folders import DataError, FileSet, find_set
 from birefnet.training.data.inspection import Facts, TruthFacts, inspect, inspect_source
+from birefnet.training.data.near_duplicates import duplicates_between, duplicates_within
 from birefnet.training.data.opening import open_source
 from birefnet.training.data.sources import Source, same_aspect
-from birefnet.training.data.twins import twins_between, twins_within
 
 Task = Literal["segmentation", "matting"]
 Progress = Callable[[int, int], None]
@@ -44,7 +44,7 @@ class Item:
         path: of the file that has it.
         detail: what exactly, if the sentence does not say.
         image, truth: what a contact sheet shows.
-        other: the twin of a duplicate.
+        other: the picture that it repeats.
     """
 
     set_name: str
@@ -180,7 +180,7 @@ def check(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Look at every picture of some sets once.
+    """PerceptualHash at every picture of some sets once.
 
     Memory does not grow with the size of the pictures: of each, about 2 kB are kept.
 
@@ -224,13 +224,13 @@ def check(
             problems[key].append(item)
         seen += [(one.files, each) for each in facts]
     held_out = [(one.files, each) for one in tests for each in facts_of(one)]
-    looks = [facts.look for _, facts in seen]
-    for twins in twins_within(looks):
-        key = "duplicate" if twins.is_exact else "near-duplicate"
-        problems[key].append(_pair_item(seen[twins.second], seen[twins.first]))
-    for twins in twins_between(looks, [facts.look for _, facts in held_out]):
-        key = "leak" if twins.is_exact else "near-leak"
-        problems[key].append(_pair_item(seen[twins.first], held_out[twins.second]))
+    hashes = [facts.hash for _, facts in seen]
+    for pair in duplicates_within(hashes):
+        key = "duplicate" if pair.is_exact else "near-duplicate"
+        problems[key].append(_pair_item(seen[pair.second], seen[pair.first]))
+    for pair in duplicates_between(hashes, [facts.hash for _, facts in held_out]):
+        key = "leak" if pair.is_exact else "near-leak"
+        problems[key].append(_pair_item(seen[pair.first], held_out[pair.second]))
     report.findings = [
         Finding(kind, problems[key])
         for key, kind in KINDS.items()
@@ -263,8 +263,8 @@ class _Checked:
 
 
 def _pair_item(one: tuple[FileSet, Facts], other: tuple[FileSet, Facts]) -> Item:
-    (files, facts), (_, twin) = one, other
-    path = twin.entry.image
+    (files, facts), (_, repeated) = one, other
+    path = repeated.entry.image
     return Item(files.path, facts.entry.image, f"like {path}", facts.entry.image, None, path)
 
 
@@ -283,7 +283,7 @@ def _describe(files: FileSet, facts: Sequence[Facts]) -> SetReport:
 def _judge_set(
     files: FileSet, facts: Sequence[Facts], task: Task, smallest: int
 ) -> Iterable[tuple[str, Item]]:
-    """Key and item of every problem of a set, but for twins."""
+    """Key and item of every problem of a set, but for duplicates."""
     for path in files.without_truth:
         yield "no-truth", Item(files.path, path, "", path)
     for path in files.without_picture:

@@ -38,8 +38,8 @@ _CHUNK = 8  # entries handed to a worker at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What a picture looks like, to find it again.
+class PerceptualHash:
+    """How a picture looks, to find it again.
 
     Attributes:
         digest: of the decoded pixels.
@@ -102,7 +102,7 @@ class Facts:
     width: int = 0
     has_alpha: bool = False
     is_mask: bool = False
-    look: Look | None = field(default=None, compare=False)
+    hash: PerceptualHash | None = field(default=None, compare=False)
     edges: Edges | None = field(default=None, compare=False)
     truth: TruthFacts | None = None
     error: str = ""
@@ -173,7 +173,7 @@ def inspect_entry(entry: Entry, kind: Kind) -> Facts:
         has_alpha=picture.alpha is not None,
         is_mask=_is_mask(rgb),
         edges=edges,
-        look=look_of(rgb, None if kind != "cutouts" else picture.alpha),
+        hash=perceptual_hash(rgb, None if kind != "cutouts" else picture.alpha),
         truth=truth,
         truth_error=truth_error,
     )
@@ -197,7 +197,7 @@ def _inspect_sample(source: Source, index: int) -> Facts:
         has_alpha=is_cutout,
         is_mask=_is_mask(rgb),
         edges=None if is_cutout or truth is None else _edges_of_pair(rgb, truth),
-        look=look_of(rgb, to_float(truth) if is_cutout and truth is not None else None),
+        hash=perceptual_hash(rgb, to_float(truth) if is_cutout and truth is not None else None),
         truth=None if truth is None else truth_facts(truth),
     )
 
@@ -286,8 +286,10 @@ def _smeared(levels: NDArray[np.uint8]) -> float:
     return float(np.count_nonzero(almost & (cv2.dilate(edge, _SQUARE) == 0)) / levels.size)
 
 
-def look_of(rgb: NDArray[np.uint8], alpha: NDArray[np.float32] | None = None) -> Look:
-    """What a picture (H x W x 3) looks like; a cut-out is seen on grey."""
+def perceptual_hash(
+    rgb: NDArray[np.uint8], alpha: NDArray[np.float32] | None = None
+) -> PerceptualHash:
+    """Of a picture (H x W x 3); a cut-out is seen on grey."""
     digest = hashlib.blake2b(str(rgb.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(rgb).data)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
@@ -304,4 +306,4 @@ def look_of(rgb: NDArray[np.uint8], alpha: NDArray[np.float32] | None = None) ->
     thumb -= thumb.mean()
     norm = float(np.linalg.norm(thumb))
     thumb = thumb / norm if norm > _THUMB_SIDE else np.zeros_like(thumb)
-    return Look(digest.digest(), bits, thumb.astype(np.float16))
+    return PerceptualHash(digest.digest(), bits, thumb.astype(np.float16))

@@ -1,4 +1,4 @@
-"""Carry out a draft on the CPU: 8-bit pixels throughout, one picture at a time."""
+"""Render a sample from its specification: 8-bit pixels throughout, one picture at a time."""
 
 from __future__ import annotations
 
@@ -9,37 +9,46 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from birefnet.training.data.draft import Colour, Draft, Finish, Layer, Shadow, View
 from birefnet.training.data.sources import Pixels
+from birefnet.training.data.specification import (
+    Colour,
+    Degradation,
+    Layer,
+    SampleSpecification,
+    Shadow,
+    View,
+)
 
 _WIDEST_BLUR = 3.0  # standard deviation above which a smaller picture is blurred instead [px]
 
 
-def render(draft: Draft, height: int, width: int, *, binary: bool = False) -> tuple[Pixels, Pixels]:
+def render(
+    specification: SampleSpecification, height: int, width: int, *, binary: bool = False
+) -> tuple[Pixels, Pixels]:
     """The finished sample: RGB (height x width x 3) and truth (height x width).
 
     Args:
         binary: cut the truth at half, so that no levels but 0 and 255 occur.
     """
-    return render_parts(draft, height, width, binary=binary)[:2]
+    return render_parts(specification, height, width, binary=binary)[:2]
 
 
 def render_parts(
-    draft: Draft, height: int, width: int, *, binary: bool = False
+    specification: SampleSpecification, height: int, width: int, *, binary: bool = False
 ) -> tuple[Pixels, Pixels, Pixels]:
     """As `render`, and what can be seen of the layers that are no subjects (height x width)."""
-    base = look(draft.scene, draft.view, height, width)
+    base = apply_view(specification.scene, specification.view, height, width)
     rgb, truth = split(base)
-    if draft.scene_colour is not None:
-        rgb = recolour(rgb, draft.scene_colour)
-    rgb = blur(rgb, draft.scene_blur)
+    if specification.scene_colour is not None:
+        rgb = recolour(rgb, specification.scene_colour)
+    rgb = blur(rgb, specification.scene_blur)
     scene_mean = mean(rgb)
     other = np.zeros_like(truth)
-    for layer in draft.layers:
+    for layer in specification.layers:
         rgb, truth, other = _put(layer, rgb, truth, other, scene_mean)
     if binary:
         truth = np.asarray(cv2.threshold(truth, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
-    return finish(rgb, draft.finish), truth, other
+    return degrade(rgb, specification.degradation), truth, other
 
 
 def split(pixels: Pixels) -> tuple[Pixels, Pixels]:
@@ -56,7 +65,7 @@ def join(rgb: NDArray, truth: NDArray) -> Pixels:
     return np.asarray(cv2.merge([rgb, truth]), np.uint8)
 
 
-def look(pixels: Pixels, view: View, height: int, width: int) -> Pixels:
+def apply_view(pixels: Pixels, view: View, height: int, width: int) -> Pixels:
     """A view of a picture, height x width; antialiased, beyond the picture its reflection."""
     left, top, right, bottom = view.box
     part = pixels[top:bottom, left:right]
@@ -198,7 +207,7 @@ def _shade(rgb: Pixels, alpha: Pixels, shadow: Shadow) -> Pixels:
     return np.asarray(cv2.multiply(rgb, cv2.merge([light] * 3), scale=1 / 255), np.uint8)
 
 
-def finish(rgb: Pixels, how: Finish) -> Pixels:
+def degrade(rgb: Pixels, how: Degradation) -> Pixels:
     """What cameras and files do to a picture."""
     if how.colour is not None:
         rgb = recolour(rgb, how.colour)

@@ -97,7 +97,7 @@ class Subset(Source):
         return self._source.read(self._indices[index])
 
 
-def hold_out(source: Source, share: float) -> tuple[Source, Source]:
+def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
     """Split a source into what is trained on and what is held out, by the pictures' names.
 
     Those with the smallest hashes are held out, at least one of them; copies of a picture under

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.training.data.inspection import Look
+from birefnet.training.data.inspection import PerceptualHash
 
 # Recoloured and recompressed copies of photos stay below and above; distinct photos of one kind
 # (leaves on plain ground, cats, persons in a street) do not.
@@ -20,39 +20,45 @@ _BLOCK = 2**17  # pairs compared at a time; so many fit into a processor's cache
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Two pictures by their numbers, the first of `looks` and the second of `others`."""
+class NearDuplicate:
+    """Two pictures by their numbers, the first of `hashes` and the second of `others`."""
 
     first: int
     second: int
     is_exact: bool
 
 
-def twins_within(looks: Sequence[Look | None]) -> list[Twins]:
+def duplicates_within(hashes: Sequence[PerceptualHash | None]) -> list[NearDuplicate]:
     """Pairs within one list; of pictures that are all alike, each is paired with the first."""
     found, paired = [], set()
-    for twins in _compare(looks, looks):
-        if twins.second not in paired:
-            paired.add(twins.second)
-            found.append(twins)
+    for pair in _compare(hashes, hashes):
+        if pair.second not in paired:
+            paired.add(pair.second)
+            found.append(pair)
     return found
 
 
-def twins_between(looks: Sequence[Look | None], others: Sequence[Look | None]) -> list[Twins]:
-    """For each of `looks`, the first of `others` that it equals, exactly or nearly."""
-    best: dict[int, Twins] = {}
-    for twins in _compare(looks, others):
-        known = best.get(twins.first)
-        if known is None or (twins.is_exact and not known.is_exact):
-            best[twins.first] = twins
+def duplicates_between(
+    hashes: Sequence[PerceptualHash | None], others: Sequence[PerceptualHash | None]
+) -> list[NearDuplicate]:
+    """For each of `hashes`, the first of `others` that it equals, exactly or nearly."""
+    best: dict[int, NearDuplicate] = {}
+    for pair in _compare(hashes, others):
+        known = best.get(pair.first)
+        if known is None or (pair.is_exact and not known.is_exact):
+            best[pair.first] = pair
     return [best[first] for first in sorted(best)]
 
 
-def _compare(looks: Sequence[Look | None], others: Sequence[Look | None]) -> Iterator[Twins]:
+def _compare(
+    hashes: Sequence[PerceptualHash | None], others: Sequence[PerceptualHash | None]
+) -> Iterator[NearDuplicate]:
     """All pairs that look alike, in order; of one list with itself, each pair once."""
-    ours, theirs = _known(looks), _known(others)
-    mine, bits = (np.array([look.bits for _, look in known], np.uint64) for known in (ours, theirs))
-    is_same = looks is others
+    ours, theirs = _known(hashes), _known(others)
+    mine, bits = (
+        np.array([hashed.bits for _, hashed in known], np.uint64) for known in (ours, theirs)
+    )
+    is_same = hashes is others
     rows = max(1, _BLOCK // max(1, len(theirs)))
     for start in range(0, len(ours), rows):
         first = start if is_same else 0  # pairs before it have been seen
@@ -64,11 +70,11 @@ def _compare(looks: Sequence[Look | None], others: Sequence[Look | None]) -> Ite
             is_exact = one.digest == other.digest
             alike = float(one.thumb.astype(np.float32) @ other.thumb.astype(np.float32))
             if is_exact or alike >= LEAST_CORRELATION:
-                yield Twins(one_index, other_index, is_exact)
+                yield NearDuplicate(one_index, other_index, is_exact)
 
 
-def _known(looks: Sequence[Look | None]) -> list[tuple[int, Look]]:
-    return [(index, look) for index, look in enumerate(looks) if look is not None]
+def _known(hashes: Sequence[PerceptualHash | None]) -> list[tuple[int, PerceptualHash]]:
+    return [(index, hashed) for index, hashed in enumerate(hashes) if hashed is not None]
 
 
 def _count_bits(values: NDArray[np.uint64]) -> NDArray[Any]:

@@ -1,8 +1,4 @@
-"""What random choice makes of a sample, as plain numbers: views, colours, layers, finish.
-
-The numbers are drawn once, by the same functions for both ways to carry them out: `render` on the
-CPU, `device` in batches on the training device.
-"""
+"""A training sample as plain numbers: view, colours, layers, degradation; `render` computes it."""
 
 from __future__ import annotations
 
@@ -98,7 +94,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Finish:
+class Degradation:
     """What happens to the whole picture at the end; 0 means no.
 
     Attributes:
@@ -119,8 +115,8 @@ class Finish:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """One sample, ready to be carried out.
+class SampleSpecification:
+    """One sample, ready to be rendered.
 
     Attributes:
         scene: H x W x 3, or x 4 with its truth.
@@ -128,7 +124,7 @@ class Draft:
         scene_blur: standard deviation [px of the canvas].
         scene_colour: change of the scene's colours before anything is put on it.
         layers: from the lowest to the topmost.
-        finish: of the whole.
+        degradation: of the whole.
         is_guided: guidance says which object is meant.
     """
 
@@ -137,7 +133,7 @@ class Draft:
     scene_blur: float = 0.0
     scene_colour: Colour | None = None
     layers: tuple[Layer, ...] = ()
-    finish: Finish = field(default_factory=Finish)
+    degradation: Degradation = field(default_factory=Degradation)
     is_guided: bool = False
 
 
@@ -146,7 +142,7 @@ def whole(height: int, width: int) -> View:
     return View((0, 0, width, height), np.array([[1.0, 0, 0], [0, 1.0, 0]]))
 
 
-def draw_view(height: int, width: int, settings: AugmentSettings, rng: Generator) -> View:
+def sample_view(height: int, width: int, settings: AugmentSettings, rng: Generator) -> View:
     """A view of a picture of `height` x `width` pixels: crop, zoom, rotation, mirroring."""
     mirror_x = -1.0 if rng.random() < settings.flip else 1.0
     mirror_y = -1.0 if rng.random() < settings.flip_vertical else 1.0
@@ -194,7 +190,7 @@ def _whole_pixels(
     return left, top, left + box_w, top + box_h
 
 
-def draw_colour(settings: AugmentSettings, rng: Generator) -> Colour | None:
+def sample_colour(settings: AugmentSettings, rng: Generator) -> Colour | None:
     """A change of colours, or none; always takes the same count of random numbers."""
     happens, grey = rng.random(2)
     brightness, contrast, saturation, temperature, hue = rng.uniform(-1, 1, 5)
@@ -217,14 +213,14 @@ def chroma_matrix(saturation: float, hue: float) -> Matrix:
     return _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _TO_YIQ
 
 
-def draw_finish(settings: AugmentSettings, side: int, rng: Generator) -> Finish:
+def sample_degradation(settings: AugmentSettings, side: int, rng: Generator) -> Degradation:
     """Colours, blur, noise, JPEG and pepper of a picture whose longer side is `side` [px]."""
-    colour = draw_colour(settings, rng)
+    colour = sample_colour(settings, rng)
     blur, noise, jpeg, pepper = rng.random(4)
     radius, level = rng.uniform(0.2, 1, 2)
     low, high = settings.jpeg_quality
     quality, seed = int(rng.integers(low, high + 1)), int(rng.integers(2**31))
-    return Finish(
+    return Degradation(
         colour=colour,
         blur=radius * settings.blur_radius * side / _REFERENCE_SIDE * (blur < settings.blur),
         noise=level * settings.noise_level * (noise < settings.noise),
@@ -234,7 +230,7 @@ def draw_finish(settings: AugmentSettings, side: int, rng: Generator) -> Finish:
     )
 
 
-def draw_layer(
+def sample_layer(
     cutout: Pixels,
     canvas: tuple[int, int],
     settings: CompositeSettings,
@@ -262,7 +258,7 @@ def draw_layer(
         rng.normal(0, 0.05), rng.uniform(0, 0.06), rng.uniform(0.006, 0.04), rng.uniform(0.15, 0.6)
     )
     match, soften, far = rng.uniform(0.1, 0.6), rng.uniform(0.4, 1), rng.uniform(0.5, 3)
-    colour = draw_colour(augment, rng)
+    colour = sample_colour(augment, rng)
     tight = without_margins(cutout)
     if tight is None:
         return None
