@@ -1,13 +1,16 @@
 """The options of a background removal, each declared once: type, range, help, what it goes with.
 
 The command, the server's routes, the page, ComfyUI's nodes and videos make their forms from it.
-Nothing heavy is imported before an option is used, so that `birefnet --help` is quick.
+`VideoOptions` are those that a video has beside them. Nothing heavy is imported before an option is
+used, so that `birefnet --help` is quick.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_type_hints
 
 from birefnet.errors import BiRefNetError, OptionError
@@ -16,12 +19,15 @@ from birefnet.imaging.values import (
     Keep,
     Kind,
     Method,
+    Position,
     Range,
     ShadowKind,
     parse_aspect,
     parse_box,
     parse_measure,
     parse_point,
+    parse_position,
+    parse_rate,
     parse_resolution,
 )
 
@@ -45,12 +51,14 @@ _PIXELS = Range(0, 65_535)  # the longest side of most formats
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of a field of `Options`, beside its type and default.
+    """What is known of a field of `Options` or `VideoOptions`.
 
     Attributes:
         help: what it does, in a sentence or two.
+        default, type: of the field.
         usual: what is taken where it is left out, if the default is `None`.
         flag, short: its names in the command, if other than the field's: "box" of `boxes`, "t".
+        form: how a value is written, where its type does not say: "X,Y".
         choices: the texts that there are.
         range: of a number.
         parse: reads a value, or refuses it.
@@ -61,15 +69,23 @@ class Option:
     """
 
     help: str
+    default: Any = None
+    type: Any = None
     usual: str = ""
     flag: str = ""
     short: str = ""
+    form: str = ""
     choices: tuple[str, ...] = ()
     range: Range | None = None
     parse: Callable[[Any], object] | None = None
     requires: Values = field(default_factory=dict)
     excludes: Values = field(default_factory=dict)
     names_file: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the field holds several values."""
+        return bool(self.type == tuple[str, ...])
 
     def check(self, name: str, value: Any) -> None:
         """Refuse a value of the field `name`; `None` always passes.
@@ -85,7 +101,7 @@ class Option:
         if self.range is not None and value not in self.range:
             raise OptionError(f"{{{name}}} is {{value}}; give {self.range}", value=value)
         if self.parse is not None:
-            for item in value if name in LISTS else (value,):
+            for item in value if self.is_list else (value,):
                 try:
                     self.parse(item)
                 except BiRefNetError as error:
@@ -93,8 +109,18 @@ class Option:
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    """A field of `Options`; see `Option` for what else is said of it."""
-    return field(default=default, metadata={"option": Option(help, **more)})
+    """A field that is an option; see `Option` for what else is said of it."""
+    return field(default=default, metadata={"option": Option(help, default, **more)})
+
+
+def declared(kind: type[Any]) -> dict[str, Option]:
+    """The fields of a dataclass that are made by `option`."""
+    types = get_type_hints(kind)
+    return {
+        item.name: replace(item.metadata["option"], type=types[item.name])
+        for item in fields(kind)
+        if "option" in item.metadata
+    }
 
 
 def _listed(words: tuple[str, ...]) -> str:
@@ -123,12 +149,14 @@ class Options:
         "Behind the subject: a colour (white, '#rrggbb', 'r,g,b') or a picture.",
         short="b",
         excludes={"kind": tuple(kind for kind in _KINDS if kind not in _CUT_OUT)},
+        form="COLOUR|FILE",
         names_file=True,
     )
     resolution: int | tuple[int, int] | Literal["native"] | None = option(
         None,
         "Size of the network's input; rounded to multiples of 32.",
         usual="as trained",
+        form="N|WxH|native",
         parse=parse_resolution,
     )
     batch_size: int | None = option(
@@ -167,22 +195,30 @@ class Options:
         (),
         "Around what is meant, in pixels or as shares such as 0.2,0,0.8,1; several are united.",
         flag="box",
+        form="X0,Y0,X1,Y1",
         parse=parse_box,
     )
     points: tuple[str, ...] = option(
         (),
         "On what is meant, in pixels or as shares.",
         flag="point",
+        form="X,Y",
         parse=parse_point,
         excludes={"boxes": (), "guide": ()},
     )
     other_points: tuple[str, ...] = option(
-        (), "On what is not meant.", flag="not-point", parse=parse_point, requires={"points": ()}
+        (),
+        "On what is not meant.",
+        flag="not-point",
+        form="X,Y",
+        parse=parse_point,
+        requires={"points": ()},
     )
     guide: Any = option(
         None,
         "Coarse mask or scribble of what is meant: a picture.",
         excludes={"boxes": ()},
+        form="FILE",
         names_file=True,
     )
     passes: int = option(
@@ -209,6 +245,7 @@ class Options:
     min_object: str | float = option(
         "0.1%",
         "Smallest area of an object, in pixels or of the picture.",
+        form="PX|%",
         parse=parse_measure,
         requires={"objects": ()},
     )
@@ -216,6 +253,7 @@ class Options:
     crop_margin: str | float = option(
         "0",
         "Around the subject, in pixels or of its longer side; may reach beyond the picture.",
+        form="PX|%",
         parse=parse_measure,
         requires=_CROP,
     )
@@ -223,6 +261,7 @@ class Options:
         None,
         "Shape of what is trimmed: square, 4:5 (width:height) …",
         usual="the subject's own",
+        form="W:H",
         parse=parse_aspect,
         requires=_CROP,
     )
@@ -467,12 +506,12 @@ class Options:
         return matte.picture.metadata if self.metadata == "keep" else None
 
 
-OPTIONS: dict[str, Option] = {item.name: item.metadata["option"] for item in fields(Options)}
+OPTIONS: dict[str, Option] = declared(Options)
 """Field of `Options` → what is known of it."""
 
-TYPES: dict[str, Any] = get_type_hints(Options)
-DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Options)}
-LISTS = frozenset(name for name, kind in TYPES.items() if kind == tuple[str, ...])
+TYPES: dict[str, Any] = {name: about.type for name, about in OPTIONS.items()}
+DEFAULTS: dict[str, Any] = {name: about.default for name, about in OPTIONS.items()}
+LISTS = frozenset(name for name, about in OPTIONS.items() if about.is_list)
 """Fields that hold several values."""
 
 VIDEO = (
@@ -481,12 +520,69 @@ VIDEO = (
 )
 """The options that videos have, too."""
 
+Quality = Literal["low", "medium", "high", "maximum"]
+Preset = Literal["fast", "balanced", "small"]
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What to make of a video, beside the options of its frames, `VIDEO`."""
+
+    quality: str = option(
+        "high", "Quality of the video: low, medium, high or maximum.", choices=get_args(Quality)
+    )
+    preset: str = option(
+        "balanced",
+        "Speed of coding against size: fast, balanced or small.",
+        choices=get_args(Preset),
+    )
+    crf: int | None = option(
+        None,
+        "Rate factor instead of a quality: 0 (best) to 51 for .mp4, to 63 for .webm.",
+        usual="by the quality",
+        range=Range(0, 63),
+    )
+    start: str | float | Position | None = option(
+        None,
+        "Begin at 12.5, 1:02.5 (minutes) or 250f (frame).",
+        form="TIME|FRAME",
+        parse=parse_position,
+    )
+    end: str | float | Position | None = option(
+        None, "Stop before this time or frame.", form="TIME|FRAME", parse=parse_position
+    )
+    stride: int = option(1, "Use every Nth frame, shown for longer.", range=Range(1, math.inf))
+    stabilise: bool = option(False, "Against flicker: weigh each matte with its neighbours.")
+    audio: bool = option(True, "Take the sound along.")
+    rate: str | float | Real | None = option(
+        None,
+        "Frames per second of a folder or pattern of pictures, such as 30 or 30000/1001.",
+        usual="25",
+        form="FPS",
+        parse=parse_rate,
+    )
+
+    def checked(self) -> VideoOptions:
+        """The same, if each option by itself makes sense.
+
+        Raises:
+            OptionError: one sentence on what makes no sense.
+        """
+        for name, about in VIDEO_OPTIONS.items():
+            about.check(name, getattr(self, name))
+        return self
+
+
+VIDEO_OPTIONS: dict[str, Option] = declared(VideoOptions)
+"""Field of `VideoOptions` → what is known of it."""
+
 FILE_OPTIONS = frozenset(name for name, about in OPTIONS.items() if about.names_file)
 """The options that may name a file of this machine."""
 
-Options.__doc__ = f"{Options.__doc__}\n    Attributes:\n" + "\n".join(
-    f"        {name}: {about.help}" for name, about in OPTIONS.items()
-)
+for _kind, _options in ((Options, OPTIONS), (VideoOptions, VIDEO_OPTIONS)):
+    _kind.__doc__ = f"{_kind.__doc__}\n\n    Attributes:\n" + "\n".join(
+        f"        {name}: {about.help}" for name, about in _options.items()
+    )
 
 
 def _read_mask(source: Source | NDArray[Any], limits: Limits | None) -> NDArray[Any]:

@@ -60,8 +60,8 @@ def test_json(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped
         (["CLIP", "-o", "out.mov", "--start", "soon"], "'soon' is no place in a video"),
         (["CLIP", "-o", "out.mov", "--start", "3", "--end", "2"], "does not lie after the start"),
         (["CLIP", "-o", "out.mov", "--quality", "best"], "quality is 'best'; choose one of low"),
-        (["CLIP", "-o", "out.mov", "--rate", "fast"], "--rate is 'fast'"),
-        (["CLIP", "-o", "out.mov", "--rate", "1/0"], "--rate is '1/0'"),
+        (["CLIP", "-o", "out.mov", "--rate", "fast"], "--rate: 'fast' is no frame rate"),
+        (["CLIP", "-o", "out.mov", "--rate", "1/0"], "--rate: '1/0' is no frame rate"),
         (["CLIP", "-o", "out.mov", "-t", "green", "-b", "red"], "--background does not go with"),
     ],
 )

@@ -10,7 +10,9 @@ import pytest
 
 pytest.importorskip("av")
 
-from birefnet.video.clip import Clip, Position, pick
+from birefnet.errors import UsageError
+from birefnet.imaging.values import Position, parse_position
+from birefnet.video.clip import Clip, pick
 from birefnet.video.errors import VideoError
 from birefnet.video.opening import camera_input, open_source
 from video.clips import write_clip
@@ -29,13 +31,13 @@ from video.clips import write_clip
     ],
 )
 def test_positions(text: str, seconds: Fraction | None, frame: int | None) -> None:
-    assert Position.parse(text) == Position(seconds, frame)
+    assert parse_position(text) == Position(seconds, frame)
 
 
 @pytest.mark.parametrize("text", ["", "abc", "-3", "1:2:3:4", "f", "1e3"])
 def test_no_position(text: str) -> None:
-    with pytest.raises(VideoError, match="no place in a video; give seconds"):
-        Position.parse(text)
+    with pytest.raises(UsageError, match="no place in a video; give seconds"):
+        parse_position(text)
 
 
 def test_nothing_left() -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection
+from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
 from birefnet.errors import BiRefNetError, OptionError
-from birefnet.imaging.values import (
-    parse_aspect,
-    parse_box,
-    parse_measure,
-    parse_point,
-    parse_resolution,
-)
-from birefnet.options import DEFAULTS, LISTS, OPTIONS, TYPES, Options
+from birefnet.options import LISTS, OPTIONS, Option, Options, declared
 
 GROUPS = {
     "Result": ("kind", "background"),
@@ -45,15 +40,6 @@ GROUPS = {
 }
 """Headings of the help, and the parameters under each; others come first."""
 
-FORMS: dict[Any, str] = {
-    parse_box: "X0,Y0,X1,Y1",
-    parse_point: "X,Y",
-    parse_measure: "PX|%",
-    parse_aspect: "W:H",
-    parse_resolution: "N|WxH|native",
-}
-"""How what a parser reads is written."""
-
 
 def flag_of(name: str) -> str:
     """What a field is called in the command: `crop_margin` → "--crop-margin"."""
@@ -65,80 +51,98 @@ def message_of(error: BiRefNetError) -> str:
     return error.named(flag_of) if isinstance(error, OptionError) else str(error)
 
 
-def option(name: str) -> Any:
-    """How typer makes an option of a field of `Options`."""
-    about, default = OPTIONS[name], DEFAULTS[name]
+def option(name: str, about: Option | None = None) -> Any:
+    """How typer makes an option of a field; of `Options` if nothing else is given."""
+    about = about or OPTIONS[name]
     flags = [flag_of(name), *[f"-{about.short}"] * bool(about.short)]
-    if default is True:
+    if about.default is True:
         flags = [f"{flag_of(name)}/--no-{name}"]
-    limits = about.range
+    least, most = (about.range.least, about.range.most) if about.range else (None, None)
     return typer.Option(
         *flags,
         help=about.help,
-        metavar=_form_of(name),
-        min=None if limits is None else limits.least,
-        max=None if limits is None else limits.most,
+        metavar=_form_of(name, about),
+        min=least,
+        max=None if most == math.inf else most,
         show_default=about.usual or True,
     )
 
 
-def _form_of(name: str) -> str | None:
+def _form_of(name: str, about: Option) -> str | None:
     """How a value is written: N, PX|%, TYPE; nothing for a yes or no."""
-    about = OPTIONS[name]
-    if TYPES[name] is bool:
+    if about.type is bool:
         return None
     if about.range is not None:
         return "N"
-    if about.names_file:
-        return "COLOUR|FILE" if name == "background" else "FILE"
     if len(about.choices) == 2:
         return "|".join(about.choices)
-    return FORMS.get(about.parse, flag_of(name).strip("-").upper())
+    return about.form or flag_of(name).strip("-").upper()
 
 
-def type_of(name: str) -> Any:
-    """What typer makes of the text: a number, or text that `Options` reads."""
-    kind = TYPES[name]
-    if name in LISTS:
+def type_of(about: Option) -> Any:
+    """What typer makes of the text: a number, or text that is read later."""
+    if about.is_list:
         return list[str] | None
-    if {str, Any, tuple[int, int]} & {kind, *get_args(kind)}:
-        return str if DEFAULTS[name] is not None else str | None
-    return kind
+    if {str, Any, tuple[int, int]} & {about.type, *get_args(about.type)}:
+        return str if about.default is not None else str | None
+    return about.type
 
 
-def with_options(
-    names: Collection[str] = tuple(OPTIONS),
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command these fields of `Options` as parameters, in place of its own `options`."""
+def with_options(**names: Collection[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the fields of its dataclasses as parameters, in place of these.
+
+    A parameter whose type is a dataclass becomes an option for each field: as `option` makes it
+    where the field is declared so, and otherwise as the field is annotated.
+
+    Args:
+        names: of a parameter: the fields that it has; otherwise all.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         parameters: list[inspect.Parameter] = []
+        groups: dict[str, tuple[type, list[str]]] = {}
         for parameter in signature.parameters.values():
-            if parameter.name != "options":
+            kind = parameter.annotation
+            if not (isinstance(kind, type) and is_dataclass(kind)):
                 parameters.append(parameter)
                 continue
-            parameters += [
-                inspect.Parameter(
-                    name,
-                    parameter.kind,
-                    default=None if name in LISTS else DEFAULTS[name],
-                    annotation=Annotated[type_of(name), option(name)],
-                )
-                for name in names
-            ]
+            expanded = _parameters_of(kind, names.get(parameter.name))
+            groups[parameter.name] = kind, [each.name for each in expanded]
+            parameters += expanded
 
         @wraps(command)
         def call(**values: Any) -> None:
-            chosen = {name: values.pop(name) for name in names}
-            chosen |= {name: tuple(chosen[name] or ()) for name in LISTS & set(names)}
-            command(options=Options(**chosen), **values)
+            for group, (kind, members) in groups.items():
+                chosen = {name: values.pop(name) for name in members}
+                for name in LISTS & set(chosen) if kind is Options else ():
+                    chosen[name] = tuple(chosen[name] or ())
+                values[group] = kind(**chosen)
+            command(**values)
 
         call.__annotations__ = {each.name: each.annotation for each in parameters}
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         return call
 
     return decorate
+
+
+def _parameters_of(kind: type, names: Collection[str] | None) -> list[inspect.Parameter]:
+    """A parameter for each field of a dataclass, or for those of these names."""
+    options, hints = declared(kind), get_type_hints(kind, include_extras=True)
+    defaults = {item.name: item.default for item in fields(kind)}
+    made = []
+    for name in defaults if names is None else names:
+        annotation, default = hints[name], defaults[name]
+        if (about := options.get(name)) is not None:
+            annotation = Annotated[type_of(about), option(name, about)]
+            default = None if about.is_list else default
+        made.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
+    return made
 
 
 class GroupedCommand(TyperCommand):

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +26,7 @@ from birefnet.cli.common import (
     status_of,
 )
 from birefnet.cli.options import GroupedCommand, message_of, with_options
-from birefnet.options import VIDEO, Options
+from birefnet.options import VIDEO, Options, VideoOptions
 
 if TYPE_CHECKING:
     from birefnet.video import Progress, VideoResult
@@ -47,7 +46,7 @@ def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(video)
 
 
-@with_options(VIDEO)
+@with_options(options=VIDEO)
 def video(
     source: Annotated[
         str,
@@ -79,42 +78,9 @@ def video(
             callback=check_output, metavar="OUT", help="Write the mattes as a second video, too."
         ),
     ] = None,
-    quality: Annotated[
-        str, typer.Option(metavar="QUALITY", help="low, medium, high or maximum.")
-    ] = "high",
-    crf: Annotated[
-        int | None,
-        typer.Option(
-            help="Rate factor instead: 0 (best) to 51 for .mp4, to 63 for .webm.",
-            show_default="by the quality",
-        ),
-    ] = None,
-    preset: Annotated[
-        str, typer.Option(metavar="PRESET", help="Coding: fast, balanced or small.")
-    ] = "balanced",
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="TIME|FRAME", help="Begin at 12.5, 1:02.5 (minutes) or 250f (frame)."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option(metavar="TIME|FRAME", help="Stop before this time or frame.")
-    ] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Use every Nth frame, shown for longer.")] = 1,
-    stabilise: Annotated[
-        bool,
-        typer.Option("--stabilise", help="Against flicker: weigh each matte with its neighbours."),
-    ] = False,
-    audio: Annotated[bool, typer.Option(help="Take the sound along.")] = True,
+    video_options: VideoOptions,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    rate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FPS",
-            help="Of a folder or pattern of pictures, such as 30 or 30000/1001.",
-            show_default="25",
-        ),
-    ] = None,
     resume: Annotated[
         bool | None,
         typer.Option(
@@ -138,23 +104,13 @@ def video(
     (what was done before is kept); 2 if the command makes no sense; 130 if interrupted.
     """
     from birefnet.errors import BiRefNetError, MissingExtraError
-    from birefnet.video.clip import Clip
     from birefnet.video.errors import UnfinishedRunError
     from birefnet.video.settings import Settings, plan_targets
 
     try:
         _check_source(source)
         target = output or _beside(source, options.kind, options.background)
-        settings = Settings(
-            options.checked(),
-            quality=quality,
-            preset=preset,
-            crf=crf,
-            clip=Clip.of(start, end, stride),
-            stabilise=stabilise,
-            audio=audio,
-            rate=_parse_rate(rate),
-        )
+        settings = Settings(options, video_options).checked()
         plan_targets(source, target, mask_output, settings)
     except MissingExtraError:
         raise
@@ -253,18 +209,6 @@ def _beside(source: str, kind: str, background: str | None) -> str:
         raise VideoError(f"where should the result of {source!r} go? Give -o OUT")
     is_see_through = kind == "cutout" and background is None
     return str(path.with_name(f"{path.stem}.{kind}{'.webm' if is_see_through else '.mp4'}"))
-
-
-def _parse_rate(text: str | None) -> Fraction | None:
-    if text is None:
-        return None
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate <= 0:
-        raise typer.BadParameter(f"--rate is {text!r}; give 25 or 30000/1001, say")
-    return rate
 
 
 def _check_source(source: str) -> None:

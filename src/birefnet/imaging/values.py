@@ -9,9 +9,12 @@ import math
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from birefnet.errors import BiRefNetError, UsageError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Kind = Literal[
     "cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay"
@@ -51,6 +54,8 @@ class Range:
         return self.least <= value <= self.most and not (self.is_open and value == self.least)
 
     def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"{self.least:g} or more"
         return f"{'above ' * self.is_open}{self.least:g} to {self.most:g}"
 
 
@@ -111,6 +116,17 @@ class Point:
                 "pixels; give x,y in pixels from the top left corner, or as shares from 0.0 to 1.0"
             )
         return int(y), int(x)
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a video: `seconds` from its beginning, or the `frame` counted from 0."""
+
+    seconds: Fraction | None = None
+    frame: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.frame}f" if self.seconds is None else f"{float(self.seconds):g} s"
 
 
 def parse_resolution(value: Any, *, largest: int = LARGEST_SIDE) -> Resolution | None:
@@ -182,6 +198,58 @@ def parse_aspect(text: str) -> float:
     if not 0.05 <= ratio <= 20:
         raise BiRefNetError(f"{text!r} is no shape; give square, or width:height such as 4:5")
     return ratio
+
+
+_FRAME = re.compile(r"(\d+)f")
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)s?")
+
+
+def parse_position(text: str | float | Position) -> Position:
+    """Read `12.5`, `1:02.5` or `1:00:02` (hours, minutes, seconds), or `250f` (a frame).
+
+    Raises:
+        BiRefNetError: anything else.
+
+    >>> parse_position("1:02.5").seconds, parse_position("250f").frame
+    (Fraction(125, 2), 250)
+    """
+    from fractions import Fraction
+
+    if isinstance(text, Position):
+        return text
+    if not isinstance(text, str):
+        text = f"{text:f}"
+    if match := _FRAME.fullmatch(text.strip()):
+        return Position(frame=int(match[1]))
+    if match := _CLOCK.fullmatch(text.strip()):
+        hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
+        return Position(seconds=3600 * hours + 60 * minutes + seconds)
+    raise UsageError(
+        f"{text!r} is no place in a video; give seconds (12.5), minutes and seconds (1:02.5), "
+        "or a frame (250f)"
+    )
+
+
+def parse_rate(value: str | float | Real | None) -> Fraction | None:
+    """Frames per second: 25, "25" or "30000/1001"; None stays.
+
+    Raises:
+        BiRefNetError: anything else.
+
+    >>> parse_rate("30000/1001")
+    Fraction(30000, 1001)
+    """
+    from fractions import Fraction
+
+    if value is None:
+        return None
+    try:
+        rate = Fraction(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise UsageError(f"{value!r} is no frame rate; give one such as 25 or 30000/1001")
+    return rate
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

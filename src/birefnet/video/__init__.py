@@ -14,8 +14,9 @@ from contextlib import closing
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from birefnet.options import Options
-from birefnet.video.clip import Clip, Position
+from birefnet.imaging.values import Position, parse_rate
+from birefnet.options import Options, VideoOptions
+from birefnet.video.clip import Clip
 from birefnet.video.errors import UnfinishedRunError, VideoCancelled, VideoError
 from birefnet.video.frames import Frame, decoded, matted
 from birefnet.video.opening import open_source
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from birefnet.imaging.values import Kind, Resolution
     from birefnet.inference.predictor import Predictor
     from birefnet.matte import Background, Matte
-    from birefnet.video.formats import Preset, Quality
+    from birefnet.options import Preset, Quality
 
 __all__ = [
     "Frame",
@@ -42,7 +43,7 @@ __all__ = [
     "video_info",
 ]
 
-Place = float | str | Position
+Time = float | str | Position
 
 
 def process_video(
@@ -56,8 +57,8 @@ def process_video(
     quality: Quality = "high",
     preset: Preset = "balanced",
     crf: int | None = None,
-    start: Place | None = None,
-    end: Place | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
     stride: int = 1,
     resolution: Resolution | None = None,
     batch_size: int | None = None,
@@ -119,15 +120,19 @@ def process_video(
             threshold=threshold,
             mask_blur=mask_blur,
             mask_offset=mask_offset,
-        ).checked(),
-        quality=quality,
-        preset=preset,
-        crf=crf,
-        clip=Clip.of(start, end, stride),
-        stabilise=stabilise,
-        audio=audio,
-        rate=None if rate is None else Fraction(rate),
-    )
+        ),
+        VideoOptions(
+            quality=quality,
+            preset=preset,
+            crf=crf,
+            start=start,
+            end=end,
+            stride=stride,
+            stabilise=stabilise,
+            audio=audio,
+            rate=rate,
+        ),
+    ).checked()
     return run(
         source,
         output,
@@ -144,8 +149,8 @@ def read_mattes(
     source: str | os.PathLike[str],
     *,
     predictor: Predictor | None = None,
-    start: Place | None = None,
-    end: Place | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
     stride: int = 1,
     resolution: Resolution | None = None,
     batch_size: int | None = None,
@@ -157,9 +162,8 @@ def read_mattes(
     Frames of more than 8 bits come as uint16.
     """
     clip = Clip.of(start, end, stride)
-    fixed_rate = None if rate is None else Fraction(rate)
     with (
-        closing(open_source(source, rate=fixed_rate)) as video,
+        closing(open_source(source, rate=parse_rate(rate))) as video,
         closing(decoded(video, clip)) as frames,
     ):
         yield from matted(

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from birefnet.imaging.values import Position, parse_position
 from birefnet.video.errors import VideoError
 
 if TYPE_CHECKING:
     from birefnet.video.source import RawFrame, VideoSource
-
-_FRAME = re.compile(r"(\d+)f")
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)s?")
-
-
-@dataclass(frozen=True)
-class Position:
-    """A place in a video: `seconds` from its beginning, or the `frame` counted from 0."""
-
-    seconds: Fraction | None = None
-    frame: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.frame}f" if self.seconds is None else f"{float(self.seconds):g} s"
-
-    @classmethod
-    def parse(cls, text: str | float | Position) -> Position:
-        """Read `12.5`, `1:02.5` or `1:00:02` (hours, minutes, seconds), or `250f` (a frame).
-
-        >>> Position.parse("1:02.5").seconds, Position.parse("250f").frame
-        (Fraction(125, 2), 250)
-        """
-        if isinstance(text, Position):
-            return text
-        if not isinstance(text, str):
-            text = f"{text:f}"
-        if match := _FRAME.fullmatch(text.strip()):
-            return cls(frame=int(match[1]))
-        if match := _CLOCK.fullmatch(text.strip()):
-            hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
-            return cls(seconds=3600 * hours + 60 * minutes + seconds)
-        raise VideoError(
-            f"{text!r} is no place in a video; give seconds (12.5), minutes and seconds (1:02.5), "
-            "or a frame (250f)"
-        )
 
 
 @dataclass(frozen=True)
@@ -73,8 +38,8 @@ class Clip:
         stride: int = 1,
     ) -> Clip:
         return cls(
-            None if start is None else Position.parse(start),
-            None if end is None else Position.parse(end),
+            None if start is None else parse_position(start),
+            None if end is None else parse_position(end),
             stride,
         )
 

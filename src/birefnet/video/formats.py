@@ -9,10 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from birefnet.options import Preset
 from birefnet.video.errors import VideoError, load_av
-
-Quality = Literal["low", "medium", "high", "maximum"]
-Preset = Literal["fast", "balanced", "small"]
 
 _PATTERN = re.compile(r"%0?(\d*)d")
 
@@ -206,11 +204,8 @@ def encoder_options(
     """Options for the encoder.
 
     Raises:
-        VideoError: an unknown quality or preset, a rate factor out of range or where there is none,
-            or an encoder that this FFmpeg lacks.
+        VideoError: a rate factor out of range or where there is none.
     """
-    check_choice("quality", quality, get_args(Quality))
-    check_choice("preset", preset, get_args(Preset))
     options = codec.options | codec.quality[quality] | codec.preset[preset]
     if crf is not None:
         if codec.crf is None:
@@ -231,8 +226,3 @@ def check_encoder(name: str, title: str) -> None:
             f"this FFmpeg was built without {name}, which {title} needs; install PyAV's own wheels "
             "(pip install --force-reinstall av), or choose another format"
         ) from None
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise VideoError(f"{name} is {value!r}; choose one of {', '.join(choices)}")

@@ -104,7 +104,7 @@ def run(
     with closing(open_source(source, rate=settings.rate, deep=deep)) as video:
         workplace = Workplace(
             targets[0].path,
-            _job(source, targets, predictor, settings),
+            _fingerprint(source, targets, predictor, settings),
             resume=False if video.info.is_live else resume,
         )
         try:
@@ -162,7 +162,7 @@ class _Work:
         settings, info = self.settings, self.video.info
         done = [pts for segment in self.workplace.finished for pts in segment.pts]
         # A steady matte depends on its neighbours: those before the first new one come again.
-        lead = RADIUS if settings.stabilise else 0
+        lead = RADIUS if settings.video.stabilise else 0
         after = done[-1 - lead] if len(done) > lead else None
 
         found = decoded(self.video, settings.clip, after)
@@ -181,7 +181,7 @@ class _Work:
             predictor,
             resolution=settings.options.resolution,
             batch_size=settings.options.batch_size,
-            steady=settings.stabilise,
+            steady=settings.video.stabilise,
         )
         total = settings.clip.expected(info.frames, info.rate)
         job = Job(self.targets, self.looks, settings, self.workplace, self._first_time())
@@ -238,7 +238,7 @@ class _Work:
                         frames,
                         target.path,
                         target.format,
-                        self.settings.quality,
+                        self.settings.video.quality,
                         stamps,
                         plays=info.plays,
                     )
@@ -247,7 +247,7 @@ class _Work:
                 continue
             with ExitStack() as stack:
                 sound = None
-                if number == 0 and self.settings.audio and _has_sound(self.video):
+                if number == 0 and self.settings.video.audio and _has_sound(self.video):
                     sound = stack.enter_context(closing(self._sound(source, target, origin)))
                 notes += join.join_movie(
                     [
@@ -288,7 +288,7 @@ class _Work:
                 f"H.264 needs even sides: {info.width} x {info.height} became {even} by repeating "
                 "the last row or column"
             )
-        if self.settings.audio and _has_sound(self.video) and self.targets[0].codec is None:
+        if self.settings.video.audio and _has_sound(self.video) and self.targets[0].codec is None:
             notes.append(f"{self.targets[0].format.name} holds no sound; it is left out")
         squeezed = [target.format.name for target in self.targets if target.codec is None]
         if info.pixel_aspect != 1 and squeezed:
@@ -316,13 +316,13 @@ def _has_sound(video: VideoSource) -> bool:
     return video.info.has_audio and not video.info.is_live
 
 
-def _job(
+def _fingerprint(
     source: str | os.PathLike[str],
     targets: list[Target],
     predictor: Predictor,
     settings: Settings,
 ) -> dict[str, Any]:
-    """All that the parts depend on."""
+    """Whatever the parts depend on."""
     place = Path(source)
     state = place.stat() if place.is_file() else None
     return {
@@ -331,5 +331,5 @@ def _job(
         "outputs": [[target.path.name, target.kind, target.suffix] for target in targets],
         "model": predictor.name,
         "versions": [birefnet.__version__, load_av().__version__],
-        **settings.job(),
+        **settings.fingerprint(),
     }

@@ -1,18 +1,20 @@
-"""Everything that can be asked of a video, checked before a network is loaded or a file written."""
+"""The options of a video and the files to write, checked before a network is loaded."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from birefnet.files import is_same
 from birefnet.imaging.compose import Colour
 from birefnet.imaging.picture import Picture
+from birefnet.imaging.values import parse_rate
 from birefnet.matte import read_background
-from birefnet.options import Options
+from birefnet.options import Options, VideoOptions
 from birefnet.video.clip import Clip
 from birefnet.video.errors import VideoError, load_av
 from birefnet.video.formats import Codec, Format, check_encoder, encoder_options, format_of
@@ -22,37 +24,56 @@ VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"
 
 @dataclass(frozen=True)
 class Settings:
-    """What to make of a video; see `process_video` for the meanings.
+    """What to make of a video.
 
     Attributes:
         options: of each frame; those of `birefnet.options.VIDEO`.
+        video: those of the video alone.
     """
 
     options: Options = field(default_factory=Options)
-    quality: str = "high"
-    preset: str = "balanced"
-    crf: int | None = None
-    clip: Clip = field(default_factory=Clip)
-    stabilise: bool = False
-    audio: bool = True
-    rate: Fraction | None = None
+    video: VideoOptions = field(default_factory=VideoOptions)
 
-    def job(self) -> dict[str, Any]:
-        """Whatever the parts of a video depend on, as plain values."""
-        asked = self.options
+    def checked(self) -> Settings:
+        """The same, with every option looked at; no file is read.
+
+        Raises:
+            BiRefNetError: one sentence on what makes no sense.
+        """
+        checked = Settings(self.options.checked(), self.video.checked())
+        _ = checked.clip
+        return checked
+
+    @cached_property
+    def clip(self) -> Clip:
+        """Which frames.
+
+        Raises:
+            VideoError: no time or frame, or an end before the start.
+        """
+        return Clip.of(self.video.start, self.video.end, self.video.stride)
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second of a folder of pictures."""
+        return parse_rate(self.video.rate)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The values that the parts of a video depend on, as JSON."""
+        options, video = self.options, self.video
         return {
-            "type": asked.kind,
-            "background": None if asked.background is None else str(asked.background),
-            "quality": self.quality,
-            "preset": self.preset,
-            "crf": self.crf,
+            "type": options.kind,
+            "background": None if options.background is None else str(options.background),
+            "quality": video.quality,
+            "preset": video.preset,
+            "crf": video.crf,
             "start": str(self.clip.start),
             "end": str(self.clip.end),
-            "stride": self.clip.stride,
-            "resolution": str(asked.resolution),
-            "refine": asked.refine,
-            "stabilise": self.stabilise,
-            "mask": [asked.threshold, asked.mask_blur, asked.mask_offset],
+            "stride": video.stride,
+            "resolution": str(options.resolution),
+            "refine": options.refine,
+            "stabilise": video.stabilise,
+            "mask": [options.threshold, options.mask_blur, options.mask_offset],
             "rate": str(self.rate),
         }
 
@@ -105,8 +126,8 @@ def plan_targets(
         BiRefNetError: an unknown kind or background.
     """
     load_av()
-    asked = settings.options
-    targets = [_plan(source, output, asked.kind, asked.background, settings)]
+    options = settings.options
+    targets = [_plan(source, output, options.kind, options.background, settings)]
     if mask_output is not None:
         if is_same(mask_output, output):
             raise VideoError(f"the result and its mask would both be {output}; name two files")
@@ -133,22 +154,23 @@ def _plan(
             raise VideoError(f"{os.fspath(output)} is the background; give another output")
         if _is_video(background):
             movie, background = Path(background), None
-    found = None if background is None else read_background(background)
-    is_see_through = isinstance(found, tuple) and found[3] < 255
-    has_alpha = is_see_through or (kind == "cutout" and found is None and movie is None)
+    still = None if background is None else read_background(background)
+    is_see_through = isinstance(still, tuple) and still[3] < 255
+    has_alpha = is_see_through or (kind == "cutout" and still is None and movie is None)
     if has_alpha and not format.holds_alpha:
         raise VideoError(
             f"{format.name} holds no transparency: give a background (a colour, picture or video) "
             "or type green, or write .webm, .mov, .gif, .webp, or a folder of PNGs"
         )
     codec = format.codec(alpha=has_alpha) if format.is_movie else None
-    options: dict[str, str] = {}
+    encoding: dict[str, str] = {}
     if codec is not None:
         check_encoder(codec.encoder, codec.title)
-        options = encoder_options(codec, settings.quality, settings.preset, settings.crf)
-    elif settings.crf is not None:
+        video = settings.video
+        encoding = encoder_options(codec, video.quality, video.preset, video.crf)
+    elif settings.video.crf is not None:
         raise VideoError(f"{format.name} has no rate factor (crf); give a quality instead")
-    return Target(path, format, kind, has_alpha, codec, options, found, movie)
+    return Target(path, format, kind, has_alpha, codec, encoding, still, movie)
 
 
 def _is_video(path: str | os.PathLike[str]) -> bool:

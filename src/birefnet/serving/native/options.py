@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,7 +21,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.encoding import FORMATS
 from birefnet.imaging.values import LARGEST_SIDE, parse_resolution
-from birefnet.options import DEFAULTS, LISTS, OPTIONS, TYPES, Options
+from birefnet.options import OPTIONS, Option, Options
 
 LEFT_OUT = frozenset({"batch_size"})  # the server batches across requests
 LONGEST_LIST = 64  # boxes or points
@@ -146,9 +147,9 @@ NumberOrText = Annotated[
 """Pixels or seconds, or what a text says instead, such as "5%"."""
 
 
-def _annotation(name: str) -> Any:
-    """What pydantic makes of a field: read as people write it, and within the server's limits."""
-    about, hint = OPTIONS[name], TYPES[name]
+def _annotation(name: str, about: Option) -> Any:
+    """The type of a field for pydantic: read as people write it, and within the server's limits."""
+    hint = about.type
     if about.names_file:
         return _PICTURE
     if about.choices:
@@ -157,9 +158,9 @@ def _annotation(name: str) -> Any:
         return Literal[(*FORMATS, "jpg", "tif")] | None
     if name == "resolution":
         return Annotated[hint, BeforeValidator(parse_resolution), WithJsonSchema(_SIZES)]
-    if hint == str | float:
-        return NumberOrText
-    if name in LISTS:
+    if {str, float} <= (parts := set(get_args(hint))):
+        return NumberOrText | None if NoneType in parts else NumberOrText
+    if about.is_list:
         return Annotated[hint, BeforeValidator(_texts), Field(max_length=LONGEST_LIST)]
     if about.range is not None:
         most = min(about.range.most, _LARGEST.get(name, _LARGEST_OTHER))
@@ -169,9 +170,8 @@ def _annotation(name: str) -> Any:
     return hint
 
 
-def description_of(name: str) -> str:
-    """What documents say of a field."""
-    about = OPTIONS[name]
+def description_of(name: str, about: Option) -> str:
+    """A field in the OpenAPI document."""
     if name == "format":
         return "Format of the file. Left out: by the Accept header, else png."
     if about.names_file:
@@ -194,13 +194,16 @@ class Answer(BaseModel):
     include_mask: bool = Field(True, description="Whether JSON holds the mask.")
 
 
-def option_annotations(names: Collection[str] | None = None) -> dict[str, Any]:
-    """Fields of `Options` as pydantic makes models of them; all that clients may set, or some."""
-    made: dict[str, Any] = {}
-    for name, default in DEFAULTS.items():
-        if name not in LEFT_OUT and (names is None or name in names):
-            made[name] = (_annotation(name), Field(default, description=description_of(name)))
-    return made
+def option_annotations(options: Mapping[str, Option] = OPTIONS) -> dict[str, Any]:
+    """Options as fields of a model of pydantic; those that clients may set."""
+    return {
+        name: (
+            _annotation(name, about),
+            Field(about.default, description=description_of(name, about)),
+        )
+        for name, about in options.items()
+        if name not in LEFT_OUT
+    }
 
 
 OptionFields: type[Answer] = create_model("OptionFields", __base__=Answer, **option_annotations())

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.picture import Picture
-from birefnet.options import VIDEO, Options
+from birefnet.options import OPTIONS, VIDEO, VIDEO_OPTIONS, Options
 from birefnet.serving.errors import InvalidRequest, NotReady, TooLarge, Unsupported
 from birefnet.serving.jobs import Job
 from birefnet.serving.limits import owner_of
 from birefnet.serving.native import describe
-from birefnet.serving.native.options import LEFT_OUT, NumberOrText, option_annotations
+from birefnet.serving.native.options import LEFT_OUT, option_annotations
 from birefnet.serving.native.request import open_source, read_options, read_values
 from birefnet.serving.service import Service, read_colour
 from birefnet.serving.settings import ServerSettings
@@ -43,21 +43,16 @@ class _VideoFields(BaseModel):
         "webm", description="Of the result; mp4 holds no transparency and needs a background."
     )
     mask: bool = Field(False, description="Make a second video of the mattes alone.")
-    quality: Literal["low", "medium", "high", "maximum"] = Field("high")
-    preset: Literal["fast", "balanced", "small"] = Field(
-        "balanced", description="Speed of coding against size."
-    )
-    crf: int | None = Field(None, ge=0, le=63, description="Rate factor instead of a quality.")
-    start: NumberOrText | None = Field(None, description='Seconds, "1:02.5" or a frame: "250f".')
-    end: NumberOrText | None = Field(None, description="As start; left out itself.")
-    stride: int = Field(1, ge=1, le=10_000, description="Use every Nth frame.")
-    stabilise: bool = Field(False, description="Weigh each matte with its neighbours.")
-    audio: bool = Field(True, description="Take the sound along.")
 
 
-SHARED = tuple(name for name in VIDEO if name not in {*LEFT_OUT, "background"})
+_OWN = {name: about for name, about in VIDEO_OPTIONS.items() if name != "rate"}  # of pictures
+_OF_FRAMES = {name: about for name, about in OPTIONS.items() if name in VIDEO}
+_PASSED_ON = {*_OWN, *_OF_FRAMES} - {*LEFT_OUT, "background"}
 VideoFields: type[_VideoFields] = create_model(
-    "VideoFields", __base__=_VideoFields, **option_annotations(VIDEO)
+    "VideoFields",
+    __base__=_VideoFields,
+    **option_annotations(_OWN),
+    **option_annotations(_OF_FRAMES),
 )
 """What can be asked of a video."""
 
@@ -218,15 +213,7 @@ def make_video(
         predictor=predictor,
         background=background,
         mask_output=mask,
-        quality=asked.quality,
-        preset=asked.preset,
-        crf=asked.crf,
-        start=asked.start,
-        end=asked.end,
-        stride=asked.stride,
-        stabilise=asked.stabilise,
-        audio=asked.audio,
-        **{name: getattr(asked, name) for name in SHARED},
+        **{name: getattr(asked, name) for name in _PASSED_ON},
         progress=report,
         cancel=job.cancelled,
     )
