@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--side", type=int, default=1024, help="of the pictures [px]")
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    images = torch.from_numpy(np.stack([read(path, asked.side) for path in asked.pictures]))
-    model, _ = LoadModel().run(asked.model, asked.device, "auto", asked.engine)
+    arguments = parser.parse_args()
+    images = torch.from_numpy(np.stack([read(path, arguments.side) for path in arguments.pictures]))
+    model, _ = LoadModel().run(arguments.model, arguments.device, "auto", arguments.engine)
     predictor = model.predictor
     prepared = [predictor.prepare(picture) for picture in pictures_of(images)]
     inputs, looks = np.stack([one.input for one in prepared]), prepared[0].looks
@@ -49,8 +49,8 @@ def main() -> None:
             (picture.pixels for picture in pictures_of(images)), len(images)
         ),
     }
-    best = {name: quickest(step, asked.rounds) for name, step in steps.items()}
-    print(f"{len(images)} pictures of {asked.side}x{asked.side}, {predictor.engine.name}")
+    best = {name: quickest(step, arguments.rounds) for name, step in steps.items()}
+    print(f"{len(images)} pictures of {arguments.side}x{arguments.side}, {predictor.engine.name}")
     for name, seconds in best.items():
         each = 1000 * seconds / len(images)
         print(f"{name:<28}{each:8.1f} ms a picture {seconds / best['network alone']:6.2f}x")

@@ -74,10 +74,10 @@ def server(model: str, engine: str) -> Iterator[tuple[str, int]]:
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            if found := re.search(r"listens at (http://\S+?);", line):
+            if match := re.search(r"listens at (http://\S+?);", line):
                 # What it says later must be read, or it stops when the pipe is full.
                 threading.Thread(target=process.stderr.read, daemon=True).start()
-                yield found[1], process.pid
+                yield match[1], process.pid
                 return
         raise SystemExit(f"the server did not start; it ended with {process.wait()}")
     finally:
@@ -157,10 +157,10 @@ def overhead(url: str, predictor: birefnet.Predictor, data: bytes, rounds: int) 
         requests += [seconds(lambda: client.remove(data)) for _ in range(10)]
         predictions += [seconds(alone) for _ in range(10)]
     # The quicker quarter: what else the machine does now and then belongs to neither.
-    asked, own = (1000 * statistics.quantiles(found)[0] for found in (requests, predictions))
+    served, own = (1000 * statistics.quantiles(times)[0] for times in (requests, predictions))
     print(
-        f"{predictor.engine.name}: one request {asked:.1f} ms, predictor {own:.1f} ms: "
-        f"{asked - own:+.1f} ms"
+        f"{predictor.engine.name}: one request {served:.1f} ms, predictor {own:.1f} ms: "
+        f"{served - own:+.1f} ms"
     )
 
 
@@ -170,15 +170,15 @@ def throughput(url: str, pid: int, data: bytes, crowd: int, seconds: float, roun
     speeds: dict[int, list[float]] = {1: [], crowd: []}
     busy: dict[int, list[float]] = {1: [], crowd: []}
     for _ in range(rounds):
-        for clients, found in speeds.items():
+        for clients, rates in speeds.items():
             start, worked = time.perf_counter(), processor_time(pid)
             done = together(url, clients, lambda client, _: client.remove(data), seconds)
             took = time.perf_counter() - start
-            found.append(done / took)
+            rates.append(done / took)
             busy[clients].append((processor_time(pid) - worked) / took)
-    one, many = (statistics.mean(found) for found in speeds.values())
+    one, many = (statistics.mean(rates) for rates in speeds.values())
     print(f"1 client {one:.1f} requests/s, {crowd} clients {many:.1f}: {many / one:.2f} times")
-    alone, crowded = (statistics.mean(found) for found in busy.values())
+    alone, crowded = (statistics.mean(rates) for rates in busy.values())
     print(f"cores busy {alone:.2f} and {crowded:.2f} of {os.cpu_count()}")
 
 
@@ -269,23 +269,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    asked = parser.parse_args()
-    if asked.clients < 2:
+    arguments = parser.parse_args()
+    if arguments.clients < 2:
         parser.error("--clients are compared with one; give 2 or more")
-    data = as_jpeg(picture(0, asked.side))
-    predictor = birefnet.load(asked.model, engine=asked.engine)
-    if "overhead" in asked.parts:
+    data = as_jpeg(picture(0, arguments.side))
+    predictor = birefnet.load(arguments.model, engine=arguments.engine)
+    if "overhead" in arguments.parts:
         stand_in = birefnet.Predictor(StandIn(), predictor.preprocess, name="stand-in")
         with server_here(stand_in) as url:
-            overhead(url, stand_in, data, 4 * asked.rounds)
-    with server(asked.model, asked.engine) as (url, pid):
-        print(f"{asked.model}, {predictor.engine.name}, {asked.side} px")
-        if "overhead" in asked.parts:
-            overhead(url, predictor, data, 2 * asked.rounds)
-        if "throughput" in asked.parts:
-            throughput(url, pid, data, asked.clients, asked.seconds, asked.rounds)
-        if "memory" in asked.parts:
-            memory(url, pid, predictor, asked.side, asked.clients, asked.requests)
+            overhead(url, stand_in, data, 4 * arguments.rounds)
+    with server(arguments.model, arguments.engine) as (url, pid):
+        print(f"{arguments.model}, {predictor.engine.name}, {arguments.side} px")
+        if "overhead" in arguments.parts:
+            overhead(url, predictor, data, 2 * arguments.rounds)
+        if "throughput" in arguments.parts:
+            throughput(url, pid, data, arguments.clients, arguments.seconds, arguments.rounds)
+        if "memory" in arguments.parts:
+            memory(url, pid, predictor, arguments.side, arguments.clients, arguments.requests)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class Page:
     def words(self) -> str:
         return str(self.run("return document.body.innerText"))[:2000]
 
-    def bring(self, path: Path) -> None:
+    def upload(self, path: Path) -> None:
         """Choose a picture, and wait for its result."""
         self.find(".stage-file").send_keys(str(path))
         self.wait(lambda: self.find(".stage-after img").get_attribute("src") and self.is_idle())

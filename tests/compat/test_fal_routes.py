@@ -79,7 +79,7 @@ def test_a_direct_answer_holds_a_file(client: TestClient) -> None:
 
 
 def test_everything_that_can_be_asked_for(client: TestClient) -> None:
-    asked = {
+    fields = {
         "image_url": uri(disc_file(format="jpeg"), "image/jpeg"),
         "operating_resolution": "1024x1024",
         "output_format": "webp",
@@ -87,7 +87,7 @@ def test_everything_that_can_be_asked_for(client: TestClient) -> None:
         "refine_foreground": False,
         "sync_mode": True,
     }
-    content = client.post(PATH, json=asked).json()
+    content = client.post(PATH, json=fields).json()
     for name, shape in (("image", (48, 64, 4)), ("mask_image", (48, 64, 3))):
         assert content[name]["content_type"] == "image/webp"
         head, _, text = content[name]["url"].partition(",")
@@ -96,8 +96,8 @@ def test_everything_that_can_be_asked_for(client: TestClient) -> None:
 
 
 def test_a_gif_and_the_mask_alone(client: TestClient) -> None:
-    asked = {"image_url": uri(), "output_format": "gif", "mask_only": True, "sync_mode": True}
-    image = client.post(PATH, json=asked).json()["image"]
+    fields = {"image_url": uri(), "output_format": "gif", "mask_only": True, "sync_mode": True}
+    image = client.post(PATH, json=fields).json()["image"]
     assert image["content_type"] == "image/gif"
     from PIL import Image
 
@@ -119,12 +119,12 @@ def test_models_of_fal_are_released_networks(client: TestClient) -> None:
 def test_fal_names_are_mapped_where_the_operator_offers_them() -> None:
     settings = ServerSettings(page=False, models=("portrait=nano",))
     with serving(settings) as client:
-        asked = {"image_url": uri(), "model": "Portrait", "sync_mode": True}
-        assert client.post(PATH, json=asked).status_code == 200
+        fields = {"image_url": uri(), "model": "Portrait", "sync_mode": True}
+        assert client.post(PATH, json=fields).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("asked", "place", "kind"),
+    ("fields", "place", "kind"),
     [
         ({}, ["body", "image_url"], "missing"),
         ({"image_url": 5}, ["body", "image_url"], "string_type"),
@@ -143,9 +143,9 @@ def test_fal_names_are_mapped_where_the_operator_offers_them() -> None:
     ],
 )
 def test_errors_are_lists_of_details(
-    client: TestClient, asked: Any, place: list[str] | None, kind: str
+    client: TestClient, fields: Any, place: list[str] | None, kind: str
 ) -> None:
-    answer = client.post(PATH, json=asked)
+    answer = client.post(PATH, json=fields)
     assert answer.status_code == 422
     assert answer.headers["X-Fal-Retryable"] == "false"
     (detail,) = answer.json()["detail"]
@@ -265,33 +265,33 @@ def small_video() -> bytes:
 
 @pytest.mark.parametrize("how", ["", "/queue"])
 def test_a_video(client: TestClient, how: str) -> None:
-    asked = {
+    fields = {
         "video_url": uri(small_video(), "video/mp4"),
         "video_output_type": "VP9 (.webm)",
         "video_quality": "low",
         "video_write_mode": "fast",
         "output_mask": True,
     }
-    answer = client.post(how + PATH + "/video", json=asked)
+    answer = client.post(how + PATH + "/video", json=fields)
     assert answer.status_code == 200
     content = answer.json()
     if how:
         finished(client, content)
         content = client.get(content["response_url"]).json()
     for name in ("video", "mask_video"):
-        found = content[name]
-        assert set(found) == FILE | {"duration", "num_frames", "fps"}
-        assert (found["width"], found["height"], found["num_frames"]) == (64, 48, 4)
-        assert found["content_type"] == "video/webm"
-        data = client.get(found["url"]).content
-        assert len(data) == found["file_size"]
+        video = content[name]
+        assert set(video) == FILE | {"duration", "num_frames", "fps"}
+        assert (video["width"], video["height"], video["num_frames"]) == (64, 48, 4)
+        assert video["content_type"] == "video/webm"
+        data = client.get(video["url"]).content
+        assert len(data) == video["file_size"]
         assert data.startswith(b"\x1aE\xdf\xa3")
 
 
 def test_a_video_without_transparency_has_a_black_ground(client: TestClient) -> None:
     av = pytest.importorskip("av")
-    asked = {"video_url": uri(small_video(), "video/mp4"), "sync_mode": True}
-    video = client.post(PATH + "/video", json=asked).json()["video"]
+    fields = {"video_url": uri(small_video(), "video/mp4"), "sync_mode": True}
+    video = client.post(PATH + "/video", json=fields).json()["video"]
     assert video["content_type"] == "video/mp4"
     data = base64.b64decode(video["url"].partition(",")[2])
     with av.open(io.BytesIO(data)) as file:

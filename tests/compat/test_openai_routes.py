@@ -78,8 +78,8 @@ def test_a_url_in(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         return disc_file()
 
     monkeypatch.setattr(Service, "fetch", fetched)
-    asked = {"images": [{"image_url": "https://example.org/a.png"}], "prompt": "x"}
-    assert client.post(PATH, json=asked).status_code == 200
+    body = {"images": [{"image_url": "https://example.org/a.png"}], "prompt": "x"}
+    assert client.post(PATH, json=body).status_code == 200
 
 
 def test_a_url_out(client: TestClient) -> None:

@@ -22,7 +22,7 @@ from fakes import PLAIN, BrightEngine, disc, write_disc
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of models that were loaded; each is the stand-in that sees brightness."""
     names: list[str] = []
 
@@ -51,15 +51,15 @@ def as_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_files(asked: list[str], tmp_path: Path) -> None:
+def test_files(loaded: list[str], tmp_path: Path) -> None:
     source = write_disc(tmp_path / "disc.jpg")
     done = run("i", source, tmp_path / "out" / "disc.png", "-m", "birefnet-general")
     assert done.exit_code == 0, done.output
-    assert asked == ["general"]
+    assert loaded == ["general"]
     assert Image.open(tmp_path / "out" / "disc.png").mode == "RGBA"
 
 
-def test_standard_streams(asked: list[str]) -> None:
+def test_standard_streams(loaded: list[str]) -> None:
     for arguments in (("i",), ("i", "-"), ("i", "-", "-")):
         done = run(*arguments, input=as_png(disc()))
         assert done.exit_code == 0, done.output
@@ -67,7 +67,7 @@ def test_standard_streams(asked: list[str]) -> None:
         assert (image.mode, image.size) == ("RGBA", (64, 48))
 
 
-def test_every_option(asked: list[str], tmp_path: Path) -> None:
+def test_every_option(loaded: list[str], tmp_path: Path) -> None:
     source = write_disc(tmp_path / "disc.png")
     target = tmp_path / "out.png"
 
@@ -89,7 +89,7 @@ def test_every_option(asked: list[str], tmp_path: Path) -> None:
     assert warned.exit_code == 0
 
 
-def test_options_that_make_no_sense(asked: list[str], tmp_path: Path) -> None:
+def test_options_that_make_no_sense(loaded: list[str], tmp_path: Path) -> None:
     source = write_disc(tmp_path / "disc.png")
     assert "JSON object" in run("i", "-x", "[1]", source, "-").stderr
     assert run("i", "-vm", source, "-").exception is not None
@@ -99,7 +99,7 @@ def test_options_that_make_no_sense(asked: list[str], tmp_path: Path) -> None:
     assert run("d").exit_code == 2
 
 
-def test_folders_keep_their_subfolders(asked: list[str], tmp_path: Path) -> None:
+def test_folders_keep_their_subfolders(loaded: list[str], tmp_path: Path) -> None:
     for name in ("a.jpg", "sub/a.png", "sub/deep/b.webp"):
         write_disc(tmp_path / "in" / name)
     (tmp_path / "in" / "notes.txt").write_text("no picture")
@@ -108,14 +108,14 @@ def test_folders_keep_their_subfolders(asked: list[str], tmp_path: Path) -> None
     done = run("p", tmp_path / "in", out)
     assert done.exit_code == 1
     assert "3 pictures done, 1 failed" in done.stderr
-    found = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
-    assert found == ["a.png", "sub/a.png", "sub/deep/b.png"]
+    files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
+    assert files == ["a.png", "sub/a.png", "sub/deep/b.png"]
     before = (out / "a.png").stat().st_mtime_ns
     assert "0 pictures done" in run("p", tmp_path / "in", out).stderr
     assert (out / "a.png").stat().st_mtime_ns == before
 
 
-def test_inputs_are_deleted_once_they_are_done(asked: list[str], tmp_path: Path) -> None:
+def test_inputs_are_deleted_once_they_are_done(loaded: list[str], tmp_path: Path) -> None:
     write_disc(tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     run("p", "-d", tmp_path / "in", tmp_path / "out")
@@ -124,7 +124,7 @@ def test_inputs_are_deleted_once_they_are_done(asked: list[str], tmp_path: Path)
 
 
 def test_watching_ends_with_stop_txt(
-    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "in"
     write_disc(folder / "a.jpg")
@@ -152,7 +152,7 @@ def at_once(search: Any) -> Any:
     return Watch(search, settled=0.0)
 
 
-def test_raw_frames(asked: list[str], tmp_path: Path) -> None:
+def test_raw_frames(loaded: list[str], tmp_path: Path) -> None:
     frames = [disc(40, 60), disc(40, 60, subject=200)]
     raw = b"".join(frame.tobytes() for frame in frames)
     done = run("b", 60, 40, "-o", tmp_path / "out" / "frame-%03d.png", input=raw)
@@ -175,14 +175,14 @@ def test_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_takes_rembg_s_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     monkeypatch.setattr(
-        "birefnet.compat.rembg.command.serve", lambda **settings: told.update(settings)
+        "birefnet.compat.rembg.command.serve", lambda **given: settings.update(given)
     )
     options = ("-p", 7100, "-h", "0.0.0.0", "-l", "warning", "-t", 3, "--no-ui")
     done = run("s", *options, "-m", "birefnet-portrait")
     assert done.exit_code == 0, done.output
-    assert told == {
+    assert settings == {
         "model": "portrait",
         "host": "0.0.0.0",
         "port": 7100,

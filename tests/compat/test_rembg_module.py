@@ -22,7 +22,7 @@ from fakes import PLAIN, BrightEngine, disc, write_disc
 
 
 @pytest.fixture(autouse=True)
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """What was loaded; it is always the stand-in that sees brightness."""
     loaded: list[tuple[str, dict[str, Any]]] = []
 
@@ -65,9 +65,9 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     path = write_disc(tmp_path / "disc.png")
     with path.open("rb") as file:
         for source in (encoded(pixels), path, str(path), file):
-            found = remove(source)
-            assert isinstance(found, bytes)
-            assert np.array_equal(np.asarray(Image.open(io.BytesIO(found))), array)
+            result = remove(source)
+            assert isinstance(result, bytes)
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(result))), array)
     for source in (pixels, Image.fromarray(pixels)):
         assert isinstance(remove(source, force_return_bytes=True), bytes)
     with pytest.raises(ImageError, match="got a int"):
@@ -103,11 +103,11 @@ def test_the_picture_s_turn_is_respected() -> None:
 
 def test_background_colours() -> None:
     for colour in ((255, 0, 0, 255), [0, 0, 255, 255]):
-        found = remove(disc(), bgcolor=colour)
-        assert found.shape == (48, 64, 4)
-        assert found[0, 0].tolist() == list(colour)
-        assert (found[..., 3] == 255).all()
-        assert found[24, 32, :3].min() > 225
+        result = remove(disc(), bgcolor=colour)
+        assert result.shape == (48, 64, 4)
+        assert result[0, 0].tolist() == list(colour)
+        assert (result[..., 3] == 255).all()
+        assert result[24, 32, :3].min() > 225
     half = remove(Image.fromarray(disc()), bgcolor=(0, 255, 0, 128))
     assert half.mode == "RGBA"
     assert 120 < half.getpixel((0, 0))[3] < 136
@@ -124,15 +124,15 @@ def test_post_processing_is_rembg_s() -> None:
     alpha[30:32, 40:42] = 0  # a hole
     alpha[15:45, 55:60] = 0.7
     picture = Picture(np.zeros((60, 80, 3), np.uint8))
-    found = api.post_processed(Matte(alpha, picture)).mask()
+    result = api.post_processed(Matte(alpha, picture)).mask()
     cross = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     levels = np.round(alpha * 255).astype(np.uint8)
     opened = cv2.morphologyEx(levels, cv2.MORPH_OPEN, cross)
     smooth = cv2.GaussianBlur(opened.astype(np.float64), (17, 17), sigmaX=2, sigmaY=2)
     expected = np.where(smooth < 127, 0, 255)
-    assert set(np.unique(found)) == {0, 255}
-    assert (found != expected).mean() < 0.002
-    assert found[5, 5] == 0
+    assert set(np.unique(result)) == {0, 255}
+    assert (result != expected).mean() < 0.002
+    assert result[5, 5] == 0
     assert set(np.unique(remove(disc(), only_mask=True, post_process_mask=True))) == {0, 255}
 
 
@@ -149,10 +149,10 @@ def test_edges_carry_no_old_background() -> None:
 
 def test_alpha_matting() -> None:
     pixels = disc(96, 128)
-    found = remove(pixels, alpha_matting=True, alpha_matting_erode_size=8)
-    assert found.shape == (96, 128, 4)
-    assert found[48, 64, 3] == 255
-    assert found[0, 0, 3] == 0
+    result = remove(pixels, alpha_matting=True, alpha_matting_erode_size=8)
+    assert result.shape == (96, 128, 4)
+    assert result[48, 64, 3] == 255
+    assert result[0, 0, 3] == 0
     with pytest.warns(UserWarning, match="thresholds of alpha matting have no effect"):
         remove(pixels, True, 270)
     with pytest.raises(BiRefNetError, match="matting is 'magic'"):
@@ -192,36 +192,36 @@ def test_which_object_is_meant() -> None:
             remove(two, **wrong)
 
 
-def test_sessions(asked: list[tuple[str, dict[str, Any]]]) -> None:
+def test_sessions(loaded: list[tuple[str, dict[str, Any]]]) -> None:
     session = new_session("birefnet-general-lite")
-    assert asked == [("lite", {})]
+    assert loaded == [("lite", {})]
     assert (session.model_name, session.name()) == ("birefnet-general-lite",) * 2
     masks = session.predict(Image.fromarray(disc()))
     assert [m.mode for m in masks] == ["L"]
     assert np.array_equal(np.asarray(masks[0]), remove(disc(), session=session, only_mask=True))
-    assert len(asked) == 1
+    assert len(loaded) == 1
     remove(disc())
     remove(disc())
-    assert asked[1:] == [("nano", {})]  # loaded once
+    assert loaded[1:] == [("nano", {})]  # loaded once
     for name, here in api.MODELS.items():
         assert lookup(here) is not None, name
         new_session(name)
-    assert {name for name, _ in asked} >= set(api.MODELS.values())
+    assert {name for name, _ in loaded} >= set(api.MODELS.values())
     new_session("matting", providers=["CPUExecutionProvider"])
-    assert asked[-1] == ("matting", {"device": "cpu"})
+    assert loaded[-1] == ("matting", {"device": "cpu"})
     new_session("hr", providers=["CoreMLExecutionProvider", ("CPUExecutionProvider", {})])
-    assert asked[-1][1]["device"] in ("cpu", "mps")
+    assert loaded[-1][1]["device"] in ("cpu", "mps")
     new_session("hr", providers=["OpenVINOExecutionProvider"])
-    assert asked[-1] == ("hr", {"device": "cpu", "engine": "openvino"})
+    assert loaded[-1] == ("hr", {"device": "cpu", "engine": "openvino"})
     with pytest.warns(UserWarning, match="sess_opts has no effect"):
         new_session("hr", sess_opts=object())
 
 
 @pytest.mark.parametrize("name", ["u2net", "u2netp", "silueta", "isnet-general-use", "sam"])
-def test_other_networks_are_named_not_replaced(name: str, asked: list[Any]) -> None:
+def test_other_networks_are_named_not_replaced(name: str, loaded: list[Any]) -> None:
     with pytest.raises(WeightsError, match=f"rembg's {name} is another kind .*nearest: "):
         new_session(name)
-    assert not asked
+    assert not loaded
 
 
 def test_what_a_session_cannot_have() -> None:

@@ -123,7 +123,7 @@ def test_models_that_are_not_there_are_never_replaced(client: TestClient, model:
 def test_names_of_rembg_find_released_networks() -> None:
     models = ("general", "lite", "portrait", "dis", "hrsod", "cod", "massive", "rmbg", "u2net=nano")
     service = Service(ServerSettings(models=models), Predictor(BrightEngine(), PLAIN, name="b"))
-    found = {
+    expected = {
         "birefnet-general": "general",
         "birefnet-general-lite": "lite",
         "birefnet-portrait": "portrait",
@@ -134,7 +134,7 @@ def test_names_of_rembg_find_released_networks() -> None:
         "bria-rmbg": "rmbg-2.0",
         "u2net": "u2net",  # the operator said so
     }
-    assert {name: service.pool.name_of(name) for name in found} == found
+    assert {name: service.pool.name_of(name) for name in expected} == expected
     with pytest.raises(Exception, match="no model 'isnet-anime'"):
         service.pool.name_of("isnet-anime")
 

@@ -347,11 +347,11 @@ def test_the_subject_lands_where_it_is_sent(seed: int) -> None:
     margins = tuple(Length(float(value)) for value in random.integers(0, 9, 4))
     scale = float(random.uniform(0.5, 1)) if seed % 2 else None
     position = (float(random.random()), float(random.random())) if seed % 3 else None
-    asked = Placement(None, bool(seed % 5), margins, scale, position)  # type: ignore[arg-type]
-    placed = place(given, asked)
-    found = Box.around(placed.alpha)
-    assert found is not None
-    if asked.crop:
+    placement = Placement(None, bool(seed % 5), margins, scale, position)  # type: ignore[arg-type]
+    placed = place(given, placement)
+    landed = Box.around(placed.alpha)
+    assert landed is not None
+    if placement.crop:
         size = (box.height + margins[0].value + margins[2].value,
                 box.width + margins[1].value + margins[3].value)  # fmt: skip
         assert (placed.height, placed.width) == size
@@ -359,11 +359,11 @@ def test_the_subject_lands_where_it_is_sent(seed: int) -> None:
     if scale is not None:
         factor = scale * min(placed.height / box.height, placed.width / box.width)
         position = position or (0.5, 0.5)
-    assert abs(found.height - box.height * factor) <= 1 + factor
-    assert abs(found.width - box.width * factor) <= 1 + factor
+    assert abs(landed.height - box.height * factor) <= 1 + factor
+    assert abs(landed.width - box.width * factor) <= 1 + factor
     if position is not None:
-        assert abs(found.left - position[0] * (placed.width - box.width * factor)) <= 1 + factor
-        assert abs(found.top - position[1] * (placed.height - box.height * factor)) <= 1 + factor
+        assert abs(landed.left - position[0] * (placed.width - box.width * factor)) <= 1 + factor
+        assert abs(landed.top - position[1] * (placed.height - box.height * factor)) <= 1 + factor
     # No dark fringe: colours are weighted by alpha when they are resized.
     assert placed.picture.pixels[placed.alpha > 0.02].min() >= 195
 

@@ -18,7 +18,7 @@ from fakes import PLAIN, BrightEngine, disc
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     loaded: list[tuple[str, str]] = []
 
     def load(name: Any, *, device: str) -> Predictor:
@@ -31,18 +31,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def remover(asked: list[tuple[str, str]]) -> Remover:
+def remover(loaded: list[tuple[str, str]]) -> Remover:
     return Remover()
 
 
-def test_what_is_loaded(asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_loaded(loaded: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     Remover()
     Remover(mode="fast", device="cpu")
     Remover("general")
     Remover(ckpt="mine.safetensors", device="cuda:0")
     monkeypatch.setenv("BIREFNET_MODEL", "lite")
     Remover("base-nightly")
-    assert asked == [
+    assert loaded == [
         *(("nano", "auto"), ("nano", "cpu"), ("general", "auto")),
         *(("mine.safetensors", "cuda:0"), ("lite", "auto")),
     ]
@@ -73,10 +73,10 @@ def test_types(remover: Remover, tmp_path: Path) -> None:
         "[0,0,255]": (0, 0, 255),
     }
     for kind, colour in grounds.items():
-        found = remover.process(picture, type=kind)
-        assert found.shape == (48, 64, 3), kind
-        assert tuple(found[0, 0]) == colour
-        assert found[24, 32].min() > 225
+        result = remover.process(picture, type=kind)
+        assert result.shape == (48, 64, 3), kind
+        assert tuple(result[0, 0]) == colour
+        assert result[24, 32].min() > 225
     assert tuple(remover.process(picture, type=[1, 2, 3])[0, 0]) == (1, 2, 3)
     for kind in ("blur", "overlay"):
         assert remover.process(picture, type=kind).shape == (48, 64, 3)

@@ -18,7 +18,7 @@ COMMIT = "c" * 40
 @contextmanager
 def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Serves and fills `folder` (owner/name/file); gives its address and what was asked of it."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
@@ -40,7 +40,7 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path).strip("/")
-            asked.append(f"{self.command} /{path}")
+            requests.append(f"{self.command} /{path}")
             parts = path.split("/")
             if parts[:2] == ["api", "models"]:
                 there = folder / parts[2] / parts[3]
@@ -58,7 +58,7 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
         def do_POST(self) -> None:
             path = urlsplit(self.path).path
-            asked.append(f"POST {path}")
+            requests.append(f"POST {path}")
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             parts = path.strip("/").split("/")
             if path == "/api/repos/create":
@@ -89,7 +89,7 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
         server.shutdown()
         thread.join()

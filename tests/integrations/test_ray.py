@@ -88,9 +88,9 @@ def test_a_table_to_files(cluster, model: Path, tmp_path: Path) -> None:
     made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
     assert made == ["a/first.png", "b.png", "c.png"]
     assert decode(out / "b.png").pixels.shape == (48, 64, 3)
-    found = {Path(entry["input"]).name: entry for entry in entries(out / "manifest.jsonl")}
-    assert found["shop.parquet#d"]["status"] == "failed"
-    assert found["shop.parquet#c"]["width"] == 64
+    manifest = {Path(entry["input"]).name: entry for entry in entries(out / "manifest.jsonl")}
+    assert manifest["shop.parquet#d"]["status"] == "failed"
+    assert manifest["shop.parquet#c"]["width"] == 64
     (out / "c.png").unlink()
     assert remove(table, "-o", out, *options) == 1  # d again, and what was lost
     assert len(entries(out / "manifest.jsonl")) == 4 + 2
@@ -133,9 +133,9 @@ def test_a_lost_node_loses_nothing(
     assert remove(tmp_path / "in", "-o", out, "-m", model) == 1
     helper.join()
     assert len(list(out.rglob("*.png"))) == count
-    found = entries(out / "manifest.jsonl")
-    assert [entry["status"] for entry in found].count("done") == count
-    assert len({entry["input"] for entry in found}) == count + 1
+    manifest = entries(out / "manifest.jsonl")
+    assert [entry["status"] for entry in manifest].count("done") == count
+    assert len({entry["input"] for entry in manifest}) == count + 1
     for _ in range(300):  # until Ray has noticed: the head, and the node that is left
         if sum(node["Alive"] for node in ray.nodes()) == 2:
             break
@@ -152,10 +152,10 @@ def test_an_error_of_a_node_is_one_sentence(
     picture = write_disc(tmp_path / "a.png")
     (tmp_path / "model").mkdir()
     assert remove(picture, "-o", tmp_path / "out/", "-m", tmp_path / "model") == 1
-    said = capsys.readouterr().err
-    assert said.startswith("Error: the cluster cannot do this: ")
-    assert "model" in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Error: the cluster cannot do this: ")
+    assert "model" in message
+    assert message.count("\n") == 1
 
 
 def test_what_makes_no_sense(cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,8 +25,8 @@ def test_the_config_file_fits_the_application() -> None:
 
     from birefnet.integrations.ray_serve import Arguments
 
-    found = yaml.safe_load(CONFIG.read_text())
-    schema = ServeDeploySchema(**found)
+    config = yaml.safe_load(CONFIG.read_text())
+    schema = ServeDeploySchema(**config)
     (application,) = schema.applications
     arguments = Arguments(**application.args)
     assert arguments.server_settings().timeout_s == 60

@@ -82,8 +82,8 @@ def batch(count: int = 1) -> torch.Tensor:
 
 def logits(model: nn.Module, x: torch.Tensor | None = None) -> torch.Tensor:
     with torch.inference_mode():
-        found = model(batch() if x is None else x)
-    return found if isinstance(found, torch.Tensor) else found[-1]
+        output = model(batch() if x is None else x)
+    return output if isinstance(output, torch.Tensor) else output[-1]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_official_repositories_load_without_their_code(name: str, tmp_path: Path
     case = min(key.split("/")[0] for key in expected if not key.startswith("train"))
     wanted = expected[f"{case}/logits"]
     x = torch.from_numpy(image(case, wanted.shape[0], *wanted.shape[2:]))
-    found = logits(model, x)
-    assert np.abs(found.numpy() - wanted).max() < 1e-4 * np.abs(wanted).max()
-    assert torch.equal(found, logits(load_checkpoint(folder).network, x))
+    output = logits(model, x)
+    assert np.abs(output.numpy() - wanted).max() < 1e-4 * np.abs(wanted).max()
+    assert torch.equal(output, logits(load_checkpoint(folder).network, x))
     assert model.config.network["backbone"] == ("swin_v1_t" if name == "swin_v1_t" else "pvt_v2_b0")
     assert not model.training
 
@@ -117,13 +117,13 @@ def test_what_an_official_repository_becomes(tmp_path: Path) -> None:
 
 def test_outputs_are_indexed_as_the_official_ones(tiny: BiRefNetForImageSegmentation) -> None:
     with torch.inference_mode():
-        found = tiny(batch(2))
-    assert isinstance(found, BiRefNetOutput)
-    assert found.logits.shape == (2, 1, 64, 96)
-    assert found[-1] is found[0] is found["logits"] is found.logits
-    assert torch.equal(found[-1], logits(tiny.network, batch(2)))
-    assert found[-1].sigmoid().cpu()[0].squeeze().shape == (64, 96)
-    assert list(found) == ["logits"]
+        output = tiny(batch(2))
+    assert isinstance(output, BiRefNetOutput)
+    assert output.logits.shape == (2, 1, 64, 96)
+    assert output[-1] is output[0] is output["logits"] is output.logits
+    assert torch.equal(output[-1], logits(tiny.network, batch(2)))
+    assert output[-1].sigmoid().cpu()[0].squeeze().shape == (64, 96)
+    assert list(output) == ["logits"]
     pair = tiny(pixel_values=batch(), return_dict=False)
     assert isinstance(pair, tuple)
     assert len(pair) == 1
@@ -134,8 +134,8 @@ def test_directories_are_read_by_everything(
 ) -> None:
     names = sorted(p.name for p in directory.iterdir())
     assert names == ["config.json", "model.safetensors", "preprocessor_config.json"]
-    model, told = BiRefNetForImageSegmentation.from_pretrained(directory, output_loading_info=True)
-    assert not any(told.values())
+    model, info = BiRefNetForImageSegmentation.from_pretrained(directory, output_loading_info=True)
+    assert not any(info.values())
     assert type(AutoConfig.from_pretrained(directory)) is BiRefNetConfig
     assert type(AutoModel.from_pretrained(directory)) is BiRefNetForImageSegmentation
     for key, value in tiny.state_dict().items():
@@ -196,7 +196,7 @@ def test_state_dicts_carry_official_names_and_take_both(tiny: BiRefNetForImageSe
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("dtype", "expected"),
     [
         (None, torch.float32),
         ("auto", torch.float16),
@@ -204,9 +204,9 @@ def test_state_dicts_carry_official_names_and_take_both(tiny: BiRefNetForImageSe
         (torch.float64, torch.float64),
     ],
 )
-def test_precision(asked: Any, expected: torch.dtype) -> None:
+def test_precision(dtype: Any, expected: torch.dtype) -> None:
     for name in ("dtype", "torch_dtype"):
-        model = BiRefNetForImageSegmentation.from_pretrained("nano", **{name: asked})
+        model = BiRefNetForImageSegmentation.from_pretrained("nano", **{name: dtype})
         assert model.dtype == expected
         kinds = {t.dtype for t in model.state_dict().values() if t.is_floating_point()}
         assert kinds == {expected}

@@ -60,11 +60,11 @@ def predictor_of(model: BiRefNetForImageSegmentation) -> Predictor:
 def test_inputs_are_those_of_the_predictor() -> None:
     processor = BiRefNetImageProcessor(size={"height": 64, "width": 96})
     pixels = disc(50, 70)
-    found = processor(pixels)["pixel_values"]
+    values = processor(pixels)["pixel_values"]
     expected = Preprocess(96, 64).plan(50, 70).apply(pixels)
-    assert torch.equal(found[0], torch.from_numpy(expected))
+    assert torch.equal(values[0], torch.from_numpy(expected))
     for image in (Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
-        assert torch.equal(processor(image)["pixel_values"], found)
+        assert torch.equal(processor(image)["pixel_values"], values)
     four = processor([pixels, pixels[:20], Image.fromarray(pixels), torch.rand(3, 5, 5)])
     assert four["pixel_values"].shape == (4, 3, 64, 96)
     assert processor(np.stack([pixels] * 2))["pixel_values"].shape[0] == 2
@@ -192,10 +192,10 @@ def test_the_pipeline_image_segmentation(directory: Path, caplog: pytest.LogCapt
     caplog.set_level("ERROR")
     segment = pipeline("image-segmentation", model=str(directory), device="cpu")
     picture = Image.fromarray(disc(40, 60))
-    found = {part["label"]: part["mask"] for part in segment(picture)}
-    assert set(found) <= {"background", "foreground"}
-    assert all(mask.size == (60, 40) for mask in found.values())
-    whole = sum(np.asarray(mask) / 255 for mask in found.values())
+    values = {part["label"]: part["mask"] for part in segment(picture)}
+    assert set(values) <= {"background", "foreground"}
+    assert all(mask.size == (60, 40) for mask in values.values())
+    whole = sum(np.asarray(mask) / 255 for mask in values.values())
     assert (whole == 1).all()
     assert "not supported" not in caplog.text
 
@@ -208,7 +208,7 @@ def stand_in(
     own_caches: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[tuple[Path, list[str]]]:
     folder = tmp_path / "served"
-    with hub(folder) as (address, asked):
+    with hub(folder) as (address, requests):
         monkeypatch.setenv("HF_ENDPOINT", address)
         # Read once by huggingface_hub, when it is imported.
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
@@ -216,7 +216,7 @@ def stand_in(
         for where in ("constants", "file_download"):  # 0.x keeps a copy of its own
             name = f"huggingface_hub.{where}.HUGGINGFACE_CO_URL_TEMPLATE"
             monkeypatch.setattr(name, template, raising=False)
-        yield folder, asked
+        yield folder, requests
 
 
 def test_what_is_pushed_comes_back(
@@ -224,7 +224,7 @@ def test_what_is_pushed_comes_back(
     stand_in: tuple[Path, list[str]],
     tmp_path: Path,
 ) -> None:
-    folder, asked = stand_in
+    folder, requests = stand_in
     model.push_to_hub("me/cutter", token="hf_x", private=True, notes="Mean error 0.01.")
     repository = folder / "me" / "cutter"
     names = sorted(p.name for p in repository.iterdir())
@@ -239,11 +239,11 @@ def test_what_is_pushed_comes_back(
     for key, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[key], value)
     assert BiRefNetImageProcessor.from_pretrained("me/cutter", **cache).size["width"] == 128
-    before = len(asked)
+    before = len(requests)
     offline = BiRefNetForImageSegmentation.from_pretrained(
         "me/cutter", local_files_only=True, **cache
     )
-    assert len(asked) == before
+    assert len(requests) == before
     assert offline.config.preprocess == model.config.preprocess
     # The same without transformers.
     predictor = birefnet.load("me/cutter", engine="torch", device="cpu")
@@ -259,7 +259,7 @@ def test_official_ids_need_no_remote_code(
     model: BiRefNetForImageSegmentation, stand_in: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     """Known by their id: config.json tells nothing, and the code beside it is never fetched."""
-    folder, asked = stand_in
+    folder, requests = stand_in
     repository = folder / "ZhengPeng7" / "BiRefNet_lite-2K"
     model.save_pretrained(repository)
     auto_map = {"AutoConfig": "BiRefNet_config.BiRefNetConfig"}
@@ -278,7 +278,7 @@ def test_official_ids_need_no_remote_code(
         "ZhengPeng7/Unknown", config=config, **cache
     )
     assert loaded.config.network["backbone"] == "efficientnet_lite0"
-    assert not [path for path in asked if path.endswith(".py")]
+    assert not [path for path in requests if path.endswith(".py")]
 
 
 def test_files_of_another_name_and_repositories_that_are_not_there(
@@ -317,8 +317,8 @@ class _Discs(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     def __init__(self, processor: BiRefNetImageProcessor) -> None:
         picture = disc(64, 64)
         matte = (picture[..., 0] > 128).astype(np.uint8) * 255
-        found = processor(picture, segmentation_maps=matte, resolution=64)
-        self.item = {"pixel_values": found["pixel_values"][0], "labels": found["labels"][0]}
+        values = processor(picture, segmentation_maps=matte, resolution=64)
+        self.item = {"pixel_values": values["pixel_values"][0], "labels": values["labels"][0]}
 
     def __len__(self) -> int:
         return 4
@@ -360,8 +360,8 @@ def test_the_trainer_of_transformers_trains_and_resumes(tmp_path: Path) -> None:
     for key, value in first.model.state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
     second = trainer(3)
-    told = second.train(resume_from_checkpoint=str(saved))
-    assert told.global_step == 3
+    result = second.train(resume_from_checkpoint=str(saved))
+    assert result.global_step == 3
     kept = again.state_dict()["bb.stem.norm.num_batches_tracked"]
     counted = second.model.state_dict()["bb.stem.norm.num_batches_tracked"]
     assert counted == kept * 3 // 2  # two steps came from the checkpoint, one was made

@@ -89,9 +89,9 @@ class Anything:
 @pytest.fixture
 def webui(monkeypatch: pytest.MonkeyPatch) -> Any:
     modules = ModuleType("modules")
-    asked: list[Any] = []
+    options: list[Any] = []
     shared = SimpleNamespace(
-        opts=SimpleNamespace(add_option=lambda name, info: asked.append((name, info))),
+        opts=SimpleNamespace(add_option=lambda name, info: options.append((name, info))),
         OptionInfo=lambda default, label, section: (default, section),
     )
     modules.shared = shared  # type: ignore[attr-defined]
@@ -104,7 +104,7 @@ def webui(monkeypatch: pytest.MonkeyPatch) -> Any:
     }
     path = PLUGINS / "sd-webui-birefnet" / "scripts" / "birefnet.py"
     script = load(path, "webui_birefnet", stand_ins, monkeypatch)
-    assert [name for name, _ in asked] == ["birefnet_server", "birefnet_api_key"]
+    assert [name for name, _ in options] == ["birefnet_server", "birefnet_api_key"]
     return script
 
 
@@ -315,9 +315,9 @@ def test_blender(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load(path, "blender_birefnet", {"bpy": bpy}, monkeypatch)
     module.register()
     assert len(registered) == 2
-    said: list[Any] = []
+    reports: list[Any] = []
     operator = registered[1]()
-    operator.report = lambda kind, text: said.append((kind, text))
+    operator.report = lambda kind, text: reports.append((kind, text))
     operator.image_name, operator.kind, operator.passes = "", "cutout", 1
     operator.mask_offset = operator.mask_blur = 0
     context = SimpleNamespace(space_data=SimpleNamespace(image=images[0]))
@@ -328,7 +328,7 @@ def test_blender(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert context.space_data.image is images[1]
     preferences.api_key = ""
     assert operator.execute(context) == {"CANCELLED"}
-    assert "wants an API key" in said[-1][1]
+    assert "wants an API key" in reports[-1][1]
     context.space_data.image = None
     assert operator.execute(context) == {"CANCELLED"}
     module.unregister()

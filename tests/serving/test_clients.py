@@ -30,8 +30,8 @@ pytestmark = pytest.mark.skipif(not CLIENTS.exists(), reason="installed without 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Live]:
-    with live(BrightEngine(), ServerSettings(page=False, api_keys=(KEY,), grace_s=5)) as found:
-        yield found
+    with live(BrightEngine(), ServerSettings(page=False, api_keys=(KEY,), grace_s=5)) as server:
+        yield server
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -68,14 +68,14 @@ def test_a_picture_is_cut_out(client: list[str], server: Live, tmp_path: Path) -
 
 def test_errors_are_the_servers_sentence(client: list[str], server: Live, tmp_path: Path) -> None:
     (tmp_path / "no-picture.png").write_bytes(b"nothing of the kind")
-    said = run(client, server, tmp_path, "no-picture.png", "out.png")
-    assert said[0] != "0"
-    assert "picture" in said
+    output = run(client, server, tmp_path, "no-picture.png", "out.png")
+    assert output[0] != "0"
+    assert "picture" in output
     assert not (tmp_path / "out.png").exists()
     (tmp_path / "picture.png").write_bytes(disc_file())
-    said = run(client, server, tmp_path, "picture.png", "out.png", "backgruond=white")
-    assert "there is no field 'backgruond'" in said
-    said = run(client, server, tmp_path, "picture.png", "out.png", key="x" * 20)
-    assert "this server wants an API key" in said
-    assert said[0] != "0"
+    output = run(client, server, tmp_path, "picture.png", "out.png", "backgruond=white")
+    assert "there is no field 'backgruond'" in output
+    output = run(client, server, tmp_path, "picture.png", "out.png", key="x" * 20)
+    assert "this server wants an API key" in output
+    assert output[0] != "0"
     assert run(client, server, tmp_path)[0] != "0"

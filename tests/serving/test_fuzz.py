@@ -220,15 +220,15 @@ PUBLIC, PRIVATE = "93.184.216.34", "127.0.0.1"
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *turns: str) -> list[str]:
     """Every name resolves to the next of these addresses, the last for ever."""
-    asked: list[str] = []
+    lookups: list[str] = []
 
     async def resolve(self: Any, host: str, port: int, **_: Any) -> Any:
-        asked.append(host)
-        address = host if host[0].isdigit() else turns[min(len(asked), len(turns)) - 1]
+        lookups.append(host)
+        address = host if host[0].isdigit() else turns[min(len(lookups), len(turns)) - 1]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", resolve)
-    return asked
+    return lookups
 
 
 def test_redirects_to_private_places_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:

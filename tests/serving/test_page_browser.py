@@ -55,7 +55,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_picture_gives_a_result_and_a_file(page: Page, picture: Path) -> None:
-    page.bring(picture)
+    page.upload(picture)
     assert page.pixel(RESULT, 0.5, 0.5)[3] == 255
     assert page.pixel(RESULT, 0.02, 0.02)[3] == 0
     assert "The subject takes" in page.find(".stage-verdict").text
@@ -68,7 +68,7 @@ def test_a_picture_gives_a_result_and_a_file(page: Page, picture: Path) -> None:
 
 
 def test_the_slider_moves_by_keys_and_pointer(page: Page, picture: Path) -> None:
-    page.bring(picture)
+    page.upload(picture)
     slide = page.find(".stage-slide")
     page.wait(lambda: slide.get_attribute("value") == "40")  # the first result reveals itself
     slide.send_keys(Keys.HOME)
@@ -89,7 +89,7 @@ def test_the_slider_moves_by_keys_and_pointer(page: Page, picture: Path) -> None
 
 
 def test_a_box_says_what_is_meant(page: Page, pair: Path) -> None:
-    page.bring(pair)
+    page.upload(pair)
     assert page.pixel(RESULT, 0.75, 0.5)[3] == 255
     page.find("[data-tool=box]").click()
     marks = page.find(".stage-marks")
@@ -112,7 +112,7 @@ def test_a_box_says_what_is_meant(page: Page, pair: Path) -> None:
 
 
 def test_a_box_can_be_drawn_with_keys(page: Page, pair: Path) -> None:
-    page.bring(pair)
+    page.upload(pair)
     page.find("[data-tool=box]").click()
     marks = page.find(".stage-marks")
     marks.send_keys(Keys.ENTER)
@@ -128,7 +128,7 @@ def test_a_box_can_be_drawn_with_keys(page: Page, pair: Path) -> None:
 
 
 def test_points_and_the_brush_say_what_is_meant(page: Page, pair: Path) -> None:
-    page.bring(pair)
+    page.upload(pair)
     marks = page.find(".stage-marks")
     page.find("[data-tool=point]").click()
     width, height = int(marks.rect["width"]), int(marks.rect["height"])
@@ -157,7 +157,7 @@ def test_points_and_the_brush_say_what_is_meant(page: Page, pair: Path) -> None:
 
 
 def test_backgrounds_change_the_result(page: Page, picture: Path) -> None:
-    page.bring(picture)
+    page.upload(picture)
 
     def choose(name: str) -> None:
         label = next(label for label in page.all("#kind label") if label.text == name)
@@ -227,7 +227,7 @@ def test_problems_are_said_in_a_sentence(page: Page, tmp_path: Path) -> None:
 
 
 def test_no_object_is_said_plainly(page: Page, tmp_path: Path) -> None:
-    page.bring(write_disc(tmp_path / "dark.png", subject=20))
+    page.upload(write_disc(tmp_path / "dark.png", subject=20))
     assert "No object found" in page.find(".stage-verdict").text
 
 
@@ -244,9 +244,9 @@ def test_many_pictures_come_back_in_a_zip(page: Page, tmp_path: Path, picture: P
     assert "2 of 3 pictures done" in page.find("#batch-report").text
     assert "broken.jpg" in page.find("#batch-report").text
     link.click()
-    with zipfile.ZipFile(page.downloaded("cutouts.zip")) as found:
-        assert found.namelist() == ["disc.png", "other.png"]
-        with found.open("disc.png") as file:
+    with zipfile.ZipFile(page.downloaded("cutouts.zip")) as archive:
+        assert archive.namelist() == ["disc.png", "other.png"]
+        with archive.open("disc.png") as file:
             assert np.asarray(Image.open(file)).shape == (96, 128, 4)
 
 
@@ -260,14 +260,14 @@ def test_a_video_comes_back(page: Page, tmp_path: Path) -> None:
             made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
         made.mux(stream.encode())
     page.tab("Video")
-    page.wait(lambda: page.all("#film-file input[type=file]"))
-    page.find("#film-file input[type=file]").send_keys(str(path))
-    page.wait(lambda: page.all("#film-file video"))
-    page.find("#film-start").click()
-    page.wait(lambda: page.find("#film-report .report-link"))
-    assert "3 frames" in page.find("#film-report").text
+    page.wait(lambda: page.all("#video-file input[type=file]"))
+    page.find("#video-file input[type=file]").send_keys(str(path))
+    page.wait(lambda: page.all("#video-file video"))
+    page.find("#video-start").click()
+    page.wait(lambda: page.find("#video-report .report-link"))
+    assert "3 frames" in page.find("#video-report").text
     size = page.wait(
-        lambda: page.run("return document.querySelector('#film-report video').videoWidth")
+        lambda: page.run("return document.querySelector('#video-report video').videoWidth")
     )
     assert size == 64
 
@@ -276,7 +276,7 @@ def test_nothing_is_asked_of_others(page: Page, picture: Path) -> None:
     page.requests()
     page.open()
     page.driver.get_log("browser")  # of earlier visits, which were broken off
-    page.bring(picture)
+    page.upload(picture)
     for name in ("Many pictures", "Video", "Picture"):
         page.tab(name)
     own = (page.url, "data:", "blob:", "chrome:")
@@ -294,7 +294,7 @@ def test_it_fits_the_screen(page: Page, picture: Path, width: int) -> None:
         "return document.documentElement.scrollWidth <= innerWidth && innerWidth === arguments[0]"
     )
     assert page.run(fits, width)
-    page.bring(picture)
+    page.upload(picture)
     assert page.run(fits, width)
     for name in ("Many pictures", "Video"):
         page.tab(name)
@@ -303,7 +303,7 @@ def test_it_fits_the_screen(page: Page, picture: Path, width: int) -> None:
 
 def test_screen_readers_and_keys_find_everything(page: Page, picture: Path) -> None:
     assert not page.unnamed()
-    page.bring(picture)
+    page.upload(picture)
     for accordion in page.all(".label-wrap"):
         accordion.click()
     assert not page.unnamed()
@@ -312,8 +312,8 @@ def test_screen_readers_and_keys_find_everything(page: Page, picture: Path) -> N
     for _ in range(25):
         ActionChains(page.driver).send_keys(Keys.TAB).perform()
         seen.add(page.run("return document.activeElement.className + document.activeElement.name"))
-    found = " ".join(map(str, seen))
-    assert "stage-slide" in found
+    names = " ".join(map(str, seen))
+    assert "stage-slide" in names
     assert page.run("return document.documentElement.lang") == "en"
 
 

@@ -27,10 +27,10 @@ from birefnet.options import DEFAULTS, OPTIONS
 from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
 from birefnet.serving.page.batch import Batch
-from birefnet.serving.page.film import Film
 from birefnet.serving.page.form import FormState, for_batch, parse_picked, saveable, verdict
-from birefnet.serving.page.picture import Studio, examples, problem, read_guide, uploaded
+from birefnet.serving.page.picture import PageController, examples, problem, read_guide, uploaded
 from birefnet.serving.page.store import File, GoneError, Store, Work
+from birefnet.serving.page.video import VideoController
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
 from fakes import PLAIN, BrightEngine, disc, write_disc
@@ -47,17 +47,17 @@ class Place:
         self.service = Service(self.settings, Predictor(self.engine, PLAIN, name="bright"))
         self.store = Store()
         rest = (self.service, self.settings)
-        self.studio = Studio(*rest, self.store, lambda: folder)
+        self.page = PageController(*rest, self.store, lambda: folder)
         self.batch = Batch(*rest, self.store, lambda: folder)
-        self.film = Film(*rest, self.store, lambda: folder)
+        self.video = VideoController(*rest, self.store, lambda: folder)
 
-    def upload(self, name: str = "disc.png", **size: int) -> str:
+    def uploaded_file(self, name: str = "disc.png", **size: int) -> str:
         return str(write_disc(self.folder / name, **size))
 
-    async def brought(self, form: FormState | None = None, **asked: Any) -> tuple[str | None, Any]:
-        """Token and last message of a picture that is brought."""
-        asked = asked or {"path": self.upload(), "name": "my disc.png"}
-        answers = [a async for a in self.studio.bring(None, asked, None, form or FormState())]
+    async def uploaded(self, form: FormState | None = None, **event: Any) -> tuple[str | None, Any]:
+        """Token and last message of an uploaded picture."""
+        event = event or {"path": self.uploaded_file(), "name": "my disc.png"}
+        answers = [a async for a in self.page.upload(None, event, None, form or FormState())]
         return answers[-1]
 
     def shown(self, message: dict[str, Any]) -> File:
@@ -85,10 +85,10 @@ def within(tmp_path: Path) -> Callable[..., Any]:
 
 
 async def last(answers: AsyncIterator[Any]) -> Any:
-    found = None
+    last = None
     async for answer in answers:
-        found = answer
-    return found
+        last = answer
+    return last
 
 
 def pixels(data: bytes) -> Any:
@@ -224,16 +224,16 @@ def test_marks_are_read_and_paths_are_not() -> None:
         {"brush": "/etc/passwd"},
         {"brush": {"path": "/etc/passwd"}},
     ]
-    for asked in wrong:
+    for event in wrong:
         with pytest.raises(BiRefNetError):
-            read_guide(asked)
+            read_guide(event)
 
 
 def test_problems_are_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
     assert problem(BiRefNetError("it is broken"))["text"] == "It is broken."
-    said = problem(KeyError("inside"))["text"]
-    assert "inside" not in said
-    assert "log" in said
+    message = problem(KeyError("inside"))["text"]
+    assert "inside" not in message
+    assert "log" in message
     assert "inside" in caplog.text
     assert problem(KeyError())["serial"] != problem(KeyError())["serial"]
 
@@ -243,9 +243,9 @@ def test_problems_are_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_picture_gives_a_result(within: Any) -> None:
     async def work(place: Place) -> None:
-        path = place.upload()
-        asked = {"path": path, "name": "my disc.png"}
-        answers = [a async for a in place.studio.bring(None, asked, None, FormState())]
+        path = place.uploaded_file()
+        event = {"path": path, "name": "my disc.png"}
+        answers = [a async for a in place.page.upload(None, event, None, FormState())]
         kinds = [message["type"] for _, message in answers]
         assert kinds == ["picture", "busy", "result"]
         token, result = answers[-1]
@@ -264,7 +264,7 @@ def test_a_picture_gives_a_result(within: Any) -> None:
 
 def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
     async def work(place: Place) -> None:
-        token, _ = await place.brought()
+        token, _ = await place.uploaded()
         assert len(place.engine.batches) == 1
         cheap = [
             FormState(kind="blur"),
@@ -273,14 +273,14 @@ def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
             FormState(kind="mask"),
         ]
         for form in cheap:
-            message = await last(place.studio.change(token, None, form))
+            message = await last(place.page.change(token, None, form))
             assert message["type"] == "result", message
         assert len(place.engine.batches) == 1
-        await last(place.studio.change(token, None, FormState(resolution="96x64")))
+        await last(place.page.change(token, None, FormState(resolution="96x64")))
         assert place.engine.batches[-1][2:] == (64, 96)
         guide = {"boxes": ["0.1,0.1,0.9,0.9"]}
         before = len(place.engine.batches)
-        assert (await last(place.studio.guide(token, guide, None, FormState())))["type"] == "result"
+        assert (await last(place.page.guide(token, guide, None, FormState())))["type"] == "result"
         assert len(place.engine.batches) > before
 
     within(work)
@@ -288,17 +288,17 @@ def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
 
 def test_edges_and_crops_are_shown(within: Any) -> None:
     async def work(place: Place) -> None:
-        token, plain = await place.brought(FormState(kind="mask"))
-        grown = await last(place.studio.change(token, None, FormState(kind="mask", mask_offset=4)))
+        token, plain = await place.uploaded(FormState(kind="mask"))
+        grown = await last(place.page.change(token, None, FormState(kind="mask", mask_offset=4)))
         small, large = (pixels(place.shown(m).data).astype(int) for m in (plain, grown))
         assert large.sum() > small.sum()
-        crop = await last(place.studio.change(token, None, FormState(crop=True, crop_margin=0)))
+        crop = await last(place.page.change(token, None, FormState(crop=True, crop_margin=0)))
         left, top, right, bottom = crop["frame"]
         assert 0.1 < left < 0.4 < 0.6 < right < 0.9
         assert 0.1 < top < 0.4 < 0.6 < bottom < 0.9
         assert pixels(place.shown(crop).data).shape[:2] == (48, 64), "the whole is shown"
         saved = await last(
-            place.studio.save(token, {"format": "png"}, None, FormState(crop=True, crop_margin=0))
+            place.page.save(token, {"format": "png"}, None, FormState(crop=True, crop_margin=0))
         )
         assert pixels(place.shown(saved).data).shape[1] == round((right - left) * 64)
 
@@ -308,8 +308,8 @@ def test_edges_and_crops_are_shown(within: Any) -> None:
 @pytest.mark.parametrize("format", ["png", "webp", "tiff"])
 def test_results_are_saved(within: Any, format: str) -> None:
     async def work(place: Place) -> None:
-        token, _ = await place.brought()
-        message = await last(place.studio.save(token, {"format": format}, None, FormState()))
+        token, _ = await place.uploaded()
+        message = await last(place.page.save(token, {"format": format}, None, FormState()))
         assert message["name"].startswith("my disc.cutout.")
         file = place.shown(message)
         assert file.media_type == f"image/{format}"
@@ -322,32 +322,32 @@ def test_objects_are_saved_one_by_one(within: Any) -> None:
     async def work(place: Place) -> None:
         two = np.concatenate([disc(), disc()], axis=1)
         Image.fromarray(two).save(place.folder / "two.png")
-        asked = {"path": str(place.folder / "two.png"), "name": "two.png"}
+        event = {"path": str(place.folder / "two.png"), "name": "two.png"}
         form = FormState(objects=True)
-        token, _ = await place.brought(form, **asked)
-        message = await last(place.studio.save(token, {"format": "png"}, None, form))
+        token, _ = await place.uploaded(form, **event)
+        message = await last(place.page.save(token, {"format": "png"}, None, form))
         assert message["name"] == "two.objects.zip"
-        with zipfile.ZipFile(io.BytesIO(place.shown(message).data)) as found:
-            assert found.namelist() == ["two.cutout.1.png", "two.cutout.2.png"]
+        with zipfile.ZipFile(io.BytesIO(place.shown(message).data)) as archive:
+            assert archive.namelist() == ["two.cutout.1.png", "two.cutout.2.png"]
 
     within(work)
 
 
 def test_a_background_picture_is_used(within: Any) -> None:
     async def work(place: Place) -> None:
-        token, _ = await place.brought()
+        token, _ = await place.uploaded()
         blue = place.folder / "blue.png"
         Image.new("RGB", (8, 8), (0, 0, 255)).save(blue)
-        backdrop = await place.studio.set_backdrop(str(blue))
+        background = await place.page.set_background(str(blue))
         assert not blue.exists()
-        message = await last(place.studio.change(token, backdrop, FormState(kind="picture")))
+        message = await last(place.page.change(token, background, FormState(kind="picture")))
         assert pixels(place.shown(message).data)[0, 0].tolist() == pytest.approx([0, 0, 255], abs=9)
-        missing = await last(place.studio.change(token, None, FormState(kind="picture")))
+        missing = await last(place.page.change(token, None, FormState(kind="picture")))
         assert missing["type"] == "problem"
         broken = place.folder / "broken.png"
         broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
         with pytest.raises(BiRefNetError):
-            await place.studio.set_backdrop(str(broken))
+            await place.page.set_background(str(broken))
 
     within(work)
 
@@ -364,34 +364,36 @@ def test_what_cannot_be_done_is_said(within: Any, tmp_path: Path) -> None:
             {"url": "file:///etc/passwd"},
             {},
         ]
-        for asked in wrong:
-            token, message = await place.brought(**asked) if asked else await last_of_nothing(place)
+        for event in wrong:
+            token, message = (
+                await place.uploaded(**event) if event else await last_of_nothing(place)
+            )
             assert token is None
-            assert message["type"] == "problem", asked
+            assert message["type"] == "problem", event
             assert "Traceback" not in message["text"]
             assert message["text"].endswith(".")
         assert len(place.store) == 0
-        token, _ = await place.brought()
+        token, _ = await place.uploaded()
         for form in (
             FormState(resolution="huge"),
             FormState(model="none-such"),
             FormState(shadow="odd"),
         ):
-            message = await last(place.studio.change(token, None, form))
+            message = await last(place.page.change(token, None, form))
             assert message["type"] == "problem", form
-        gone = await last(place.studio.change("no-such-token", None, FormState()))
+        gone = await last(place.page.change("no-such-token", None, FormState()))
         assert "no longer kept" in gone["text"]
-        assert await last(place.studio.change(None, None, FormState())) is None
+        assert await last(place.page.change(None, None, FormState())) is None
 
     async def last_of_nothing(place: Place) -> Any:
-        return await last(place.studio.bring(None, {}, None, FormState()))
+        return await last(place.page.upload(None, {}, None, FormState()))
 
     within(work)
 
 
 def test_large_files_are_refused(within: Any) -> None:
     async def work(place: Place) -> None:
-        _, message = await place.brought()
+        _, message = await place.uploaded()
         assert "larger than" in message["text"]
 
     within(work, max_bytes=100)
@@ -399,8 +401,8 @@ def test_large_files_are_refused(within: Any) -> None:
 
 def test_no_object_is_said(within: Any) -> None:
     async def work(place: Place) -> None:
-        path = place.upload("dark.png", subject=20)
-        _, message = await place.brought(path=path, name="dark.png")
+        path = place.uploaded_file("dark.png", subject=20)
+        _, message = await place.uploaded(path=path, name="dark.png")
         assert message["empty"]
         assert "No object found" in message["verdict"]
 
@@ -410,7 +412,7 @@ def test_no_object_is_said(within: Any) -> None:
 def test_examples_are_there(within: Any) -> None:
     async def work(place: Place) -> None:
         for name in examples():
-            _, message = await place.brought(example=name)
+            _, message = await place.uploaded(example=name)
             assert message["type"] == "result", name
 
     assert len(examples()) >= 4
@@ -423,16 +425,16 @@ def test_examples_are_there(within: Any) -> None:
 def test_a_batch_of_files_and_zips(within: Any) -> None:
     async def work(place: Place) -> None:
         inner = place.folder / "more.zip"
-        data = Path(place.upload("x.png")).read_bytes()
+        data = Path(place.uploaded_file("x.png")).read_bytes()
         with zipfile.ZipFile(inner, "w") as made:
             made.writestr("holiday/disc.png", data)
             made.writestr("holiday/broken.jpg", b"\xff\xd8\xffnothing")
             made.writestr("notes.txt", "nothing to see")
-        dark = place.upload("dark.png", subject=20)
-        paths = [place.upload(), dark, str(inner)]
-        told = [text async for text in place.batch.run(paths, "webp", None, FormState())]
-        assert "<progress" in told[0]
-        end = told[-1]
+        dark = place.uploaded_file("dark.png", subject=20)
+        paths = [place.uploaded_file(), dark, str(inner)]
+        reports = [text async for text in place.batch.run(paths, "webp", None, FormState())]
+        assert "<progress" in reports[0]
+        end = reports[-1]
         assert "3 of 4 pictures done" in end
         assert "holiday/broken.jpg" in end
         assert "No object found in:" in end
@@ -441,9 +443,9 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
         file = place.store.file(token)
         assert file is not None
         assert file.path is not None
-        with zipfile.ZipFile(file.path) as found:
-            assert found.namelist() == ["disc.webp", "dark.webp", "holiday/disc.webp"]
-            assert pixels(found.read("disc.webp")).shape == (48, 64, 4)
+        with zipfile.ZipFile(file.path) as archive:
+            assert archive.namelist() == ["disc.webp", "dark.webp", "holiday/disc.webp"]
+            assert pixels(archive.read("disc.webp")).shape == (48, 64, 4)
         place.store.drop(token)
         assert not file.path.exists()
 
@@ -452,13 +454,13 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
 
 def test_a_batch_keeps_files_of_equal_names_and_objects_apart(within: Any) -> None:
     async def work(place: Place) -> None:
-        paths = [place.upload(f"{folder}/disc.png") for folder in "ab"]
+        paths = [place.uploaded_file(f"{folder}/disc.png") for folder in "ab"]
         end = await last(place.batch.run(paths, "png", None, FormState(objects=True)))
         file = place.store.file(end.split('href="page/')[1].split("/")[0])
         assert file is not None
         assert file.path is not None
-        with zipfile.ZipFile(file.path) as found:
-            assert found.namelist() == ["disc.1.png", "disc.2.1.png"]
+        with zipfile.ZipFile(file.path) as archive:
+            assert archive.namelist() == ["disc.1.png", "disc.2.1.png"]
 
     within(work)
 
@@ -468,7 +470,7 @@ def test_batches_that_cannot_be(within: Any) -> None:
         assert "choose pictures" in await last(place.batch.run([], "png", None, FormState()))
         outside = await last(place.batch.run(["/etc/passwd"], "png", None, FormState()))
         assert "did not arrive" in outside
-        jpeg = await last(place.batch.run([place.upload()], "jpeg", None, FormState()))
+        jpeg = await last(place.batch.run([place.uploaded_file()], "jpeg", None, FormState()))
         assert "JPEG cannot hold" in jpeg
         broken = place.folder / "broken.zip"
         broken.write_bytes(b"PK nothing")
@@ -479,7 +481,7 @@ def test_batches_that_cannot_be(within: Any) -> None:
 
 def test_a_batch_that_is_stopped_leaves_nothing(within: Any) -> None:
     async def work(place: Place) -> None:
-        path = place.upload()
+        path = place.uploaded_file()
         running = place.batch.run([path], "png", None, FormState())
         await running.__anext__()
         await running.aclose()  # type: ignore[attr-defined]
@@ -504,7 +506,7 @@ def test_a_video_is_cut_out(within: Any) -> None:
                 made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
             made.mux(stream.encode())
         rest = ("#00ff00", "webm", "low", False, None, "")
-        end = await last(place.film.run(str(path), "cutout", *rest))
+        end = await last(place.video.run(str(path), "cutout", *rest))
         assert "4 frames" in end
         assert "<video" in end
         file = place.store.file(end.split('href="page/')[1].split("/")[0])
@@ -520,12 +522,12 @@ def test_videos_that_cannot_be(within: Any) -> None:
 
     async def work(place: Place) -> None:
         rest = ("#00ff00", "mp4", "low", False, None, "")
-        assert "choose a video" in await last(place.film.run(None, "cutout", *rest))
+        assert "choose a video" in await last(place.video.run(None, "cutout", *rest))
         text = place.folder / "film.mp4"
         text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
-        assert "MP4 holds no" in await last(place.film.run(str(text), "cutout", *rest))
+        assert "MP4 holds no" in await last(place.video.run(str(text), "cutout", *rest))
         text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
-        assert "not a video" in await last(place.film.run(str(text), "blur", *rest))
+        assert "not a video" in await last(place.video.run(str(text), "blur", *rest))
         assert not text.exists()
 
     within(work)
@@ -561,9 +563,9 @@ def test_the_store_forgets_in_time_and_deletes_files() -> None:
 
 def test_reports_escape_what_they_say() -> None:
     evil = '<img src=x onerror="alert(1)">'
-    said = report.done(evil, report.listed(evil, [evil]), report.link(evil, evil, evil))
-    assert "<img" not in said + report.problem(evil) + report.bar(0.5, evil)
-    assert '"alert' not in said
+    message = report.done(evil, report.listed(evil, [evil]), report.link(evil, evil, evil))
+    assert "<img" not in message + report.problem(evil) + report.bar(0.5, evil)
+    assert '"alert' not in message
     many = report.listed("Not done:", ["x"] * 60)
     assert many.count("<li>") == 51
 
@@ -576,11 +578,11 @@ def test_no_text_that_a_visitor_sends_names_a_file(within: Any, tmp_path: Path) 
     async def work(place: Place) -> None:
         for name in texts:
             with contextlib.suppress(BiRefNetError, ValueError):
-                await place.brought(replace(FormState(crop=True), **{name: secret}))
-        for asked in ({"path": secret}, {"example": secret}, {"url": secret}):
-            await place.brought(**asked)
+                await place.uploaded(replace(FormState(crop=True), **{name: secret}))
+        for event in ({"path": secret}, {"example": secret}, {"url": secret}):
+            await place.uploaded(**event)
         with pytest.raises(BiRefNetError):
-            await place.studio.set_backdrop(secret)
+            await place.page.set_background(secret)
         for name in ("boxes", "points", "other_points", "brush", "format"):
             with contextlib.suppress(BiRefNetError, ServingError):
                 read_guide({name: secret})

@@ -55,8 +55,8 @@ def document() -> Iterator[Any]:
 def explore(document: Any, examples: int) -> Counter[str]:
     """Send so many made-up requests to each operation; how often each was answered well or not."""
     outcomes: Counter[str] = Counter()
-    for found in document.get_all_operations():
-        operation = found.ok()
+    for entry in document.get_all_operations():
+        operation = entry.ok()
 
         @settings(
             max_examples=examples,

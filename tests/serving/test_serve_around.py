@@ -140,21 +140,21 @@ def test_figures_for_prometheus() -> None:
         client.post("/v1/remove", files={"file": b"no picture"})
         client.get("/nowhere")
         families = parser.text_string_to_metric_families(client.get("/metrics").text)
-        found = {
+        samples = {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in families
             for sample in family.samples
         }
     route = (("method", "POST"), ("route", "/v1/remove"))
-    assert found["birefnet_requests_total", (*route, ("status", "200"))] == 3
-    assert found["birefnet_requests_total", (*route, ("status", "400"))] == 1
+    assert samples["birefnet_requests_total", (*route, ("status", "200"))] == 3
+    assert samples["birefnet_requests_total", (*route, ("status", "400"))] == 1
     other = (("method", "GET"), ("route", "other"), ("status", "404"))
-    assert found["birefnet_requests_total", other] == 1
-    assert found["birefnet_pictures_total", (("model", "bright"),)] == 3
-    assert found["birefnet_queue_requests", ()] == 0
-    assert found["birefnet_batch_pictures_count", (("model", "bright"),)] == 3
-    assert found["birefnet_request_seconds_count", (("route", "/v1/remove"),)] == 4
-    assert found["process_resident_memory_bytes", ()] > 0
+    assert samples["birefnet_requests_total", other] == 1
+    assert samples["birefnet_pictures_total", (("model", "bright"),)] == 3
+    assert samples["birefnet_queue_requests", ()] == 0
+    assert samples["birefnet_batch_pictures_count", (("model", "bright"),)] == 3
+    assert samples["birefnet_request_seconds_count", (("route", "/v1/remove"),)] == 4
+    assert samples["process_resident_memory_bytes", ()] > 0
 
 
 def test_status_routes() -> None:
@@ -206,8 +206,8 @@ def test_which_hosts_are_public(host: str, public: bool) -> None:
 def test_keys_come_from_files_and_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# for the shop\n{KEY}\n\n  second-key-with-letters \n", encoding="utf-8")
-    found = read_keys(file, {"BIREFNET_API_KEYS": f"third-key-with-letters, {KEY}"})
-    assert found == (KEY, "second-key-with-letters", "third-key-with-letters")
+    keys = read_keys(file, {"BIREFNET_API_KEYS": f"third-key-with-letters, {KEY}"})
+    assert keys == (KEY, "second-key-with-letters", "third-key-with-letters")
     assert read_keys(None, {}) == ()
 
 
@@ -242,10 +242,10 @@ def test_answers_are_not_held_back_for_the_next_packet() -> None:
         server = await asyncio.get_running_loop().create_server(Protocol, sock=listening)
         async with server:
             _, writer = await asyncio.open_connection(*listening.getsockname())
-            found = (await accepted.get()).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            option = (await accepted.get()).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             writer.close()
             await writer.wait_closed()
-        return found
+        return option
 
     assert asyncio.run(option_of_a_connection())
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("prometheus_client")
 
 from birefnet.errors import BiRefNetError, DeviceError
-from birefnet.serving.batching import Batcher, Lane
+from birefnet.serving.batching import Batcher, ModelQueue
 from birefnet.serving.metrics import Metrics
 from fakes import BrightEngine
 
@@ -46,10 +46,10 @@ def serve(
     *,
     wait_s: float = 0.2,
     cap: int | None = None,
-    coming: int = 99,
+    pending: int = 99,
 ) -> Any:
     async def inside() -> Any:
-        batcher = Batcher(wait_s, cap, lambda: coming, Metrics())
+        batcher = Batcher(wait_s, cap, lambda: pending, Metrics())
         try:
             return await work(batcher)
         finally:
@@ -63,10 +63,10 @@ def test_pictures_that_wait_share_batches_and_keep_their_order() -> None:
     levels = np.linspace(0.1, 0.9, 9)
 
     async def work(batcher: Batcher) -> list[float]:
-        lane = Lane.of("bright", engine)
-        first = asyncio.create_task(batcher.infer(lane, picture(0.5)))
+        queue = ModelQueue.of("bright", engine)
+        first = asyncio.create_task(batcher.infer(queue, picture(0.5)))
         await asyncio.to_thread(engine.began.wait)
-        rest = [asyncio.create_task(batcher.infer(lane, picture(level))) for level in levels]
+        rest = [asyncio.create_task(batcher.infer(queue, picture(level))) for level in levels]
         await asyncio.sleep(0)
         engine.go.set()
         await first
@@ -80,12 +80,12 @@ def test_sizes_and_models_are_not_mixed() -> None:
     engine, other = Gated(), BrightEngine()
 
     async def work(batcher: Batcher) -> None:
-        lane, lane2 = Lane.of("a", engine), Lane.of("b", other)
-        first = asyncio.create_task(batcher.infer(lane, picture(0.5)))
+        queue, lane2 = ModelQueue.of("a", engine), ModelQueue.of("b", other)
+        first = asyncio.create_task(batcher.infer(queue, picture(0.5)))
         await asyncio.to_thread(engine.began.wait)
         tasks = [
             asyncio.create_task(batcher.infer(where, picture(0.5, side)))
-            for where, side in ((lane, 32), (lane, 64), (lane2, 32), (lane, 32), (lane2, 32))
+            for where, side in ((queue, 32), (queue, 64), (lane2, 32), (queue, 32), (lane2, 32))
         ]
         await asyncio.sleep(0)
         engine.go.set()
@@ -102,11 +102,11 @@ def test_the_wait_for_company_is_bounded_and_left_out_for_one_alone() -> None:
 
     async def work(batcher: Batcher) -> float:
         start = time.perf_counter()
-        await batcher.infer(Lane.of("bright", engine), picture(0.5))
+        await batcher.infer(ModelQueue.of("bright", engine), picture(0.5))
         return time.perf_counter() - start
 
-    assert serve(work, wait_s=0.3, coming=2) >= 0.3
-    assert serve(work, wait_s=5, coming=1) < 2
+    assert serve(work, wait_s=0.3, pending=2) >= 0.3
+    assert serve(work, wait_s=5, pending=1) < 2
 
 
 def test_a_full_batch_does_not_wait() -> None:
@@ -115,8 +115,8 @@ def test_a_full_batch_does_not_wait() -> None:
 
     async def work(batcher: Batcher) -> float:
         start = time.perf_counter()
-        lane = Lane.of("bright", engine)
-        await asyncio.gather(*(batcher.infer(lane, picture(0.5)) for _ in range(4)))
+        queue = ModelQueue.of("bright", engine)
+        await asyncio.gather(*(batcher.infer(queue, picture(0.5)) for _ in range(4)))
         return time.perf_counter() - start
 
     assert serve(work, wait_s=5) < 2
@@ -127,11 +127,11 @@ def test_who_gives_up_leaves_the_line() -> None:
     engine = Gated(batch_size=1)
 
     async def work(batcher: Batcher) -> None:
-        lane = Lane.of("bright", engine)
-        first = asyncio.create_task(batcher.infer(lane, picture(0.5)))
+        queue = ModelQueue.of("bright", engine)
+        first = asyncio.create_task(batcher.infer(queue, picture(0.5)))
         await asyncio.to_thread(engine.began.wait)
-        leaving = asyncio.create_task(batcher.infer(lane, picture(0.1)))
-        staying = asyncio.create_task(batcher.infer(lane, picture(0.9)))
+        leaving = asyncio.create_task(batcher.infer(queue, picture(0.1)))
+        staying = asyncio.create_task(batcher.infer(queue, picture(0.9)))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.sleep(0)
@@ -155,14 +155,14 @@ def test_one_that_fails_takes_no_other_along() -> None:
             return super().infer(batch)
 
     async def work(batcher: Batcher) -> list[Any]:
-        lane = Lane.of("picky", Picky())
+        queue = ModelQueue.of("picky", Picky())
         levels = (0.2, 5.0, 0.4, 0.6)
-        tasks = [batcher.infer(lane, picture(level)) for level in levels]
+        tasks = [batcher.infer(queue, picture(level)) for level in levels]
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    found = serve(work)
-    assert isinstance(found[1], BiRefNetError)
-    assert [level_of(found[i]) for i in (0, 2, 3)] == pytest.approx([0.2, 0.4, 0.6], abs=1e-5)
+    outcomes = serve(work)
+    assert isinstance(outcomes[1], BiRefNetError)
+    assert [level_of(outcomes[i]) for i in (0, 2, 3)] == pytest.approx([0.2, 0.4, 0.6], abs=1e-5)
 
 
 def test_a_bug_in_an_engine_is_an_error_and_not_a_hang() -> None:
@@ -173,7 +173,7 @@ def test_a_bug_in_an_engine_is_an_error_and_not_a_hang() -> None:
     async def work(batcher: Batcher) -> None:
         for _ in range(2):
             with pytest.raises(KeyError):
-                await batcher.infer(Lane.of("broken", Broken()), picture(0.5))
+                await batcher.infer(ModelQueue.of("broken", Broken()), picture(0.5))
 
     serve(work)
 
@@ -187,30 +187,30 @@ def test_engines_for_several_callers_run_abreast_under_load_only() -> None:
             return super().infer(batch)
 
     class Whole(BrightEngine):
-        crowd = Half()
+        concurrent_engine = Half()
 
         def for_many(self) -> tuple[BrightEngine, int]:
-            return self.crowd, 2
+            return self.concurrent_engine, 2
 
     engine = Whole()
-    lane = Lane.of("whole", engine)
+    queue = ModelQueue.of("whole", engine)
 
-    async def crowd(batcher: Batcher) -> None:
-        await asyncio.gather(*(batcher.infer(lane, picture(level)) for level in (0.2, 0.4)))
+    async def concurrent_engine(batcher: Batcher) -> None:
+        await asyncio.gather(*(batcher.infer(queue, picture(level)) for level in (0.2, 0.4)))
 
-    serve(crowd)
-    assert len(engine.crowd.batches) == 2
+    serve(concurrent_engine)
+    assert len(engine.concurrent_engine.batches) == 2
     assert not engine.batches
 
     async def alone(batcher: Batcher) -> None:
-        await batcher.infer(lane, picture(0.5))
-        await batcher.infer(lane, picture(0.5))
+        await batcher.infer(queue, picture(0.5))
+        await batcher.infer(queue, picture(0.5))
 
-    serve(alone, coming=1)
+    serve(alone, pending=1)
     assert len(engine.batches) == 2
 
     async def large(batcher: Batcher) -> None:
-        tasks = [batcher.infer(lane, picture(0.5, 800)) for _ in range(2)]
+        tasks = [batcher.infer(queue, picture(0.5, 800)) for _ in range(2)]
         await asyncio.gather(*tasks)
 
     serve(large)

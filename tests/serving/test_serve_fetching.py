@@ -37,8 +37,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
                 raise socket.gaierror(f"no {host}") from None
             return real(host, port, *rest, **named)
         answers = table[host]
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (item, port)) for item in found]
+        address_list = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (item, port)) for item in address_list]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return table

@@ -49,8 +49,8 @@ KINDS = (
 
 
 def document(client: Any) -> dict[str, Any]:
-    found: dict[str, Any] = client.get("/openapi.json").json()
-    return found
+    document: dict[str, Any] = client.get("/openapi.json").json()
+    return document
 
 
 def schemas(client: Any) -> Iterator[tuple[str, str, str, dict[str, Any]]]:

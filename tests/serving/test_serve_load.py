@@ -61,9 +61,9 @@ def test_a_full_queue_says_when_to_come_again() -> None:
             await service.remove(disc_file())
         assert refused.value.retry_after >= 1
         assert refused.value.headers == {"Retry-After": str(refused.value.retry_after)}
-        patient = asyncio.create_task(service.remove(disc_file(), patient=True))
+        wait = asyncio.create_task(service.remove(disc_file(), wait=True))
         engine.go.set()
-        results = await asyncio.gather(*tasks, patient)
+        results = await asyncio.gather(*tasks, wait)
         assert all(result.data for result in results)
         assert (await service.remove(disc_file())).data  # there is room again
 
@@ -97,15 +97,15 @@ def test_order_and_numbers_survive_a_crowd() -> None:
 
         results = await asyncio.gather(
             *(
-                service.remove(Picture(grey(level)), Options(kind="mask"), patient=True)
+                service.remove(Picture(grey(level)), Options(kind="mask"), wait=True)
                 for level in levels
             )
         )
         return [float(result.matte.alpha[20, 20]) for result in results]
 
-    found = service_of(engine, work, queue=16)
+    results = service_of(engine, work, queue=16)
     expected = [1 / (1 + np.exp(-40 * (level / 255 - 0.5))) for level in levels]
-    assert found == pytest.approx(expected, abs=1e-4)
+    assert results == pytest.approx(expected, abs=1e-4)
     assert sum(shape[0] for shape in engine.batches) == 200
     assert max(shape[0] for shape in engine.batches) == 4
 
@@ -199,7 +199,7 @@ def test_a_client_that_leaves_takes_its_picture_out_of_the_line() -> None:
             assert engine.began.wait(10)
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(f"{server.url}/v1/remove", files={"file": disc_file()}, timeout=0.5)
-            assert settles(lambda: server.app.state.service.places_taken == 1)
+            assert settles(lambda: server.app.state.service.slots_taken == 1)
             engine.go.set()
             assert first.result().status_code == 200
         assert len(engine.batches) == 1
@@ -213,7 +213,7 @@ def test_a_shutdown_finishes_what_runs_and_refuses_what_comes() -> None:
     with live(engine) as server, ThreadPoolExecutor(2) as threads:
         running = [threads.submit(post, server) for _ in range(2)]
         assert engine.began.wait(10)
-        assert settles(lambda: server.app.state.service.places_taken == 2)
+        assert settles(lambda: server.app.state.service.slots_taken == 2)
         server.stop()
         assert settles(lambda: server.app.state.service.is_stopping)
         time.sleep(0.2)
@@ -249,7 +249,7 @@ def test_sixteen_clients_lose_nothing() -> None:
         for thread in threads:
             thread.join()
         assert not wrong
-        assert server.app.state.service.places_taken == 0
+        assert server.app.state.service.slots_taken == 0
     assert sum(shape[0] for shape in engine.batches) == 96
 
 

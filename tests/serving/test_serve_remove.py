@@ -81,14 +81,14 @@ def test_each_way_to_send_a_picture_gives_the_same(client: TestClient, way: str)
 
 
 def test_json_has_pictures_and_figures(client: TestClient) -> None:
-    found = send(client, answer="json", kind="green").json()
-    assert found["model"] == "bright"
-    assert (found["width"], found["height"], found["format"]) == (64, 48, "png")
-    assert 0.2 < found["coverage"] < 0.3
-    assert found["confidence"] > 0.9
-    assert found["is_empty"] is False
-    assert tuple(pixels_of(uri_bytes(found["image"]))[0, 0]) == (0, 255, 0)
-    mask = pixels_of(uri_bytes(found["mask"]))
+    content = send(client, answer="json", kind="green").json()
+    assert content["model"] == "bright"
+    assert (content["width"], content["height"], content["format"]) == (64, 48, "png")
+    assert 0.2 < content["coverage"] < 0.3
+    assert content["confidence"] > 0.9
+    assert content["is_empty"] is False
+    assert tuple(pixels_of(uri_bytes(content["image"]))[0, 0]) == (0, 255, 0)
+    mask = pixels_of(uri_bytes(content["mask"]))
     assert mask.shape == (48, 64)
     assert mask[24, 32] == 255
 
@@ -106,10 +106,10 @@ def test_accept_chooses_between_json_and_formats(client: TestClient) -> None:
 
 
 def test_figures_alone(client: TestClient) -> None:
-    found = send(client, answer="json", include_image=False, include_mask=False).json()
-    assert "image" not in found
-    assert "mask" not in found
-    assert found["coverage"] > 0
+    content = send(client, answer="json", include_image=False, include_mask=False).json()
+    assert "image" not in content
+    assert "mask" not in content
+    assert content["coverage"] > 0
 
 
 def test_every_option_is_a_documented_field(client: TestClient) -> None:
@@ -180,16 +180,16 @@ def test_pictures_among_the_options(client: TestClient) -> None:
 
 
 def test_objects_come_one_by_one(client: TestClient) -> None:
-    found = send(client, objects=True, answer="json").json()
-    assert [part["number"] for part in found["objects"]] == [1]
-    assert pixels_of(uri_bytes(found["objects"][0]["image"])).shape[2] == 4
+    content = send(client, objects=True, answer="json").json()
+    assert [part["number"] for part in content["objects"]] == [1]
+    assert pixels_of(uri_bytes(content["objects"][0]["image"])).shape[2] == 4
     assert "answer=json" in sentence(send(client, objects=True))
 
 
 def test_sizes_are_those_of_the_answer(client: TestClient) -> None:
-    found = send(client, crop=True, answer="json").json()
-    height, width = pixels_of(uri_bytes(found["image"])).shape[:2]
-    assert (found["width"], found["height"]) == (width, height)
+    content = send(client, crop=True, answer="json").json()
+    height, width = pixels_of(uri_bytes(content["image"])).shape[:2]
+    assert (content["width"], content["height"]) == (width, height)
 
 
 @pytest.mark.parametrize(
@@ -308,8 +308,8 @@ def test_what_a_picture_says_of_itself(client: TestClient, choice: str | None) -
     exif[315], exif[0x8825] = "Ann Author", {1: "N", 2: (48.0, 51.0, 29.0)}
     buffer = io.BytesIO()
     Image.open(io.BytesIO(disc_file())).save(buffer, "PNG", exif=exif, dpi=(300, 300))
-    asked = {} if choice is None else {"metadata": choice}
-    answer = client.post("/v1/remove", json={"image": base64_of(buffer.getvalue()), **asked})
+    fields = {} if choice is None else {"metadata": choice}
+    answer = client.post("/v1/remove", json={"image": base64_of(buffer.getvalue()), **fields})
     if choice == "gps":
         assert answer.status_code == 400
         assert "should be 'keep' or 'strip'" in sentence(answer)

@@ -175,10 +175,10 @@ def test_every_route_that_takes_json_is_tried(server: str) -> None:
     client = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     client.request("GET", "/openapi.json")
     document: dict[str, Any] = json.loads(client.getresponse().read())
-    found = {
+    routes = {
         path
         for path, methods in document["paths"].items()
         for operation in methods.values()
         if "application/json" in operation.get("requestBody", {}).get("content", {})
     }
-    assert found == set(JSON_ROUTES)
+    assert routes == set(JSON_ROUTES)

@@ -43,10 +43,10 @@ def post(client: TestClient, data: bytes, **fields: Any) -> Any:
 def opened(answer: Any) -> tuple[zipfile.ZipFile, list[dict[str, Any]]]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/zip"
-    found = zipfile.ZipFile(io.BytesIO(answer.content))
-    assert found.testzip() is None
-    lines = found.read("manifest.jsonl").decode().splitlines()
-    return found, [json.loads(line) for line in lines]
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.testzip() is None
+    lines = archive.read("manifest.jsonl").decode().splitlines()
+    return archive, [json.loads(line) for line in lines]
 
 
 def test_names_and_folders_are_kept_and_failures_are_listed(client: TestClient) -> None:
@@ -62,11 +62,11 @@ def test_names_and_folders_are_kept_and_failures_are_listed(client: TestClient) 
             "deep/.DS_Store": b"junk",
         }
     )
-    found, lines = opened(post(client, data, kind="mask"))
-    assert found.namelist() == [
+    archive, lines = opened(post(client, data, kind="mask"))
+    assert archive.namelist() == [
         "one.png", "deep/er/two.png", "deep/ümlaut €.png", "empty.png", "manifest.jsonl",
     ]  # fmt: skip
-    assert pixels_of(found.read("one.png")).shape == (40, 50)
+    assert pixels_of(archive.read("one.png")).shape == (40, 50)
     by_name = {line["input"]: line for line in lines}
     assert len(by_name) == 6
     assert by_name["one.jpg"]["output"] == "one.png"
@@ -80,21 +80,21 @@ def test_names_and_folders_are_kept_and_failures_are_listed(client: TestClient) 
 def test_order_is_that_of_the_zip(client: TestClient) -> None:
     names = [f"{number:02}.png" for number in range(20)]
     data = zipped({name: disc_file(20 + 5 * i, 40) for i, name in enumerate(names)})
-    found, lines = opened(post(client, data, kind="mask"))
+    archive, lines = opened(post(client, data, kind="mask"))
     assert [line["input"] for line in lines] == names
     for i, name in enumerate(names):
-        assert pixels_of(found.read(name)).shape == (20 + 5 * i, 40)
+        assert pixels_of(archive.read(name)).shape == (20 + 5 * i, 40)
 
 
 def test_equal_names_do_not_replace_each_other(client: TestClient) -> None:
     data = zipped({name: disc_file(format=name[2:]) for name in ("a.jpeg", "a.png", "a.webp")})
-    found, _ = opened(post(client, data))
-    assert found.namelist() == ["a.jpeg.png", "a.png.png", "a.webp.png", "manifest.jsonl"]
+    archive, _ = opened(post(client, data))
+    assert archive.namelist() == ["a.jpeg.png", "a.png.png", "a.webp.png", "manifest.jsonl"]
 
 
 def test_objects_are_numbered_files(client: TestClient) -> None:
-    found, lines = opened(post(client, zipped({"x/a.png": disc_file()}), objects="true"))
-    assert found.namelist() == ["x/a.1.png", "manifest.jsonl"]
+    archive, lines = opened(post(client, zipped({"x/a.png": disc_file()}), objects="true"))
+    assert archive.namelist() == ["x/a.1.png", "manifest.jsonl"]
     assert lines[0]["objects"][0]["output"] == "x/a.1.png"
 
 
@@ -104,14 +104,14 @@ def test_a_zip_as_the_body_with_options_in_the_query(client: TestClient) -> None
         content=zipped({"a.png": disc_file()}),
         headers={"content-type": "application/zip"},
     )
-    found, _ = opened(answer)
-    assert found.namelist() == ["a.jpeg", "manifest.jsonl"]
+    archive, _ = opened(answer)
+    assert archive.namelist() == ["a.jpeg", "manifest.jsonl"]
 
 
 def test_names_never_leave_the_folder(client: TestClient) -> None:
     evil = ["../up.png", "/abs.png", "a/../../up.png", "C:\\win.png", "..\\up.png", "a\x01b.png"]
-    found, lines = opened(post(client, zipped(dict.fromkeys(evil, disc_file()))))
-    assert found.namelist() == ["manifest.jsonl"]
+    archive, lines = opened(post(client, zipped(dict.fromkeys(evil, disc_file()))))
+    assert archive.namelist() == ["manifest.jsonl"]
     assert all("leads out" in line["error"]["message"] for line in lines)
     assert len(lines) == len(evil)
 

@@ -181,8 +181,10 @@ def explained() -> Iterator[None]:
         while link is not None:
             lines += [line.strip() for line in str(link).splitlines() if line.strip()]
             link = link.__cause__ or link.__context__
-        told = [line for line in lines if "Error: " in line] or [lines[0] if lines else repr(error)]
-        raise BiRefNetError(f"the cluster cannot do this: {told[-1]}") from error
+        named = [line for line in lines if "Error: " in line] or [
+            lines[0] if lines else repr(error)
+        ]
+        raise BiRefNetError(f"the cluster cannot do this: {named[-1]}") from error
 
 
 def resources(device: str, actors: int | None, blocks: int | None = None) -> dict[str, Any]:

@@ -142,10 +142,10 @@ class Network:
         for numbers in by_shape.values():
             self.batches = [*self.batches[-99:], len(numbers)]
             try:
-                found: Any = self.engine.infer(np.stack([pictures[number] for number in numbers]))
+                logits: Any = self.engine.infer(np.stack([pictures[number] for number in numbers]))
             except BiRefNetError as error:
-                found = [error] * len(numbers)
-            for number, outcome in zip(numbers, found, strict=True):
+                logits = [error] * len(numbers)
+            for number, outcome in zip(numbers, logits, strict=True):
                 outcomes[number] = outcome
         return outcomes
 

@@ -25,7 +25,14 @@ except ImportError:
 from birefnet.compat.routes import register_routes
 from birefnet.errors import BiRefNetError
 from birefnet.serving.errors import ErrorForms
-from birefnet.serving.limits import REQUEST_ID, BodyLimit, Disconnects, Hosts, Keys, Watch
+from birefnet.serving.limits import (
+    REQUEST_ID,
+    ApiKeyMiddleware,
+    BodyLimitMiddleware,
+    CancellationMiddleware,
+    HostMiddleware,
+    RequestIdMiddleware,
+)
 from birefnet.serving.native import batch, remove, status, video
 from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
@@ -94,9 +101,9 @@ def create_app(
 def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
     """The layers around the routes; the one added last is the outermost."""
     settings = service.settings
-    app.add_middleware(Disconnects)
-    app.add_middleware(BodyLimit, settings=settings, forms=forms)
-    app.add_middleware(Keys, keys=settings.api_keys, forms=forms)
+    app.add_middleware(CancellationMiddleware)
+    app.add_middleware(BodyLimitMiddleware, settings=settings, forms=forms)
+    app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, forms=forms)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -105,5 +112,5 @@ def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
             allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Retry-After"],
         )
-    app.add_middleware(Hosts, allowed=settings.allowed_hosts, forms=forms)
-    app.add_middleware(Watch, forms=forms, metrics=service.metrics)
+    app.add_middleware(HostMiddleware, allowed=settings.allowed_hosts, forms=forms)
+    app.add_middleware(RequestIdMiddleware, forms=forms, metrics=service.metrics)

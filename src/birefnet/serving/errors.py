@@ -202,11 +202,11 @@ _EXPECTED = frozenset({"timed_out", "stopping", "overloaded", "disk_full", "out_
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An exception and those that it was raised from or beside."""
     seen: set[int] = set()
-    found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        yield found
-        found = found.__cause__ or found.__context__
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def report(what: str, failure: Failure, error: BaseException) -> None:

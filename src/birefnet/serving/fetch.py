@@ -171,10 +171,10 @@ async def checked_address(host: str, port: int, allowed: Iterable[str] = ()) -> 
         FetchError: the host is unknown, or (one of) its addresses is not public.
     """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise FetchError(f"the URL's host {host!r} is unknown") from None
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
     if not addresses:
         raise FetchError(f"the URL's host {host!r} is unknown")
     if not all(is_public(address) or _is_allowed(host, address, allowed) for address in addresses):

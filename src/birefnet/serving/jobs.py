@@ -78,7 +78,7 @@ class Jobs:
     def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._jobs: dict[str, Job] = {}
-        self._lanes: dict[str, asyncio.Semaphore] = {}
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._root: Path | None = None
         self._is_closing = False
 
@@ -105,13 +105,13 @@ class Jobs:
         return job
 
     def start(self, job: Job, work: Work) -> Job:
-        """Begin when its lane is free: one job of a kind `video_jobs` at a time, of others all.
+        """Begin when there is a slot: `video_jobs` videos run at a time, of other kinds all.
 
         `work` gets the job, reports to it, and returns the result.
         """
         width = self._settings.video_jobs if job.kind == "video" else self._settings.jobs
-        lane = self._lanes.setdefault(job.kind, asyncio.Semaphore(width))
-        job.task = asyncio.create_task(self._run(job, work, lane))
+        slots = self._slots.setdefault(job.kind, asyncio.Semaphore(width))
+        job.task = asyncio.create_task(self._run(job, work, slots))
         return job
 
     def get(self, id: str, kind: str | None = None, owner: str = "") -> Job:
@@ -176,9 +176,9 @@ class Jobs:
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
 
-    async def _run(self, job: Job, work: Work, lane: asyncio.Semaphore) -> None:
+    async def _run(self, job: Job, work: Work, slots: asyncio.Semaphore) -> None:
         try:
-            async with lane:
+            async with slots:
                 job.status, job.started = "running", time.time()
                 self._count()
                 job.result = await work(job)

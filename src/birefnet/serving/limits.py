@@ -47,7 +47,7 @@ UPLOADS = frozenset({"/v1/batch", "/v1/video", "/gradio_api/upload"})
 REQUEST_ID = "X-Request-Id"
 
 
-class Watch:
+class RequestIdMiddleware:
     """The outermost layer: gives each request an id, counts it, and lets no exception out.
 
     Args:
@@ -96,7 +96,7 @@ class Watch:
             self.metrics.latency.labels(route).observe(time.perf_counter() - start)
 
 
-class Hosts:
+class HostMiddleware:
     """Lets requests in that call the server by a name that it has; answers hold URLs with it.
 
     Args:
@@ -129,7 +129,7 @@ class Hosts:
 _HOST = re.compile(r"([\w.-]{1,253}|\[[\da-fA-F:.]{2,45}\])(:\d{0,5})?", re.ASCII)
 
 
-class Keys:
+class ApiKeyMiddleware:
     """Lets requests in that carry one of the keys, before a byte of their body is read.
 
     A key comes as `X-Api-Key: KEY`, as `Authorization: Bearer KEY` (`Key KEY` as fal's clients send
@@ -204,7 +204,7 @@ def _is_preflight(scope: Scope, headers: Headers) -> bool:
     )
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """Refuses bodies that are too large or too slow: by their announced length, or as they come.
 
     Args:
@@ -314,7 +314,7 @@ def _check_of(kind: str, path: str, settings: ServerSettings) -> JsonGuard | For
     return None
 
 
-class Disconnects:
+class CancellationMiddleware:
     """Cancels a request's work when its client leaves.
 
     Once the body is read, the only thing a client can still do is to go away; somebody must listen

@@ -16,7 +16,7 @@ import numpy as np
 
 from birefnet.api import load
 from birefnet.inference.predictor import Predictor
-from birefnet.serving.batching import Lane
+from birefnet.serving.batching import ModelQueue
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
@@ -27,7 +27,7 @@ from birefnet.weights.table import CHECKPOINTS, lookup
 @dataclass
 class _Loaded:
     predictor: Predictor
-    lane: Lane
+    queue: ModelQueue
     bytes: int
     users: int = 0
 
@@ -53,8 +53,8 @@ class ModelPool:
         if predictor is not None:
             self.default = predictor.name or "default"
             self._sources.pop(self.default, None)
-            lane = Lane.of(self.default, predictor.engine)
-            self._keep(self.default, _Loaded(predictor, lane, _weights_of(predictor), users=1))
+            queue = ModelQueue.of(self.default, predictor.engine)
+            self._keep(self.default, _Loaded(predictor, queue, _weights_of(predictor), users=1))
         else:
             self._sources.setdefault(self.default, settings.model or default_model())
 
@@ -63,22 +63,22 @@ class ModelPool:
         """All that requests may ask for, the default first."""
         return list(dict.fromkeys([self.default, *self._sources]))
 
-    def name_of(self, asked: str | None) -> str:
+    def name_of(self, name: str | None) -> str:
         """The model that a request means, by name or alias.
 
         Raises:
             UnknownModel: it is not one of this server's.
         """
-        if not asked:
+        if not name:
             return self.default
         by_lower = {name.lower(): name for name in self.names}
-        if asked.lower() in by_lower:
-            return by_lower[asked.lower()]
-        known = lookup(asked)
+        if name.lower() in by_lower:
+            return by_lower[name.lower()]
+        known = lookup(name)
         if known is not None and known.name in by_lower:
             return known.name
         raise UnknownModel(
-            f"this server has no model {asked[:80]!r}; it has {', '.join(self.names)}"
+            f"this server has no model {name[:80]!r}; it has {', '.join(self.names)}"
         )
 
     @asynccontextmanager
@@ -100,9 +100,9 @@ class ModelPool:
             held.users -= 1
             self._make_room(0)
 
-    def lane(self, name: str) -> Lane:
+    def queue(self, name: str) -> ModelQueue:
         """The ways to run the network of a model that is in use."""
-        return self._loaded[name].lane
+        return self._loaded[name].queue
 
     def clear(self) -> None:
         """Drop the models that nobody uses."""
@@ -114,7 +114,7 @@ class ModelPool:
 
     def about(self) -> list[dict[str, Any]]:
         """Each model as plain values, for `/v1/models`."""
-        found = []
+        entries = []
         for name in self.names:
             held, known = self._loaded.get(name), lookup(name)
             entry: dict[str, Any] = {
@@ -134,8 +134,8 @@ class ModelPool:
                     "licence": held.predictor.licence or entry["licence"],
                     "input": entry["input"] or f"{preprocess.width}x{preprocess.height}",
                 }
-            found.append(entry)
-        return found
+            entries.append(entry)
+        return entries
 
     async def _load(self, name: str) -> None:
         known = lookup(name)
@@ -154,8 +154,8 @@ class ModelPool:
             size = predictor.preprocess
             predictor.predict(np.zeros((size.height, size.width, 3), np.uint8))
             grown = resident_bytes() - before
-            lane = Lane.of(name, predictor.engine)
-            return _Loaded(predictor, lane, _weights_of(predictor) or max(0, grown))
+            queue = ModelQueue.of(name, predictor.engine)
+            return _Loaded(predictor, queue, _weights_of(predictor) or max(0, grown))
 
         self._keep(name, await asyncio.to_thread(work))
         self._make_room(0)

@@ -38,13 +38,13 @@ def bind(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named, for asyncio lets small packets leave at once (TCP_NODELAY) only then.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(_BACKLOG)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
     except OSError as error:
-        found.close()
+        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise BiRefNetError(
                 f"port {port} is taken by another program; give --port, such as --port {port + 1}, "
@@ -52,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
             ) from None
         reason = error.strerror or str(error)
         raise BiRefNetError(f"cannot listen at {host}, port {port}: {reason}") from None
-    return found
+    return listening
 
 
 def address(listening: socket.socket) -> str:

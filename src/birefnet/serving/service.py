@@ -130,17 +130,17 @@ class Service:
         self.budget = PixelBudget(settings.pixels_held)
         self._readers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-read")
         self._writers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write")
-        self._places = asyncio.Semaphore(settings.queue)
+        self._slots = asyncio.Semaphore(settings.queue)
         # Decoded pictures are large: only so many lie between decoder and encoder.
         self._ahead = asyncio.Semaphore(2 * (workers + (settings.batch or 4)))
-        self._inside = self._coming = 0
+        self._inside = self._pending = 0
         self._batcher = Batcher(
-            settings.wait_ms / 1000, settings.batch, lambda: self._coming, self.metrics
+            settings.wait_ms / 1000, settings.batch, lambda: self._pending, self.metrics
         )
         self._pace_s = _FIRST_GUESS_S
 
     @property
-    def places_taken(self) -> int:
+    def slots_taken(self) -> int:
         """Pictures that wait or are worked on, of the `queue` that the settings allow."""
         return self._inside
 
@@ -168,15 +168,13 @@ class Service:
         *,
         model: str | None = None,
         encode: bool = True,
-        patient: bool = False,
+        wait: bool = False,
     ) -> Result:
         """Cut the subject out of one picture; for those who need no more than the encoded result.
 
         The matte's memory counts no longer in the budget of pixels: let go of it soon.
         """
-        async with self.removing(
-            source, options, model=model, encode=encode, patient=patient
-        ) as result:
+        async with self.removing(source, options, model=model, encode=encode, wait=wait) as result:
             return result
 
     @asynccontextmanager
@@ -187,7 +185,7 @@ class Service:
         *,
         model: str | None = None,
         encode: bool = True,
-        patient: bool = False,
+        wait: bool = False,
     ) -> AsyncIterator[Result]:
         """Cut the subject out of one picture; its matte may be used within the block.
 
@@ -197,7 +195,7 @@ class Service:
                 pictures; strings are never taken for paths.
             model: one of `models()`; None for the default.
             encode: whether `Result.data` is wanted, in `options.format` (None: png).
-            patient: wait for a place in a full queue instead of raising `Busy`.
+            wait: wait for a place in a full queue instead of raising `Busy`.
 
         Raises:
             Busy, TimedOut, Stopping: the load is too high, or the server is on its way out.
@@ -208,7 +206,7 @@ class Service:
         name = self.pool.name_of(model)
         format = checked_format(options) if encode else "png"
         async with AsyncExitStack() as until_the_end:
-            async with self._place(patient):
+            async with self._slot(wait):
                 start = time.perf_counter()
                 gone = threading.Event()
 
@@ -217,8 +215,8 @@ class Service:
                         self._readers, self._pixels_of, source, options
                     )
                     hold = await until_the_end.enter_async_context(self.budget.hold(pixels))
-                    asked = format if encode else None
-                    return await self._remove(source, options, name, asked, gone, hold)
+                    encoding = format if encode else None
+                    return await self._remove(source, options, name, encoding, gone, hold)
 
                 try:
                     made = await asyncio.wait_for(work(), self.settings.timeout_s)
@@ -253,7 +251,7 @@ class Service:
         """The predictor for a thread of its own: its pictures take turns with all others."""
         mine = copy.copy(predictor)
         mine.engine = SharedEngine(
-            self.pool.lane(model),
+            self.pool.queue(model),
             self._batcher,
             asyncio.get_running_loop(),
             cancelled or threading.Event(),
@@ -285,13 +283,13 @@ class Service:
         self.pool.clear()
 
     @asynccontextmanager
-    async def _place(self, patient: bool) -> AsyncIterator[None]:
-        if self.is_stopping and not patient:  # the patient belong to what runs already
+    async def _slot(self, wait: bool) -> AsyncIterator[None]:
+        if self.is_stopping and not wait:  # those that wait belong to what runs already
             raise Stopping
-        if not patient and self._places.locked():
+        if not wait and self._slots.locked():
             self.metrics.refused.labels("busy").inc()
             raise Busy(math.ceil(self._pace_s * self._inside))
-        async with self._places:
+        async with self._slots:
             self._inside += 1
             self.metrics.places.set(self._inside)
             try:
@@ -311,28 +309,28 @@ class Service:
     ) -> _Made:
         loop = asyncio.get_running_loop()
         async with self._ahead, self.pool.use(name) as predictor:
-            self._coming += 1
+            self._pending += 1
             try:
                 read = loop.run_in_executor(
                     self._readers, self._read, source, options, predictor, gone
                 )
-                options, found, views = await read
+                options, prepared, views = await read
                 source = b""
-                lane = self.pool.lane(name)
+                queue = self.pool.queue(name)
                 # One after the other: side by side, a large one would have a share of the cores.
-                planes = [await self._batcher.infer(lane, view) for view in views]
+                planes = [await self._batcher.infer(queue, view) for view in views]
             finally:
-                self._coming -= 1
+                self._pending -= 1
                 self._batcher.wake()
-            if isinstance(found, Prepared):
+            if isinstance(prepared, Prepared):
 
                 def matte_of() -> Matte:
-                    return found.restore(found.merge(planes))
+                    return prepared.restore(prepared.merge(planes))
             else:
                 mine = self.shared(predictor, name, gone)
 
                 def matte_of() -> Matte:
-                    return options.predict(mine, found)
+                    return options.predict(mine, prepared)
 
             return await loop.run_in_executor(
                 self._writers, self._finish, matte_of, options, format, gone, hold
@@ -362,10 +360,10 @@ class Service:
             raise InvalidRequest(
                 f"the network would run at {width}x{height}; this server allows up to {most}x{most}"
             )
-        found = predictor.prepare(picture, options.resolution) if options.is_plain else picture
-        views = found.views() if isinstance(found, Prepared) else []
+        prepared = predictor.prepare(picture, options.resolution) if options.is_plain else picture
+        views = prepared.views() if isinstance(prepared, Prepared) else []
         self.metrics.stage.labels("read").observe(time.perf_counter() - start)
-        return options, found, views
+        return options, prepared, views
 
     def _finish(
         self,
@@ -442,10 +440,10 @@ def checked_format(options: Options) -> str:
     Raises:
         InvalidRequest: an unknown one, or one that cannot hold the result.
     """
-    asked = (options.format or "png").lower()
-    format = SUFFIXES.get(f".{asked}", asked)
+    name = (options.format or "png").lower()
+    format = SUFFIXES.get(f".{name}", name)
     if format not in FORMATS:
-        raise InvalidRequest(f"format is {asked[:40]!r}; give one of {', '.join(FORMATS)}")
+        raise InvalidRequest(f"format is {name[:40]!r}; give one of {', '.join(FORMATS)}")
     if format == "jpeg" and options.kind == "cutout" and options.background is None:
         raise InvalidRequest("a JPEG holds no transparency; give a background, or png or webp")
     return format

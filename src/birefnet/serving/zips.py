@@ -67,8 +67,8 @@ class Unzipped:
         except (*_BROKEN, ValueError, UnicodeError) as error:
             raise InvalidRequest(f"the zip cannot be read: {_reason(error)}") from None
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        found = {info.filename: _entry(info) for info in infos}  # of equal names the last counts
-        self.entries = [entry for entry in found.values() if not _is_junk(entry)]
+        entries = {info.filename: _entry(info) for info in infos}  # of equal names the last counts
+        self.entries = [entry for entry in entries.values() if not _is_junk(entry)]
         if len(infos) > settings.max_entries:
             raise TooLarge(
                 f"the zip has {len(infos):,} files; this server takes {settings.max_entries:,}"

@@ -34,11 +34,11 @@ class Loads(list[dict[str, Any]]):
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
     """Loading gives a `BrightEngine`, and is written down."""
-    found = Loads()
-    monkeypatch.setattr(models, "load", found)
+    loads = Loads()
+    monkeypatch.setattr(models, "load", loads)
     monkeypatch.delenv("BIREFNET_MODEL", raising=False)
     models._kept.cache_clear()
-    yield found
+    yield loads
     models._kept.cache_clear()
 
 

@@ -26,8 +26,8 @@ INNER, BRANCH = 64, 256
 
 
 def layer(name: str, *shape: int, bias: bool = True) -> Shapes:
-    found: Shapes = {f"{name}.weight": shape}
-    return {**found, f"{name}.bias": shape[:1]} if bias else found
+    shapes: Shapes = {f"{name}.weight": shape}
+    return {**shapes, f"{name}.bias": shape[:1]} if bias else shapes
 
 
 def batch_norm(name: str, width: int) -> Shapes:
@@ -36,12 +36,12 @@ def batch_norm(name: str, width: int) -> Shapes:
 
 
 def swin() -> Shapes:
-    found = {**layer("bb.patch_embed.proj", 192, 3, 4, 4), **layer("bb.patch_embed.norm", 192)}
+    shapes = {**layer("bb.patch_embed.proj", 192, 3, 4, 4), **layer("bb.patch_embed.norm", 192)}
     for stage, (width, depth, heads) in enumerate(zip(WIDTHS, DEPTHS, HEADS, strict=True)):
-        found |= layer(f"bb.norm{stage}", width)
+        shapes |= layer(f"bb.norm{stage}", width)
         for number in range(depth):
             block = f"bb.layers.{stage}.blocks.{number}"
-            found |= {
+            shapes |= {
                 f"{block}.attn.relative_position_bias_table": ((2 * WINDOW - 1) ** 2, heads),
                 f"{block}.attn.relative_position_index": (WINDOW**2, WINDOW**2),
                 **layer(f"{block}.norm1", width),
@@ -53,51 +53,51 @@ def swin() -> Shapes:
             }
         if stage < 3:
             merge = f"bb.layers.{stage}.downsample"
-            found |= layer(f"{merge}.reduction", 2 * width, 4 * width, bias=False)
-            found |= layer(f"{merge}.norm", 4 * width)
-    return found
+            shapes |= layer(f"{merge}.reduction", 2 * width, 4 * width, bias=False)
+            shapes |= layer(f"{merge}.norm", 4 * width)
+    return shapes
 
 
 def decoder_block(name: str, wide: int, out: int) -> Shapes:
-    found = {**layer(f"{name}.conv_in", INNER, wide, 3, 3), **batch_norm(f"{name}.bn_in", INNER)}
-    found |= {**layer(f"{name}.conv_out", out, INNER, 3, 3), **batch_norm(f"{name}.bn_out", out)}
+    shapes = {**layer(f"{name}.conv_in", INNER, wide, 3, 3), **batch_norm(f"{name}.bn_in", INNER)}
+    shapes |= {**layer(f"{name}.conv_out", out, INNER, 3, 3), **batch_norm(f"{name}.bn_out", out)}
     attention = f"{name}.dec_att"
     branches = [f"{attention}.aspp1", *(f"{attention}.aspp_deforms.{i}" for i in range(3))]
     for branch, side in zip(branches, (1, 1, 3, 7), strict=True):
         conv = f"{branch}.atrous_conv"
-        found |= layer(f"{conv}.offset_conv", 2 * side**2, INNER, side, side)
-        found |= layer(f"{conv}.modulator_conv", side**2, INNER, side, side)
-        found |= layer(f"{conv}.regular_conv", BRANCH, INNER, side, side, bias=False)
-        found |= batch_norm(f"{branch}.bn", BRANCH)
-    found |= layer(f"{attention}.global_avg_pool.1", BRANCH, INNER, 1, 1, bias=False)
-    found |= batch_norm(f"{attention}.global_avg_pool.2", BRANCH)
-    found |= layer(f"{attention}.conv1", INNER, 5 * BRANCH, 1, 1, bias=False)
-    return found | batch_norm(f"{attention}.bn1", INNER)
+        shapes |= layer(f"{conv}.offset_conv", 2 * side**2, INNER, side, side)
+        shapes |= layer(f"{conv}.modulator_conv", side**2, INNER, side, side)
+        shapes |= layer(f"{conv}.regular_conv", BRANCH, INNER, side, side, bias=False)
+        shapes |= batch_norm(f"{branch}.bn", BRANCH)
+    shapes |= layer(f"{attention}.global_avg_pool.1", BRANCH, INNER, 1, 1, bias=False)
+    shapes |= batch_norm(f"{attention}.global_avg_pool.2", BRANCH)
+    shapes |= layer(f"{attention}.conv1", INNER, 5 * BRANCH, 1, 1, bias=False)
+    return shapes | batch_norm(f"{attention}.bn1", INNER)
 
 
 def comfyui_shapes() -> Shapes:
     """Every entry of the state of ComfyUI's module."""
     wide = [2 * width for width in reversed(WIDTHS)]  # 3072, 1536, 768, 384
-    found = swin() | decoder_block("squeeze_module.0", wide[0] + sum(wide[1:]), wide[0])
+    shapes = swin() | decoder_block("squeeze_module.0", wide[0] + sum(wide[1:]), wide[0])
     patches = [wide[0] // 8, wide[0] // 8, wide[1] // 8, wide[2] // 8, wide[3] // 8]
     for index, out in enumerate(patches):
         number = 5 - index
         name = f"decoder.ipt_blk{number}"
         # The last one sees the picture itself, the others its patches side by side.
-        found |= layer(f"{name}.conv1", INNER, 3 * 4**number if number > 1 else 3, 3, 3)
-        found |= layer(f"{name}.conv_out", out, INNER, 3, 3)
+        shapes |= layer(f"{name}.conv1", INNER, 3 * 4**number if number > 1 else 3, 3, 3)
+        shapes |= layer(f"{name}.conv_out", out, INNER, 3, 3)
     for index, number in enumerate((4, 3, 2, 1)):
         out = wide[index + 1] if index < 3 else wide[3] // 2
-        found |= decoder_block(f"decoder.decoder_block{number}", wide[index] + patches[index], out)
+        shapes |= decoder_block(f"decoder.decoder_block{number}", wide[index] + patches[index], out)
     for index, number in enumerate((4, 3, 2)):
         width = wide[index + 1]
-        found |= layer(f"decoder.lateral_block{number}.conv", width, width, 1, 1)
-        found |= layer(f"decoder.conv_ms_spvn_{number}", 1, width, 1, 1)
-        found |= layer(f"decoder.gdt_convs_{number}.0", 16, wide[index] // 2, 3, 3)
-        found |= batch_norm(f"decoder.gdt_convs_{number}.1", 16)
-        found |= layer(f"decoder.gdt_convs_pred_{number}.0", 1, 16, 1, 1)
-        found |= layer(f"decoder.gdt_convs_attn_{number}.0", 1, 16, 1, 1)
-    return found | layer("decoder.conv_out1.0", 1, wide[3] // 2 + patches[4], 1, 1)
+        shapes |= layer(f"decoder.lateral_block{number}.conv", width, width, 1, 1)
+        shapes |= layer(f"decoder.conv_ms_spvn_{number}", 1, width, 1, 1)
+        shapes |= layer(f"decoder.gdt_convs_{number}.0", 16, wide[index] // 2, 3, 3)
+        shapes |= batch_norm(f"decoder.gdt_convs_{number}.1", 16)
+        shapes |= layer(f"decoder.gdt_convs_pred_{number}.0", 1, 16, 1, 1)
+        shapes |= layer(f"decoder.gdt_convs_attn_{number}.0", 1, 16, 1, 1)
+    return shapes | layer("decoder.conv_out1.0", 1, wide[3] // 2 + patches[4], 1, 1)
 
 
 def test_comfyui_declares_the_official_network() -> None:
@@ -119,6 +119,6 @@ def test_a_file_for_comfyui(tmp_path: Path) -> None:
     path = save_file(tmp_path / "birefnet.safetensors", network, own, layout="comfyui")
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["birefnet"])["preprocess"] == own.to_dict()
-        found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    assert "bb.layers.1.blocks.0.attn.relative_position_index" in found  # how it is recognised
-    assert found == comfyui_shapes()
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    assert "bb.layers.1.blocks.0.attn.relative_position_index" in shapes  # how it is recognised
+    assert shapes == comfyui_shapes()

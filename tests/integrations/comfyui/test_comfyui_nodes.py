@@ -31,7 +31,7 @@ def remove(image: torch.Tensor, output: str = "cutout", **settings: Any) -> Any:
 
 
 def test_a_batch_goes_through_the_network_together(comfyui: ComfyUI, loads) -> None:
-    image, mask, report, found = remove(images(5), batch_size=4)
+    image, mask, report, has_subject = remove(images(5), batch_size=4)
     assert [shape[0] for shape in loads.engine.batches] == [4, 1]
     assert image.shape == (5, 48, 64, 4)
     assert mask.shape == (5, 48, 64)
@@ -40,15 +40,15 @@ def test_a_batch_goes_through_the_network_together(comfyui: ComfyUI, loads) -> N
     entries = json.loads(report)
     assert len(entries) == 5
     assert all(e["confidence"] > 0.8 and not e["empty"] for e in entries)
-    assert found is True
+    assert has_subject is True
     (bar,) = comfyui.bars
     assert (bar.total, bar.value) == (5, 5)
 
 
 def test_nothing_there_is_said(comfyui: ComfyUI, loads) -> None:
     """A dark picture: the mask keeps its small numbers, and nothing was found."""
-    _, mask, report, found = remove(torch.full((1, 32, 32, 3), 0.1))
-    assert found is False
+    _, mask, report, has_subject = remove(torch.full((1, 32, 32, 3), 0.1))
+    assert has_subject is False
     assert json.loads(report)[0]["empty"]
     assert mask.max() < 0.01
 
@@ -199,8 +199,8 @@ def test_loading(comfyui: ComfyUI, loads) -> None:
         path.touch()
     (comfyui.root / "models/BiRefNet/swin_large_patch4_window12_384_22kto1k.pth").touch()
     (comfyui.root / "models/BiRefNet/config.json").touch()
-    found = LoadModel.INPUT_TYPES()["required"]["model"][0]
-    assert set(found) - set(offered) == {"mine.pth", "BiRefNet/BiRefNet-HR.safetensors", "x.onnx"}
+    choices = LoadModel.INPUT_TYPES()["required"]["model"][0]
+    assert set(choices) - set(offered) == {"mine.pth", "BiRefNet/BiRefNet-HR.safetensors", "x.onnx"}
     first, again = (LoadModel().run("mine.pth", "cpu", "bf16", "torch")[0] for _ in range(2))
     assert first is again
     assert loads == [

@@ -63,14 +63,14 @@ class Endpoint:
         kind: of its input.
         file: the field that names the file.
         work: gives the results by the names of the output.
-        lane: kind of its jobs; only so many of a kind run at the same time.
+        job_kind: kind of its jobs; only so many of a kind run at the same time.
     """
 
     path: str
     kind: type[Input]
     file: str
     work: Callable[[Any, Job | None], Awaitable[dict[str, MediaFile | None]]]
-    lane: str
+    job_kind: str
 
 
 def register_routes(registry: Registry) -> None:
@@ -117,7 +117,7 @@ def _router(service: Service) -> APIRouter:
             files = await endpoint.work(inputs, job)
             return await service.in_thread(output, request, inputs, files)
 
-        job = service.jobs.create(endpoint.lane, owner_of(request, settings))
+        job = service.jobs.create(endpoint.job_kind, owner_of(request, settings))
         job.detail = {"endpoint": APP + endpoint.path, "file": endpoint.file}
         service.jobs.start(job, work)
         if is_queued:

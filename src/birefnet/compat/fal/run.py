@@ -39,7 +39,7 @@ async def cut_image(service: Service, inputs: ImageInput, job: Job | None) -> Re
         resolution=inputs.resolution,
     )
     async with service.removing(
-        data, options, model=inputs.network, encode=False, patient=job is not None
+        data, options, model=inputs.network, encode=False, wait=job is not None
     ) as done:
 
         def make() -> Results:

@@ -146,10 +146,10 @@ def frames(
 
 
 def _remove(data: Any, session: api.Session, arguments: Mapping[str, Any], **more: Any) -> Any:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("once")
         result = api.remove(data, session=session, **{**arguments, **more})
-    for message in told:
+    for message in caught:
         if message.category is UserWarning:
             warn(str(message.message))
     return result

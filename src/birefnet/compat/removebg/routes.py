@@ -122,7 +122,7 @@ def _router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["compatible: remove.bg"])
 
     def rate() -> dict[str, str]:
-        free = max(0, settings.queue - service.places_taken)
+        free = max(0, settings.queue - service.slots_taken)
         return {
             "X-RateLimit-Limit": str(settings.queue),
             "X-RateLimit-Remaining": str(free),

@@ -53,13 +53,13 @@ def model_folders() -> list[Path]:
     paths = _module("folder_paths")
     if paths is None:
         return []
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for name in (*FOLDERS, "BiRefNet"):  # ZHO's pack has a name of its own for the same folder
         for place in paths.folder_names_and_paths.get(name, ([],))[0]:
             if Path(place).is_dir():
                 # On disks that take BiRefNet and birefnet for the same, it is listed once.
-                found.setdefault(str(Path(place).resolve()).lower(), Path(place))
-    return list(found.values())
+                folders.setdefault(str(Path(place).resolve()).lower(), Path(place))
+    return list(folders.values())
 
 
 def registered_nodes() -> dict[str, Any]:
@@ -97,8 +97,8 @@ def cuda_devices() -> list[str]:
     """cuda:0 … and mps, as far as they are there."""
     import torch
 
-    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [*found, "mps"] if torch.backends.mps.is_available() else found
+    devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [*devices, "mps"] if torch.backends.mps.is_available() else devices
 
 
 def make_room(size: int, device: str) -> None:

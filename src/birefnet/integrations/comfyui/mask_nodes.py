@@ -35,7 +35,7 @@ def foregrounds(
     images: Tensor, masks: Tensor, radius: int | None, second_radius: int | None
 ) -> Tensor:
     """The subject's own colours, (B,H,W,3); see `estimate_foreground` for the windows."""
-    found = (
+    colours = (
         estimate_foreground(
             matte.picture.pixels,
             matte.alpha,
@@ -45,7 +45,7 @@ def foregrounds(
         )
         for matte in mattes_of(images, masks)
     )
-    return batch(found, len(images))
+    return batch(colours, len(images))
 
 
 def adjusted(
@@ -170,8 +170,8 @@ class AdjustMask:
         self, mask: Tensor, offset: float, blur: float, threshold: float, invert: bool
     ) -> tuple[Tensor]:
         masks = masks_of(mask, len(mask))
-        found = (adjusted(m, offset=offset, blur=blur, threshold=threshold or None) for m in masks)
-        out = batch(found, len(masks))
+        moved = (adjusted(m, offset=offset, blur=blur, threshold=threshold or None) for m in masks)
+        out = batch(moved, len(masks))
         return (1 - out if invert else out,)
 
 

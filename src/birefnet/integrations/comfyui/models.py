@@ -72,15 +72,15 @@ def as_model(value: Any, expected: str) -> Model:
 
 def files() -> dict[str, Path]:
     """Networks in ComfyUI's folders, by their path in there; of equal names the first counts."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for folder in host.model_folders():
         # As ComfyUI does, through links too: models are often kept elsewhere.
         for place, folders, names in os.walk(folder, followlinks=True):
             folders.sort()
             for path in (Path(place, name) for name in sorted(names)):
                 if path.suffix.lower() in _FILES and not _is_backbone(path):
-                    found.setdefault(path.relative_to(folder).as_posix(), path)
-    return found
+                    paths.setdefault(path.relative_to(folder).as_posix(), path)
+    return paths
 
 
 def _is_backbone(path: Path) -> bool:

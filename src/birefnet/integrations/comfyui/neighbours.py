@@ -43,10 +43,10 @@ def share_name(folders: Iterable[str | Path]) -> list[str]:
 @contextmanager
 def own_name() -> Iterator[None]:
     """While this lasts, `birefnet` means this package, whoever took the name in the meantime."""
-    found = sys.modules.get("birefnet")
+    package = sys.modules.get("birefnet")
     sys.modules["birefnet"] = _OURS
     try:
         yield
     finally:
-        if found is not None:
-            sys.modules["birefnet"] = found
+        if package is not None:
+            sys.modules["birefnet"] = package

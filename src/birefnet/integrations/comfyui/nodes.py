@@ -57,8 +57,8 @@ class LoadModel:
         self, model: str, device: str, precision: str, engine: str
     ) -> tuple[models.Model, models.Model]:
         source = models.find(model)
-        found = models.loaded(source, device=device, dtype=precision, engine=engine)
-        return found, found
+        network = models.loaded(source, device=device, dtype=precision, engine=engine)
+        return network, network
 
 
 class RemoveBackground:
@@ -96,13 +96,13 @@ class RemoveBackground:
         model: models.Model | None = None,
         guide: Tensor | None = None,
         background: Tensor | None = None,
-        **said: Any,
+        **values: Any,
     ) -> tuple[Tensor, Tensor, str, bool]:
-        options = options_of(output, has_background=background is not None, **said)
+        options = options_of(output, has_background=background is not None, **values)
         guides: Guides | None = None if guide is None else masks_of(guide, len(image))
         network = model or models.default()
-        found = mattes(network.predictor, image, options, guides)
-        return assemble(found, options, len(image), background)
+        results = mattes(network.predictor, image, options, guides)
+        return assemble(results, options, len(image), background)
 
 
 class VideoFrames:
@@ -137,19 +137,19 @@ class VideoFrames:
         steady: bool,
         model: models.Model | None = None,
         background: Tensor | None = None,
-        **said: Any,
+        **values: Any,
     ) -> tuple[Tensor, Tensor]:
-        options = options_of(output, has_background=background is not None, **said)
+        options = options_of(output, has_background=background is not None, **values)
         # Corrections of the edge come after steadying, which compares what the network said.
         plain = Options(kind="mask", resolution=options.resolution, batch_size=options.batch_size)
-        found = mattes((model or models.default()).predictor, images, plain)
-        finished = map(options.finish, stabilise(found) if steady else found)
+        results = mattes((model or models.default()).predictor, images, plain)
+        finished = map(options.finish, stabilise(results) if steady else results)
         image, mask, _, _ = assemble(finished, options, len(images), background)
         return image, mask
 
 
 def assemble(
-    found: Iterable[Matte], options: Options, count: int, background: Tensor | None = None
+    results: Iterable[Matte], options: Options, count: int, background: Tensor | None = None
 ) -> tuple[Tensor, Tensor, str, bool]:
     """Finished mattes → IMAGE, MASK, the report, and whether any holds a subject."""
     behind = None if background is None else backgrounds_of(background, count)
@@ -157,11 +157,11 @@ def assemble(
     report: list[dict[str, Any]] = []
     box = None
     if options.crop:
-        found = list(found)
-        box = union(matte.visible_box for matte in found)
+        results = list(results)
+        box = union(matte.visible_box for matte in results)
 
     def rendered() -> Iterator[NDArray[Any]]:
-        for index, matte in enumerate(found):
+        for index, matte in enumerate(results):
             report.append(
                 {
                     "coverage": round(matte.coverage, 4),

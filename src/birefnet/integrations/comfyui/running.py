@@ -76,5 +76,5 @@ def masks(
     predictor: Predictor, images: Tensor, options: Options, guides: Guides | None = None
 ) -> Tensor:
     """The mattes alone, as a MASK (B,H,W)."""
-    found = mattes(predictor, images, options, guides)
-    return batch((matte.alpha for matte in found), len(images))
+    results = mattes(predictor, images, options, guides)
+    return batch((matte.alpha for matte in results), len(images))

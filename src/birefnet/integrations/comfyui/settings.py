@@ -88,7 +88,7 @@ WIDGETS: dict[str, Widget] = {
 """In this order saved workflows hold them: new ones go to the end."""
 
 
-def options_of(output: str, *, has_background: bool, **said: Any) -> Options:
+def options_of(output: str, *, has_background: bool, **values: Any) -> Options:
     """What the widgets say, checked; what is missing has the widget's default.
 
     Raises:
@@ -100,23 +100,23 @@ def options_of(output: str, *, has_background: bool, **said: Any) -> Options:
             if output == "picture"
             else f"a background is connected and the output is {output}; choose picture"
         )
-    said = {name: widget[1]["default"] for name, widget in WIDGETS.items()} | said
+    values = {name: widget[1]["default"] for name, widget in WIDGETS.items()} | values
     is_plain_colour = output in ("colour", "picture")
     chosen = {
-        name: said[name] if DEFAULTS[name] is not None else said[name] or None
+        name: values[name] if DEFAULTS[name] is not None else values[name] or None
         for name in OPTIONS
         if name in WIDGETS
     }
-    chosen |= {name: _several(said[name]) for name in LISTS}
+    chosen |= {name: _several(values[name]) for name in LISTS}
     chosen |= {
         "kind": "colour" if is_plain_colour else output,
         # A picture takes the colour's place when its turn comes.
-        "background": parse_colour(said["colour"]) if is_plain_colour else None,
-        "resolution": resolution_of(said["width"], said["height"], said["native_size"]),
-        "refine": said["refine_foreground"],
+        "background": parse_colour(values["colour"]) if is_plain_colour else None,
+        "resolution": resolution_of(values["width"], values["height"], values["native_size"]),
+        "refine": values["refine_foreground"],
     }
     return Options.of_form(chosen).prepared()
 
 
-def _several(said: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in said.split(";") if part.strip())
+def _several(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(";") if part.strip())

@@ -15,19 +15,19 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 _STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
-def resolve_dtype(asked: str | torch.dtype | None) -> torch.dtype | None:
+def resolve_dtype(choice: str | torch.dtype | None) -> torch.dtype | None:
     """`None` → float32, `auto` → `None` (as stored), any other → that type.
 
     Raises:
         DeviceError: no floating type is called that.
     """
-    if asked is None:
+    if choice is None:
         return torch.float32
-    if asked == "auto":
+    if choice == "auto":
         return None
-    dtype = getattr(torch, asked, None) if isinstance(asked, str) else asked
+    dtype = getattr(torch, choice, None) if isinstance(choice, str) else choice
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise DeviceError(f"dtype is {asked!r}; give auto, float32, float16 or bfloat16")
+        raise DeviceError(f"dtype is {choice!r}; give auto, float32, float16 or bfloat16")
     return dtype
 
 

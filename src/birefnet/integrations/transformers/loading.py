@@ -140,8 +140,10 @@ def find_files(place: Place, options: HubOptions) -> Path:
         return _fetch(place.repo, options)
     assert place.checkpoint is not None
     _refuse_code(place.checkpoint.filename, place.name)
-    found = resolve(place.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline)
-    return found.files[0]
+    resolved = resolve(
+        place.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline
+    )
+    return resolved.files[0]
 
 
 def _fetch(repo: str, options: HubOptions) -> Path:

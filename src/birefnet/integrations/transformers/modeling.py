@@ -109,19 +109,19 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         if labels is None and not output_stages:
             output = BiRefNetOutput(logits=self.network(pixel_values))
         else:
-            found = self.network(pixel_values, supervised=True)
+            output = self.network(pixel_values, supervised=True)
             loss = None
             if labels is not None:
                 from birefnet.training.objective import Objective
 
                 truth = _as_truth(labels, pixel_values)
                 # A guidance channel, where a network has one, is no part of the picture.
-                loss, _ = Objective(self.loss_settings)(found, pixel_values[:, :3], truth)
+                loss, _ = Objective(self.loss_settings)(output, pixel_values[:, :3], truth)
             output = BiRefNetOutput(
                 loss=loss,
-                stages=tuple(found.stages[:-1]) or None,
-                gradients=tuple(found.gradients) or None,
-                logits=found.logits,
+                stages=tuple(output.stages[:-1]) or None,
+                gradients=tuple(output.gradients) or None,
+                logits=output.logits,
             )
         if return_dict is None:
             return_dict = bool(self.config.return_dict)
@@ -194,7 +194,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         options = HubOptions.taken_from(kwargs)
         for key in _WITHOUT_EFFECT:
             kwargs.pop(key, None)
-        asked = resolve_dtype(torch_dtype if dtype is None else dtype)
+        precision = resolve_dtype(torch_dtype if dtype is None else dtype)
 
         described_by: BiRefNetConfig | None = (
             BiRefNetConfig.from_pretrained(config)
@@ -204,12 +204,14 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         if state_dict is not None:
             model = cls(described_by or BiRefNetConfig(**kwargs))
             model.load_state_dict(state_dict)
-            if asked is not None:
-                model.to(asked)
+            if precision is not None:
+                model.to(precision)
         else:
             if pretrained_model_name_or_path is None:
                 raise ValueError("give the name of a model, or state_dict and config")
-            model = cls._loaded(pretrained_model_name_or_path, described_by, options, asked, kwargs)
+            model = cls._loaded(
+                pretrained_model_name_or_path, described_by, options, precision, kwargs
+            )
         model.eval()
         if device_map is not None:
             model = place_model(model, device_map, **placing)

@@ -110,8 +110,8 @@ class BackgroundRemovalPipeline(Pipeline):
         if looks:
             shown = inputs["pixel_values"].float().cpu().numpy()
             views = (torch.from_numpy(view(shown, look)) for look in looks)
-            found = [self._logits(view).float().cpu().numpy() for view in views]
-            logits = torch.from_numpy(merge(found, looks))
+            planes = [self._logits(view).float().cpu().numpy() for view in views]
+            logits = torch.from_numpy(merge(planes, looks))
         else:
             logits = self._logits(inputs["pixel_values"])
         return {"logits": logits, "prepared": inputs["prepared"]}

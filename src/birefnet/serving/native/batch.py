@@ -50,10 +50,10 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     async def batch(request: Request) -> Response:
         values = await read_values(request)
         source = await open_source(values, service)
-        asked = await read_options(values, service, OptionFields)
+        fields = await read_options(values, service, OptionFields)
         # What is wrong for all pictures is said once, before the answer begins.
-        model = service.pool.name_of(asked.model)
-        options = options_of(asked)
+        model = service.pool.name_of(fields.model)
+        options = options_of(fields)
         format = checked_format(options)
         options = await service.in_thread(lambda: safe_options(options, service.limits).prepared())
         unzipped = await service.in_thread(Unzipped, source, settings)
@@ -83,7 +83,7 @@ async def _stream(
             raise ImageError("its name is not that of a picture")
         async with reading:
             data = await service.in_thread(unzipped.read, entry)
-        result = await service.remove(data, options, model=model, patient=True)
+        result = await service.remove(data, options, model=model, wait=True)
         return facts_of(result), result.data, result.objects  # not its matte, which is large
 
     try:
@@ -97,8 +97,8 @@ async def _stream(
             except Exception as error:
                 failure = failure_of(error)
                 report(f"{entry.name[:100]!r} of a zip", failure, error)
-                said = {"code": failure.code, "message": failure.message}
-                lines.append({"input": entry.name, "status": "failed", "error": said})
+                problem = {"code": failure.code, "message": failure.message}
+                lines.append({"input": entry.name, "status": "failed", "error": problem})
                 continue
             line = {"input": entry.name, "status": "done", **facts}
             if data is not None:

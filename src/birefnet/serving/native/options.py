@@ -42,10 +42,10 @@ def picture_bytes(text: str, field: str = "image") -> bytes:
         ValueError: it is neither.
     """
     start = len(text) - len(text.lstrip())
-    if (found := _DATA_URI.match(text[start : start + 200])) is not None:
-        if not found.group().endswith(";base64,"):
+    if (match := _DATA_URI.match(text[start : start + 200])) is not None:
+        if not match.group().endswith(";base64,"):
             raise ValueError(f"{field} is a data URI without base64")
-        start += found.end()
+        start += match.end()
     try:
         data = _from_base64(text, start)
     except (binascii.Error, ValueError):
@@ -210,6 +210,6 @@ OptionFields: type[Answer] = create_model("OptionFields", __base__=Answer, **opt
 """Every option of `Options`, with text and JSON read as people write them."""
 
 
-def options_of(asked: BaseModel) -> Options:
+def options_of(fields: BaseModel) -> Options:
     """The options among the fields of a request."""
-    return Options(**{name: getattr(asked, name) for name in OPTIONS if name not in LEFT_OUT})
+    return Options(**{name: getattr(fields, name) for name in OPTIONS if name not in LEFT_OUT})

@@ -36,20 +36,20 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     async def remove(request: Request) -> Response:
         values = await read_values(request)
         source, name = await read_source(values, service)
-        asked = await read_options(values, service, OptionFields)
+        fields = await read_options(values, service, OptionFields)
         accept = request.headers.get("accept", "")
-        options = with_format(options_of(asked), accept)
-        wants_json = asked.answer == "json" or (
-            asked.answer is None and "application/json" in accept
+        options = with_format(options_of(fields), accept)
+        wants_json = fields.answer == "json" or (
+            fields.answer is None and "application/json" in accept
         )
         if options.objects and not wants_json:
             raise InvalidRequest(
                 "objects makes a picture of each; ask for answer=json, or send a zip to /v1/batch"
             )
-        encoded = not wants_json or asked.include_image
-        async with service.removing(source, options, model=asked.model, encode=encoded) as result:
+        encoded = not wants_json or fields.include_image
+        async with service.removing(source, options, model=fields.model, encode=encoded) as result:
             if wants_json:
-                return await service.in_thread(lambda: json_answer(as_json(result, asked)))
+                return await service.in_thread(lambda: json_answer(as_json(result, fields)))
             assert result.data is not None
             return Response(
                 result.data, media_type=result.media_type, headers=picture_headers(result, name)
@@ -71,21 +71,21 @@ def facts_of(result: Result) -> dict[str, Any]:
     }
 
 
-def as_json(result: Result, asked: Answer) -> dict[str, Any]:
+def as_json(result: Result, fields: Answer) -> dict[str, Any]:
     """A result for programs; pictures are data URIs."""
-    found = facts_of(result)
+    content = facts_of(result)
     if result.data is not None:
-        found |= {"format": result.format, "image": data_uri(result.data, result.media_type)}
+        content |= {"format": result.format, "image": data_uri(result.data, result.media_type)}
     if result.objects is not None:
-        found["format"] = result.format
-        found["objects"] = [
+        content["format"] = result.format
+        content["objects"] = [
             {**part.facts, "image": data_uri(part.data, result.media_type)}
             for part in result.objects
         ]
-    if asked.include_mask:
+    if fields.include_mask:
         mask = encode(result.matte.mask(), format="png")
-        found["mask"] = data_uri(mask, "image/png")
-    return found
+        content["mask"] = data_uri(mask, "image/png")
+    return content
 
 
 def data_uri(data: bytes, media_type: str) -> str:

@@ -21,7 +21,7 @@ from birefnet.serving.native.options import ALIASES, picture_bytes
 from birefnet.serving.service import Service
 from birefnet.serving.settings import MIB
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Fields = TypeVar("Fields", bound=BaseModel)
 T = TypeVar("T")
 
 LINE_FORM = "application/x-www-form-urlencoded"
@@ -151,7 +151,7 @@ async def _spooled(request: Request) -> UploadFile:
     return UploadFile(file)
 
 
-async def read_options(values: Mapping[str, Any], service: Service, kind: type[Asked]) -> Asked:
+async def read_options(values: Mapping[str, Any], service: Service, kind: type[Fields]) -> Fields:
     """The fields checked and converted; pictures among them read, or fetched from their URLs.
 
     Raises:
@@ -166,16 +166,16 @@ async def read_options(values: Mapping[str, Any], service: Service, kind: type[A
         else:
             plain[name] = value
     try:
-        asked = await _aside(kind.model_validate, plain, *plain.values())
+        fields = await _aside(kind.model_validate, plain, *plain.values())
     except ValidationError as error:
         raise InvalidRequest(_sentence(error, kind)) from None
     except RecursionError:
         raise InvalidRequest("the fields are nested too deeply") from None
     for name in kind.model_fields:
-        value = getattr(asked, name)
+        value = getattr(fields, name)
         if name in FILE_OPTIONS and isinstance(value, str) and "://" in value:
-            setattr(asked, name, await service.fetch(value))
-    return asked
+            setattr(fields, name, await service.fetch(value))
+    return fields
 
 
 def with_format(options: Options, accept: str) -> Options:
@@ -198,17 +198,17 @@ def _form_items(form: FormData) -> list[tuple[str, Any]]:
 
 def _listed(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """Repeated fields as lists, where a list is meant; otherwise repeating is an error."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in items:
         name = ALIASES.get(name, name)
         if name in LISTS:
             if value != "":
-                found.setdefault(name, []).append(value)
-        elif name in found:
+                values.setdefault(name, []).append(value)
+        elif name in values:
             raise InvalidRequest(f"{name[:40]} is given twice; give it once")
         else:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:

@@ -95,16 +95,16 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         load_video()
         values = await read_values(request)
         source = await open_source(values, service)
-        asked = await read_options(values, service, VideoFields)
-        model = service.pool.name_of(asked.model)
-        background = await service.in_thread(_background, asked, service)
+        fields = await read_options(values, service, VideoFields)
+        model = service.pool.name_of(fields.model)
+        background = await service.in_thread(_background, fields, service)
         job = service.jobs.create("video", owner_of(request, settings))
         try:
             path = await service.in_thread(keep_video, source, job.folder, settings)
         except BaseException:
             service.jobs.remove(job)
             raise
-        start_video(service, job, path, model, background, asked)
+        start_video(service, job, path, model, background, fields)
         place = str(request.url_for("video_status", id=job.id).path)
         return JSONResponse(about(job, request), 202, {"Location": place})
 
@@ -165,7 +165,7 @@ def start_video(
     source: Path,
     model: str,
     background: Any,
-    asked: Any,
+    fields: Any,
 ) -> None:
     """Begin the work of a job whose video is in its folder; its result will be `VideoFiles`."""
     loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ def start_video(
         async with service.pool.use(model) as predictor:
             mine = service.shared(predictor, model, job.cancelled)
             return await asyncio.to_thread(
-                make_video, job, source, mine, background, asked, service.settings
+                make_video, job, source, mine, background, fields, service.settings
             )
 
     assert loop.is_running()
@@ -186,7 +186,7 @@ def make_video(
     source: Path,
     predictor: Any,
     background: Any,
-    asked: Any,
+    fields: Any,
     settings: ServerSettings,
 ) -> VideoFiles:
     """In a thread: the whole work, which says how far it is and stops when it is told to."""
@@ -205,15 +205,15 @@ def make_video(
             seconds_left=None if left is None else round(left, 1),
         )
 
-    output = job.folder / f"cutout.{asked.format}"
-    mask = job.folder / f"mask.{asked.format}" if asked.mask else None
+    output = job.folder / f"cutout.{fields.format}"
+    mask = job.folder / f"mask.{fields.format}" if fields.mask else None
     made = process_video(
         source,
         output,
         predictor=predictor,
         background=background,
         mask_output=mask,
-        **{name: getattr(asked, name) for name in _PASSED_ON},
+        **{name: getattr(fields, name) for name in _PASSED_ON},
         progress=report,
         cancel=job.cancelled,
     )
@@ -226,7 +226,7 @@ def make_video(
         "seconds": round(made.seconds, 3),
         "notes": made.notes,
     }
-    return VideoFiles(output, mask, MEDIA_TYPES[asked.format], facts)
+    return VideoFiles(output, mask, MEDIA_TYPES[fields.format], facts)
 
 
 def keep_video(source: BinaryIO, folder: Path, settings: ServerSettings) -> Path:
@@ -305,7 +305,7 @@ def files_of(job: Job) -> VideoFiles:
 
 def about(job: Job, request: Request) -> dict[str, Any]:
     """A job for programs."""
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "id": job.id,
         "status": job.status,
         "progress": job.progress,
@@ -316,13 +316,13 @@ def about(job: Job, request: Request) -> dict[str, Any]:
         "urls": {"status": request.url_for("video_status", id=job.id).path},
     }
     if job.failure is not None:
-        found["error"] = {"code": job.failure.code, "message": job.failure.message}
+        content["error"] = {"code": job.failure.code, "message": job.failure.message}
     if isinstance(job.result, VideoFiles):
-        found |= job.result.facts
-        found["urls"]["result"] = request.url_for("video_result", id=job.id).path
+        content |= job.result.facts
+        content["urls"]["result"] = request.url_for("video_result", id=job.id).path
         if job.result.mask is not None:
-            found["urls"]["mask"] = request.url_for("video_mask", id=job.id).path
-    return found
+            content["urls"]["mask"] = request.url_for("video_mask", id=job.id).path
+    return content
 
 
 def load_video() -> None:
@@ -332,16 +332,16 @@ def load_video() -> None:
     load_av()
 
 
-def _background(asked: Any, service: Service) -> Any:
+def _background(fields: Any, service: Service) -> Any:
     """A colour or a decoded picture; and the options checked against each other."""
-    background = asked.background
+    background = fields.background
     if isinstance(background, bytes):
         from birefnet.imaging.io import decode
 
         background = decode(background, limits=service.limits)
     elif background is not None and not isinstance(background, (Picture, tuple)):
         background = read_colour("background", background)
-    Options(kind=asked.kind, background=background).checked()
-    if asked.format == "mp4" and asked.kind == "cutout" and background is None:
+    Options(kind=fields.kind, background=background).checked()
+    if fields.format == "mp4" and fields.kind == "cutout" and background is None:
         raise BiRefNetError("mp4 holds no transparency; give a background, or another format")
     return background

@@ -1,4 +1,4 @@
-"""The page for people: bring a picture, see it before and after, take the result along."""
+"""The page for people: upload a picture, see it before and after, download the result."""
 
 from __future__ import annotations
 

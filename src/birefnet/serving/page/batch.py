@@ -78,7 +78,7 @@ class Batch:
         self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
 
     async def run(
-        self, paths: list[str] | None, format: str, backdrop: str | None, form: FormState
+        self, paths: list[str] | None, format: str, background: str | None, form: FormState
     ) -> AsyncIterator[str]:
         """All of them; yields what the page shows. Uploaded files are deleted at the end."""
         files: list[Path] = []
@@ -86,7 +86,7 @@ class Batch:
             if not paths:
                 raise BiRefNetError("choose pictures or a zip first")
             files = [uploaded(path, self.uploads()) for path in paths]
-            options = await asyncio.to_thread(self._options, format, backdrop, form)
+            options = await asyncio.to_thread(self._options, format, background, form)
             with contextlib.ExitStack() as opened:
                 items = await asyncio.to_thread(self._items, files, opened)
                 if not items:
@@ -102,8 +102,8 @@ class Batch:
             for file in files:
                 file.unlink(missing_ok=True)
 
-    def _options(self, format: str, backdrop: str | None, form: FormState) -> Options:
-        kept = self.store.file(backdrop) if backdrop and form.kind == "picture" else None
+    def _options(self, format: str, background: str | None, form: FormState) -> Options:
+        kept = self.store.file(background) if background and form.kind == "picture" else None
         picture = decode(kept.data, limits=self.service.limits) if kept else None
         finishing = form.finishing(picture)
         options = for_batch(form.network({}), finishing, format)
@@ -121,8 +121,8 @@ class Batch:
                 continue
             handle: BinaryIO = opened.enter_context(file.open("rb"))
             unzipped = Unzipped(handle, self.settings)
-            found = [entry for entry in unzipped.entries if entry.is_picture or not entry.path]
-            items += [Item(entry, partial(unzipped.read, entry)) for entry in found]
+            entries = [entry for entry in unzipped.entries if entry.is_picture or not entry.path]
+            items += [Item(entry, partial(unzipped.read, entry)) for entry in entries]
         if len(items) > self.settings.max_entries:
             raise BiRefNetError(
                 f"got {len(items):,} pictures; {self.settings.max_entries:,} at a time are the most"
@@ -145,7 +145,7 @@ class Batch:
         async def one(item: Item) -> Result:
             async with reading:
                 data = await asyncio.to_thread(item.read)
-            return await self.service.remove(data, options, model=model, patient=True)
+            return await self.service.remove(data, options, model=model, wait=True)
 
         try:
             stream = ZipStream()
@@ -182,14 +182,14 @@ class Batch:
             parts.insert(0, report.link(f"page/{token}/cutouts.zip", "cutouts.zip", text))
         else:
             target.unlink(missing_ok=True)
-        said = f"{tally.done} of {tally.total} pictures done in {seconds:.1f} s."
-        return report.done(said, *parts)
+        summary = f"{tally.done} of {tally.total} pictures done in {seconds:.1f} s."
+        return report.done(summary, *parts)
 
 
 def _unlike(items: list[Item]) -> list[Item]:
     """The same with different names: files of equal names may come from different folders."""
     seen: set[str] = set()
-    found = []
+    renamed = []
     for item in items:
         entry, number = item.entry, 2
         while folded(entry.name) in seen and item.entry.path is not None:
@@ -197,8 +197,8 @@ def _unlike(items: list[Item]) -> list[Item]:
             path = path.with_name(f"{path.stem}.{number}{path.suffix}")
             entry, number = replace(item.entry, name=str(path), path=path), number + 1
         seen.add(folded(entry.name))
-        found.append(Item(entry, item.read))
-    return found
+        renamed.append(Item(entry, item.read))
+    return renamed
 
 
 def _files(result: Result | None, entry: Entry, names: Names) -> Iterator[tuple[str, bytes]]:

@@ -87,11 +87,11 @@ class FormState:
             **guide,
         )
 
-    def finishing(self, backdrop: Picture | None) -> Options:
+    def finishing(self, picture: Picture | None) -> Options:
         """What is then made of the matte.
 
         Args:
-            backdrop: the picture to put behind the subject.
+            picture: the picture to put behind the subject.
 
         Raises:
             BiRefNetError: a background is missing or cannot be read.
@@ -103,10 +103,10 @@ class FormState:
         if kind == "colour":
             background = parse_picked(self.colour)
         if kind == "picture":
-            if backdrop is None:
+            if picture is None:
                 raise BiRefNetError("choose a background picture first")
-            kind, background = "cutout", backdrop
-        asked = {
+            kind, background = "cutout", picture
+        values = {
             "kind": kind,
             "background": background,
             "refine": bool(self.refine),
@@ -126,7 +126,7 @@ class FormState:
             "objects": bool(self.objects),
             "min_object": f"{float(self.min_object or 0):g}%",
         }
-        return Options.of_form(asked).prepared()
+        return Options.of_form(values).prepared()
 
 
 def edge_of(finishing: Options) -> tuple[Any, ...]:
@@ -150,11 +150,11 @@ def parse_picked(colour: str | None) -> tuple[int, ...]:
         BiRefNetError: it is no colour.
     """
     text = (colour or "").strip()
-    found = re.fullmatch(r"rgba?\(([^)]*)\)", text)
-    if not found:
+    match = re.fullmatch(r"rgba?\(([^)]*)\)", text)
+    if not match:
         return parse_colour(text)
     try:
-        *parts, last = [float(part) for part in found.group(1).split(",")]
+        *parts, last = [float(part) for part in match.group(1).split(",")]
     except ValueError:
         raise BiRefNetError(f"{text!r} is no colour; pick one") from None
     values = [*parts, last] if len(parts) == 2 else [*parts, last * 255]

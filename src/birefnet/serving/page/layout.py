@@ -14,14 +14,14 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from birefnet.serving.page.batch import Batch
-from birefnet.serving.page.film import FORMATS as FILM_FORMATS
-from birefnet.serving.page.film import KINDS as FILM_KINDS
-from birefnet.serving.page.film import Film
 from birefnet.serving.page.form import FORMATS, FormState
 from birefnet.serving.page.panel import Panel, build_panel, model_control, resolution_control
-from birefnet.serving.page.picture import EXAMPLES, Studio, examples, problem
+from birefnet.serving.page.picture import EXAMPLES, PageController, examples, problem
 from birefnet.serving.page.store import Store
 from birefnet.serving.page.theme import text_of
+from birefnet.serving.page.video import FORMATS as VIDEO_FORMATS
+from birefnet.serving.page.video import KINDS as VIDEO_KINDS
+from birefnet.serving.page.video import VideoController
 
 if TYPE_CHECKING:
     from birefnet.serving.service import Service
@@ -47,7 +47,7 @@ def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
     def uploads() -> Path:
         return Path(get_upload_folder())
 
-    studio = Studio(service, service.settings, store, uploads)
+    controller = PageController(service, service.settings, store, uploads)
     with gr.Blocks(
         title="birefnet: cut the subject out", analytics_enabled=False, delete_cache=KEPT
     ) as page:
@@ -59,18 +59,18 @@ def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
         )
         with gr.Tabs():
             with gr.Tab("Picture"):
-                backdrop = gr.State(None, time_to_live=store.seconds)
-                panel = _picture_tab(studio, service, backdrop)
+                background = gr.State(None, time_to_live=store.seconds)
+                panel = _picture_tab(controller, service, background)
             with gr.Tab("Many pictures"):
-                _batch_tab(Batch(service, service.settings, store, uploads), backdrop, panel)
+                _batch_tab(Batch(service, service.settings, store, uploads), background, panel)
             if find_spec("av") is not None:
                 with gr.Tab("Video"):
-                    _film_tab(Film(service, service.settings, store, uploads), service)
+                    _video_tab(VideoController(service, service.settings, store, uploads), service)
     return page
 
 
-def _picture_tab(studio: Studio, service: Service, backdrop: gr.State) -> Panel:
-    token = gr.State(None, time_to_live=studio.store.seconds)
+def _picture_tab(controller: PageController, service: Service, background: gr.State) -> Panel:
+    token = gr.State(None, time_to_live=controller.store.seconds)
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             stage = gr.HTML(
@@ -84,44 +84,44 @@ def _picture_tab(studio: Studio, service: Service, backdrop: gr.State) -> Panel:
         with gr.Column(scale=4, min_width=280):
             panel = build_panel(service.models())
 
-    async def bring(
-        event: gr.EventData, token: str | None, backdrop: str | None, *values: Any
+    async def upload(
+        event: gr.EventData, token: str | None, background: str | None, *values: Any
     ) -> AsyncIterator[Any]:
-        async for answer in studio.bring(token, event._data, backdrop, FormState(*values)):
+        async for answer in controller.upload(token, event._data, background, FormState(*values)):
             yield answer
 
     async def guide(
-        event: gr.EventData, token: str | None, backdrop: str | None, *values: Any
+        event: gr.EventData, token: str | None, background: str | None, *values: Any
     ) -> AsyncIterator[Any]:
-        async for answer in studio.guide(token, event._data, backdrop, FormState(*values)):
+        async for answer in controller.guide(token, event._data, background, FormState(*values)):
             yield answer
 
     async def save(
-        event: gr.EventData, token: str | None, backdrop: str | None, *values: Any
+        event: gr.EventData, token: str | None, background: str | None, *values: Any
     ) -> AsyncIterator[Any]:
-        async for answer in studio.save(token, event._data, backdrop, FormState(*values)):
+        async for answer in controller.save(token, event._data, background, FormState(*values)):
             yield answer
 
-    async def change(token: str | None, backdrop: str | None, *values: Any) -> AsyncIterator[Any]:
-        async for answer in studio.change(token, backdrop, FormState(*values)):
+    async def change(token: str | None, background: str | None, *values: Any) -> AsyncIterator[Any]:
+        async for answer in controller.change(token, background, FormState(*values)):
             yield answer
 
-    async def set_backdrop(path: str, before: str | None) -> tuple[Any, Any, Any]:
+    async def set_background(path: str, before: str | None) -> tuple[Any, Any, Any]:
         try:
-            kept = await studio.set_backdrop(path)
+            kept = await controller.set_background(path)
         except Exception as error:
             return before, gr.skip(), problem(error)
         return kept, gr.UploadButton(label="Choose another background picture"), gr.skip()
 
-    inputs = [token, backdrop, *panel.controls]
-    stage.bring(bring, inputs, [token, stage], **QUIET)
+    inputs = [token, background, *panel.controls]
+    stage.upload_picture(upload, inputs, [token, stage], **QUIET)
     stage.guide(guide, inputs, [stage], trigger_mode="always_last", **QUIET)
     stage.save(save, inputs, [stage], **QUIET)
     kind = panel.controls[0]
     kind.change(
         lambda kind: (gr.update(visible=kind == "colour"), gr.update(visible=kind == "picture")),
         [kind],
-        [panel.controls[1], panel.backdrop],
+        [panel.controls[1], panel.background],
         **QUIET,
     )
     changed = [
@@ -129,13 +129,16 @@ def _picture_tab(studio: Studio, service: Service, backdrop: gr.State) -> Panel:
         for control in panel.controls
     ]
     gr.on(changed, change, inputs, [stage], trigger_mode="always_last", **QUIET)
-    panel.backdrop.upload(
-        set_backdrop, [panel.backdrop, backdrop], [backdrop, panel.backdrop, stage], **QUIET
+    panel.background.upload(
+        set_background,
+        [panel.background, background],
+        [background, panel.background, stage],
+        **QUIET,
     ).then(change, inputs, [stage], **QUIET)
     return panel
 
 
-def _batch_tab(batch: Batch, backdrop: gr.State, panel: Panel) -> None:
+def _batch_tab(batch: Batch, background: gr.State, panel: Panel) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             files = gr.File(
@@ -159,51 +162,54 @@ def _batch_tab(batch: Batch, backdrop: gr.State, panel: Panel) -> None:
             stop = gr.Button("Stop", elem_id="batch-stop")
 
     async def run(
-        paths: list[str] | None, format: str, backdrop: str | None, *values: Any
+        paths: list[str] | None, format: str, background: str | None, *values: Any
     ) -> AsyncIterator[str]:
-        async for told in batch.run(paths, format, backdrop, FormState(*values)):
-            yield told
+        async for report in batch.run(paths, format, background, FormState(*values)):
+            yield report
 
-    running = start.click(run, [files, format, backdrop, *panel.controls], [shown], **QUIET)
+    running = start.click(run, [files, format, background, *panel.controls], [shown], **QUIET)
     running.then(lambda: None, None, [files], **QUIET)  # the files are gone, so is their list
     _stop(stop, running, shown)
 
 
-def _film_tab(film: Film, service: Service) -> None:
+def _video_tab(controller: VideoController, service: Service) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             video = gr.Video(
-                label="Video", sources=["upload"], height=340, buttons=[], elem_id="film-file"
+                label="Video", sources=["upload"], height=340, buttons=[], elem_id="video-file"
             )
-            shown = gr.HTML(None, apply_default_css=False, elem_id="film-report")
+            shown = gr.HTML(None, apply_default_css=False, elem_id="video-report")
         with gr.Column(scale=4, min_width=280):
             with gr.Group(elem_classes="panel-group"):
                 kind = gr.Radio(
-                    list(FILM_KINDS.items()),
+                    list(VIDEO_KINDS.items()),
                     value="cutout",
                     label="Background",
-                    elem_id="film-kind",
+                    elem_id="video-kind",
                 )
                 colour = gr.ColorPicker("#f2b8a0", label="Colour behind the subject", visible=False)
                 format = gr.Dropdown(
-                    list(FILM_FORMATS.items()), value="webm", label="Format", elem_id="film-format"
+                    list(VIDEO_FORMATS.items()),
+                    value="webm",
+                    label="Format",
+                    elem_id="video-format",
                 )
                 quality = gr.Dropdown(
                     ["low", "medium", "high", "maximum"], value="high", label="Quality"
                 )
                 steady = gr.Checkbox(False, label="Steady", info="Against flicker between frames")
-                model = model_control(service.models(), "film-model")
-                resolution = resolution_control("film-resolution")
-            start = gr.Button("Cut it out", variant="primary", elem_id="film-start")
-            stop = gr.Button("Stop", elem_id="film-stop")
+                model = model_control(service.models(), "video-model")
+                resolution = resolution_control("video-resolution")
+            start = gr.Button("Cut it out", variant="primary", elem_id="video-start")
+            stop = gr.Button("Stop", elem_id="video-stop")
 
     async def run(*values: Any) -> AsyncIterator[str]:
-        async for told in film.run(*values):
-            yield told
+        async for report in controller.run(*values):
+            yield report
 
     kind.change(lambda kind: gr.update(visible=kind == "colour"), [kind], [colour], **QUIET)
-    asked = [video, kind, colour, format, quality, steady, model, resolution]
-    _stop(stop, start.click(run, asked, [shown], **QUIET), shown)
+    inputs = [video, kind, colour, format, quality, steady, model, resolution]
+    _stop(stop, start.click(run, inputs, [shown], **QUIET), shown)
 
 
 def _stop(button: gr.Button, running: Any, shown: gr.HTML) -> None:

@@ -26,11 +26,11 @@ class Panel:
 
     Attributes:
         controls: one for each field of `FormState`, in their order.
-        backdrop: takes the picture for behind the subject.
+        background: takes the picture for behind the subject.
     """
 
     controls: list[Any]
-    backdrop: gr.UploadButton
+    background: gr.UploadButton
 
 
 def build_panel(models: list[dict[str, Any]]) -> Panel:
@@ -43,12 +43,12 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["colour"] = gr.ColorPicker(
             "#f2b8a0", label="Colour behind the subject", visible=False, elem_id="colour"
         )
-        backdrop = gr.UploadButton(
+        background = gr.UploadButton(
             "Choose the background picture",
             file_types=["image"],
             visible=False,
             size="sm",
-            elem_id="backdrop",
+            elem_id="background",
         )
         made["shadow"] = gr.Dropdown(
             list(SHADOWS.items()), value="none", label="Shadow", elem_id="shadow"
@@ -87,7 +87,7 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["fine"] = gr.Checkbox(
             False, label="Second look", info="Redo edges at the picture's own resolution; slower"
         )
-    return Panel([made[field.name] for field in fields(FormState)], backdrop)
+    return Panel([made[field.name] for field in fields(FormState)], background)
 
 
 def _slider(

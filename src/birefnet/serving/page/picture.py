@@ -1,4 +1,4 @@
-"""The picture's tab behind the scenes: what happens when a visitor brings, points, sets, saves."""
+"""The picture's tab behind the scenes: what happens on upload, guidance, options and save."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MOST_MARKS = 64  # boxes or points
 _serial = itertools.count(1)
 
 
-class Studio:
+class PageController:
     """One for all visitors; what they work on lies in the store, by a token that each one has.
 
     Args:
@@ -64,12 +64,12 @@ class Studio:
     ) -> None:
         self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
 
-    async def bring(
-        self, token: str | None, asked: dict[str, Any], backdrop: str | None, form: FormState
+    async def upload(
+        self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
     ) -> AsyncIterator[tuple[str | None, Message]]:
         """A new picture: uploaded, from the web, or an example. Its result follows at once."""
         try:
-            name, source = await self._read(asked)
+            name, source = await self._read(event)
             picture = await asyncio.to_thread(decode, source, limits=self.service.limits)
             shown = await asyncio.to_thread(_shown, picture.pixels, "jpeg")
         except Exception as error:
@@ -81,30 +81,30 @@ class Studio:
             token,
             _message(
                 "picture",
-                url=self._place(File("before.jpg", "image/jpeg", shown)),
+                url=self._url_of(File("before.jpg", "image/jpeg", shown)),
                 name=name,
                 width=picture.width,
                 height=picture.height,
             ),
         )
-        async for message in self.change(token, backdrop, form):
+        async for message in self.change(token, background, form):
             yield token, message
 
     async def guide(
-        self, token: str | None, asked: dict[str, Any], backdrop: str | None, form: FormState
+        self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """Boxes, points or a painted mask of what is meant; none: what the network finds."""
         try:
             work = self.store.work(token)
-            work.guide, work.turn = read_guide(asked), work.turn + 1
+            work.guide, work.turn = read_guide(event), work.turn + 1
         except Exception as error:
             yield problem(error)
             return
-        async for message in self.change(token, backdrop, form):
+        async for message in self.change(token, background, form):
             yield message
 
     async def change(
-        self, token: str | None, backdrop: str | None, form: FormState
+        self, token: str | None, background: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """The result with the panel as it is now; nothing where no picture is there yet."""
         if token is None:
@@ -113,7 +113,7 @@ class Studio:
         start = time.perf_counter()
         try:
             work = self.store.work(token)
-            finishing = await asyncio.to_thread(self._finishing, backdrop, form)
+            finishing = await asyncio.to_thread(self._finishing, background, form)
             raw, matte = await self._matte(work, finishing, form)
             shown = replace(finishing, crop=False, crop_margin=0, aspect=None)
             data, is_see_through = await asyncio.to_thread(_result, shown, matte)
@@ -124,7 +124,7 @@ class Studio:
         model = form.model or self.service.pool.default
         yield _message(
             "result",
-            url=self._place(File("after.webp", "image/webp", data)),
+            url=self._url_of(File("after.webp", "image/webp", data)),
             transparent=is_see_through,
             alt="The picture without its background" if is_see_through else "The result",
             empty=raw.is_empty,
@@ -134,24 +134,24 @@ class Studio:
         )
 
     async def save(
-        self, token: str | None, asked: dict[str, Any], backdrop: str | None, form: FormState
+        self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """The result as a file of the picture's own size."""
         try:
-            format = asked.get("format")
+            format = event.get("format")
             if format not in FORMATS:
                 raise BiRefNetError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
             work = self.store.work(token)
-            finishing = await asyncio.to_thread(self._finishing, backdrop, form)
+            finishing = await asyncio.to_thread(self._finishing, background, form)
             _, matte = await self._matte(work, finishing, form)
             save = _parts if finishing.objects else _whole
             file = await asyncio.to_thread(save, work.name, finishing, matte, format)
         except Exception as error:
             yield problem(error)
             return
-        yield _message("file", url=self._place(file), name=file.name)
+        yield _message("file", url=self._url_of(file), name=file.name)
 
-    async def set_backdrop(self, path: object) -> str:
+    async def set_background(self, path: object) -> str:
         """Keep an uploaded picture for behind subjects; gives its token.
 
         Raises:
@@ -161,18 +161,18 @@ class Studio:
         await asyncio.to_thread(decode, source, limits=self.service.limits)
         return self.store.put(File(name, "application/octet-stream", source))
 
-    def _finishing(self, backdrop: str | None, form: FormState) -> Options:
+    def _finishing(self, background: str | None, form: FormState) -> Options:
         """In a thread: the panel's second part, with the background picture decoded."""
-        kept = self.store.file(backdrop) if backdrop and form.kind == "picture" else None
+        kept = self.store.file(background) if background and form.kind == "picture" else None
         picture = decode(kept.data, limits=self.service.limits) if kept else None
         return form.finishing(picture)
 
     async def _matte(self, work: Work, finishing: Options, form: FormState) -> tuple[Matte, Matte]:
         """As the network gives it, and finished; both are kept until they must change."""
-        asked = form.network(work.guide)
-        key = (asked.resolution, asked.passes, form.model, work.turn)
+        network = form.network(work.guide)
+        key = (network.resolution, network.passes, form.model, work.turn)
         if work.matte is None or work.matte[0] != key:
-            result = await self.service.remove(work.source, asked, model=form.model, encode=False)
+            result = await self.service.remove(work.source, network, model=form.model, encode=False)
             work.matte, work.finished = (key, result.matte), None
         raw = work.matte[1]
         edge = (key, edge_of(finishing))
@@ -180,30 +180,30 @@ class Studio:
             work.finished = (edge, await asyncio.to_thread(finishing.finish, raw))
         return raw, work.finished[1]
 
-    async def _read(self, asked: dict[str, Any]) -> tuple[str, bytes]:
-        """Name and bytes of what a visitor brings.
+    async def _read(self, event: dict[str, Any]) -> tuple[str, bytes]:
+        """Name and bytes of what a visitor uploads or names.
 
         Raises:
             BiRefNetError: it is not there, or not to be read.
             ServingError: the URL must not or cannot be fetched.
         """
-        if example := asked.get("example"):
+        if example := event.get("example"):
             if example not in examples():
                 raise BiRefNetError("there is no such example; choose one of those shown")
             return f"{example}.jpg", (EXAMPLES / f"{example}.jpg").read_bytes()
-        if url := asked.get("url"):
+        if url := event.get("url"):
             data = await fetch(str(url), self.settings)
             return str(url).split("?")[0].rstrip("/").rpartition("/")[2] or "picture", data
-        path = uploaded(asked.get("path"), self.uploads())
+        path = uploaded(event.get("path"), self.uploads())
         try:
             if path.stat().st_size > self.settings.max_bytes:
                 limit = self.settings.max_bytes / 2**20
                 raise BiRefNetError(f"the file is larger than {limit:g} MB; take a smaller one")
-            return str(asked.get("name") or "picture")[-120:], path.read_bytes()
+            return str(event.get("name") or "picture")[-120:], path.read_bytes()
         finally:
             path.unlink(missing_ok=True)
 
-    def _place(self, file: File) -> str:
+    def _url_of(self, file: File) -> str:
         """Keep a file for the browser; gives its address below the page's."""
         return f"page/{self.store.put(file)}/{quote(file.name)}"
 
@@ -220,13 +220,13 @@ def uploaded(path: object, folder: Path) -> Path:
         BiRefNetError: it lies elsewhere, or is not there (any more).
     """
     if isinstance(path, str) and "\0" not in path:
-        found = Path(path).resolve()
-        if found.is_relative_to(folder.resolve()) and found.is_file():
-            return found
-    raise BiRefNetError("the file did not arrive; bring it once more")
+        file = Path(path).resolve()
+        if file.is_relative_to(folder.resolve()) and file.is_file():
+            return file
+    raise BiRefNetError("the file did not arrive; upload it again")
 
 
-def read_guide(asked: dict[str, Any]) -> dict[str, Any]:
+def read_guide(event: dict[str, Any]) -> dict[str, Any]:
     """Fields of `Options` from what the stage sends; never a path.
 
     Raises:
@@ -234,13 +234,13 @@ def read_guide(asked: dict[str, Any]) -> dict[str, Any]:
     """
     guide: dict[str, Any] = {}
     for name in ("boxes", "points", "other_points"):
-        marks = asked.get(name) or []
+        marks = event.get(name) or []
         if not isinstance(marks, list) or not all(isinstance(mark, str) for mark in marks):
             raise BiRefNetError(f"{name} must be a list of texts such as '0.1,0.2,0.8,0.9'")
         if len(marks) > MOST_MARKS:
             raise BiRefNetError(f"got {len(marks)} {name}; {MOST_MARKS} are the most")
         guide[name] = tuple(marks)
-    brush = asked.get("brush")
+    brush = event.get("brush")
     if brush:
         try:
             guide["guide"] = picture_bytes(str(brush)[:LARGEST_BRUSH], "what was painted")
@@ -273,12 +273,12 @@ def _whole(name: str, finishing: Options, matte: Matte, format: str) -> File:
 def _parts(name: str, finishing: Options, matte: Matte, format: str) -> File:
     """In a thread: each object as a file in a zip."""
     stream, data = ZipStream(), bytearray()
-    found = 0
+    count = 0
     for part in finishing.parts(matte):
-        found += 1
+        count += 1
         inside = with_name(name, finishing, format, part.number)
         data += stream.add(inside, finishing.encode(part.matte, format))
-    if not found:
+    if not count:
         raise BiRefNetError("no object was found that could be saved by itself")
     return File(f"{name}.objects.zip", "application/zip", bytes(data + stream.end()))
 

@@ -112,7 +112,7 @@ async function take(file) {
   busy(true);
   try {
     const { path } = await upload(file);
-    trigger("bring", { path, name: file.name });
+    trigger("upload_picture", { path, name: file.name });
   } catch {
     busy(false);
     say("problem", `${file.name} could not be sent to the server; try once more.`);
@@ -136,7 +136,7 @@ stage.addEventListener("drop", (event) => {
   const file = firstFile(event.dataTransfer);
   const link = event.dataTransfer.getData("text/uri-list");
   if (file) take(file);
-  else if (link) bringLink(link.split("\n")[0]);
+  else if (link) uploadLink(link.split("\n")[0]);
 });
 document.addEventListener("paste", (event) => {
   if (!stage.isConnected || stage.offsetParent === null) return; // another tab of the page
@@ -148,15 +148,15 @@ chooser.addEventListener("change", () => {
   chooser.value = "";
 });
 
-function bringLink(url) {
+function uploadLink(url) {
   if (!url) return;
   busy(true);
   say("problem", "");
-  trigger("bring", { url });
+  trigger("upload_picture", { url });
 }
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  bringLink(find("[name=url]").value.trim());
+  uploadLink(find("[name=url]").value.trim());
 });
 
 async function startCamera() {
@@ -417,7 +417,7 @@ stage.addEventListener("click", (event) => {
   if (button.dataset.example) {
     busy(true);
     say("problem", "");
-    trigger("bring", { example: button.dataset.example });
+    trigger("upload_picture", { example: button.dataset.example });
   }
   deeds[button.dataset.do]?.();
 });

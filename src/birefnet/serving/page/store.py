@@ -24,7 +24,7 @@ class GoneError(BiRefNetError):
     """What was kept for a visitor has made room for others'."""
 
     def __init__(self) -> None:
-        super().__init__("this picture is no longer kept here; bring it once more")
+        super().__init__("this picture is no longer kept here; upload it again")
 
 
 @dataclass(eq=False)
@@ -165,11 +165,11 @@ class Store:
 
     def _get(self, token: str | None) -> Work | File | None:
         with self._lock:
-            found = self._things.pop(token or "", None)
-            if found is None:
+            entry = self._things.pop(token or "", None)
+            if entry is None:
                 return None
-            self._things[token or ""] = (time.monotonic(), found[1])
-            return found[1]
+            self._things[token or ""] = (time.monotonic(), entry[1])
+            return entry[1]
 
 
 def _size(matte: Matte) -> int:

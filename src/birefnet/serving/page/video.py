@@ -48,7 +48,7 @@ FORMATS = {
 EVERY = 0.3  # seconds between two reports
 
 
-class Film:
+class VideoController:
     """One for all visitors.
 
     Args:
@@ -86,7 +86,7 @@ class Film:
             if not path:
                 raise BiRefNetError("choose a video first")
             source = uploaded(path, self.uploads())
-            asked = VideoFields.model_validate(
+            fields = VideoFields.model_validate(
                 {
                     "format": format,
                     "kind": kind,
@@ -105,7 +105,7 @@ class Film:
             job = self.service.jobs.create("video")
             with source.open("rb") as file:
                 kept = await asyncio.to_thread(keep_video, file, job.folder, self.settings)
-            start_video(self.service, job, kept, name, background, asked)
+            start_video(self.service, job, kept, name, background, fields)
             while not job.is_over:
                 yield report.bar(job.progress, _progress(job))
                 await asyncio.sleep(EVERY)
@@ -131,21 +131,21 @@ class Film:
     def _end(self, made: VideoFiles, file: File) -> str:
         """What is said at last, with the video to see and to fetch."""
         url, facts = f"page/{self.store.put(file)}/{file.name}", made.facts
-        said = (
+        summary = (
             f"{facts['frames']} frames, {facts['duration']:.1f} s of {facts['width']} × "
             f"{facts['height']}, done in {facts['seconds']:.1f} s. {' '.join(facts['notes'])}"
         )
         shown = ""
         if file.media_type in ("video/webm", "video/mp4"):
             shown = (
-                f'<video class="report-film" src="{url}" controls loop muted playsinline '
+                f'<video class="report-video" src="{url}" controls loop muted playsinline '
                 'aria-label="The video without its background"></video>'
             )
         elif file.media_type.startswith("image/"):
-            shown = f'<img class="report-film" src="{url}" alt="The video without its background">'
+            shown = f'<img class="report-video" src="{url}" alt="The video without its background">'
         size = report.size(file.on_disk)
         return report.done(
-            said, shown, report.link(url, file.name, f"Download {file.name} ({size})")
+            summary, shown, report.link(url, file.name, f"Download {file.name} ({size})")
         )
 
 
