@@ -72,13 +72,13 @@ def _bundled(name: str) -> list[object]:
     size = sum(path.stat().st_size for path in found.files)
     return [
         f"**`{name}`**",
-        "any object; carried by the package",
+        "any object; part of the package",
         " and ".join(f"{look[0]}x{look[1]}" for look in settings["preprocess"]["looks"]),
         settings["network"]["backbone"],
         f"{size / 1e6:.0f}",
         f"[measured]({name}.md)",
         str(settings["licence"]).partition(";")[0],
-        f"[its page]({name}.md)",
+        f"[{name}]({name}.md#training)",
     ]
 
 

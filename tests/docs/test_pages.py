@@ -104,6 +104,22 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(path), f"{name(page)} links to {link}#{anchor}"
 
 
+_PATH = re.compile(r"(^|/)[\w.-]+\.(md|html|py|ipynb|txt|toml|yml)(#.*)?$|^(docs|src|tests|tools)/")
+_VAGUE = re.compile(
+    r"(here|this|that|it|below|above|see|link|page|how|why|(this|that|its|the) (page|guide))"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_link_texts_are_titles(page: Path) -> None:
+    """A reader knows from the text of a link what it leads to: no path, no "here"."""
+    text = prose(page.read_text(encoding="utf-8"))
+    for shown in re.findall(r"(?<!!)\[([^\]]+)\]\([^)]+\)", text):
+        title = " ".join(shown.split()).strip("`*")
+        assert not _PATH.search(title), f"{name(page)} shows a path as a link: {title}"
+        assert not _VAGUE.fullmatch(title.lower()), f"{name(page)} has a link {title!r}"
+
+
 def module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

@@ -271,7 +271,7 @@ ITEMS: tuple[Item, ...] = (
         "Table 7",
         "size, multiplications and time by backbone; IS-Net and UDUN beside them are other "
         "networks, not here",
-        "[below](#efficiency-table-7-and-fig-8): `python benchmarks/efficiency.py`",
+        "[Efficiency](#efficiency-table-7-and-fig-8): `python benchmarks/efficiency.py`",
         "here",
         "tables",
         (
