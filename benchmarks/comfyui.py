@@ -34,12 +34,12 @@ def main() -> None:
     model, _ = LoadModel().run(arguments.model, arguments.device, "auto", arguments.engine)
     predictor = model.predictor
     prepared = [predictor.prepare(picture) for picture in pictures_of(images)]
-    inputs, looks = np.stack([one.input for one in prepared]), prepared[0].looks
+    inputs, views = np.stack([one.input for one in prepared]), prepared[0].views
     node = RemoveBackground()
 
     def network() -> None:
         for index in range(0, len(inputs), predictor.engine.batch_size):
-            infer(predictor.engine, inputs[index : index + predictor.engine.batch_size], looks)
+            infer(predictor.engine, inputs[index : index + predictor.engine.batch_size], views)
 
     steps: dict[str, Callable[[], Any]] = {
         "network alone": network,

@@ -50,32 +50,34 @@ def make_folder(folder: Path, pictures: int, side: int) -> None:
 def network_alone(asked: argparse.Namespace, *, many: bool) -> float:
     """Pictures a second of `infer` on a prepared input: one by one, or side by side."""
     import birefnet
-    from birefnet.inference.engines.base import for_many
+    from birefnet.inference.engines.base import concurrent
     from birefnet.inference.predictor import infer
 
     predictor = birefnet.load(asked.model, engine=asked.engine)
     noise = np.random.default_rng(0).integers(0, 256, (asked.side, asked.side, 3), np.uint8)
     prepared = predictor.prepare(noise, asked.resolution)
-    batch, looks = prepared.input[None], prepared.looks
-    found, callers = for_many(predictor.engine, batch[0, 0].size) if many else (predictor.engine, 1)
-    counts = [0] * callers
+    batch, views = prepared.input[None], prepared.views
+    found, concurrency = (
+        concurrent(predictor.engine, batch[0, 0].size) if many else (predictor.engine, 1)
+    )
+    counts = [0] * concurrency
 
     def call(caller: int) -> None:
         while time.perf_counter() < end:
-            infer(found, batch, looks)
+            infer(found, batch, views)
             counts[caller] += 1
 
     end = time.perf_counter() + 1  # warm-up
-    _together(call, callers)
-    counts[:] = [0] * callers
+    _together(call, concurrency)
+    counts[:] = [0] * concurrency
     start = time.perf_counter()
     end = start + asked.seconds
-    _together(call, callers)
+    _together(call, concurrency)
     return sum(counts) / (time.perf_counter() - start)
 
 
-def _together(call: Callable[[int], None], callers: int) -> None:
-    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+def _together(call: Callable[[int], None], concurrency: int) -> None:
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(concurrency)]
     for thread in threads:
         thread.start()
     for thread in threads:

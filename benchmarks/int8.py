@@ -5,7 +5,7 @@
 
 Each FOLDER holds im/ and gt/; with --held-out only the pictures that training leaves out count. The
 table gives weighted F and MAE of PyTorch in fp32 and of every file, over all pictures, at their own
-size; and the time of the network alone on one picture (all its looks), best of rounds in turns, all
+size; and the time of the network alone on one picture (all its views), best of rounds in turns, all
 in this process. FILE@bf16 runs a file with its floating point in bfloat16. The last column says
 whether a file keeps to the limits: weighted F falls by at most 0.005, MAE rises by at most 0.003.
 """
@@ -33,7 +33,7 @@ FALL_OF_F, RISE_OF_MAE = 0.005, 0.003
 def scores(
     predictor: Predictor, found: Sequence[tuple[Path, Path]], size: int | None
 ) -> tuple[float, float]:
-    """Mean weighted F and mean MAE, of one look of `size`, or of all looks."""
+    """Mean weighted F and mean MAE, of one view of `size`, or of all views."""
     values = []
     for image, truth_path in found:
         alpha = predictor.predict(image, resolution=size).alpha
@@ -47,9 +47,9 @@ def scores(
 
 
 def times(predictors: dict[str, Predictor], size: int | None, rounds: int) -> dict[str, float]:
-    """Best time [ms] of each network on one picture of `size`, or on all looks at one."""
+    """Best time [ms] of each network on one picture of `size`, or on all views at one."""
     preprocess = next(iter(predictors.values())).preprocess
-    sides = [look[:2] for look in preprocess.looks] or [(preprocess.width, preprocess.height)]
+    sides = [view[:2] for view in preprocess.views] or [(preprocess.width, preprocess.height)]
     random = np.random.default_rng(0)
     batches = [
         random.normal(size=(1, 3, height, width)).astype(np.float32)
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model")
     parser.add_argument("files", nargs="*", help="exported files, FILE or FILE@DTYPE")
-    parser.add_argument("--size", type=int, help="one look of this size; default: all looks")
+    parser.add_argument("--size", type=int, help="one view of this size; default: all views")
     parser.add_argument("--pictures", type=Path, action="append", default=[])
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
@@ -93,7 +93,7 @@ def main() -> None:
     size = options.size
     spent = {} if options.no_times else times(predictors, size, options.rounds)
     print(
-        f"{options.model}, {f'{size}x{size}' if size else 'all looks'}, {options.threads} threads"
+        f"{options.model}, {f'{size}x{size}' if size else 'all views'}, {options.threads} threads"
     )
     print(f"| engine | weighted F ({len(found)} pictures) | MAE | ms | times as fast | kept |")
     print("|---|--:|--:|--:|--:|---|")

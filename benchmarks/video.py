@@ -176,7 +176,7 @@ def measure_speed(film: Film, predictor: Any) -> None:
     """Frames a second from file to file, and of the network alone."""
     from birefnet.video import process_video
     from birefnet.video.colour import BT601, ColourSpace
-    from birefnet.video.encode import Look, MovieWriter
+    from birefnet.video.encode import MovieWriter, OutputFormat
     from birefnet.video.formats import FORMATS, encoder_options
 
     predictor.predict(film[0][0])  # warm
@@ -188,9 +188,11 @@ def measure_speed(film: Film, predictor: Any) -> None:
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "film.mp4"
         format, codec = FORMATS["mp4"], FORMATS["mp4"].codec(alpha=False)
-        look = Look(Fraction(1, 25), Fraction(1, 25), Fraction(25), ColourSpace(BT601))
+        output_format = OutputFormat(
+            Fraction(1, 25), Fraction(1, 25), Fraction(25), ColourSpace(BT601)
+        )
         options = encoder_options(codec, "high", "fast")
-        writer = MovieWriter(source, format, codec, options, look)
+        writer = MovieWriter(source, format, codec, options, output_format)
         for number, (pixels, _) in enumerate(film):
             writer.write(pixels, number)
         writer.close(len(film))

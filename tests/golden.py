@@ -168,7 +168,7 @@ def _bgr(pixels: ARRAY) -> ARRAY:
 # birefnet remove
 
 
-VIEWS = replace(PLAIN, looks=((96, 96, True), (64, 64, False)))
+VIEWS = replace(PLAIN, views=((96, 96, True), (64, 64, False)))
 TWO = "astronaut.png,chelsea.png"
 KINDS_OF_FILES = "deep.png,grey.png,clear.png,rotated.jpg,wide.png,moving.gif,pages.tif"
 

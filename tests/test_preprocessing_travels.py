@@ -39,8 +39,8 @@ from discs import Discs, disc, recipe, tiny
 OWN = Preprocess(96, 64, (0.1, 0.5, 0.7), (0.3, 0.2, 0.4), interpolation="bicubic")
 UNUSUAL: dict[str, Preprocess] = {
     "stretch": OWN,
-    "views": replace(OWN, looks=((160, 96, True), (64, 96, False))),
-    "mirror": replace(OWN, looks=((96, 64, False), (96, 64, True))),
+    "views": replace(OWN, views=((160, 96, True), (64, 96, False))),
+    "mirror": replace(OWN, views=((96, 64, False), (96, 64, True))),
     "pad": replace(OWN, fit="pad", interpolation="area"),
     "native": replace(OWN, fit="native", multiple=32, minimum=64, maximum=128),
 }
@@ -85,8 +85,8 @@ def test_every_part_of_the_preprocessing_shows_in_the_mattes(kind: str) -> None:
         replace(own, interpolation="bilinear"),
         own.at(own.height, own.width),
     ]
-    if own.looks:
-        others += [own.at(*own.looks[0][:2]), replace(own, looks=own.looks[:1])]
+    if own.views:
+        others += [own.at(*own.views[0][:2]), replace(own, views=own.views[:1])]
     for other in others:
         assert apart(expected, in_hand(other)) > 2e-3, other
 
@@ -280,7 +280,7 @@ def exported(path: Path, preprocess: Preprocess, **options: Any) -> Path:
         for number in range(4):
             Image.fromarray(disc(number, 120)[..., :3]).save(shown / f"{number}.png")
         options["calibration"] = CalibrationPictures(
-            shown, preprocess, options.get("size"), () if "size" in options else preprocess.looks
+            shown, preprocess, options.get("size"), () if "size" in options else preprocess.views
         )
     request = Request(simplify(trained(preprocess)), preprocess, **options)
     return export(request, path).path

@@ -16,14 +16,19 @@ from birefnet.errors import BiRefNetError
 
 if TYPE_CHECKING:
     from birefnet.api import load, load_network, remove_background
+    from birefnet.inference.guidance import Guidance, Point
     from birefnet.inference.predictor import Predictor
     from birefnet.matte import Matte
+    from birefnet.options import Options
 
 __version__ = "0.2.0"
 
 __all__ = [
     "BiRefNetError",
+    "Guidance",
     "Matte",
+    "Options",
+    "Point",
     "Predictor",
     "__version__",
     "errors",
@@ -33,7 +38,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Guidance": "birefnet.inference.guidance",
     "Matte": "birefnet.matte",
+    "Options": "birefnet.options",
+    "Point": "birefnet.inference.guidance",
     "Predictor": "birefnet.inference.predictor",
     "load": "birefnet.api",
     "load_network": "birefnet.api",

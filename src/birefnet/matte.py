@@ -131,17 +131,17 @@ class Matte:
         alpha = matting.refine_alpha(self.picture.pixels, self.alpha, method, band=band)
         return self if alpha is self.alpha else replace(self, alpha=alpha)
 
-    def with_shadow(self, look: Shadow | None = None) -> Matte:
+    def with_shadow(self, style: Shadow | None = None) -> Matte:
         """The same with a shadow below the subject.
 
         Args:
-            look: of the shadow; `None` for a soft one on the ground.
+            style: of the shadow; `None` for a soft one on the ground.
 
         Raises:
             BiRefNetError: the photograph's own is to be kept, and its ground is not plain.
         """
-        look = look or Shadow()
-        frame, wide = look.around(self.picture.pixels, self.alpha)
+        style = style or Shadow()
+        frame, wide = style.around(self.picture.pixels, self.alpha)
         shadow = Frame(-frame.top, -frame.left, self.height, self.width).cut(wide)
         return replace(self, shadow=shadow, wide_shadow=(frame, wide))
 

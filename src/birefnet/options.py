@@ -398,7 +398,7 @@ class Options:
         return replace(checked, background=background, guide=guide)
 
     @property
-    def look(self) -> Shadow | None:
+    def shadow_style(self) -> Shadow | None:
         """The shadow that is asked for.
 
         Raises:
@@ -440,20 +440,20 @@ class Options:
         matte = matte.adjusted(
             offset=self.mask_offset, blur=self.mask_blur, threshold=self.threshold
         )
-        look = self.look
+        style = self.shadow_style
         # Objects cast shadows of their own; a photograph's is divided among them.
-        if look is not None and (look.kind == "keep" or not self.objects):
-            matte = matte.with_shadow(look)
+        if style is not None and (style.kind == "keep" or not self.objects):
+            matte = matte.with_shadow(style)
         if self.kind not in ("mask", "trimap", "overlay"):
             matte.foreground(refine=self.refine)  # the matte keeps it
         return matte
 
     def parts(self, matte: Matte) -> Iterator[Part]:
         """The objects of a finished matte, the largest first, one at a time, with their shadows."""
-        look = self.look
+        style = self.shadow_style
         for part in matte.objects(parse_measure(self.min_object)):
-            if look is not None and look.kind != "keep":
-                yield replace(part, matte=part.matte.with_shadow(look))
+            if style is not None and style.kind != "keep":
+                yield replace(part, matte=part.matte.with_shadow(style))
             else:
                 yield part
 

@@ -12,7 +12,7 @@ from birefnet.export.calibration import CalibrationPictures
 from birefnet.export.request import Request
 from birefnet.export.run import _batch, _cases
 from birefnet.imaging.geometry import Preprocess
-from birefnet.imaging.looks import view
+from birefnet.imaging.views import apply_view
 from birefnet.network.build import build_network
 from birefnet.network.simplify import simplify
 
@@ -45,31 +45,31 @@ def test_files_keep_the_views_unless_one_size_is_asked_for(
     dynamic: bool, size: tuple[int, int] | None, kept: bool
 ) -> None:
     network = simplify(build_network("tiny").eval())
-    preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
+    preprocess = Preprocess(64, 64, views=((96, 96, True), (64, 64, False)))
     request = Request(network, preprocess, size=size, dynamic=dynamic)
-    assert request.metadata().preprocess.looks == (preprocess.looks if kept else ())
+    assert request.metadata().preprocess.views == (preprocess.views if kept else ())
     assert request.metadata().dynamic == (dynamic or kept)
 
 
-def test_calibration_shows_each_picture_as_all_looks(tmp_path: Path) -> None:
+def test_calibration_shows_each_picture_as_all_views(tmp_path: Path) -> None:
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 255, (80, 120, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
+    preprocess = Preprocess(64, 64, views=((96, 96, True), (64, 64, False)))
     whole = CalibrationPictures(tmp_path, preprocess, (96, 96))
-    shown = CalibrationPictures(tmp_path, preprocess, looks=preprocess.looks)
+    shown = CalibrationPictures(tmp_path, preprocess, views=preprocess.views)
     assert len(shown) == 6
     assert [one.shape[2] for one in shown] == [96, 96, 96, 64, 64, 64]
     np.testing.assert_array_equal(shown[1], whole[1][..., ::-1])
-    np.testing.assert_array_equal(shown[-1], view(whole[2], preprocess.looks[1]))
-    assert len(CalibrationPictures(tmp_path, preprocess, looks=preprocess.looks, most=4)) == 4
+    np.testing.assert_array_equal(shown[-1], apply_view(whole[2], preprocess.views[1]))
+    assert len(CalibrationPictures(tmp_path, preprocess, views=preprocess.views, most=4)) == 4
     with pytest.raises(IndexError):
         shown[6]
 
 
-def test_files_of_several_looks_are_compared_at_them() -> None:
+def test_files_of_several_views_are_compared_at_them() -> None:
     network = simplify(build_network("tiny").eval())
-    preprocess = Preprocess(64, 64, looks=((96, 96, True), (64, 64, False)))
+    preprocess = Preprocess(64, 64, views=((96, 96, True), (64, 64, False)))
     pictures = [np.full((1, 3, 96, 96), number, np.float32) for number in range(3)]
     request = Request(network, preprocess, "int8", dynamic=True, calibration=pictures)
     assert _cases(request) == [(96, 96, 1), (64, 64, 1), (64, 64, 3)]

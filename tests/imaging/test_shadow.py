@@ -150,7 +150,7 @@ def standing(top: int, left: int, height: int, width: int) -> Matte:
     return Matte(alpha, Picture(np.full((120, 160, 3), 128, np.uint8)))
 
 
-LOOKS = [
+STYLES = [
     Shadow(kind, angle=angle, length=length, blur=blur)
     for kind in ("ground", "drop")
     for angle in (-120, -90, 0, 60, 180)
@@ -159,11 +159,11 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("place", [(0, 0, 60, 30), (55, 120, 64, 39), (30, 60, 60, 40)])
-@pytest.mark.parametrize("look", LOOKS, ids=lambda it: f"{it.kind} {it.angle} {it.length}")
+@pytest.mark.parametrize("style", STYLES, ids=lambda it: f"{it.kind} {it.angle} {it.length}")
 def test_a_cropped_shadow_fades_out_before_every_border(
-    look: Shadow, place: tuple[int, int, int, int]
+    style: Shadow, place: tuple[int, int, int, int]
 ) -> None:
-    matte = standing(*place).with_shadow(look)
+    matte = standing(*place).with_shadow(style)
     assert matte.shadow is not None
     assert matte.shadow.shape == matte.alpha.shape  # uncropped, the picture keeps its size
     for options in ({}, {"margin": "10%"}, {"aspect": 1.0}):

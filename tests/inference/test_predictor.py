@@ -280,13 +280,13 @@ def test_a_tensor_of_planes_is_no_picture(predictor: Predictor) -> None:
         predictor.predict(torch.zeros(3, 8, 8))
 
 
-LOOKS = replace(PLAIN, looks=((96, 64, True), (64, 64, False)))
+VIEWS = replace(PLAIN, views=((96, 64, True), (64, 64, False)))
 
 
-def test_looks_are_averaged_in_every_way_in(engine: BrightEngine, tmp_path: Path) -> None:
+def test_views_are_averaged_in_every_way_in(engine: BrightEngine, tmp_path: Path) -> None:
     half = np.zeros((64, 96, 3), np.uint8)
-    half[:, :30] = 255  # on the left; a mirrored look must be turned back
-    predictor = Predictor(engine, LOOKS)
+    half[:, :30] = 255  # on the left; a mirrored view must be turned back
+    predictor = Predictor(engine, VIEWS)
     matte = predictor.predict(half)
     assert engine.batches == [(1, 3, 64, 96), (1, 3, 64, 64)]
     expected = half[..., 0] > 0
@@ -298,7 +298,7 @@ def test_looks_are_averaged_in_every_way_in(engine: BrightEngine, tmp_path: Path
 
 
 def test_a_resolution_means_one_look(engine: BrightEngine) -> None:
-    predictor = Predictor(engine, LOOKS)
+    predictor = Predictor(engine, VIEWS)
     predictor.predict(disc(), resolution=64)
     assert engine.batches == [(1, 3, 64, 64)]
     plain = Predictor(BrightEngine(), PLAIN).predict(disc())

@@ -12,25 +12,25 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.base import Engine, for_many
+from birefnet.inference.engines.base import Engine, concurrent
 from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
 
 SMALL = Preprocess(64, 64)
 
 
-class Callers:
+class Concurrent:
     """Gives each picture's mean as logits, takes its time, and counts who is inside."""
 
-    name, batch_size = "callers", 1
+    name, batch_size = "concurrent", 1
 
-    def __init__(self, callers: int, seconds: float = 0.01) -> None:
-        self.callers, self.seconds = callers, seconds
+    def __init__(self, concurrency: int, seconds: float = 0.01) -> None:
+        self.concurrency, self.seconds = concurrency, seconds
         self.inside = self.most = 0
         self._lock = threading.Lock()
 
-    def for_many(self) -> tuple[Engine, int]:
-        return self, self.callers
+    def concurrent(self) -> tuple[Engine, int]:
+        return self, self.concurrency
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._lock:
@@ -46,24 +46,24 @@ def grey(level: int) -> NDArray[np.uint8]:
     return np.full((40, 40, 3), level, np.uint8)
 
 
-@pytest.mark.parametrize(("callers", "batch_size"), [(1, 1), (3, 1), (2, 2)])
-def test_pictures_side_by_side_leave_in_order(callers: int, batch_size: int) -> None:
-    engine = Callers(callers)
+@pytest.mark.parametrize(("concurrency", "batch_size"), [(1, 1), (3, 1), (2, 2)])
+def test_concurrent_pictures_leave_in_order(concurrency: int, batch_size: int) -> None:
+    engine = Concurrent(concurrency)
     levels = list(range(5, 250, 17))
     mattes = Predictor(engine, SMALL).predict(map(grey, levels), batch_size=batch_size)
     seen = [float(matte.alpha.mean()) for matte in mattes]
     assert seen == sorted(seen)
     assert len(set(seen)) == len(levels)
-    assert engine.most == callers
+    assert engine.most == concurrency
 
 
 def test_errors_take_their_pictures_places() -> None:
     def failing(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if batch.mean() > 1:
             raise BiRefNetError("too bright")
-        return Callers.infer(engine, batch)
+        return Concurrent.infer(engine, batch)
 
-    engine = Callers(2)
+    engine = Concurrent(2)
     engine.infer = failing  # type: ignore[method-assign]
     sources = [grey(10), b"no picture", grey(250), grey(20)]
     results = list(Predictor(engine, SMALL).predict_each(sources))
@@ -75,9 +75,9 @@ def test_another_error_ends_the_stream_when_its_turn_comes() -> None:
     def failing(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if batch.mean() > 1:
             raise ZeroDivisionError
-        return Callers.infer(engine, batch)
+        return Concurrent.infer(engine, batch)
 
-    engine = Callers(2)
+    engine = Concurrent(2)
     engine.infer = failing  # type: ignore[method-assign]
     stream = Predictor(engine, SMALL).predict(iter([grey(10), grey(250), grey(20)]))
     assert isinstance(next(stream), Matte)
@@ -94,17 +94,17 @@ def test_the_window_stays_bounded() -> None:
             drawn += 1
             yield grey(drawn % 250)
 
-    engine = Callers(2, 0.001)
+    engine = Concurrent(2, 0.001)
     stream = Predictor(engine, SMALL).predict(endless())
     for taken in range(1, 12):
         next(stream)
-        assert drawn <= taken + 2 + 2 * engine.callers
+        assert drawn <= taken + 2 + 2 * engine.concurrency
 
 
 def test_large_inputs_run_one_by_one() -> None:
-    engine = Callers(4)
-    assert for_many(engine, 320 * 320) == (engine, 4)
-    assert for_many(engine, 1024 * 1024) == (engine, 1)
+    engine = Concurrent(4)
+    assert concurrent(engine, 320 * 320) == (engine, 4)
+    assert concurrent(engine, 1024 * 1024) == (engine, 1)
 
 
 def test_torch_gives_each_caller_its_cores_and_the_others_theirs() -> None:
@@ -116,8 +116,8 @@ def test_torch_gives_each_caller_its_cores_and_the_others_theirs() -> None:
     torch.set_num_threads(2)
     try:
         engine = TorchEngine(load_network("tiny"), "cpu")
-        several, callers = engine.for_many()
-        assert callers == 2
+        several, concurrency = engine.concurrent()
+        assert concurrency == 2
         batch = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
         found: list[int] = []
 

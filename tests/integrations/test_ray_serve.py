@@ -55,7 +55,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from birefnet.weights import save_directory
 
     torch.manual_seed(0)
-    views = Preprocess(64, 64, looks=((96, 64, True), (64, 64, False)))
+    views = Preprocess(64, 64, views=((96, 64, True), (64, 64, False)))
     folder = tmp_path_factory.mktemp("model")
     return save_directory(folder, build_network(preset("tiny")), views, name="tiny")
 

@@ -66,7 +66,7 @@ def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> Non
     )  # fmt: skip
     loaded = load_checkpoint(tmp_path / "m")
     assert (loaded.name, loaded.preprocess.width) == ("nano", 64)
-    assert loaded.preprocess.looks == ((96, 96, True), (64, 64, False))
+    assert loaded.preprocess.views == ((96, 96, True), (64, 64, False))
     mean = load_checkpoint(run / "last").network.state_dict()
     for name, tensor in loaded.network.state_dict().items():
         factor = 1.5 if name.startswith("decoder.head.") else 1

@@ -189,7 +189,7 @@ def test_engines_for_several_callers_run_abreast_under_load_only() -> None:
     class Whole(BrightEngine):
         concurrent_engine = Half()
 
-        def for_many(self) -> tuple[BrightEngine, int]:
+        def concurrent(self) -> tuple[BrightEngine, int]:
             return self.concurrent_engine, 2
 
     engine = Whole()

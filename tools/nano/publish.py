@@ -18,7 +18,7 @@ from torch import Tensor
 from birefnet.errors import WeightsError
 from birefnet.export.graph_beside import write_graph
 from birefnet.imaging.geometry import Preprocess
-from birefnet.imaging.looks import Look
+from birefnet.imaging.views import View
 from birefnet.network.blocks import ReconstructionBlock
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
@@ -37,7 +37,7 @@ def publish(
     preset_name: str,
     name: str,
     size: int | None = None,
-    looks: Sequence[Look] = (),
+    views: Sequence[View] = (),
     sharpness: float = 1.0,
 ) -> list[int]:
     """Write the mean of the averaged weights of `checkpoints`; returns the steps they are from.
@@ -48,8 +48,8 @@ def publish(
         preset_name: of the network.
         name: of the model.
         size: the model's default input [px], if not that of the runs.
-        looks: inputs whose logits are averaged by default, the largest first; none: as the runs.
-        sharpness: the logits are multiplied by it. A mean of looks, and of weights, is softer than
+        views: inputs whose logits are averaged by default, the largest first; none: as the runs.
+        sharpness: the logits are multiplied by it. A mean of views, and of weights, is softer than
             each of them; the boundary at one half stays where it is.
 
     Raises:
@@ -70,7 +70,7 @@ def publish(
     save_directory(
         directory,
         network,
-        replace(preprocess, looks=tuple(looks) or preprocess.looks),
+        replace(preprocess, views=tuple(views) or preprocess.views),
         name=name,
         licence=LICENCE,
         source=SOURCE,
@@ -126,10 +126,10 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def look(text: str) -> Look:
-    """A square look as the command writes it: `576`, or `576m` where it is mirrored."""
+def view(text: str) -> View:
+    """A square view as the command writes it: `576`, or `576m` where it is mirrored."""
     side = int(text.removesuffix("m"))
-    return Look(side, side, text.endswith("m"))
+    return View(side, side, text.endswith("m"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", default="nano")
     parser.add_argument(
         "--looks",
-        type=look,
+        type=view,
         nargs="*",
         default=[],
         metavar="SIDE[m]",
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preset_name=options.preset,
         size=options.size,
         name=options.name,
-        looks=options.looks,
+        views=options.looks,
         sharpness=options.sharpness,
     )
     for run, step in zip(options.run, steps, strict=True):

@@ -138,8 +138,8 @@ def export(
     if calibrate is not None:
         from birefnet.export.calibration import CalibrationPictures
 
-        looks = () if sides else loaded.preprocess.looks
-        pictures = CalibrationPictures(calibrate, loaded.preprocess, sides, looks)
+        views = () if sides else loaded.preprocess.views
+        pictures = CalibrationPictures(calibrate, loaded.preprocess, sides, views)
     request = Request(
         simplify(loaded.network, inplace=True),
         loaded.preprocess,
@@ -209,7 +209,7 @@ def _show_tensorrt(result: ExportResult) -> None:
     if not found:
         say("TensorRT knows every operator of it. To build an engine, where TensorRT is installed:")
         metadata = result.metadata
-        if metadata.preprocess.looks:
+        if metadata.preprocess.views:
             say(
                 f"Its weights want pictures {metadata.preprocess}: run the engine on each view and "
                 "average the logits at the size of the first."

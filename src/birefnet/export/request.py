@@ -119,14 +119,14 @@ class Request:
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the network's (largest) input [px]."""
-        if self.size is None and self.preprocess.looks:
-            return self.preprocess.looks[0][:2]
+        if self.size is None and self.preprocess.views:
+            return self.preprocess.views[0][:2]
         return self.size or (self.preprocess.width, self.preprocess.height)
 
     @property
     def wants_more_views(self) -> bool:
         """Whether the weights want more of a picture than one view of one size."""
-        return self.preprocess.fixed_size is None or len(self.preprocess.looks) > 1
+        return self.preprocess.fixed_size is None or len(self.preprocess.views) > 1
 
     @property
     def is_dynamic(self) -> bool:

@@ -25,7 +25,7 @@ from birefnet.export.request import (
     format_of,
 )
 from birefnet.imaging.io import write_atomic
-from birefnet.imaging.looks import Look, view
+from birefnet.imaging.views import View, apply_view
 from birefnet.inference.engines.exported import open_exported
 from birefnet.inference.predictor import Predictor
 from birefnet.network.birefnet import BiRefNet
@@ -139,9 +139,9 @@ def _notes(request: Request) -> list[str]:
 
 def _cases(request: Request) -> list[tuple[int, int, int]]:
     """Width, height and batch of each comparison."""
-    looks = request.written_preprocess.looks
-    if looks:
-        sides = [look[:2] for look in looks]
+    views = request.written_preprocess.views
+    if views:
+        sides = [view[:2] for view in views]
         return [(*max(sides), 1), *((*min(sides), count) for count in _BATCHES)]
     width, height = request.input_size
     if not request.is_dynamic or request.with_preprocessing:
@@ -163,7 +163,7 @@ def _batch(request: Request, count: int, width: int, height: int) -> NDArray[np.
     if len(shown) == count and all(
         picture.shape[2] >= height and picture.shape[3] >= width for picture in shown
     ):
-        return np.concatenate([view(picture, Look(width, height)) for picture in shown])
+        return np.concatenate([apply_view(picture, View(width, height)) for picture in shown])
     preprocess = request.preprocess
     return synthetic_batch(
         count, height, width, preprocess.mean, preprocess.std, guided=request.is_guided

@@ -20,11 +20,13 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.box import Box
-from birefnet.imaging.looks import Look
 from birefnet.imaging.values import LARGEST_SIDE, Resolution
+from birefnet.imaging.views import View
 
 Fit = Literal["stretch", "pad", "native"]
 Interpolation = Literal["bilinear", "area", "bicubic"]
+
+_VIEWS = "looks"  # the key of `views` in files
 
 _EXCESS = 4  # times the picture and the result that a half-resized picture may hold
 
@@ -53,8 +55,8 @@ class Preprocess:
         multiple: both sides of every input are multiples of this [px].
         minimum, maximum: with `native`, the picture is scaled, keeping its aspect ratio as far as
             both can hold, until each side lies between these [px].
-        looks: inputs whose logits are averaged where no resolution is asked for, the largest first
-            (`birefnet.imaging.looks`); none: one input of `width` x `height`.
+        views: inputs whose logits are averaged where no resolution is asked for, the largest first
+            (`birefnet.imaging.views`); none: one input of `width` x `height`.
     """
 
     width: int = 1024
@@ -66,7 +68,7 @@ class Preprocess:
     multiple: int = 32
     minimum: int = 256
     maximum: int = 2304
-    looks: tuple[Look, ...] = ()
+    views: tuple[View, ...] = ()
 
     def __post_init__(self) -> None:
         for name, options in (("fit", get_args(Fit)), ("interpolation", get_args(Interpolation))):
@@ -92,70 +94,71 @@ class Preprocess:
                     f"{' above 0' if name == 'std' else ''}."
                 )
             object.__setattr__(self, name, values)
-        object.__setattr__(self, "looks", tuple(self._look(given) for given in self.looks))
+        object.__setattr__(self, "views", tuple(self._view(given) for given in self.views))
 
-    def _look(self, given: Any) -> Look:
-        """One of `looks`, checked; JSON has lists."""
+    def _view(self, given: Any) -> View:
+        """One of `views`, checked; JSON has lists."""
         try:
-            look = Look(*given)
-            sides = [self._check_side(side) for side in look[:2]]
+            view = View(*given)
+            sides = [self._check_side(side) for side in view[:2]]
         except (TypeError, BiRefNetError):
             sides = []
         if not sides or any(side % self.multiple for side in sides):
             raise BiRefNetError(
-                f"looks hold {given!r}; each is width, height (multiples of {self.multiple}) and "
+                f"views hold {given!r}; each is width, height (multiples of {self.multiple}) and "
                 "whether it is mirrored."
             )
-        first = Look(*self.looks[0])
-        if look.width > first.width or look.height > first.height:
-            raise BiRefNetError(f"looks hold {given!r} behind {first!r}; the largest comes first.")
-        return look
+        first = View(*self.views[0])
+        if view.width > first.width or view.height > first.height:
+            raise BiRefNetError(f"views hold {given!r} behind {first!r}; the largest comes first.")
+        return view
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
         """Width and height [px] of every input; `None` where the inputs differ in size."""
-        if self.looks:
-            sizes = {look[:2] for look in self.looks}
+        if self.views:
+            sizes = {view[:2] for view in self.views}
             return sizes.pop() if len(sizes) == 1 else None
         return None if self.fit == "native" else (self.width, self.height)
 
     def at(self, width: int, height: int) -> Preprocess:
         """With one view of this size [px]: what `plan` does with `resolution=(width, height)`."""
         fit = "stretch" if self.fit == "native" else self.fit
-        return replace(self, width=width, height=height, fit=fit, looks=())
+        return replace(self, width=width, height=height, fit=fit, views=())
 
     def __str__(self) -> str:
         """For people: "stretched to 1024x1024; bilinear, mean 0.485, …, deviation 0.229, …"."""
         size = f"{self.width}x{self.height}"
-        if self.looks:
-            views = " and ".join(map(str, self.looks))
-            size = f"{views} ({len(self.looks)} views, averaged)"
+        if self.views:
+            views = " and ".join(map(str, self.views))
+            size = f"{views} ({len(self.views)} views, averaged)"
         fit = f"{'fitted into' if self.fit == 'pad' else 'stretched to'} {size}"
-        if self.fit == "native" and not self.looks:
+        if self.fit == "native" and not self.views:
             fit = f"at their own size, in multiples of {self.multiple}"
         mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
         return f"{fit}; {self.interpolation}, mean {mean}, deviation {std}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `looks` only where there are any, for readers without them."""
+        """Plain values for JSON; `views`, which files call `looks`, only where there are any."""
         values = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
         }
-        looks = [list(look) for look in values.pop("looks")]
-        return {**values, "looks": looks} if looks else values
+        views = [list(view) for view in values.pop("views")]
+        return {**values, _VIEWS: views} if views else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
         """Inverse of `to_dict`; missing keys take their defaults, unknown ones are refused."""
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - {"views"} | {_VIEWS}
         unknown = sorted(set(values) - known)
         if unknown:
             raise BiRefNetError(
                 f"unknown preprocessing keys {', '.join(unknown)}; known are "
                 f"{', '.join(sorted(known))}."
             )
-        return cls(**values)
+        given = dict(values)
+        return cls(views=given.pop(_VIEWS, ()), **given)
 
     def plan(self, height: int, width: int, resolution: Resolution | None = None) -> Geometry:
         """Geometry of one picture of `height` x `width` pixels.

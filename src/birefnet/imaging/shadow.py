@@ -45,7 +45,7 @@ _LEAST = 0.02  # darkening below this is no shadow
 
 @dataclass(frozen=True)
 class Shadow:
-    """How a shadow looks.
+    """The style of a shadow.
 
     Attributes:
         kind: `ground`: on the floor that the subject stands on; `drop`: on a wall behind it;
@@ -109,19 +109,19 @@ class Shadow:
         return frame, np.clip(strength * shadow, 0, 1, out=shadow)
 
 
-def _reach(box: Box, shape: tuple[int, ...], look: Shadow) -> Frame:
+def _reach(box: Box, shape: tuple[int, ...], style: Shadow) -> Frame:
     """The picture and all that a drawn shadow may darken."""
     side = max(box.height, box.width)
-    if look.kind == "ground":
-        right, up = _fall(look)
+    if style.kind == "ground":
+        right, up = _fall(style)
         x, top, bottom = right * box.height, box.bottom - up * box.height, float(box.bottom)
-        soft = look.blur * max(0.045 * box.height, 0.02 * box.width)
+        soft = style.blur * max(0.045 * box.height, 0.02 * box.width)
     else:
-        turn = np.deg2rad(look.angle)
-        far = 0.12 * look.length * side
+        turn = np.deg2rad(style.angle)
+        far = 0.12 * style.length * side
         x, y = far * np.sin(turn), -far * np.cos(turn)
         top, bottom = box.top + y, box.bottom + y
-        soft = look.blur * 0.02 * side
+        soft = style.blur * 0.02 * side
     edge = 4 + 4 * soft  # beyond four deviations nothing is left of a blur
     rows, columns = (top, bottom), (box.left, box.right, box.left + x, box.right + x)
     height, width = shape[:2]
@@ -142,32 +142,32 @@ def _reach(box: Box, shape: tuple[int, ...], look: Shadow) -> Frame:
     return Frame(top, left, last[0] - top, last[1] - left)
 
 
-def _fall(look: Shadow) -> tuple[float, float]:
+def _fall(style: Shadow) -> tuple[float, float]:
     """How far right and up in the picture the top of a subject falls, in its heights."""
-    turn = np.deg2rad(look.angle)
-    right = look.length * np.sin(turn)
+    turn = np.deg2rad(style.angle)
+    right = style.length * np.sin(turn)
     # Even light from the side throws a shadow of some depth, for the subject has one.
-    up = look.length * _FLAT * np.cos(turn)
-    return right, np.copysign(max(abs(up), 0.08 * look.length), up)
+    up = style.length * _FLAT * np.cos(turn)
+    return right, np.copysign(max(abs(up), 0.08 * style.length), up)
 
 
-def _behind(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
+def _behind(alpha: Alpha, box: Box, style: Shadow) -> Alpha:
     """The silhouette, moved and softened."""
-    turn = np.deg2rad(look.angle)
-    far = 0.12 * look.length * max(box.height, box.width)
+    turn = np.deg2rad(style.angle)
+    far = 0.12 * style.length * max(box.height, box.width)
     move = np.array([[1, 0, far * np.sin(turn)], [0, 1, -far * np.cos(turn)]])
     moved = cv2.warpAffine(alpha, move, alpha.shape[::-1], flags=cv2.INTER_LINEAR)
-    return _blurred(moved, 0.02 * look.blur * max(box.height, box.width))
+    return _blurred(moved, 0.02 * style.blur * max(box.height, box.width))
 
 
-def _on_ground(alpha: Alpha, box: Box, look: Shadow, *, is_cut_off: bool) -> Alpha:
+def _on_ground(alpha: Alpha, box: Box, style: Shadow, *, is_cut_off: bool) -> Alpha:
     """Dark where the subject touches the ground, and its silhouette laid down beside it.
 
     A point at height h above the ground falls to h * length in the angle's direction; upwards in
     the picture the ground is shortened. Where the picture's lower border cuts the subject off, no
     foot is seen, and nothing touches the ground.
     """
-    right, up = _fall(look)
+    right, up = _fall(style)
     base = box.bottom
     cast = np.zeros_like(alpha)
     for step in range(_STEPS):
@@ -179,17 +179,17 @@ def _on_ground(alpha: Alpha, box: Box, look: Shadow, *, is_cut_off: bool) -> Alp
         # (x, y) -> (x + right * (base - y), base - up * (base - y))
         move = np.array([[1, -right, right * base], [0, up, base - up * base]], np.float64)
         laid = cv2.warpAffine(part, move, alpha.shape[::-1], flags=cv2.INTER_AREA)
-        soft = _blurred(laid, look.blur * box.height * (0.008 + 0.035 * (low + high) / 2))
+        soft = _blurred(laid, style.blur * box.height * (0.008 + 0.035 * (low + high) / 2))
         np.maximum(cast, (1 - 0.5 * (low + high) / 2) * soft, out=cast)
     if is_cut_off:
         if up > 0:  # it lies in the picture, and fades out towards the border
             above = base - 1 - np.arange(len(alpha), dtype=np.float32)[:, None]
             cast *= np.clip(above / (_FADE * box.height), 0, 1)
         return 0.6 * cast
-    return np.maximum(0.6 * cast, _contact(alpha, box, look))
+    return np.maximum(0.6 * cast, _contact(alpha, box, style))
 
 
-def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
+def _contact(alpha: Alpha, box: Box, style: Shadow) -> Alpha:
     """Darkness under what stands: the lowest points of the subject, each in its surroundings, but
     for hems and the like, from which something lower goes on."""
     solid = box.cut(alpha) >= 0.5
@@ -205,9 +205,9 @@ def _contact(alpha: Alpha, box: Box, look: Shadow) -> Alpha:
     for column in np.flatnonzero(feet):
         row = box.top + int(lowest[column]) + 1
         spot[max(0, row - thick) : row + thick, box.left + column] = 1
-    wide = look.blur * 0.02 * box.width
-    near = _blurred(spot, max(0.5, 0.3 * wide), max(0.5, 0.006 * look.blur * box.height))
-    far = _blurred(spot, max(0.5, wide), max(0.5, 0.018 * look.blur * box.height))
+    wide = style.blur * 0.02 * box.width
+    near = _blurred(spot, max(0.5, 0.3 * wide), max(0.5, 0.006 * style.blur * box.height))
+    far = _blurred(spot, max(0.5, wide), max(0.5, 0.018 * style.blur * box.height))
     return np.clip(np.maximum(0.9 * near, 1.2 * far), 0, 1)
 
 

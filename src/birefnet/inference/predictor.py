@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError, require
 from birefnet.imaging.geometry import Geometry, Preprocess
 from birefnet.imaging.io import decode, decode_frames, snapshot
-from birefnet.imaging.looks import Look, merge, view
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.values import Resolution
+from birefnet.imaging.views import View, apply_view, merge_views
 from birefnet.inference.engines.base import Engine, takes_guidance
 from birefnet.inference.prepared import Prepared
 from birefnet.inference.profiling import Profile, timed
@@ -141,8 +141,8 @@ class Predictor:
                 filled anew once `predict` has returned, or the iterator is asked for its next.
                 (A path is read a little later, in another thread.)
             resolution: size of the network's input; `None` as the weights want it, N, (width,
-                height) or "native". Rounded to multiples of 32. Weights that want several looks
-                at a picture (`Preprocess.looks`) get one where a resolution is given.
+                height) or "native". Rounded to multiples of 32. Weights that want several views
+                of a picture (`Preprocess.views`) get one where a resolution is given.
             batch_size: pictures of equal network size that run together; `None` leaves it to the
                 engine. Mattes come in the order of their sources whatever it is. An iterator is
                 read ahead by at most twice the batch size and some.
@@ -251,13 +251,13 @@ class Predictor:
         picture = source if isinstance(source, Picture) else self._decode(source)
         with timed(self.profile, "prepare"):
             geometry = self.plan(picture, resolution)
-            looks = self.preprocess.looks if resolution is None else ()
-            return Prepared(picture, geometry, geometry.apply(picture.pixels), looks)
+            views = self.preprocess.views if resolution is None else ()
+            return Prepared(picture, geometry, geometry.apply(picture.pixels), views)
 
     def plan(self, picture: Picture, resolution: Resolution | None = None) -> Geometry:
         """Where a picture lies in the network's (largest) input; see `predict` for `resolution`."""
-        if resolution is None and self.preprocess.looks:
-            resolution = self.preprocess.looks[0][:2]
+        if resolution is None and self.preprocess.views:
+            resolution = self.preprocess.views[0][:2]
         return self.preprocess.plan(picture.height, picture.width, resolution)
 
     def _decode(self, source: Source) -> Picture:
@@ -271,7 +271,7 @@ class Predictor:
         first = batch[0].input[None]
         inputs = first if len(batch) == 1 else np.stack([prepared.input for prepared in batch])
         with timed(self.profile, "network", len(batch)):
-            logits = infer(engine or self.engine, inputs, batch[0].looks)
+            logits = infer(engine or self.engine, inputs, batch[0].views)
         with timed(self.profile, "restore", len(batch)):
             return [
                 prepared.restore(plane[0]) for prepared, plane in zip(batch, logits, strict=True)
@@ -295,12 +295,12 @@ class Predictor:
 
 
 def infer(
-    engine: Engine, inputs: NDArray[np.float32], looks: Sequence[Look] = ()
+    engine: Engine, inputs: NDArray[np.float32], views: Sequence[View] = ()
 ) -> NDArray[np.float32]:
-    """Logits [B,1,h,w] of inputs [B,3,h,w], the mean of all looks at them."""
-    if not looks:
+    """Logits [B,1,h,w] of inputs [B,3,h,w], the mean of all views of them."""
+    if not views:
         return engine.infer(inputs)
-    return merge([engine.infer(view(inputs, look)) for look in looks], looks)
+    return merge_views([engine.infer(apply_view(inputs, view)) for view in views], views)
 
 
 def is_single(source: object) -> bool:

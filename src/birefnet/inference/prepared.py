@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.imaging.geometry import Geometry
-from birefnet.imaging.looks import Look, merge, view
 from birefnet.imaging.picture import Picture
+from birefnet.imaging.views import View, apply_view, merge_views
 from birefnet.matte import Matte
 
 
@@ -21,24 +21,24 @@ class Prepared:
     Attributes:
         picture: as decoded.
         geometry: between it and the input.
-        input: of the network, float32 [3,h,w], normalised; of its largest look.
-        looks: whose logits are averaged; none: the network sees `input` alone.
+        input: of the network, float32 [3,h,w], normalised; of its largest view.
+        views: whose logits are averaged; none: the network sees `input` alone.
     """
 
     picture: Picture
     geometry: Geometry
     input: NDArray[np.float32]
-    looks: tuple[Look, ...] = ()
+    views: tuple[View, ...] = ()
 
-    def views(self) -> list[NDArray[np.float32]]:
-        """What each look shows the network, [3,h,w], for those who run them one by one."""
-        return [view(self.input[None], look)[0] for look in self.looks] or [self.input]
+    def inputs(self) -> list[NDArray[np.float32]]:
+        """The input of each view, [3,h,w], for those who run them one by one."""
+        return [apply_view(self.input[None], view)[0] for view in self.views] or [self.input]
 
     def merge(self, planes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Logits [h,w] of all `views` → what `restore` takes."""
-        if not self.looks:
+        """Logits [h,w] of all `inputs` → what `restore` takes."""
+        if not self.views:
             return planes[0]
-        return merge([plane[None, None] for plane in planes], self.looks)[0, 0]
+        return merge_views([plane[None, None] for plane in planes], self.views)[0, 0]
 
     def restore(self, logits: NDArray[np.float32]) -> Matte:
         """Logits [h,w] → matte at the picture's size.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from birefnet.errors import BiRefNetError
-from birefnet.inference.engines.base import Engine, for_many
+from birefnet.inference.engines.base import Engine, concurrent
 from birefnet.inference.prepared import Prepared
 from birefnet.matte import Matte
 
@@ -60,8 +60,8 @@ class Slot:
 class Stream:
     """A window slides over the pictures: they are read ahead, and the first leaves it.
 
-    Where the engine serves several callers at once (`engines.base.for_many`), so many
-    batches run side by side, and one more stands ready. A picture that is alone has all cores.
+    Where the engine gains from concurrent calls (`engines.base.concurrent`), so many batches run at
+    once, and one more stands ready. A picture that is alone has all cores.
 
     Args:
         engine: runs the network.
@@ -88,7 +88,7 @@ class Stream:
         self._snapshot = snapshot
         self._batch_size = batch_size
         self._readers = readers
-        self._callers = 1
+        self._concurrency = 1
         self._exhausted = False
         self._slots: deque[Slot] = deque()
         self._pool: ThreadPoolExecutor | None = None
@@ -110,8 +110,8 @@ class Stream:
 
     def _draw(self, sources: Iterator[Any], readers: ThreadPoolExecutor) -> bool:
         """Fill the window; whether there is anything in it."""
-        size, callers = self._batch_size, self._callers
-        ahead = size if callers == 1 else callers * size
+        size, concurrency = self._batch_size, self._concurrency
+        ahead = size if concurrency == 1 else concurrency * size
         window = self._readers + size - 1 + ahead
         slots = self._slots
         while len(slots) < window and not self._exhausted:
@@ -144,13 +144,13 @@ class Stream:
             if not batch:
                 continue  # errors took the places
             prepared = [slot.prepared.result() for slot in batch if slot.prepared]
-            engine, callers = self._engine, 1
-            if not (self._exhausted and len(self._slots) == 1 and self._callers == 1):
-                engine, callers = for_many(self._engine, prepared[0].input[0].size)
-            self._callers = max(self._callers, callers)
+            engine, concurrency = self._engine, 1
+            if not (self._exhausted and len(self._slots) == 1 and self._concurrency == 1):
+                engine, concurrency = concurrent(self._engine, prepared[0].input[0].size)
+            self._concurrency = max(self._concurrency, concurrency)
             for slot in batch:
                 slot.prepared = None
-            future = self._submit(prepared, engine, callers)
+            future = self._submit(prepared, engine, concurrency)
             for number, slot in enumerate(batch):
                 slot.run = (future, number)
 
@@ -158,7 +158,11 @@ class Stream:
         """Whether another batch may start that nobody waits for yet."""
         assert following.prepared is not None
         running = {slot.run[0] for slot in self._slots if slot.run and not slot.run[0].done()}
-        return self._callers > 1 and len(running) <= self._callers and following.prepared.done()
+        return (
+            self._concurrency > 1
+            and len(running) <= self._concurrency
+            and following.prepared.done()
+        )
 
     def _batch(self, waiting: Iterable[Slot]) -> list[Slot]:
         """The first slot that waits, and with it the next ones of its network size."""
@@ -177,11 +181,11 @@ class Stream:
         return batch
 
     def _submit(
-        self, prepared: list[Prepared], engine: Engine, callers: int
+        self, prepared: list[Prepared], engine: Engine, concurrency: int
     ) -> Future[list[Matte]]:
-        if callers > 1:
+        if concurrency > 1:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(callers, thread_name_prefix="birefnet-network")
+                self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="birefnet-network")
             return self._pool.submit(self._run, prepared, engine)
         for slot in self._slots:  # what runs side by side ends first: this one takes all cores
             if slot.run is not None:

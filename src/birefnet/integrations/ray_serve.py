@@ -163,7 +163,7 @@ class RemoteEngine:
         self.batch_size = about.batch_size
         self._network = network
 
-    def for_many(self) -> tuple[RemoteEngine, int]:
+    def concurrent(self) -> tuple[RemoteEngine, int]:
         """So many may call at once: what they send meets in the batches of the network."""
         return self, CALLERS
 

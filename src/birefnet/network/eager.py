@@ -22,16 +22,16 @@ def on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and type(x) is Tensor and not recorded
 
 
-def lent(constant: _T) -> _T:
-    """Mark tensors that a cache lends: whoever records a graph with them must keep them alive."""
+def pinned(constant: _T) -> _T:
+    """Mark cached tensors: whoever records a graph with them must keep them alive."""
     for keeper in _keepers:
         keeper.append(constant)
     return constant
 
 
 @contextmanager
-def keeping() -> Iterator[list[Any]]:
-    """Collects what caches lend meanwhile, for a recording reads it by address later."""
+def retained() -> Iterator[list[Any]]:
+    """Collect the cached tensors used meanwhile: a recording reads them by address later."""
     keeper: list[Any] = []
     _keepers.append(keeper)
     try:

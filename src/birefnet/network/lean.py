@@ -26,7 +26,7 @@ from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ReconstructionBlock, resize, resize_like
 from birefnet.network.decoder import BilateralReferenceStage, StageOutput, image_tiles
 from birefnet.network.deform import cpu_fused, deformable_conv2d
-from birefnet.network.eager import lent, on_cpu
+from birefnet.network.eager import on_cpu, pinned
 from birefnet.network.encoder import Encoder, EncoderOutput
 from birefnet.network.lean_rows import LeanEfficientNet
 from birefnet.network.simplify import (
@@ -108,8 +108,8 @@ class _Encoder(nn.Module):
 def _resize_twice(x: Tensor, like: Tensor, size: tuple[int, int]) -> Tensor:
     """`resize(resize_like(x, like), size)` without the map in between."""
     batch, channels, height, width = x.shape
-    rows = lent(_resizing((height, like.shape[-2], size[0]), x.dtype, x.device))
-    columns = lent(_resizing((width, like.shape[-1], size[1]), x.dtype, x.device))
+    rows = pinned(_resizing((height, like.shape[-2], size[0]), x.dtype, x.device))
+    columns = pinned(_resizing((width, like.shape[-1], size[1]), x.dtype, x.device))
     x = x.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     x = torch.matmul(rows, x).view(batch, size[0], width, channels)
     return torch.matmul(columns, x).permute(0, 3, 1, 2)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.inference.engines.base import (
-    MOST_CALLERS,
-    SIDE_BY_SIDE,
+    CONCURRENT_PIXELS,
+    MOST_CONCURRENT,
     Engine,
-    for_many,
+    concurrent,
     takes_guidance,
 )
 from birefnet.serving.metrics import Metrics
@@ -35,7 +35,7 @@ class ModelQueue:
         engine: for one picture at a time, with the whole machine.
         concurrent_engine: for `concurrency` calls at once, each with its share of the cores; the
             same where nothing is gained by that.
-        concurrency: see `birefnet.inference.engines.base.for_many`.
+        concurrency: see `birefnet.inference.engines.base.concurrent`.
     """
 
     model: str
@@ -46,12 +46,12 @@ class ModelQueue:
     @classmethod
     def of(cls, model: str, engine: Engine) -> ModelQueue:
         """For an engine; it may have to finish a picture first."""
-        return cls(model, engine, *for_many(engine, 1))
+        return cls(model, engine, *concurrent(engine, 1))
 
     def concurrency_for(self, input: Array) -> int:
         """How many may run inputs of this size at once."""
         height, width = input.shape[-2:]
-        return self.concurrency if height * width <= SIDE_BY_SIDE else 1
+        return self.concurrency if height * width <= CONCURRENT_PIXELS else 1
 
 
 @dataclass(eq=False)
@@ -95,7 +95,7 @@ class Batcher:
         # An engine for several calls at once may limit the cores of the threads that call it.
         self._single_thread = ThreadPoolExecutor(1, thread_name_prefix="birefnet-network")
         self._concurrent_threads = ThreadPoolExecutor(
-            MOST_CALLERS, thread_name_prefix="birefnet-networks"
+            MOST_CONCURRENT, thread_name_prefix="birefnet-networks"
         )
 
     async def infer(self, queue: ModelQueue, input: Array) -> Array:
@@ -258,6 +258,6 @@ class SharedEngine:
         ]
         return np.stack([turn.result() for turn in turns])[:, None]
 
-    def for_many(self) -> tuple[SharedEngine, int]:
-        """As many calls at once as the network itself takes, see `engines.base.for_many`."""
+    def concurrent(self) -> tuple[SharedEngine, int]:
+        """As many calls at once as the network itself takes, see `engines.base.concurrent`."""
         return self, self._queue.concurrency

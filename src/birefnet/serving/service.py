@@ -361,7 +361,7 @@ class Service:
                 f"the network would run at {width}x{height}; this server allows up to {most}x{most}"
             )
         prepared = predictor.prepare(picture, options.resolution) if options.is_plain else picture
-        views = prepared.views() if isinstance(prepared, Prepared) else []
+        views = prepared.inputs() if isinstance(prepared, Prepared) else []
         self.metrics.stage.labels("read").observe(time.perf_counter() - start)
         return options, prepared, views
 

@@ -175,7 +175,7 @@ def predict_matte(
         plane = resize_map(from_levels(torch.from_numpy(guide)).numpy(), box.height, box.width)
         seen = box.embed(plane, *prepared.geometry.input)
         batch = np.concatenate([batch, seen[None, None]], axis=1)
-    return prepared.restore(infer(engine, batch, prepared.looks)[0, 0]).alpha
+    return prepared.restore(infer(engine, batch, prepared.views)[0, 0]).alpha
 
 
 @dataclass

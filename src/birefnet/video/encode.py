@@ -22,7 +22,7 @@ from birefnet.video.source import ffmpeg_url
 
 
 @dataclass(frozen=True)
-class Look:
+class OutputFormat:
     """What all frames of one output share.
 
     Attributes:
@@ -73,14 +73,24 @@ class MovieWriter:
         path: the file.
         format, codec: what to write.
         options: for the encoder.
-        look: see `Look`.
+        output_format: see `OutputFormat`.
     """
 
     def __init__(
-        self, path: Path, format: Format, codec: Codec, options: dict[str, str], look: Look
+        self,
+        path: Path,
+        format: Format,
+        codec: Codec,
+        options: dict[str, str],
+        output_format: OutputFormat,
     ) -> None:
         self.reorder = 0
-        self._path, self._codec, self._look, self._options = path, codec, look, options
+        self._path, self._codec, self._output_format, self._options = (
+            path,
+            codec,
+            output_format,
+            options,
+        )
         self._av = load_av()
         self._stream: Any = None
         self._shown: list[int] = []
@@ -90,18 +100,18 @@ class MovieWriter:
                 ffmpeg_url(str(path)),
                 "w",
                 format=format.name,
-                options=muxer_options(format, look.time_base),
+                options=muxer_options(format, output_format.time_base),
             )
 
     def write(self, pixels: NDArray[Any], pts: int) -> None:
         if self._codec.even:
             pixels = pad_to_even(pixels)
-        frame = from_rgb(pixels, self._codec.pixel_format, self._look.colour)
+        frame = from_rgb(pixels, self._codec.pixel_format, self._output_format.colour)
         if self._stream is None:
             self._open(frame)
             self._begin = pts
         frame.pts = self._stamp(pts)
-        frame.time_base = self._look.time_base
+        frame.time_base = self._output_format.time_base
         self._shown.append(frame.pts)
         self._mux(frame)
 
@@ -118,21 +128,23 @@ class MovieWriter:
         self._path.unlink(missing_ok=True)
 
     def _stamp(self, pts: int) -> int:
-        look = self._look
-        stamp = round((pts - self._begin) * look.source_time_base / look.time_base)
+        output_format = self._output_format
+        stamp = round(
+            (pts - self._begin) * output_format.source_time_base / output_format.time_base
+        )
         return max(stamp, self._shown[-1] + 1) if self._shown else stamp
 
     def _open(self, frame: Any) -> None:
-        look, av = self._look, self._av
+        output_format, av = self._output_format, self._av
         self._stream = stream = self._container.add_stream(
-            self._codec.encoder, rate=look.rate, options=self._options
+            self._codec.encoder, rate=output_format.rate, options=self._options
         )
         stream.width, stream.height = frame.width, frame.height
         stream.pix_fmt = self._codec.pixel_format
-        stream.time_base = look.time_base
+        stream.time_base = output_format.time_base
         context = stream.codec_context
-        context.time_base = look.time_base
-        context.sample_aspect_ratio = look.pixel_aspect
+        context.time_base = output_format.time_base
+        context.sample_aspect_ratio = output_format.pixel_aspect
         context.colorspace, context.color_range = frame.colorspace, frame.color_range
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
         context.thread_type = "AUTO"

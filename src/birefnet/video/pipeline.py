@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import NDArray
 
 from birefnet.video.background import MovieBackground
-from birefnet.video.encode import FrameWriter, Look, MovieWriter, PictureWriter
+from birefnet.video.encode import FrameWriter, MovieWriter, OutputFormat, PictureWriter
 from birefnet.video.frames import Frame
 from birefnet.video.segments import Segment, Workplace
 from birefnet.video.settings import Settings, Target
@@ -33,14 +33,14 @@ class Job:
 
     Attributes:
         targets: the files to write.
-        looks: how, one for each.
+        output_formats: how, one for each.
         settings: what was asked for.
         workplace: where the parts go.
         begin: time in the source that becomes 0 [s]; None for that of the first frame.
     """
 
     targets: list[Target]
-    looks: list[Look]
+    output_formats: list[OutputFormat]
     settings: Settings
     workplace: Workplace
     begin: Fraction | None
@@ -91,7 +91,7 @@ class Segments:
         if target.codec is not None:
             path = place.path(len(place.finished), number, target.suffix)
             return MovieWriter(
-                path, target.format, target.codec, target.options, self._job.looks[number]
+                path, target.format, target.codec, target.options, self._job.output_formats[number]
             )
         folder = target.path
         if target.format.name != "png":

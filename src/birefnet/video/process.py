@@ -16,7 +16,7 @@ import birefnet
 from birefnet.inference.stabilise import RADIUS
 from birefnet.video import join
 from birefnet.video.audio import Sound
-from birefnet.video.encode import Look, written_time_base
+from birefnet.video.encode import OutputFormat, written_time_base
 from birefnet.video.errors import VideoCancelled, VideoError, load_av
 from birefnet.video.frames import Frame, decoded, matted
 from birefnet.video.opening import open_source
@@ -147,7 +147,7 @@ class _Work:
     ) -> None:
         self.video, self.targets, self.settings = video, targets, settings
         self.workplace = workplace
-        self.looks = [self._look(target) for target in targets]
+        self.output_formats = [self._output_format(target) for target in targets]
 
     def do_frames(
         self, predictor: Predictor, progress: Report | None, cancel: threading.Event, start: float
@@ -184,7 +184,7 @@ class _Work:
             steady=settings.video.stabilise,
         )
         total = settings.clip.expected(info.frames, info.rate)
-        job = Job(self.targets, self.looks, settings, self.workplace, self._first_time())
+        job = Job(self.targets, self.output_formats, settings, self.workplace, self._first_time())
         # The decoder's thread must have ended before anybody closes the video.
         with closing(found), Line(Segments(job)) as written:
             for number, (frame, matte) in enumerate(pairs, -min(lead, len(done))):
@@ -225,8 +225,10 @@ class _Work:
         segments, info = self.workplace.finished, self.video.info
         pts = [value for segment in segments for value in segment.pts]
         origin = info.zero if self.settings.clip.start is None else pts[0]
-        for number, (target, look) in enumerate(zip(self.targets, self.looks, strict=True)):
-            stamps = list(look.stamps([*pts, segments[-1].end], origin))
+        for number, (target, output_format) in enumerate(
+            zip(self.targets, self.output_formats, strict=True)
+        ):
+            stamps = list(output_format.stamps([*pts, segments[-1].end], origin))
             try:
                 target.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -243,7 +245,7 @@ class _Work:
                         plays=info.plays,
                     )
                 else:
-                    join.write_times(target.path, stamps, look.time_base)
+                    join.write_times(target.path, stamps, output_format.time_base)
                 continue
             with ExitStack() as stack:
                 sound = None
@@ -258,12 +260,12 @@ class _Work:
                     target.path,
                     self.workplace.folder / f"joined{target.suffix}",
                     target.format,
-                    look.time_base,
+                    output_format.time_base,
                     stamps,
                     reorder=max(segment.reorder[number] for segment in segments),
                     sound=sound,
                     has_alpha=target.has_alpha,
-                    pixel_aspect=look.pixel_aspect,
+                    pixel_aspect=output_format.pixel_aspect,
                 )
         return notes + self._remarks()
 
@@ -298,12 +300,12 @@ class _Work:
             )
         return notes
 
-    def _look(self, target: Target) -> Look:
+    def _output_format(self, target: Target) -> OutputFormat:
         info = self.video.info
         colour = info.colour
         if target.codec is not None and not target.codec.full_range:
             colour = colour.limited()
-        return Look(
+        return OutputFormat(
             time_base=written_time_base(target.format, info.time_base),
             source_time_base=info.time_base,
             rate=(info.rate or _GUESSED_RATE) / self.settings.clip.stride,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from birefnet.inference.engines.graphs import MEETINGS, GraphCache, Recording, batch_bucket
 from birefnet.network.backbones.swin import SwinTransformer
-from birefnet.network.eager import keeping, lent
+from birefnet.network.eager import pinned, retained
 
 
 class Tape:
@@ -144,15 +144,15 @@ def test_failure_is_said_once_and_costs_no_result() -> None:
 
 
 def test_what_caches_lend_lives_as_long_as_the_recording() -> None:
-    with keeping() as outer, keeping() as inner:
-        lent("plan")
-    lent("later")
+    with retained() as outer, retained() as inner:
+        pinned("plan")
+    pinned("later")
     assert outer == inner == ["plan"]
 
 
 def test_a_recorded_swin_keeps_its_index_maps() -> None:
     torch.manual_seed(0)
     network = SwinTransformer(channels=16, depths=(2, 1, 1, 1), heads=(1, 2, 4, 8), window=4)
-    with torch.no_grad(), keeping() as kept:  # as on a GPU: not in place
+    with torch.no_grad(), retained() as kept:  # as on a GPU: not in place
         network.train()(torch.randn(1, 3, 64, 64))
     assert {type(plan).__name__ for plan in kept} == {"WindowPlan"}

@@ -12,7 +12,7 @@ import pytest
 
 import birefnet
 from birefnet.imaging.encoding import encode
-from birefnet.inference.engines.base import for_many
+from birefnet.inference.engines.base import concurrent
 from birefnet.weights.local import BUNDLED
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_a_predictor(engine: str, no_collector: None) -> None:
     predictor = birefnet.load("nano", engine=engine)
     predictor.predict(PICTURE)
     list(predictor.predict(iter([PICTURE] * 3)))
-    several, _ = for_many(predictor.engine, 1)
+    several, _ = concurrent(predictor.engine, 1)
     several.infer(np.zeros((1, 3, 64, 64), np.float32))
     left = [weakref.ref(predictor), weakref.ref(predictor.engine), weakref.ref(several)]
     del predictor, several

@@ -115,7 +115,7 @@ def test_a_file_for_comfyui(tmp_path: Path) -> None:
     network = network.to_empty(device="cpu").half()
     for value in network.state_dict().values():
         value.zero_()
-    own = Preprocess(96, 64, interpolation="bicubic", looks=((96, 64, False), (64, 64, True)))
+    own = Preprocess(96, 64, interpolation="bicubic", views=((96, 64, False), (64, 64, True)))
     path = save_file(tmp_path / "birefnet.safetensors", network, own, layout="comfyui")
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["birefnet"])["preprocess"] == own.to_dict()

@@ -42,20 +42,20 @@ def takes_guidance(engine: Engine) -> bool:
     return bool(getattr(engine, "takes_guidance", False))
 
 
-# Pixels of the largest input of which several run side by side on a CPU: above, they would need too
-# much memory and gain little.
-SIDE_BY_SIDE = 768 * 768
-MOST_CALLERS = 8  # at once; with more cores each has several
+# Pixels of the largest input of which several run at once on a CPU: above, they would need too much
+# memory and gain little.
+CONCURRENT_PIXELS = 768 * 768
+MOST_CONCURRENT = 8  # calls; with more cores each has several
 
 
-def for_many(engine: Engine, pixels: int) -> tuple[Engine, int]:
-    """The engine for a long run of inputs of so many pixels, and how many may call it at once.
+def concurrent(engine: Engine, pixels: int) -> tuple[Engine, int]:
+    """The engine for a long run of inputs of so many pixels, and its concurrency: calls at once.
 
-    An engine that gains from it has a method `for_many() -> (engine, callers)`; for the others it
-    is the engine itself and one caller.
+    An engine that gains from it has a method `concurrent() -> (engine, concurrency)`; the others
+    are used as they are, one call at a time.
     """
-    make = getattr(engine, "for_many", None)
-    if make is None or pixels > SIDE_BY_SIDE:
+    make = getattr(engine, "concurrent", None)
+    if make is None or pixels > CONCURRENT_PIXELS:
         return engine, 1
     found: tuple[Engine, int] = make()
     return found

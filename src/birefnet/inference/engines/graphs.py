@@ -20,7 +20,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from birefnet.network.eager import keeping
+from birefnet.network.eager import retained
 
 KEPT = 4  # graphs; each keeps the memory of one forward pass, which they share as far as they can
 MEETINGS = 3  # of a shape until it is recorded
@@ -93,7 +93,7 @@ class CudaRecorder:
         # A pool lives as long as one of its graphs.
         pool = next((other.pool() for other in self._graphs), None)
         with (
-            keeping() as kept,
+            retained() as kept,
             torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
         ):
             output = function(held)

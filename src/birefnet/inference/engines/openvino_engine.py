@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.base import MOST_CALLERS
+from birefnet.inference.engines.base import MOST_CONCURRENT
 from birefnet.inference.engines.forked import call_in_forks, never_delete
 from birefnet.inference.engines.metadata import KEY, Metadata, Output
 
@@ -96,8 +96,8 @@ class OpenVinoEngine:
         self.takes_guidance = self.metadata.guided
         self._compiled: OrderedDict[tuple[int, int], _Compiled] = OrderedDict()
         self._lock = threading.Lock()
-        self._many: OpenVinoEngine | None = None  # for several callers, if that is another one
-        self._callers: int | None = None
+        self._many: OpenVinoEngine | None = None  # for concurrent calls, if that is another one
+        self._concurrency: int | None = None
         call_in_forks(self._after_fork)
 
     def _after_fork(self) -> None:
@@ -108,7 +108,7 @@ class OpenVinoEngine:
         if self._many is not None:
             for compiled in self._many._compiled.values():
                 never_delete(compiled)
-        self._many, self._callers = None, 1
+        self._many, self._concurrency = None, 1
         self._lock = threading.Lock()  # another thread of the parent may hold the old one
 
     def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -139,32 +139,32 @@ class OpenVinoEngine:
             return np.log(matte / (1 - matte))
         return result
 
-    def for_many(self) -> tuple[OpenVinoEngine, int]:
-        """On a CPU, the graph for several callers, see `engines.base.for_many`."""
+    def concurrent(self) -> tuple[OpenVinoEngine, int]:
+        """On a CPU, the graph for concurrent calls, see `engines.base.concurrent`."""
         with self._lock:
-            if self._callers is None:
-                self._many, self._callers = self._for_many()
-            return self._many or self, self._callers
+            if self._concurrency is None:
+                self._many, self._concurrency = self._make_concurrent()
+            return self._many or self, self._concurrency
 
-    def _for_many(self) -> tuple[OpenVinoEngine | None, int]:
+    def _make_concurrent(self) -> tuple[OpenVinoEngine | None, int]:
         asked = self._settings.get("INFERENCE_NUM_THREADS")
         cores = int(asked or os.cpu_count() or 1) if self.device == "CPU" else 1
-        callers = min(cores, MOST_CALLERS)
-        if callers == 1:
+        concurrency = min(cores, MOST_CONCURRENT)
+        if concurrency == 1:
             return None, 1
         engine = copy(self)
         engine._compiled, engine._lock = OrderedDict(), threading.Lock()
         engine._settings = {
             **self._settings,
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": callers,
+            "NUM_STREAMS": concurrency,
             "INFERENCE_NUM_THREADS": cores,
             # Each size has streams of its own; pinned, those of two sizes would share one core
             # and leave the others idle.
             "ENABLE_CPU_PINNING": False,
         }
-        engine._callers = callers
-        return engine, callers
+        engine._concurrency = concurrency
+        return engine, concurrency
 
     def _compile(self, height: int, width: int) -> _Compiled:
         """The graph for one picture of this size; the sizes used last are kept."""

@@ -21,11 +21,11 @@ try:
 except ModuleNotFoundError:
     raise MissingExtraError("birefnet.inference.engines.torch_engine", "torch") from None
 
-from birefnet.inference.engines.base import MOST_CALLERS, Engine
+from birefnet.inference.engines.base import MOST_CONCURRENT, Engine
+from birefnet.inference.engines.concurrent import ConcurrentEngine
 from birefnet.inference.engines.devices import dtype_name, resolve_device, resolve_dtype
 from birefnet.inference.engines.forked import call_in_forks
 from birefnet.inference.engines.graphs import CudaRecorder, GraphCache, empty_cache
-from birefnet.inference.engines.side_by_side import SideBySide
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.lean import is_simplified, lean
 
@@ -158,15 +158,15 @@ class TorchEngine:
             self._exact = copy.deepcopy(self.network).float()
         return self._exact(images.to(self.device)).float().cpu()
 
-    def for_many(self) -> tuple[Engine, int]:
-        """On a CPU, the network for several callers, see `engines.base.for_many`."""
+    def concurrent(self) -> tuple[Engine, int]:
+        """On a CPU, the network for concurrent calls, see `engines.base.concurrent`."""
         if self._is_forked:
             go_on_in_fork(self.device)
         cores = torch.get_num_threads()
-        callers = min(cores, MOST_CALLERS)
-        if self.device.type != "cpu" or self._is_compiled or callers == 1:
+        concurrency = min(cores, MOST_CONCURRENT)
+        if self.device.type != "cpu" or self._is_compiled or concurrency == 1:
             return self, 1
-        return SideBySide(self, cores // callers), callers
+        return ConcurrentEngine(self, cores // concurrency), concurrency
 
     def _wants_graphs(self, asked: bool | None) -> bool:
         if self.device.type == "cuda":

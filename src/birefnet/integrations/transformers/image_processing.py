@@ -36,7 +36,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         size: `height` and `width` of the network's input [px].
         image_mean, image_std: of RGB in [0, 1].
         fit, interpolation, multiple, minimum, maximum, looks: see
-            `birefnet.imaging.geometry.Preprocess`. Several views (looks) are for the pipeline
+            `birefnet.imaging.geometry.Preprocess`. Several views (`looks`) are for the pipeline
             `background-removal` and for `birefnet.Predictor`; this class makes one, of `size`.
         **kwargs: kept as attributes, as in every image processor.
     """
@@ -66,7 +66,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         self.multiple = multiple
         self.minimum = minimum
         self.maximum = maximum
-        self.looks = [list(look) for look in looks]
+        self.looks = [list(view) for view in looks]
         _ = self.preprocess_config  # refuses what makes no sense
 
     @property
@@ -78,6 +78,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
                 "height": self.size["height"],
                 "mean": self.image_mean,
                 "std": self.image_std,
+                "looks": self.looks,
                 **{name: getattr(self, name) for name in _SAME},
             }
         )
@@ -89,6 +90,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
             size={"height": preprocess.height, "width": preprocess.width},
             image_mean=preprocess.mean,
             image_std=preprocess.std,
+            looks=preprocess.views,
             **{name: getattr(preprocess, name) for name in _SAME},
         )
 
@@ -139,9 +141,9 @@ class BiRefNetImageProcessor(BaseImageProcessor):
             ValueError: a picture that cannot be read, or pictures that do not make one batch.
         """
         config = self.preprocess_config
-        if config.looks and resolution is None:
+        if config.views and resolution is None:
             logger.warning_once(
-                f"these weights average views of {' and '.join(map(str, config.looks))}, and an "
+                f"these weights average views of {' and '.join(map(str, config.views))}, and an "
                 f"image processor makes one, of {config.width}x{config.height}: mattes differ. "
                 "background_removal(...) and model.predictor() use all views"
             )
@@ -196,7 +198,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         return [(matte >= threshold).long() for matte in mattes]
 
 
-_SAME = ("fit", "interpolation", "multiple", "minimum", "maximum", "looks")
+_SAME = ("fit", "interpolation", "multiple", "minimum", "maximum")
 
 
 def as_picture(image: Input | Tensor) -> Picture:

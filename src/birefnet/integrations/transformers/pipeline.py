@@ -12,8 +12,8 @@ from transformers import Pipeline
 from transformers.image_utils import load_image
 
 from birefnet.errors import BiRefNetError
-from birefnet.imaging.looks import merge, view
 from birefnet.imaging.picture import to_uint8
+from birefnet.imaging.views import apply_view, merge_views
 from birefnet.inference.engines.devices import resolve_device
 from birefnet.inference.engines.devices import resolve_dtype as dtype_for
 from birefnet.inference.prepared import Prepared
@@ -65,7 +65,7 @@ class BackgroundRemovalPipeline(Pipeline):
         processor = image_processor or BiRefNetImageProcessor.from_preprocess(
             model.config.preprocess_config
         )
-        self._looks = processor.preprocess_config.looks
+        self._views = processor.preprocess_config.views
         super().__init__(model=model, image_processor=processor, **kwargs)
 
     def _sanitize_parameters(
@@ -99,19 +99,19 @@ class BackgroundRemovalPipeline(Pipeline):
             image = load_image(image, timeout=timeout)
         picture = as_picture(image)
         config = self.image_processor.preprocess_config
-        if resolution is None and self._looks:
-            resolution = self._looks[0][:2]
+        if resolution is None and self._views:
+            resolution = self._views[0][:2]
         geometry = config.plan(picture.height, picture.width, resolution)
         prepared = Prepared(picture, geometry, geometry.apply(picture.pixels))
         return {"pixel_values": torch.from_numpy(prepared.input)[None], "prepared": [prepared]}
 
     def _forward(self, inputs: dict[str, Any], once: bool = False) -> dict[str, Any]:
-        looks = () if once else self._looks
-        if looks:
+        views = () if once else self._views
+        if views:
             shown = inputs["pixel_values"].float().cpu().numpy()
-            views = (torch.from_numpy(view(shown, look)) for look in looks)
-            planes = [self._logits(view).float().cpu().numpy() for view in views]
-            logits = torch.from_numpy(merge(planes, looks))
+            shrunk = (torch.from_numpy(apply_view(shown, view)) for view in views)
+            planes = [self._logits(one).float().cpu().numpy() for one in shrunk]
+            logits = torch.from_numpy(merge_views(planes, views))
         else:
             logits = self._logits(inputs["pixel_values"])
         return {"logits": logits, "prepared": inputs["prepared"]}

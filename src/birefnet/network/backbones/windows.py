@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from birefnet.network.eager import lent
+from birefnet.network.eager import pinned
 
 HIDDEN = -100.0  # the released networks hide by this, not by minus infinity; kept for equality
 
@@ -59,7 +59,7 @@ def window_plan(x: Tensor, size: tuple[int, int], window: int, shift: int) -> Wi
     # Tracing gives tensors that must not outlive it.
     if torch.compiler.is_compiling() or type(x) is not Tensor:
         return _plan(*arguments)
-    return lent(_kept_plan(*arguments))
+    return pinned(_kept_plan(*arguments))
 
 
 def _slots(

@@ -138,8 +138,8 @@ def edge_of(finishing: Options) -> tuple[Any, ...]:
         finishing.matting,
         finishing.band,
         finishing.refine and finishing.kind not in _COLOURLESS,
-        finishing.look,
-        finishing.look is not None and finishing.objects,
+        finishing.shadow_style,
+        finishing.shadow_style is not None and finishing.objects,
     )
 
 

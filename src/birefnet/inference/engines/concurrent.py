@@ -1,4 +1,4 @@
-"""A torch network for several callers at once, each of which computes on its share of the cores.
+"""A torch network for concurrent calls, each of which computes on its share of the cores.
 
 Two pictures side by side on a core each leave sooner than one after the other on two cores, since
 the many small operations of a network share badly.
@@ -18,12 +18,12 @@ _turn = threading.Lock()
 _here = threading.local()
 
 
-class SideBySide:
+class ConcurrentEngine:
     """The same network; a thread that calls it keeps to so many cores from then on.
 
     Args:
         engine: a `TorchEngine` of a CPU.
-        cores: for each caller.
+        cores: for each calling thread.
     """
 
     def __init__(self, engine: Engine, cores: int) -> None:

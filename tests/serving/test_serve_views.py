@@ -1,4 +1,4 @@
-"""A model that takes several looks: the server answers as its predictor does."""
+"""A model that takes several views: the server answers as its predictor does."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fakes import PLAIN, BrightEngine
 
 
 @pytest.mark.parametrize("fields", [{}, {"passes": "2"}, {"resolution": "64"}])
-def test_the_mean_of_all_looks_is_served(fields: dict[str, str]) -> None:
+def test_the_mean_of_all_views_is_served(fields: dict[str, str]) -> None:
     picture = np.zeros((64, 96, 3), np.uint8)
     picture[:, :30] = 255
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png")
-    looks = replace(PLAIN, looks=((96, 64, True), (64, 64, False)))
+    views = replace(PLAIN, views=((96, 64, True), (64, 64, False)))
     engine = BrightEngine()
-    app = create_app(Predictor(engine, looks, name="bright"), ServerSettings(page=False))
+    app = create_app(Predictor(engine, views, name="bright"), ServerSettings(page=False))
     with TestClient(app) as client:
         answer = client.post(
             "/v1/remove", files={"file": buffer.getvalue()}, data={"type": "mask", **fields}
@@ -36,7 +36,7 @@ def test_the_mean_of_all_looks_is_served(fields: dict[str, str]) -> None:
     assert answer.status_code == 200
     sizes = {shape[2:] for shape in engine.batches}
     assert sizes == ({(64, 64)} if "resolution" in fields else {(64, 96), (64, 64)})
-    alone = Predictor(BrightEngine(), looks).predict_guided(
+    alone = Predictor(BrightEngine(), views).predict_guided(
         buffer.getvalue(),
         passes=int(fields.get("passes", 1)),
         resolution=64 if "resolution" in fields else None,

@@ -1,7 +1,7 @@
-"""Several looks at one picture, whose logits are averaged: small for the whole, large for detail.
+"""Test-time augmentation: several views of a picture, whose logits are averaged.
 
 A small network sees what a picture is about best when it is small, and where its edges run when it
-is large. The mean of a few looks is better than either, most of all for networks of few parameters.
+is large. The mean of a few views is better than either, most of all for networks of few parameters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Look(NamedTuple):
+class View(NamedTuple):
     """One run of the network.
 
     Attributes:
@@ -32,23 +32,23 @@ class Look(NamedTuple):
         return f"{self.width}x{self.height}{' mirrored' if self.mirrored else ''}"
 
 
-def view(input: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
-    """What a look shows the network.
+def apply_view(input: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """The network's input for a view.
 
     Args:
-        input: float32 [B, C, h, w], normalised, no smaller than the look.
+        input: float32 [B, C, h, w], normalised, no smaller than the view.
 
     Returns:
-        float32 [B, C, look.height, look.width], shrunk by area.
+        float32 [B, C, view.height, view.width], shrunk by area.
     """
     height, width = input.shape[-2:]
     seen = input
-    if (height, width) != (look.height, look.width):
-        seen = _shrink(input, look.height, look.width)
-    if not look.mirrored:
+    if (height, width) != (view.height, view.width):
+        seen = _shrink(input, view.height, view.width)
+    if not view.mirrored:
         return seen
     mirror = np.empty_like(seen)
-    planes = (-1, look.height, look.width)
+    planes = (-1, view.height, view.width)
     for source, target in zip(seen.reshape(planes), mirror.reshape(planes), strict=True):
         cv2.flip(source, 1, target)
     return mirror
@@ -57,7 +57,7 @@ def view(input: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
 def _shrink(input: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """The mean over the area of each new pixel, as small products of matrices.
 
-    Sides of looks share a large divisor, so that a few rows of weights serve all of a picture: this
+    Sides of views share a large divisor, so that a few rows of weights serve all of a picture: this
     takes a third of the time of OpenCV's resize. Each product is too small for NumPy's library to
     wake its other threads, which would wait busily beside the network.
     """
@@ -81,14 +81,16 @@ def _area_weights(source: int, target: int) -> NDArray[np.float32]:
     return (np.clip(covered, 0, None) * new / old).astype(np.float32)
 
 
-def merge(logits: Sequence[NDArray[np.float32]], looks: Sequence[Look]) -> NDArray[np.float32]:
-    """The mean of the looks' logits, each [B, 1, h, w], at the size of the first."""
+def merge_views(
+    logits: Sequence[NDArray[np.float32]], views: Sequence[View]
+) -> NDArray[np.float32]:
+    """The mean of the views' logits, each [B, 1, h, w], at the size of the first."""
     height, width = logits[0].shape[-2:]
     mean = np.zeros_like(logits[0])
-    for planes, look in zip(logits, looks, strict=True):
+    for planes, view in zip(logits, views, strict=True):
         for plane, sum in zip(planes[:, 0], mean[:, 0], strict=True):
             if plane.shape != (height, width):
                 plane = cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR)
-            sum += cv2.flip(plane, 1) if look.mirrored else plane
-    mean /= np.float32(len(looks))
+            sum += cv2.flip(plane, 1) if view.mirrored else plane
+    mean /= np.float32(len(views))
     return mean
