@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
+from birefnet.cli.options import with_options
 from birefnet.cli.serve import serve
 
 Model = Annotated[
@@ -21,35 +23,47 @@ Model = Annotated[
         show_default="nano",
     ),
 ]
-AlphaMatting = Annotated[
-    bool, typer.Option("-a", "--alpha-matting", help="Find alpha anew in a band along the edge.")
-]
-Foreground = Annotated[
-    int, typer.Option("-af", "--alpha-matting-foreground-threshold", help="Has no effect.")
-]
-Background = Annotated[
-    int, typer.Option("-ab", "--alpha-matting-background-threshold", help="Has no effect.")
-]
-Erode = Annotated[
-    int, typer.Option("-ae", "--alpha-matting-erode-size", min=0, help="Width of the band [px].")
-]
-OnlyMask = Annotated[bool, typer.Option("-om", "--only-mask", help="Write only the mask.")]
-PostProcess = Annotated[
-    bool, typer.Option("-ppm", "--post-process-mask", help="Smooth mask, all or nothing.")
-]
-Decontaminate = Annotated[
-    bool, typer.Option("-dc", "--decontaminate", help="Always done; has no effect.")
-]
-ViTMatte = Annotated[bool, typer.Option("-vm", "--vitmatte", help="Not part of this package.")]
-Colour = Annotated[
-    tuple[int, int, int, int],
-    typer.Option("-bgc", "--bgcolor", metavar="R G B A", help="Colour of the background."),
-]
-Extras = Annotated[
-    str | None,
-    typer.Option("-x", "--extras", metavar="JSON", help="Further arguments of `remove`."),
-]
-TRANSPARENT = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """rembg's options of a removal, as `i`, `p` and `b` have them."""
+
+    alpha_matting: Annotated[
+        bool,
+        typer.Option("-a", "--alpha-matting", help="Find alpha anew in a band along the edge."),
+    ] = False
+    foreground: Annotated[
+        int, typer.Option("-af", "--alpha-matting-foreground-threshold", help="Has no effect.")
+    ] = 240
+    background: Annotated[
+        int, typer.Option("-ab", "--alpha-matting-background-threshold", help="Has no effect.")
+    ] = 10
+    erode: Annotated[
+        int,
+        typer.Option("-ae", "--alpha-matting-erode-size", min=0, help="Width of the band [px]."),
+    ] = 10
+    only_mask: Annotated[bool, typer.Option("-om", "--only-mask", help="Write only the mask.")] = (
+        False
+    )
+    post_process: Annotated[
+        bool, typer.Option("-ppm", "--post-process-mask", help="Smooth mask, all or nothing.")
+    ] = False
+    decontaminate: Annotated[
+        bool, typer.Option("-dc", "--decontaminate", help="Always done; has no effect.")
+    ] = False
+    vitmatte: Annotated[
+        bool, typer.Option("-vm", "--vitmatte", help="Not part of this package.")
+    ] = False
+    colour: Annotated[
+        tuple[int, int, int, int],
+        typer.Option("-bgc", "--bgcolor", metavar="R G B A", help="Colour of the background."),
+    ] = (0, 0, 0, 0)
+    extras: Annotated[
+        str | None,
+        typer.Option("-x", "--extras", metavar="JSON", help="Further arguments of `remove`."),
+    ] = None
+
 
 rembg = typer.Typer(help="rembg's commands, run by BiRefNet.", no_args_is_help=True)
 
@@ -60,6 +74,7 @@ def register_command(app: typer.Typer) -> None:
 
 
 @rembg.command("i")
+@with_options()
 def one_picture(
     input: Annotated[
         str, typer.Argument(metavar="[INPUT]", help="A file; - or none: stdin.")
@@ -70,42 +85,26 @@ def one_picture(
             callback=check_output, metavar="[OUTPUT]", help="A file; - or none: stdout."
         ),
     ] = None,
+    *,
     model: Model = None,
-    alpha_matting: AlphaMatting = False,
-    foreground: Foreground = 240,
-    background: Background = 10,
-    erode: Erode = 10,
-    only_mask: OnlyMask = False,
-    post_process: PostProcess = False,
-    decontaminate: Decontaminate = False,
-    vitmatte: ViTMatte = False,
-    colour: Colour = TRANSPARENT,
-    extras: Extras = None,
+    arguments: Arguments,
 ) -> None:
     """One picture: a file, or standard input to standard output."""
     from birefnet.compat.rembg import run
 
-    arguments = run.arguments_of(locals())
-    run.one_picture(input, output, model, arguments)
+    run.one_picture(input, output, model, run.arguments_of(arguments))
 
 
 @rembg.command("p")
+@with_options()
 def folder(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures.")],
     output: Annotated[
         str, typer.Argument(callback=check_output, metavar="OUTPUT", help="A folder for PNG files.")
     ],
+    *,
     model: Model = None,
-    alpha_matting: AlphaMatting = False,
-    foreground: Foreground = 240,
-    background: Background = 10,
-    erode: Erode = 10,
-    only_mask: OnlyMask = False,
-    post_process: PostProcess = False,
-    decontaminate: Decontaminate = False,
-    vitmatte: ViTMatte = False,
-    colour: Colour = TRANSPARENT,
-    extras: Extras = None,
+    arguments: Arguments,
     watch: Annotated[
         bool,
         typer.Option("-w", "--watch", help="Go on with pictures that come later, until stop.txt."),
@@ -117,8 +116,9 @@ def folder(
     """A folder of pictures into another, with its subfolders; what is there already is kept."""
     from birefnet.compat.rembg import run
 
-    arguments = run.arguments_of(locals())
-    done = run.folder(input, output, model, arguments, watch=watch, delete_input=delete_input)
+    done = run.folder(
+        input, output, model, run.arguments_of(arguments), watch=watch, delete_input=delete_input
+    )
     sys.exit(0 if done else 1)
 
 
@@ -152,6 +152,7 @@ def server(
 
 
 @rembg.command("b")
+@with_options()
 def frames(
     width: Annotated[int, typer.Argument(metavar="IMAGE_WIDTH", min=1)],
     height: Annotated[int, typer.Argument(metavar="IMAGE_HEIGHT", min=1)],
@@ -165,23 +166,14 @@ def frames(
             help="Files instead of standard output; %d is the frame's number.",
         ),
     ] = None,
+    *,
     model: Model = None,
-    alpha_matting: AlphaMatting = False,
-    foreground: Foreground = 240,
-    background: Background = 10,
-    erode: Erode = 10,
-    only_mask: OnlyMask = False,
-    post_process: PostProcess = False,
-    decontaminate: Decontaminate = False,
-    vitmatte: ViTMatte = False,
-    colour: Colour = TRANSPARENT,
-    extras: Extras = None,
+    arguments: Arguments,
 ) -> None:
     """Raw RGB frames of one size on standard input (as ffmpeg writes them), PNG out."""
     from birefnet.compat.rembg import run
 
-    arguments = run.arguments_of(locals())
-    run.frames(width, height, output, model, arguments)
+    run.frames(width, height, output, model, run.arguments_of(arguments))
 
 
 @rembg.command("d")

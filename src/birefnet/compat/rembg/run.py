@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
@@ -20,35 +20,38 @@ from birefnet.compat.rembg import api
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits
 
+if TYPE_CHECKING:
+    from birefnet.compat.rembg.command import Arguments
+
 STOP = "stop.txt"  # in a watched folder: the end
 _SUFFIX = ".out.png"  # of a result beside its picture, where standard output is a terminal
 
 
-def arguments_of(typed: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(typed: Arguments) -> dict[str, Any]:
     """The options of a command as arguments of `birefnet.compat.rembg.remove`.
 
     Raises:
         typer.BadParameter: extras that are no JSON object.
     """
-    arguments = {
-        "alpha_matting": typed["alpha_matting"],
-        "alpha_matting_foreground_threshold": typed["foreground"],
-        "alpha_matting_background_threshold": typed["background"],
-        "alpha_matting_erode_size": typed["erode"],
-        "only_mask": typed["only_mask"],
-        "post_process_mask": typed["post_process"],
-        "decontaminate": typed["decontaminate"],
-        "vitmatte": typed["vitmatte"],
+    arguments: dict[str, Any] = {
+        "alpha_matting": typed.alpha_matting,
+        "alpha_matting_foreground_threshold": typed.foreground,
+        "alpha_matting_background_threshold": typed.background,
+        "alpha_matting_erode_size": typed.erode,
+        "only_mask": typed.only_mask,
+        "post_process_mask": typed.post_process,
+        "decontaminate": typed.decontaminate,
+        "vitmatte": typed.vitmatte,
     }
-    if any(typed["colour"]):  # rembg's default is no colour
-        arguments["bgcolor"] = tuple(typed["colour"])
-    if typed["extras"]:
+    if any(typed.colour):  # rembg's default is no colour
+        arguments["bgcolor"] = typed.colour
+    if typed.extras:
         try:
-            extras = json.loads(typed["extras"])
+            extras = json.loads(typed.extras)
         except (ValueError, RecursionError):
             extras = None
         if not isinstance(extras, dict):
-            raise typer.BadParameter(f"--extras is {typed['extras']!r}; give a JSON object")
+            raise typer.BadParameter(f"--extras is {typed.extras!r}; give a JSON object")
         arguments |= {
             # A resolution and a colour are tuples in Python, and lists in JSON.
             key: tuple(value) if isinstance(value, list) else value
