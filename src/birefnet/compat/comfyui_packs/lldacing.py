@@ -15,9 +15,10 @@ from birefnet.integrations.comfyui.mask_nodes import foregrounds
 from birefnet.integrations.comfyui.running import masks
 from birefnet.integrations.comfyui.tensors import masks_of
 from birefnet.integrations.comfyui.widgets import (
-    Inputs,
+    Node,
     Widget,
     choice,
+    inputs,
     number,
     resolution_of,
     switch,
@@ -27,7 +28,6 @@ from birefnet.options import Options
 
 log = logging.getLogger(__name__)
 
-CATEGORY = "rembg/BiRefNet"
 MODEL = "BIREFNET"
 LOADERS = "AutoDownloadBiRefNetModel, LoadRembgByBiRefNetModel or BiRefNetLoadModel"
 
@@ -67,40 +67,35 @@ def _threshold(step: float) -> Widget:
     return number(0, 0, 1, step, "Alpha up to this becomes 0; what is above stays as it is.")
 
 
-class AutoDownload:
-    CATEGORY = CATEGORY
+class _Node(Node):
+    CATEGORY = "rembg/BiRefNet"
+
+
+class AutoDownload(_Node):
     DESCRIPTION = "A released network, from ComfyUI's folders if it is there, else downloaded once."
     RETURN_TYPES = (MODEL,)
     RETURN_NAMES = ("model",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {"model_name": choice(NAMES, "Of the network."), "device": _DEVICE},
-            "optional": {"dtype": _DTYPE},
-        }
+    INPUT_TYPES = inputs(
+        {"model_name": choice(NAMES, "Of the network."), "device": _DEVICE}, {"dtype": _DTYPE}
+    )
 
     def run(self, model_name: str, device: str, dtype: str = "float32") -> tuple[models.Model]:
         return (_load(model_name, device, dtype),)
 
 
-class LoadFile:
-    CATEGORY = CATEGORY
+class LoadFile(_Node):
     DESCRIPTION = "A network from ComfyUI's folders, models/BiRefNet and others."
     RETURN_TYPES = (MODEL,)
     RETURN_NAMES = ("model",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {"model": (list(models.files()),), "device": _DEVICE},
-            "optional": {
-                "use_weight": switch(False, "Without effect: the file holds the backbone too."),
-                "dtype": _DTYPE,
-            },
-        }
+    INPUT_TYPES = inputs(
+        {"model": lambda: (list(models.files()),), "device": _DEVICE},
+        {
+            "use_weight": switch(False, "Without effect: the file holds the backbone too."),
+            "dtype": _DTYPE,
+        },
+    )
 
     def run(
         self, model: str, device: str, use_weight: bool = False, dtype: str = "float32"
@@ -112,24 +107,20 @@ def _load(name: str, device: str, dtype: str) -> models.Model:
     return models.loaded(models.find(name), device=device.lower(), dtype=_PRECISIONS[dtype])
 
 
-class GetMask:
-    CATEGORY = CATEGORY
+class GetMask(_Node):
     RETURN_TYPES = ("MASK",)
     RETURN_NAMES = ("mask",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "model": (MODEL,),
-                "images": ("IMAGE",),
-                "width": _WIDTH,
-                "height": _HEIGHT,
-                "upscale_method": _METHOD,
-                "mask_threshold": _threshold(0.004),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "model": (MODEL,),
+            "images": ("IMAGE",),
+            "width": _WIDTH,
+            "height": _HEIGHT,
+            "upscale_method": _METHOD,
+            "mask_threshold": _threshold(0.004),
         }
+    )
 
     def run(
         self,
@@ -156,25 +147,21 @@ def _filtered(model: models.Model, method: str) -> models.Model:
     return replace(model, predictor=predictor)
 
 
-class BlurFusion:
-    CATEGORY = CATEGORY
+class BlurFusion(_Node):
     DESCRIPTION = "Take the old background's colour out of soft edges (Forte, ICIP 2021)."
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "mask")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "images": ("IMAGE",),
-                "masks": ("MASK",),
-                "blur_size": _WIDE,
-                "blur_size_two": _NARROW,
-                "fill_color": _FILL,
-                "color": _COLOUR,
-            }
+    INPUT_TYPES = inputs(
+        {
+            "images": ("IMAGE",),
+            "masks": ("MASK",),
+            "blur_size": _WIDE,
+            "blur_size_two": _NARROW,
+            "fill_color": _FILL,
+            "color": _COLOUR,
         }
+    )
 
     def run(
         self,
@@ -194,28 +181,24 @@ class BlurFusion:
         return torch.lerp(ground.expand_as(colours), colours, alpha), mask
 
 
-class RemoveAdvanced:
-    CATEGORY = CATEGORY
+class RemoveAdvanced(_Node):
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "mask")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "model": (MODEL,),
-                "images": ("IMAGE",),
-                "width": _WIDTH,
-                "height": _HEIGHT,
-                "upscale_method": _METHOD,
-                "blur_size": _WIDE,
-                "blur_size_two": _NARROW,
-                "fill_color": _FILL,
-                "color": _COLOUR,
-                "mask_threshold": _threshold(0.001),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "model": (MODEL,),
+            "images": ("IMAGE",),
+            "width": _WIDTH,
+            "height": _HEIGHT,
+            "upscale_method": _METHOD,
+            "blur_size": _WIDE,
+            "blur_size_two": _NARROW,
+            "fill_color": _FILL,
+            "color": _COLOUR,
+            "mask_threshold": _threshold(0.001),
         }
+    )
 
     def run(
         self,
@@ -234,15 +217,11 @@ class RemoveAdvanced:
         return BlurFusion().run(images, mask, blur_size, blur_size_two, fill_color, color)
 
 
-class Remove:
-    CATEGORY = CATEGORY
+class Remove(_Node):
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "mask")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"model": (MODEL,), "images": ("IMAGE",)}}
+    INPUT_TYPES = inputs({"model": (MODEL,), "images": ("IMAGE",)})
 
     def run(self, model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
         """The network sees what its weights were trained on; that pack gives all of them 1024²."""

@@ -12,9 +12,10 @@ from birefnet.integrations.comfyui.mask_nodes import adjusted, mattes_of
 from birefnet.integrations.comfyui.running import masks
 from birefnet.integrations.comfyui.tensors import batch
 from birefnet.integrations.comfyui.widgets import (
-    Inputs,
+    Node,
     Widget,
     choice,
+    inputs,
     number,
     switch,
     text,
@@ -22,10 +23,6 @@ from birefnet.integrations.comfyui.widgets import (
 )
 from birefnet.options import Options
 from birefnet.weights.table import CHECKPOINTS
-
-CATEGORY = "image/birefnet/RMBG"
-OUTPUTS = ("IMAGE", "MASK", "IMAGE")
-OUTPUT_NAMES = ("IMAGE", "MASK", "MASK_IMAGE")
 
 # That pack's names, in its order → ours. Its files lie in models/RMBG/BiRefNet/NAME.safetensors.
 NAMES = {
@@ -53,25 +50,24 @@ def _offset(reach: int) -> Widget:
     return whole(0, -reach, reach, "Move the edge outwards (> 0) or inwards, in pixels.")
 
 
-class BiRefNetRMBG:
-    CATEGORY = CATEGORY
-    RETURN_TYPES = OUTPUTS
-    RETURN_NAMES = OUTPUT_NAMES
-    FUNCTION = "run"
+class _Node(Node):
+    CATEGORY = "image/birefnet/RMBG"
+    RETURN_TYPES = ("IMAGE", "MASK", "IMAGE")
+    RETURN_NAMES = ("IMAGE", "MASK", "MASK_IMAGE")
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {"image": ("IMAGE",), "model": choice(list(NAMES), "Of the network.")},
-            "optional": {
-                "mask_blur": _BLUR,
-                "mask_offset": _offset(20),
-                "invert_output": _INVERT,
-                "refine_foreground": _REFINE,
-                "background": _BACKGROUND,
-                "background_color": _COLOUR,
-            },
-        }
+
+class BiRefNetRMBG(_Node):
+    INPUT_TYPES = inputs(
+        {"image": ("IMAGE",), "model": choice(list(NAMES), "Of the network.")},
+        {
+            "mask_blur": _BLUR,
+            "mask_offset": _offset(20),
+            "invert_output": _INVERT,
+            "refine_foreground": _REFINE,
+            "background": _BACKGROUND,
+            "background_color": _COLOUR,
+        },
+    )
 
     def run(self, image: Tensor, model: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
         name = NAMES[model]
@@ -82,28 +78,22 @@ class BiRefNetRMBG:
         return _finish(image, masks(network.predictor, image, options), **settings)
 
 
-class RMBG:
-    CATEGORY = CATEGORY
+class RMBG(_Node):
     DESCRIPTION = "RMBG-2.0; its weights are for non-commercial use."
-    RETURN_TYPES = OUTPUTS
-    RETURN_NAMES = OUTPUT_NAMES
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {"image": ("IMAGE",), "model": choice(["RMBG-2.0"], "Of the network.")},
-            "optional": {
-                "sensitivity": number(1, 0, 1, 0.01, "Below 1, alpha is multiplied by up to 2."),
-                "process_res": whole(1024, 256, 2048, "Side that the network sees.", step=8),
-                "mask_blur": _BLUR,
-                "mask_offset": _offset(64),
-                "invert_output": _INVERT,
-                "refine_foreground": _REFINE,
-                "background": _BACKGROUND,
-                "background_color": _COLOUR,
-            },
-        }
+    INPUT_TYPES = inputs(
+        {"image": ("IMAGE",), "model": choice(["RMBG-2.0"], "Of the network.")},
+        {
+            "sensitivity": number(1, 0, 1, 0.01, "Below 1, alpha is multiplied by up to 2."),
+            "process_res": whole(1024, 256, 2048, "Side that the network sees.", step=8),
+            "mask_blur": _BLUR,
+            "mask_offset": _offset(64),
+            "invert_output": _INVERT,
+            "refine_foreground": _REFINE,
+            "background": _BACKGROUND,
+            "background_color": _COLOUR,
+        },
+    )
 
     def run(
         self,

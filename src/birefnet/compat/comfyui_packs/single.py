@@ -14,34 +14,26 @@ from torch import Tensor
 from birefnet.errors import WeightsError
 from birefnet.integrations.comfyui import models, widgets
 from birefnet.integrations.comfyui.running import masks
-from birefnet.integrations.comfyui.widgets import CATEGORY, Inputs, choice, whole
+from birefnet.integrations.comfyui.widgets import Node, choice, inputs, whole
 from birefnet.options import Options
 from birefnet.weights.local import default_model
 
 
-class ZhoLoader:
-    CATEGORY = CATEGORY
+class ZhoLoader(Node):
     RETURN_TYPES = ("BRNMODEL",)
     RETURN_NAMES = ("birefnetmodel",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"birefnet_model": (list(models.files()),)}}
+    INPUT_TYPES = inputs({"birefnet_model": lambda: (list(models.files()),)})
 
     def run(self, birefnet_model: str) -> tuple[models.Model]:
         return (models.loaded(models.find(birefnet_model)),)
 
 
-class ZhoRemove:
-    CATEGORY = CATEGORY
+class ZhoRemove(Node):
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "mask")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"birefnetmodel": ("BRNMODEL",), "image": ("IMAGE",)}}
+    INPUT_TYPES = inputs({"birefnetmodel": ("BRNMODEL",), "image": ("IMAGE",)})
 
     def run(self, birefnetmodel: Any, image: Tensor) -> tuple[Tensor, Tensor]:
         network = models.as_model(birefnetmodel, "BiRefNet_ModelLoader_Zho")
@@ -50,22 +42,18 @@ class ZhoRemove:
         return torch.cat([colours, mask[..., None]], dim=-1), mask
 
 
-class Viperyl:
+class Viperyl(Node):
     """Its file is models/BiRefNet/BiRefNet-ep480.pth; without it the default network runs."""
 
-    CATEGORY = CATEGORY
     RETURN_TYPES = ("MASK",)
     RETURN_NAMES = ("mask",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "device": choice(widgets.devices(), "auto is ComfyUI's own."),
-                "image": ("IMAGE", {}),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "device": lambda: choice(widgets.devices(), "auto is ComfyUI's own."),
+            "image": ("IMAGE", {}),
         }
+    )
 
     def run(self, device: str, image: Tensor) -> tuple[Tensor]:
         try:
@@ -76,34 +64,24 @@ class Viperyl:
         return (masks(network.predictor, image, Options(kind="mask")),)
 
 
-class CoreLoader:
-    CATEGORY = CATEGORY
+class CoreLoader(Node):
     RETURN_TYPES = ("BACKGROUND_REMOVAL",)
     RETURN_NAMES = ("bg_model",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {"required": {"bg_removal_name": (sorted(models.files()),)}}
+    INPUT_TYPES = inputs({"bg_removal_name": lambda: (sorted(models.files()),)})
 
     def run(self, bg_removal_name: str) -> tuple[models.Model]:
         return (models.loaded(models.find(bg_removal_name)),)
 
 
-class CoreRemove:
-    CATEGORY = CATEGORY
+class CoreRemove(Node):
     RETURN_TYPES = ("MASK",)
     RETURN_NAMES = ("mask",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {"bg_removal_model": ("BACKGROUND_REMOVAL",), "image": ("IMAGE",)},
-            "optional": {
-                "resolution": whole(1024, 256, 4096, "Side that the network sees.", step=32)
-            },
-        }
+    INPUT_TYPES = inputs(
+        {"bg_removal_model": ("BACKGROUND_REMOVAL",), "image": ("IMAGE",)},
+        {"resolution": whole(1024, 256, 4096, "Side that the network sees.", step=32)},
+    )
 
     def run(
         self, bg_removal_model: Any, image: Tensor, resolution: int | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,6 +65,38 @@ class Arguments:
         typer.Option("-x", "--extras", metavar="JSON", help="Further arguments of `remove`."),
     ] = None
 
+    def keywords(self) -> dict[str, Any]:
+        """These options as arguments of `birefnet.compat.rembg.remove`.
+
+        Raises:
+            typer.BadParameter: extras that are no JSON object.
+        """
+        arguments: dict[str, Any] = {
+            "alpha_matting": self.alpha_matting,
+            "alpha_matting_foreground_threshold": self.foreground,
+            "alpha_matting_background_threshold": self.background,
+            "alpha_matting_erode_size": self.erode,
+            "only_mask": self.only_mask,
+            "post_process_mask": self.post_process,
+            "decontaminate": self.decontaminate,
+            "vitmatte": self.vitmatte,
+        }
+        if any(self.colour):  # rembg's default is no colour
+            arguments["bgcolor"] = self.colour
+        if self.extras:
+            try:
+                extras = json.loads(self.extras)
+            except (ValueError, RecursionError):
+                extras = None
+            if not isinstance(extras, dict):
+                raise typer.BadParameter(f"--extras is {self.extras!r}; give a JSON object")
+            arguments |= {
+                # A resolution and a colour are tuples in Python, and lists in JSON.
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in extras.items()
+            }
+        return arguments
+
 
 rembg = typer.Typer(help="rembg's commands, run by BiRefNet.", no_args_is_help=True)
 
@@ -92,7 +125,7 @@ def one_picture(
     """One picture: a file, or standard input to standard output."""
     from birefnet.compat.rembg import run
 
-    run.one_picture(input, output, model, run.arguments_of(arguments))
+    run.one_picture(input, output, model, arguments.keywords())
 
 
 @rembg.command("p")
@@ -117,7 +150,7 @@ def folder(
     from birefnet.compat.rembg import run
 
     done = run.folder(
-        input, output, model, run.arguments_of(arguments), watch=watch, delete_input=delete_input
+        input, output, model, arguments.keywords(), watch=watch, delete_input=delete_input
     )
     sys.exit(0 if done else 1)
 
@@ -173,7 +206,7 @@ def frames(
     """Raw RGB frames of one size on standard input (as ffmpeg writes them), PNG out."""
     from birefnet.compat.rembg import run
 
-    run.frames(width, height, output, model, run.arguments_of(arguments))
+    run.frames(width, height, output, model, arguments.keywords())
 
 
 @rembg.command("d")

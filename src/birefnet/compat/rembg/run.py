@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import typer
 
@@ -20,44 +19,8 @@ from birefnet.compat.rembg import api
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits
 
-if TYPE_CHECKING:
-    from birefnet.compat.rembg.command import Arguments
-
 STOP = "stop.txt"  # in a watched folder: the end
 _SUFFIX = ".out.png"  # of a result beside its picture, where standard output is a terminal
-
-
-def arguments_of(typed: Arguments) -> dict[str, Any]:
-    """The options of a command as arguments of `birefnet.compat.rembg.remove`.
-
-    Raises:
-        typer.BadParameter: extras that are no JSON object.
-    """
-    arguments: dict[str, Any] = {
-        "alpha_matting": typed.alpha_matting,
-        "alpha_matting_foreground_threshold": typed.foreground,
-        "alpha_matting_background_threshold": typed.background,
-        "alpha_matting_erode_size": typed.erode,
-        "only_mask": typed.only_mask,
-        "post_process_mask": typed.post_process,
-        "decontaminate": typed.decontaminate,
-        "vitmatte": typed.vitmatte,
-    }
-    if any(typed.colour):  # rembg's default is no colour
-        arguments["bgcolor"] = typed.colour
-    if typed.extras:
-        try:
-            extras = json.loads(typed.extras)
-        except (ValueError, RecursionError):
-            extras = None
-        if not isinstance(extras, dict):
-            raise typer.BadParameter(f"--extras is {typed.extras!r}; give a JSON object")
-        arguments |= {
-            # A resolution and a colour are tuples in Python, and lists in JSON.
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in extras.items()
-        }
-    return arguments
 
 
 def one_picture(

@@ -15,7 +15,7 @@ from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.picture import Picture
 from birefnet.integrations.comfyui import settings, widgets
 from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_of, pictures_of
-from birefnet.integrations.comfyui.widgets import CATEGORY, Inputs
+from birefnet.integrations.comfyui.widgets import Node, inputs
 from birefnet.matte import Matte
 from birefnet.options import Options
 
@@ -56,63 +56,55 @@ def adjusted(
     return Matte(mask, Picture(blank)).adjusted(offset=offset, blur=blur, threshold=threshold).alpha
 
 
-class Foreground:
+class Foreground(Node):
     """The subject's own colours behind a mask, by blur fusion."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = "Take the old background's colour out of soft edges (Forte, ICIP 2021)."
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("foreground",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "image": widgets.wired("IMAGE", "Pictures."),
-                "mask": widgets.wired("MASK", "Their mattes."),
-                "blur_size": widgets.whole(
-                    0, 0, 1024, "Side of the wide window in pixels; 0 follows the picture's size."
-                ),
-                "blur_size_two": widgets.whole(
-                    0, 0, 255, "Side of the narrow window in pixels; 0 follows the picture's size."
-                ),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "image": widgets.wired("IMAGE", "Pictures."),
+            "mask": widgets.wired("MASK", "Their mattes."),
+            "blur_size": widgets.whole(
+                0, 0, 1024, "Side of the wide window in pixels; 0 follows the picture's size."
+            ),
+            "blur_size_two": widgets.whole(
+                0, 0, 255, "Side of the narrow window in pixels; 0 follows the picture's size."
+            ),
         }
+    )
 
     def run(self, image: Tensor, mask: Tensor, blur_size: int, blur_size_two: int) -> tuple[Tensor]:
         return (foregrounds(image, mask, blur_size or None, blur_size_two or None),)
 
 
-class Composite:
+class Composite(Node):
     """A picture's subject before something else."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = "Put the subject of a picture, as its mask says, before another background."
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("image",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "image": widgets.wired("IMAGE", "Pictures."),
-                "mask": widgets.wired("MASK", "Their mattes."),
-                "background": widgets.choice(
-                    ["colour", "picture", "blur", "transparent"], "What comes behind the subject."
-                ),
-                "refine_foreground": settings.widget("refine"),
-                "colour": widgets.COLOUR,
-                "blur_radius": widgets.number(
-                    0, 0, 512, 0.5, "Of the background out of focus, in pixels; 0 suits the size."
-                ),
-                "fit": widgets.choice(
-                    ["fill", "fit"], "A background picture covers everything, or is shown whole."
-                ),
-            },
-            "optional": {"picture": widgets.wired("IMAGE", "One, or one for each picture.")},
-        }
+    INPUT_TYPES = inputs(
+        {
+            "image": widgets.wired("IMAGE", "Pictures."),
+            "mask": widgets.wired("MASK", "Their mattes."),
+            "background": widgets.choice(
+                ["colour", "picture", "blur", "transparent"], "What comes behind the subject."
+            ),
+            "refine_foreground": settings.widget("refine"),
+            "colour": widgets.COLOUR,
+            "blur_radius": widgets.number(
+                0, 0, 512, 0.5, "Of the background out of focus, in pixels; 0 suits the size."
+            ),
+            "fit": widgets.choice(
+                ["fill", "fit"], "A background picture covers everything, or is shown whole."
+            ),
+        },
+        {"picture": widgets.wired("IMAGE", "One, or one for each picture.")},
+    )
 
     def run(
         self,
@@ -145,26 +137,22 @@ class Composite:
         return (batch(rendered(), count),)
 
 
-class AdjustMask:
+class AdjustMask(Node):
     """Corrections of mattes: the edge moved, softened, made hard."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = "Move a mask's edge, then soften it, then make it hard."
     RETURN_TYPES = ("MASK",)
     RETURN_NAMES = ("mask",)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "mask": widgets.wired("MASK", "Mattes."),
-                "offset": settings.widget("mask_offset"),
-                "blur": settings.widget("mask_blur"),
-                "threshold": settings.widget("threshold"),
-                "invert": widgets.switch(False, "Swap subject and background, in the end."),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "mask": widgets.wired("MASK", "Mattes."),
+            "offset": settings.widget("mask_offset"),
+            "blur": settings.widget("mask_blur"),
+            "threshold": settings.widget("threshold"),
+            "invert": widgets.switch(False, "Swap subject and background, in the end."),
         }
+    )
 
     def run(
         self, mask: Tensor, offset: float, blur: float, threshold: float, invert: bool
@@ -175,29 +163,25 @@ class AdjustMask:
         return (1 - out if invert else out,)
 
 
-class Objects:
+class Objects(Node):
     """Each connected object of a matte by itself, as lists, for they may differ in size."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = "Split pictures into their objects, the largest first; one list for the batch."
     RETURN_TYPES = ("IMAGE", "MASK", "INT")
     RETURN_NAMES = ("cutouts", "masks", "count")
     OUTPUT_IS_LIST = (True, True, False)
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "image": widgets.wired("IMAGE", "Pictures."),
-                "mask": widgets.wired("MASK", "Their mattes."),
-                "min_object": settings.widget("min_object"),
-                "crop": widgets.switch(True, "Trim each to its object."),
-                "crop_margin": settings.widget("crop_margin"),
-                "aspect": settings.widget("aspect"),
-                "refine_foreground": settings.widget("refine"),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "image": widgets.wired("IMAGE", "Pictures."),
+            "mask": widgets.wired("MASK", "Their mattes."),
+            "min_object": settings.widget("min_object"),
+            "crop": widgets.switch(True, "Trim each to its object."),
+            "crop_margin": settings.widget("crop_margin"),
+            "aspect": settings.widget("aspect"),
+            "refine_foreground": settings.widget("refine"),
         }
+    )
 
     def run(
         self,

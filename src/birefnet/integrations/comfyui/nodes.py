@@ -16,7 +16,7 @@ from birefnet.integrations.comfyui import models, settings, widgets
 from birefnet.integrations.comfyui.running import Guides, mattes
 from birefnet.integrations.comfyui.settings import options_of
 from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_of
-from birefnet.integrations.comfyui.widgets import CATEGORY, MODEL, Inputs
+from birefnet.integrations.comfyui.widgets import MODEL, Node, inputs
 from birefnet.matte import Matte
 from birefnet.options import Options
 
@@ -24,34 +24,39 @@ _OUTPUT = widgets.choice(
     settings.KINDS, "What becomes of a picture; colour, picture and blur are backgrounds."
 )
 _NETWORK = widgets.wired(MODEL, "Without it the default network runs, which is bundled.")
+_OF_FRAMES = [
+    "colour",
+    "width",
+    "height",
+    "batch_size",
+    "refine_foreground",
+    "mask_offset",
+    "mask_blur",
+]
 _BEHIND = widgets.wired("IMAGE", "For the output picture: one, or one for each.")
 
 
-class LoadModel:
+class LoadModel(Node):
     """A network by name; also as a model of ComfyUI's own background removal nodes."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = "Load a BiRefNet network: the bundled one, a file of models/, or a released one."
     RETURN_TYPES = (MODEL, "BACKGROUND_REMOVAL")
     RETURN_NAMES = ("model", "bg_model")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "model": widgets.choice(
-                    models.names(), "Released networks are downloaded once, when first used."
-                ),
-                "device": widgets.choice(widgets.devices(), "auto is ComfyUI's own."),
-                "precision": widgets.choice(
-                    widgets.PRECISIONS, "auto is fp16 on CUDA and fp32 elsewhere."
-                ),
-                "engine": widgets.choice(
-                    widgets.ENGINES, "auto is the quickest that is installed for the device."
-                ),
-            }
+    INPUT_TYPES = inputs(
+        {
+            "model": lambda: widgets.choice(
+                models.names(), "Released networks are downloaded once, when first used."
+            ),
+            "device": lambda: widgets.choice(widgets.devices(), "auto is ComfyUI's own."),
+            "precision": widgets.choice(
+                widgets.PRECISIONS, "auto is fp16 on CUDA and fp32 elsewhere."
+            ),
+            "engine": widgets.choice(
+                widgets.ENGINES, "auto is the quickest that is installed for the device."
+            ),
         }
+    )
 
     def run(
         self, model: str, device: str, precision: str, engine: str
@@ -61,10 +66,9 @@ class LoadModel:
         return network, network
 
 
-class RemoveBackground:
+class RemoveBackground(Node):
     """A batch through a network, with every option of the command `birefnet remove`."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = (
         "Cut the subject out of a batch of pictures. image is as `output` says, mask the matte, "
         "report a JSON list with coverage and confidence of each picture, found whether any "
@@ -72,22 +76,19 @@ class RemoveBackground:
     )
     RETURN_TYPES = ("IMAGE", "MASK", "STRING", "BOOLEAN")
     RETURN_NAMES = ("image", "mask", "report", "found")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        return {
-            "required": {
-                "image": widgets.wired("IMAGE", "One picture or a batch."),
-                "output": _OUTPUT,
-            },
-            "optional": {
-                "model": _NETWORK,
-                "guide": widgets.wired("MASK", "Where the meant object is, roughly."),
-                "background": _BEHIND,
-                **settings.WIDGETS,
-            },
-        }
+    INPUT_TYPES = inputs(
+        {
+            "image": widgets.wired("IMAGE", "One picture or a batch."),
+            "output": _OUTPUT,
+        },
+        {
+            "model": _NETWORK,
+            "guide": widgets.wired("MASK", "Where the meant object is, roughly."),
+            "background": _BEHIND,
+            **settings.WIDGETS,
+        },
+    )
 
     def run(
         self,
@@ -105,30 +106,25 @@ class RemoveBackground:
         return assemble(results, options, len(image), background)
 
 
-class VideoFrames:
+class VideoFrames(Node):
     """Frames of a film: batches through the network, mattes steadied between neighbours."""
 
-    CATEGORY = CATEGORY
     DESCRIPTION = "Cut the subject out of the frames of a video; steady mattes do not flicker."
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("images", "masks")
-    FUNCTION = "run"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:
-        shown = ("colour", "width", "height", "batch_size", "refine_foreground", "mask_offset")
-        return {
-            "required": {
-                "images": widgets.wired("IMAGE", "Frames in their order."),
-                "output": _OUTPUT,
-                "steady": widgets.switch(True, "Weigh each matte with those of the frames around."),
-            },
-            "optional": {
-                "model": _NETWORK,
-                "background": _BEHIND,
-                **{name: settings.WIDGETS[name] for name in (*shown, "mask_blur")},
-            },
-        }
+    INPUT_TYPES = inputs(
+        {
+            "images": widgets.wired("IMAGE", "Frames in their order."),
+            "output": _OUTPUT,
+            "steady": widgets.switch(True, "Weigh each matte with those of the frames around."),
+        },
+        {
+            "model": _NETWORK,
+            "background": _BEHIND,
+            **{name: settings.WIDGETS[name] for name in _OF_FRAMES},
+        },
+    )
 
     def run(
         self,

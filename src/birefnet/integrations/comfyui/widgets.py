@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from birefnet.integrations.comfyui import host
@@ -18,6 +19,29 @@ ENGINES = ["auto", "torch", "openvino", "onnx"]
 
 Widget = tuple[Any, dict[str, Any]]
 """ComfyUI's type, or the options to choose from; and its settings."""
+
+Widgets = Mapping[str, Widget | tuple[Any] | Callable[[], Widget | tuple[Any]]]
+"""By the names of inputs; a function is called whenever ComfyUI asks, for what may change."""
+
+
+class Node:
+    """What ComfyUI asks of all nodes."""
+
+    CATEGORY = CATEGORY
+    FUNCTION = "run"
+
+
+def inputs(required: Widgets, optional: Widgets | None = None) -> Any:
+    """The class method `INPUT_TYPES` of a node with these inputs."""
+    groups = {"required": required, **({"optional": optional} if optional else {})}
+
+    def input_types(cls: type) -> Inputs:
+        return {
+            group: {name: widget() if callable(widget) else widget for name, widget in each.items()}
+            for group, each in groups.items()
+        }
+
+    return classmethod(input_types)
 
 
 def whole(default: int, low: int, high: int, tooltip: str, **more: Any) -> Widget:
