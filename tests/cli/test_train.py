@@ -95,13 +95,14 @@ def test_dry_run_prints_the_recipe_and_writes_nothing(data: Path, tmp_path: Path
 
 
 def test_the_pictures_are_as_large_as_the_weights_ask_for(data: Path, tmp_path: Path) -> None:
-    from birefnet.cli.train.run import Request, resolve_recipe
+    from birefnet.cli.train.options import TrainOptions
+    from birefnet.cli.train.run import resolve_recipe
 
-    request = Request(recipe="finetune", init="nano", data=(str(data),), output=tmp_path)
+    request = TrainOptions(recipe="finetune", init="nano", data=[str(data)], output=tmp_path)
     recipe = resolve_recipe(request)
     size = birefnet.load("nano").preprocess
     assert (recipe.data.width, recipe.data.height) == (size.width, size.height)
-    larger = Request(recipe="finetune", init="nano", assignments=("data.width=640",))
+    larger = TrainOptions(recipe="finetune", init="nano", assignments=["data.width=640"])
     assert resolve_recipe(larger).data.width == 640
 
 

@@ -145,6 +145,11 @@ def _parameters_of(kind: type, names: Collection[str] | None) -> list[inspect.Pa
     return made
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help: these lines, as they are."""
+    return "Examples:\n\n\b\n" + "".join(f"  {line}\n" for line in lines)
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help has a heading for each group of options, as `GROUPS` has them."""
 

@@ -45,26 +45,26 @@ class Work:
         with timed(plan.profile, "load", pictures=0):
             from birefnet.api import load
 
-            engine = "auto" if plan.engine == "ray" else plan.engine
+            engine = "auto" if plan.run.engine == "ray" else plan.run.engine
             predictor = (
                 plan.loading.result()
                 if plan.loading is not None
-                else load(plan.model, device=plan.device, dtype=plan.dtype, engine=engine)
+                else load(plan.model, device=plan.run.device, dtype=plan.run.dtype, engine=engine)
             )
         predictor.profile = plan.profile
         predictor.limits = plan.limits
         predictor.convert_to_srgb = not plan.settings.keep_profile
-        if plan.workers is not None:
-            predictor.readers = plan.workers
+        if plan.run.jobs is not None:
+            predictor.readers = plan.run.jobs
         report = self.run_log.report
         report.model, report.engine = predictor.name or "", predictor.engine.name
         return predictor
 
     def do(self, jobs: Iterable[Job]) -> None:
         """Do all jobs that are not finished; what failed and may pass is tried again at the end."""
-        again = self._once(self.run_log.unfinished(jobs), retries=self.plan.retries)
+        again = self._once(self.run_log.unfinished(jobs), retries=self.plan.run.retries)
         wait = FIRST_WAIT
-        for left in reversed(range(self.plan.retries)):
+        for left in reversed(range(self.plan.run.retries)):
             if not again:
                 return
             time.sleep(wait)
@@ -94,7 +94,7 @@ class Work:
         first = next(jobs, None)
         if first is None:
             return []
-        plan, workers = self.plan, self.plan.workers or WORKERS
+        plan, workers = self.plan, self.plan.run.jobs or WORKERS
         again: list[Job] = []
         animated: list[Job] = []
         reading: deque[StartedJob] = deque()

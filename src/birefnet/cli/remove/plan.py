@@ -1,17 +1,18 @@
-"""What `birefnet remove` is asked to do, checked before a network is loaded."""
+"""The plan of a `birefnet remove`: the command line, checked before a network is loaded."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from birefnet.cli.common import warn
 from birefnet.cli.options import message_of
 from birefnet.cli.remove.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
 from birefnet.cli.remove.manifest import NAME
+from birefnet.cli.remove.options import RunOptions
 from birefnet.cli.remove.storage import TABLE, is_table, is_url, to_place, version_of
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from birefnet.inference.predictor import Predictor
 
-Skip = Literal["finished", "existing", "nothing"]
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,82 +34,49 @@ class Plan:
     Attributes:
         search: finds the jobs.
         settings: the same for all.
-        model, device, dtype: as `birefnet.load` takes them.
-        engine: `ray` for a cluster; otherwise this machine, with the engine of that name.
-        is_table: the input is a table of a cluster; `column` holds its pictures and `name_column`
-            names their files.
-        skip: pictures that the manifest calls finished, those whose output exists too, or none.
-        manifest: the file that says what became of each picture, or `None`.
+        model: as `birefnet.load` takes it.
+        run: how the work is done, as typed.
+        is_table: the input is a table of a cluster.
+        manifest: the file with the outcome of each picture, or `None`.
         fingerprint: of settings and model; another one makes finished pictures unfinished.
-        retries: of a picture whose reading or writing failed in a way that may pass.
-        watch: go on with pictures that come later.
-        workers: threads that read, and as many that write (on a cluster: networks); `None` for
-            the usual number.
-        as_json: report for programs.
         profile: where to add up the time of each stage, or `None`.
-        report: where the HTML report goes, or `None`.
-        limits: which pictures are refused as too large.
         loading: of the model, where it has started.
     """
 
     search: Search
     settings: Options
     model: str
-    device: str = "auto"
-    dtype: str = "auto"
-    engine: str = "auto"
+    run: RunOptions
     is_table: bool = False
-    column: str | None = None
-    name_column: str | None = None
-    skip: Skip = "nothing"
     manifest: Path | None = None
     fingerprint: str = ""
-    retries: int = 0
-    watch: bool = False
-    workers: int | None = None
-    as_json: bool = False
     profile: Profile | None = None
-    report: Path | None = None
-    limits: Limits = field(default_factory=Limits)
     loading: Future[Predictor] | None = None
 
+    @property
+    def limits(self) -> Limits:
+        """Pictures beyond them are refused."""
+        return Limits.of_megapixels(self.run.max_megapixels)
 
-def plan(
+
+def make_plan(
     inputs: list[str],
     output: str | None,
     settings: Options,
+    run: RunOptions,
     *,
     model: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    engine: str = "auto",
-    column: str | None = None,
-    name_column: str | None = None,
-    overwrite: bool | None = None,
-    recursive: bool = True,
-    manifest: str | None = None,
-    retries: int = 0,
-    watch: bool = False,
-    workers: int | None = None,
-    as_json: bool = False,
-    profile: bool = False,
-    report: Path | None = None,
-    limits: Limits | None = None,
     loading: Future[Predictor] | None = None,
 ) -> Plan:
     """Check the command, and lay out its work.
-
-    Args:
-        overwrite: do all pictures; `False`: none whose output exists; `None`: those that the
-            manifest does not call finished.
-        manifest: its path; `None` for `manifest.jsonl` in the output folder, if there is one and
-            more than one picture may go there; empty for none.
 
     Raises:
         InputError: a command that makes no sense: missing files, contradicting options, one output
             for several inputs, an output that is an input.
     """
-    model, limits = model or default_model(), limits or Limits()
+    model, limits = model or default_model(), Limits.of_megapixels(run.max_megapixels)
+    if run.high_resolution:
+        settings = replace(settings, passes=2)
     inputs = [STREAM if text in _STDIN else text for text in inputs]
     try:
         typed = settings.checked()
@@ -122,12 +88,12 @@ def plan(
             settings.kind,
             settings.format,
             INDEX if settings.objects else None,
-            recursive,
+            run.recursive,
             _standard_input(inputs, limits),
             _pipes(inputs, output, limits),
         )
-        table = engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
-        search = replace(search, manifest=_manifest(manifest, search, table))
+        table = run.engine == "ray" and len(inputs) == 1 and is_table(inputs[0])
+        search = replace(search, manifest=_manifest(run.manifest, search, table))
         search.check()
     except (InputError, MissingExtraError):
         raise
@@ -136,46 +102,34 @@ def plan(
     if search.is_stream:
         if settings.objects:
             raise InputError("standard output holds one picture, not --objects; give -o FOLDER")
-        if as_json:
+        if run.as_json:
             raise InputError("--json and a picture both want standard output; give -o FILE")
         if sys.stdout.isatty():
             raise InputError("standard output is a terminal; give -o FILE, or redirect it")
-    if report is not None and report.suffix.lower() != ".html":
-        raise InputError(f"--report is {report}; end it in .html")
-    if report is not None and (table or search.is_stream):
+    if run.report is not None and run.report.suffix.lower() != ".html":
+        raise InputError(f"--report is {run.report}; end it in .html")
+    if run.report is not None and (table or search.is_stream):
         raise InputError("--report shows results that are files; give -o FOLDER, or leave it out")
     if table:
         _check_table(search, settings)
         if limits != Limits():
             raise InputError("--max-megapixels is for files, not for tables; leave it out")
-    elif column or name_column:
+    elif run.column or run.name_column:
         raise InputError("--column and --name-column are for one table and --engine ray")
-    elif engine == "ray" and search.is_stream:
+    elif run.engine == "ray" and search.is_stream:
         raise InputError("--engine ray reads and writes files; give -o FOLDER")
-    if watch and not any(text != STREAM and to_place(text).is_dir() for text in inputs):
+    if run.watch and not any(text != STREAM and to_place(text).is_dir() for text in inputs):
         raise InputError("--watch waits for pictures in folders; give one as input")
-    skips: dict[bool | None, Skip] = {None: "finished", False: "existing", True: "nothing"}
     return Plan(
         search,
         settings,
         model,
-        device,
-        dtype,
-        engine,
+        run,
         table,
-        column,
-        name_column,
-        skip=skips[overwrite],
-        manifest=search.manifest,
-        fingerprint=_fingerprint(typed, model),
-        retries=retries,
-        watch=watch,
-        workers=workers,
-        as_json=as_json,
-        profile=Profile() if profile else None,
-        report=report,
-        limits=limits,
-        loading=loading,
+        search.manifest,
+        _fingerprint(typed, model),
+        Profile() if run.profile else None,
+        loading,
     )
 
 

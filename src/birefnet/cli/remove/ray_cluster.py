@@ -48,12 +48,13 @@ class ClusterWork:
         blocks = -(-len(rows) // BLOCK)
         # What all jobs share goes to each actor once.
         search = replace(self.plan.search, inputs=(), on_error=print)
-        plan = replace(self.plan, search=search, skip="nothing", workers=None, profile=None)
+        run = replace(self.plan.run, overwrite=True, jobs=None)
+        plan = replace(self.plan, search=search, run=run, profile=None, loading=None)
         data = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             Actor,
             fn_constructor_args=[plan],
             batch_size=None,
-            **resources(plan.device, self.plan.workers, blocks),
+            **resources(plan.run.device, self.plan.run.jobs, blocks),
         )
         report = self.run_log.report
         for row in data.iter_rows():

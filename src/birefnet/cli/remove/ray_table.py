@@ -30,9 +30,9 @@ _FACTS = ("width", "height", "coverage", "confidence", "is_empty")
 class TableWork:
     """Cuts out the pictures of one column, and writes files or another table.
 
-    Without `plan.column` it is `image`, in shards `jpg`. Files are named by `plan.name_column`, in
-    shards by their key, and otherwise after their pictures' contents. An output that ends in
-    .parquet is a folder with the rows of the source and what `CutOut` adds to them.
+    Without `--column` it is `image`, in shards `jpg`. Files are named by `--name-column`, in shards
+    by their key, and otherwise after their pictures' contents. An output that ends in .parquet is a
+    folder with the rows of the source and what `CutOut` adds to them.
     """
 
     plan: Plan
@@ -47,10 +47,10 @@ class TableWork:
     def _cut_out(self, ray: Any) -> None:
         plan, report = self.plan, self.run_log.report
         source, output = plan.search.inputs[0], str(plan.search.output)
-        column, name = plan.column or "image", plan.name_column
+        column, name = plan.run.column or "image", plan.run.name_column
         if Path(source).suffix.lower() == SHARD:
             data = ray.data.read_webdataset(source, decoder=None)
-            column, name = plan.column or "jpg", name or "__key__"
+            column, name = plan.run.column or "jpg", name or "__key__"
         else:
             data = ray.data.read_parquet(source)
         known = data.schema().names
@@ -67,8 +67,8 @@ class TableWork:
             "metadata": settings.metadata,
             "resolution": settings.resolution,
             "batch_size": settings.batch_size,
-            "device": plan.device,
-            "dtype": plan.dtype,
+            "device": plan.run.device,
+            "dtype": plan.run.dtype,
         }
         report.model, report.engine = plan.model, "ray"
         if not output.endswith(TABLE):
@@ -79,7 +79,7 @@ class TableWork:
             fn_constructor_args=[column, plan.model],
             fn_constructor_kwargs=options,
             batch_size=BATCH,
-            **resources(plan.device, plan.workers),
+            **resources(plan.run.device, plan.run.jobs),
         )
         _write_table(data, output)
         made = ray.data.read_parquet(output).select_columns(["status"])
@@ -96,7 +96,7 @@ class TableWork:
         options: dict[str, Any],
     ) -> None:
         plan, manifest, folder = self.plan, self.run_log.manifest, to_place(output)
-        is_rerun = manifest is not None and plan.skip == "finished"
+        is_rerun = manifest is not None and plan.run.overwrite is None
         files = data.map_batches(
             CutOutToFiles,
             fn_constructor_args=[column, plan.model],
@@ -109,7 +109,7 @@ class TableWork:
                 "finished": manifest.done if manifest is not None and is_rerun else frozenset(),
             },
             batch_size=BATCH,
-            **resources(plan.device, plan.workers),
+            **resources(plan.run.device, plan.run.jobs),
         )
         for row in files.iter_rows():
             job = Job(Path(row["input"]), to_place(row["output"]), Path(row["input"]))

@@ -22,11 +22,11 @@ from birefnet.cli.remove.watch import Watch
 from birefnet.errors import BiRefNetError
 
 
-def run(plan: Plan) -> int:
+def remove_all(plan: Plan) -> int:
     """Do the work, report, and return the exit status."""
     report = Report(
-        keeps_all=plan.as_json,
-        says_at_once=plan.watch,
+        keeps_all=plan.run.as_json,
+        says_at_once=plan.run.watch,
         manifest=plan.manifest,
         profile=plan.profile,
     )
@@ -35,17 +35,17 @@ def run(plan: Plan) -> int:
         search=replace(plan.search, on_error=report.add_unreadable, on_pass=report.add_passed_over),
     )
     page = None
-    if plan.report is not None:
+    if plan.run.report is not None:
         from birefnet.cli.remove.html_report import RemoveReport
 
-        page = RemoveReport(plan, plan.report)
+        page = RemoveReport(plan, plan.run.report)
         report.also = page.add
     start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
         work = _worker(plan, RunLog(plan, report, manifest))
         try:
             with _terminable():
-                if plan.watch:
+                if plan.run.watch:
                     say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
                     _watch(plan, work)
                 else:
@@ -57,14 +57,14 @@ def run(plan: Plan) -> int:
         except DiskFull as error:
             full = str(error)
     report.seconds = time.perf_counter() - start
-    if plan.as_json:
+    if plan.run.as_json:
         report.print_json()
     report.print_summary()
     if page is not None and not full:
         page.write(report)
     if plan.profile is not None and report.engine:
         report.print_profile()
-    if report.interrupted and not plan.watch:
+    if report.interrupted and not plan.run.watch:
         return INTERRUPTED
     if full:
         raise BiRefNetError(full)
@@ -82,7 +82,7 @@ def _worker(plan: Plan, run_log: RunLog) -> Worker:
         from birefnet.cli.remove.ray_table import TableWork
 
         return TableWork(plan, run_log)
-    if plan.engine == "ray":
+    if plan.run.engine == "ray":
         from birefnet.cli.remove.ray_cluster import ClusterWork
 
         return ClusterWork(plan, run_log)
@@ -103,7 +103,7 @@ def _manifest(plan: Plan) -> Iterator[Manifest | None]:
         yield None
         return
     try:
-        manifest = Manifest(plan.manifest, read=plan.skip != "nothing")
+        manifest = Manifest(plan.manifest, read=not plan.run.overwrite)
     except OSError as error:
         raise BiRefNetError(
             f"the manifest {str(plan.manifest)!r} cannot be written: {error.strerror}; give "

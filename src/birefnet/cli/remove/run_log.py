@@ -80,9 +80,9 @@ class RunLog:
 
     def _is_finished(self, job: Job) -> bool:
         assert job.target is not None
-        if self.plan.skip == "existing":
+        if self.plan.run.overwrite is False:
             return job.target.exists()
-        if self.plan.skip == "nothing" or self.manifest is None:
+        if self.plan.run.overwrite or self.manifest is None:
             return False
         key = self._key(job)
         return key is not None and self.manifest.has(key) and job.target.exists()

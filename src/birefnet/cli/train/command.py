@@ -1,107 +1,29 @@
-"""`birefnet train`: what can be asked for; `run` does it."""
+"""`birefnet train`: a run, or the list of recipes."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Device, check_output
+from birefnet.cli.options import GroupedCommand, examples, with_options
+from birefnet.cli.train.options import TrainOptions
 from birefnet.errors import require
+
+EXAMPLES = examples(
+    "birefnet train --list",
+    "birefnet train --recipe finetune --init nano --data MY_PICTURES --output runs/mine",
+    "birefnet train --resume --output runs/mine",
+)
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True)(train)
+    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(train)
 
 
+@with_options()
 def train(
-    recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", "-r", metavar="NAME", help="What to train; see --list."),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="paper, official or recommended.",
-            show_default="recommended",
-        ),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            "-d",
-            metavar="PATH[=WEIGHT]",
-            help="Pictures with truth: a folder with im/ and gt/, IMAGES::MASKS, a folder of "
-            "cut-outs, hf:NAME or wds:SHARDS; may be repeated. =2 shows a set twice as often, "
-            "=20% makes it that share.",
-        ),
-    ] = None,
-    validate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--validate",
-            metavar="PATH|none",
-            help="Pictures with truth that are never trained on; may be repeated.",
-            show_default="a tenth of --data",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", callback=check_output, metavar="RUN", help="Folder of the run."
-        ),
-    ] = None,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|PATH", help="Weights to start from: whatever `birefnet remove -m` takes."
-        ),
-    ] = None,
-    replay: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH[=SHARE%]",
-            help="Pictures of the kind that the weights know already, mixed in so that they are "
-            "not forgotten.",
-            show_default="20%",
-        ),
-    ] = None,
-    freeze_encoder: Annotated[
-        bool, typer.Option("--freeze-encoder", help="Train the decoder alone: quicker, smaller.")
-    ] = False,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            "-s",
-            metavar="NAME=VALUE",
-            help="Any field of the recipe, such as schedule.epochs=20; may be repeated.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.yaml", help="Fields of the recipe from a file."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in RUN where it was saved last.")
-    ] = False,
-    device: Device = "auto",
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Check data, weights and memory, print the recipe, write nothing."
-        ),
-    ] = False,
-    check_memory: Annotated[
-        bool, typer.Option(help="Refuse a batch that does not seem to fit into memory.")
-    ] = True,
-    list_recipes: Annotated[
-        bool, typer.Option("--list", help="Show the recipes and what to expect of them.")
-    ] = False,
+    options: TrainOptions,
 ) -> None:
     """Train a network, or fine-tune one to your own pictures.
 
@@ -111,28 +33,12 @@ def train(
     Exit status 0; 1 if it failed; 2 if the command makes no sense; 130 after Ctrl-C, with
     everything saved.
     """
-    from birefnet.cli.train import run as work
+    from birefnet.cli.train.run import show_recipes, train_network
 
-    if list_recipes:
-        work.show_recipes()
+    if options.list_recipes:
+        show_recipes()
         return
     require("`birefnet train`", "train")
-    if output is None and (resume or not dry_run):
+    if options.output is None and (options.resume or not options.dry_run):
         raise typer.BadParameter("--output RUN is missing: the folder that the run is written to")
-    request = work.Request(
-        recipe=recipe,
-        variant=variant,
-        data=tuple(data or ()),
-        validate=tuple(validate or ()),
-        output=output,
-        init=init,
-        replay=tuple(replay or ()),
-        freeze_encoder=freeze_encoder,
-        assignments=tuple(assignments or ()),
-        config=config,
-        resume=resume,
-        device=device,
-        dry_run=dry_run,
-        check_memory=check_memory,
-    )
-    sys.exit(work.run(request))
+    sys.exit(train_network(options))

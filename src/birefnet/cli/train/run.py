@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from birefnet.cli.common import say, warn
+from birefnet.cli.train.options import TrainOptions
 from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
@@ -32,26 +33,6 @@ _NOTHING = "none"
 _ENDS_HERE = "a run would end here"  # said by a dry run
 
 
-@dataclass(frozen=True)
-class Request:
-    """The command line."""
-
-    recipe: str | None = None
-    variant: str | None = None
-    data: tuple[str, ...] = ()
-    validate: tuple[str, ...] = ()
-    output: Path | None = None
-    init: str | None = None
-    replay: tuple[str, ...] = ()
-    freeze_encoder: bool = False
-    assignments: tuple[str, ...] = ()
-    config: Path | None = None
-    resume: bool = False
-    device: str = "auto"
-    dry_run: bool = False
-    check_memory: bool = True
-
-
 def show_recipes() -> None:
     """A table of all recipes."""
     from rich import box
@@ -70,41 +51,41 @@ def show_recipes() -> None:
     console().print(table)
 
 
-def resolve_recipe(request: Request) -> Recipe:
+def resolve_recipe(options: TrainOptions) -> Recipe:
     """The recipe that a command line asks for; later ones win: recipe, file, --set, options."""
     from birefnet.training.recipe import Recipe, load_yaml
     from birefnet.training.run_folder import RunFolder
 
-    from_file = load_yaml(request.config) if request.config else {}
-    if request.resume:
-        assert request.output is not None
-        folder = RunFolder(request.output)
+    from_file = load_yaml(options.config) if options.config else {}
+    if options.resume:
+        assert options.output is not None
+        folder = RunFolder(options.output)
         folder.check(resume=True)
         recipe = Recipe.from_dict(load_yaml(folder.recipe))
         for option, given, saved in (
-            ("recipe", request.recipe, recipe.name),
-            ("variant", request.variant, recipe.variant),
-            ("init", request.init, recipe.init),
+            ("recipe", options.recipe, recipe.name),
+            ("variant", options.variant, recipe.variant),
+            ("init", options.init, recipe.init),
         ):
             if given not in (None, saved):
                 raise UsageError(
-                    f"{request.output} is a run with --{option} {saved}, not {given}; resume it "
+                    f"{options.output} is a run with --{option} {saved}, not {given}; resume it "
                     f"without --{option}, or start another run"
                 )
     else:
-        recipe = _named_recipe(request, from_file)
-        recipe = _fitted_to_weights(recipe, request, from_file)
-    recipe = recipe.override(from_file).override(request.assignments)
-    return recipe.override(_changes(request, recipe))
+        recipe = _named_recipe(options, from_file)
+        recipe = _fitted_to_weights(recipe, options, from_file)
+    recipe = recipe.override(from_file).override(options.assignments or ())
+    return recipe.override(_changes(options, recipe))
 
 
-def _named_recipe(request: Request, from_file: Mapping[str, Any]) -> Recipe:
+def _named_recipe(options: TrainOptions, from_file: Mapping[str, Any]) -> Recipe:
     from birefnet.training.recipe import Recipe
     from birefnet.training.recipes import get_recipe
 
-    if request.recipe:
-        return get_recipe(request.recipe, request.variant or "recommended")
-    if request.variant:
+    if options.recipe:
+        return get_recipe(options.recipe, options.variant or "recommended")
+    if options.variant:
         raise typer.BadParameter("--variant needs --recipe NAME")
     if not from_file:
         raise typer.BadParameter(
@@ -114,43 +95,45 @@ def _named_recipe(request: Request, from_file: Mapping[str, Any]) -> Recipe:
     return Recipe()
 
 
-def _fitted_to_weights(recipe: Recipe, request: Request, from_file: Mapping[str, Any]) -> Recipe:
+def _fitted_to_weights(
+    recipe: Recipe, options: TrainOptions, from_file: Mapping[str, Any]
+) -> Recipe:
     """Take the size of the pictures from the weights, where the recipe names no network."""
     from birefnet.training.assemble import fitted_to_weights
 
-    chosen = recipe.override(from_file).override(request.assignments)
+    chosen = recipe.override(from_file).override(options.assignments or ())
     if chosen.network is not None:
         return recipe
-    if request.init:
-        chosen = chosen.override({"init": request.init})
+    if options.init:
+        chosen = chosen.override({"init": options.init})
     return recipe.override(fitted_to_weights(chosen))
 
 
-def _changes(request: Request, recipe: Recipe) -> dict[str, Any]:
+def _changes(options: TrainOptions, recipe: Recipe) -> dict[str, Any]:
     """What the options of the command change, by dotted name."""
     changes: dict[str, Any] = {}
-    if request.init and not request.resume:
-        changes["init"] = request.init
-    if request.data or request.replay:
-        sources = request.data or recipe.data.sources
-        changes["data.sources"] = [*sources, *_replayed(request.replay)]
-    if request.freeze_encoder:
+    if options.init and not options.resume:
+        changes["init"] = options.init
+    if options.data or options.replay:
+        sources = options.data or recipe.data.sources
+        changes["data.sources"] = [*sources, *_replayed(options.replay or ())]
+    if options.freeze_encoder:
         changes["loop.frozen_encoder"] = True
-    if request.validate:
-        given = [path for path in request.validate if path != _NOTHING]
+    if options.validate:
+        given = [path for path in options.validate if path != _NOTHING]
         changes["validation.data"] = given
         changes["data.held_out"] = 0.0
-    elif not request.resume and not recipe.validation.data and not recipe.data.held_out:
+    elif not options.resume and not recipe.validation.data and not recipe.data.held_out:
         changes["data.held_out"] = HELD_OUT
     return changes
 
 
-def _replayed(replay: tuple[str, ...]) -> list[str]:
+def _replayed(replay: Sequence[str]) -> list[str]:
     default = f"={REPLAYED / max(1, len(replay)):g}%"
     return [text if text.endswith("%") else text + default for text in replay]
 
 
-def run(request: Request) -> int:
+def train_network(options: TrainOptions) -> int:
     """Train; the exit status.
 
     Whatever can be checked is checked before weights are downloaded, and all of it before the first
@@ -160,15 +143,15 @@ def run(request: Request) -> int:
     from birefnet.training.run_folder import RunFolder, make_folder
 
     is_main = int(os.environ.get("RANK", "0")) == 0
-    recipe = resolve_recipe(request)
-    run_folder = None if request.dry_run or request.output is None else RunFolder(request.output)
-    if run_folder and is_main and not request.resume:
+    recipe = resolve_recipe(options)
+    run_folder = None if options.dry_run or options.output is None else RunFolder(options.output)
+    if run_folder and is_main and not options.resume:
         run_folder.check(resume=False)
-    is_saved = request.resume and RunFolder(request.output or Path()).state.is_file()
+    is_saved = options.resume and RunFolder(options.output or Path()).state.is_file()
     accelerator = distributed.make_accelerator(
-        recipe.loop, request.device, folder=str(run_folder.path) if run_folder else None
+        recipe.loop, options.device, folder=str(run_folder.path) if run_folder else None
     )
-    prepared = _prepare(request, recipe, accelerator.num_processes, weights=not is_saved)
+    prepared = _prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
     recipe, start = prepared.recipe, prepared.start
     if start is None:
         typer.echo(recipe.to_yaml(), nl=False)
@@ -176,7 +159,7 @@ def run(request: Request) -> int:
     estimate = memory.estimate(
         recipe, start.network, accelerator.device, accelerator.mixed_precision
     )
-    _judge(estimate, request, is_main)
+    _judge(estimate, options, is_main)
     trainer = _trainer(prepared, start, run_folder, accelerator)
     if run_folder is None:
         typer.echo(recipe.to_yaml(), nl=False)
@@ -184,7 +167,7 @@ def run(request: Request) -> int:
     if is_saved:
         trainer.resume()
         say_once(is_main, f"continuing after step {trainer.step} of {trainer.plan.steps}")
-    elif request.resume:
+    elif options.resume:
         say_once(is_main, "nothing had been saved yet: starting from the beginning")
     if is_main:
         make_folder(run_folder.path)
@@ -226,11 +209,11 @@ class _Prepared:
     start: TrainingSetup | None
 
 
-def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool) -> _Prepared:
+def _prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: bool) -> _Prepared:
     """Check the data, then have the weights, and say what the run will be.
 
     Args:
-        recipe: of the request.
+        recipe: of the options.
         processes: that train together.
         weights: load those that the run starts from.
     """
@@ -249,21 +232,21 @@ def _prepare(request: Request, recipe: Recipe, processes: int, *, weights: bool)
     validator = make_validator(recipe, data)
     to_fetch = weights_to_fetch(recipe) if weights else None
     notes = list(data.notes)
-    if to_fetch and request.dry_run:
+    if to_fetch and options.dry_run:
         say_once(is_main, f"a run would download {to_fetch}")
         weights = False
     elif to_fetch:
         say_once(is_main, f"downloading {to_fetch}")
         fetch_weights(recipe)
-        recipe = resolve_recipe(request)
+        recipe = resolve_recipe(options)
         data = build_dataset(recipe.data, seed=recipe.loop.seed)
-    elif request.dry_run and weights and (lack := missing_file(recipe)):
+    elif options.dry_run and weights and (lack := missing_file(recipe)):
         notes.append(f"{_ENDS_HERE}: {lack}")
         weights = False
     start = None
-    if recipe.network or not to_fetch or to_fetch.checkpoint or not request.dry_run:
-        name = request.output.resolve().name if request.output else recipe.name
-        last = RunFolder(request.output).last if request.resume and request.output else None
+    if recipe.network or not to_fetch or to_fetch.checkpoint or not options.dry_run:
+        name = options.output.resolve().name if options.output else recipe.name
+        last = RunFolder(options.output).last if options.resume and options.output else None
         start = set_up_training(recipe, name=name, weights=weights, written=last)
         recipe = start.recipe
         data.preprocess = start.preprocess
@@ -405,15 +388,15 @@ def opening(
     return lines
 
 
-def _judge(estimate: Estimate, request: Request, is_main: bool) -> None:
+def _judge(estimate: Estimate, options: TrainOptions, is_main: bool) -> None:
     """Refuse a batch that does not fit; a dry run says that a run would."""
     if estimate.fits:
         say_once(is_main, estimate.text())
         return
     refusal = f"{estimate.text()}; or try it anyway with --no-check-memory"
-    if not request.check_memory:
+    if not options.check_memory:
         warn_once(is_main, estimate.text())
-    elif request.dry_run:
+    elif options.dry_run:
         warn_once(is_main, f"{_ENDS_HERE}: {refusal}")
     else:
         raise BiRefNetError(refusal)
