@@ -128,6 +128,29 @@ def test_commands_train(
     assert "--dry-run" in words or any(tmp_path.rglob("state.pt"))
 
 
+def test_a_frozen_dinov3_trains_as_the_page_says(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timm = pytest.importorskip("timm")
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    (words,) = (line for line in commands("training", "train") if "network=dino_v3_l" in line)
+    prepare(words, drawn)
+    backbone = timm.create_model("vit_small_patch16_dinov3", pretrained=False)
+    torch.save(backbone.state_dict(), "small.pth")
+    smaller = ["network=dino_v3_s", "encoder_weights=small.pth"]
+    narrow = "network_overrides={block_width: 8, attention_width: 8, neck_channels: [8, 8, 16, 16]}"
+    result = train(*words, settings=[*SMALL, *smaller, narrow])
+    assert result.exit_code == 0, result.output
+    from birefnet.weights.checkpoint import load_checkpoint
+
+    trained = load_checkpoint(tmp_path / "runs" / "dino" / "last").network
+    kept = trained.encoder.backbone.state_dict()
+    assert len(kept) > 100
+    for name, value in kept.items():
+        assert torch.equal(value, backbone.state_dict()[name.removeprefix("model.")]), name
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_commands_look_at_data(
     number: int, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

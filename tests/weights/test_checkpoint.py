@@ -211,6 +211,20 @@ def test_converting_there_and_back_keeps_every_bit(
         assert identical(dict(names), to_official(inside.network.state_dict()))
 
 
+def test_an_official_file_on_dinov3_there_and_back(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    config = replace(TINY, backbone=preset("dino_v3_s").backbone, neck_channels=(8, 8, 16, 16))
+    network = build_network(config).half()
+    official = to_official(network.state_dict())
+    assert "decoder.pyramid_neck_x4.conv.weight" in official
+    assert "bb.model.reg_token" in official
+    torch.save({f"module._orig_mod.{k}": v for k, v in official.items()}, tmp_path / "given.pth")
+    ours = convert(tmp_path / "given.pth", tmp_path / "ours")
+    assert load_checkpoint(ours).config == replace(config, dropout=NetworkConfig().dropout)
+    back = torch.load(convert(ours, tmp_path / "back.pth"))
+    assert identical(dict(back), official)
+
+
 def test_other_precisions_on_request(network: BiRefNet, tmp_path: Path) -> None:
     first = save_directory(tmp_path / "first", network)
     half = convert(first, tmp_path / "half.safetensors", dtype=torch.float16)

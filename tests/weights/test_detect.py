@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from birefnet.network.backbones import BACKBONES, build_backbone
 from birefnet.network.config import PRESETS, NetworkConfig, preset
 from birefnet.weights import detect
 from birefnet.weights.detect import detect_config
-from birefnet.weights.layouts import to_official
+from birefnet.weights.layouts import from_official, to_official
 from birefnet.weights.skeleton import WithoutParameters, empty_network
 from official import NETWORKS, official_shapes
 
@@ -23,6 +24,7 @@ OFFICIAL = {
     "pvt_v2_b2": preset("pvt_v2_b2"),
     "resnet50": preset("resnet50"),
     "vgg16bn": preset("vgg16bn"),
+    "dino_v3_s": preset("dino_v3_s"),
     "ablation_no_image_pyramid": replace(B0, image_pyramid="none"),
     "ablation_image_pyramid_add": replace(B0, image_pyramid="none"),  # shapes cannot tell
     "ablation_no_context": replace(B0, context_fusion=False),
@@ -41,16 +43,14 @@ def test_every_official_key_list_is_tested() -> None:
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official_layouts(name: str) -> None:
-    if OFFICIAL[name].backbone not in BACKBONES:
-        pytest.skip("this backbone is not there")
+    if OFFICIAL[name].backbone.startswith("timm:"):
+        pytest.importorskip("timm")
     assert detect_config(official_shapes(name)) == OFFICIAL[name]
 
 
-@pytest.mark.parametrize("name", [n for n in PRESETS if not n.startswith("dinov3")])
+@pytest.mark.parametrize("name", [n for n in PRESETS if not n.startswith("dino")])
 def test_every_preset_is_found_again(name: str) -> None:
     config = PRESETS[name]
-    if config.backbone not in BACKBONES:
-        pytest.skip("this backbone is not there")
     if config.backbone == "swin_v1_l" and name != "swin_v1_l":  # smaller, for the same decoder
         config = replace(config, backbone="efficientnet_lite0")
     shapes = {k: tuple(v.shape) for k, v in empty_network(config).state_dict().items()}
@@ -97,21 +97,50 @@ def test_every_backbone_has_one_signature() -> None:
         assert matching == [name]
 
 
-def test_dinov3_is_known_by_its_width() -> None:
-    shapes = official_shapes("swin_v1_l")  # its neck gives Swin-L's channels
-    shapes = {k: s for k, s in shapes.items() if not k.startswith("bb.")}
-    shapes["bb.model.cls_token"] = (1, 1, 1024)
-    for i, channels in enumerate((192, 384, 768, 1536), start=1):
-        shapes[f"pyramid_neck_x{i}.weight"] = (channels, 1024, 1, 1)
-        shapes[f"pyramid_neck_x{i}.bias"] = (channels,)
-    assert detect_config(shapes) == PRESETS["dinov3_l"]
-
-
-def test_other_backbones_behind_a_neck_have_to_be_named() -> None:
-    config = replace(preset("tiny"), neck_channels=(16, 24, 32, 48))
+@pytest.mark.parametrize("name", [n for n in PRESETS if n.startswith("dino_v3")])
+def test_dinov3_presets_are_found_again_and_have_the_official_names(name: str) -> None:
+    pytest.importorskip("timm")
+    config = PRESETS[name]
     shapes = {k: tuple(v.shape) for k, v in empty_network(config).state_dict().items()}
-    with pytest.raises(WeightsError, match=r"24 channels and is not a DINOv3: pass its config"):
-        detect_config(shapes)
+    official = to_official(shapes)
+    expected = {re.sub(r"blocks\.\d+\.", "", key) for key in official_shapes("dino_v3_s")}
+    if "fc1_g" in " ".join(official):  # the larger ones have another perceptron, with a gate
+        gates = {key.replace("fc1", f"fc1_{x}") for x in "gx" for key in expected if "fc1" in key}
+        expected = {key for key in expected if "fc1" not in key} | gates
+    assert {re.sub(r"blocks\.\d+\.", "", key) for key in official} == expected
+    assert from_official(official) == shapes
+    assert detect_config(shapes) == detect_config(official) == config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_pyramid": "none"},
+        {"context_fusion": False},
+        {"squeeze": False},
+        {"neck_channels": (8, 16, 24, 32)},
+        {"stage_channels": (16, 16, 8, 8)},
+    ],
+)
+def test_switches_of_a_network_with_a_neck(change: dict[str, object]) -> None:
+    settings = {"neck_channels": (24, 32, 48, 64), "dropout": 0.5, **change}
+    config = replace(preset("tiny"), **settings)  # type: ignore[arg-type]
+    shapes = {k: tuple(v.shape) for k, v in empty_network(config).state_dict().items()}
+    assert detect_config(shapes) == detect_config(to_official(shapes)) == config
+
+
+def test_every_preset_of_dinov3_has_both_spellings() -> None:
+    official = [name for name in PRESETS if name.startswith("dino_v3_")]
+    assert [name.removeprefix("dino_v3_") for name in official] == [
+        "s",
+        "s_plus",
+        "b",
+        "l",
+        "h_plus",
+        "7b",
+    ]
+    for name in official:
+        assert PRESETS[name.replace("dino_v3", "dinov3")] == PRESETS[name]
 
 
 def test_networks_trained_without_batchnorm_are_refused() -> None:

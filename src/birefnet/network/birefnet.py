@@ -14,7 +14,7 @@ except ModuleNotFoundError:
 
 from birefnet.network.config import NetworkConfig
 from birefnet.network.decoder import Decoder
-from birefnet.network.encoder import Encoder
+from birefnet.network.encoder import Encoder, PyramidNeck
 from birefnet.network.guidance import PICTURE_CHANNELS
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class BiRefNet(nn.Module):
         encoder: localisation module.
         squeeze: maps the encoder's context to x4's channels; `None` hands x4 on.
         decoder: reconstruction module.
+        neck: between encoder and decoder, for a backbone whose maps share one stride; or `None`.
         classifier: linear layer on the average of x4, or `None`.
         config: the description this network was built from.
 
@@ -62,12 +63,14 @@ class BiRefNet(nn.Module):
         squeeze: nn.Module | None,
         decoder: Decoder,
         *,
+        neck: PyramidNeck | None = None,
         classifier: nn.Linear | None = None,
         config: NetworkConfig,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.squeeze = squeeze
+        self.neck = neck
         self.decoder: nn.Module = decoder
         self.classifier = classifier
         self.config = config
@@ -102,11 +105,16 @@ class BiRefNet(nn.Module):
                 "or pad the batch (Predictor does it for any size)"
             )
         maps, context = self.encoder(image)
+        classes = None
+        if supervised and self.classifier is not None:
+            classes = self.classifier(maps[-1].mean(dim=(2, 3)))
         squeezed = context if self.squeeze is None else self.squeeze(context)
+        if self.neck is not None:
+            maps = self.neck([*maps[:3], squeezed], (height, width))
+            squeezed = maps[-1]
         is_guided = image.shape[1] > PICTURE_CHANNELS
         picture = image[:, :PICTURE_CHANNELS] if is_guided else image
         stages, gradients = self.decoder(squeezed, maps, picture, supervised=supervised)
         if not supervised:
             return stages[-1]
-        classes = self.classifier(maps[-1].mean(dim=(2, 3))) if self.classifier else None
         return SupervisedOutput(stages, gradients, classes)

@@ -22,7 +22,7 @@ from birefnet.network.blocks import (
 )
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.network.decoder import Decoder
-from birefnet.network.encoder import Encoder
+from birefnet.network.encoder import Encoder, PyramidNeck
 from birefnet.network.guidance import let_guide
 
 __all__ = ["BACKBONES", "build_network"]
@@ -54,19 +54,21 @@ def build_network(config: NetworkConfig | str) -> BiRefNet:
         backbone,
         image_pyramid=config.image_pyramid,
         context_fusion=config.context_fusion,
-        neck_channels=config.neck_channels,
         is_guided=config.guidance_channel,
     )
     deepest = encoder.out_channels[-1]
     squeeze = (
         _reconstruction_block(config, encoder.context_channels, deepest) if config.squeeze else None
     )
+    encoded = (*encoder.out_channels[:3], deepest if squeeze else encoder.context_channels)
+    necked = config.necked_channels
     decoder = Decoder(
-        (*encoder.out_channels[:3], deepest if squeeze else encoder.context_channels),
+        necked or encoded,
         _block_factory(config),
         inward_reference=config.inward_reference,
         outward_reference=config.outward_reference,
         multi_scale_supervision=config.multi_scale_supervision,
+        reference_channels=encoded,
         reference_width=config.reference_width,
         stage_channels=config.stage_channels,
     )
@@ -75,6 +77,7 @@ def build_network(config: NetworkConfig | str) -> BiRefNet:
         encoder,
         squeeze,
         decoder,
+        neck=PyramidNeck(encoded, necked) if necked else None,
         classifier=nn.Linear(deepest, classes) if classes else None,
         config=config,
     )

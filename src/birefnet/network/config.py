@@ -41,8 +41,9 @@ class NetworkConfig:
         reference_width: channels inside an image-patch block.
         stage_channels: output channels of the decoder stages 4, 3, 2, 1 (deep to shallow); `None`
             follows the encoder: c3, c2, c1, c1 // 2.
-        neck_channels: project the backbone's four maps (shallow to deep) to these channels and
-            resize them to strides 4, 8, 16, 32; `None` uses the maps as they are.
+        neck_channels: project the four maps (shallow to deep) to these channels, twice as many
+            with the pyramid `cat`, and resize them to strides 4, 8, 16, 32, for a backbone whose
+            maps share one stride; `None` uses the maps as they are.
         guidance_channel: the encoder reads a fourth channel too, which says what object is meant
             (see `birefnet.network.guidance`); pictures of three channels still do.
         drop_path: stochastic depth of the backbone while training, 0 to 1.
@@ -90,6 +91,15 @@ class NetworkConfig:
             value = getattr(self, name)
             if isinstance(value, list):  # as JSON gives it
                 object.__setattr__(self, name, tuple(value))
+
+    @property
+    def necked_channels(self) -> tuple[int, int, int, int] | None:
+        """Channels of x1..x4 behind the neck; `None` without one."""
+        if self.neck_channels is None:
+            return None
+        c1, c2, c3, c4 = self.neck_channels
+        scales = 2 if self.image_pyramid == "cat" else 1
+        return c1 * scales, c2 * scales, c3 * scales, c4 * scales
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values that JSON can hold."""
@@ -141,11 +151,13 @@ _SLIM = NetworkConfig(
 PRESETS: dict[str, NetworkConfig] = {
     **{name: NetworkConfig(backbone=name) for name in _BACKBONES},
     **{
-        f"dinov3_{size}": NetworkConfig(
+        f"{family}_{size}": NetworkConfig(
             backbone=f"timm:vit_{timm_size}_patch16_dinov3", neck_channels=_SWIN_L_CHANNELS
         )
+        for family in ("dino_v3", "dinov3")  # the official spelling, and the common one
         for size, timm_size in (
             ("s", "small"),
+            ("s_plus", "small_plus"),
             ("b", "base"),
             ("l", "large"),
             ("h_plus", "huge_plus"),

@@ -119,8 +119,10 @@ class Decoder(nn.Module):
     """Four bilateral-reference stages and the full-size head.
 
     Args:
-        encoder_channels: of x1..x4 (shallow to deep), x4 as squeezed.
+        encoder_channels: of x1..x4 (shallow to deep), x4 as squeezed, behind the neck if any.
         make_block: makes a reconstruction block from its channel counts.
+        reference_channels: of x1..x4 before the neck, by which the references are sized; default:
+            `encoder_channels`.
         stage_channels: output channels of the stages, deep to shallow; `None`: c3, c2, c1, c1 // 2.
     """
 
@@ -132,6 +134,7 @@ class Decoder(nn.Module):
         inward_reference: InwardReference = "split",
         outward_reference: bool = True,
         multi_scale_supervision: bool = True,
+        reference_channels: Sequence[int] | None = None,
         reference_width: int = 64,
         stage_channels: tuple[int, int, int, int] | None = None,
     ) -> None:
@@ -141,7 +144,8 @@ class Decoder(nn.Module):
         inputs = (c4, *outputs[:3])
         encoded = (c4, c3, c2, c1)
         # The released networks size the references of stages 4 and 3 alike, by c4.
-        references = [max(c // 8, 1) for c in (c4, c4, c3, c2, c1)]
+        shallow_to_deep = reference_channels or encoder_channels
+        references = [max(shallow_to_deep[i] // 8, 1) for i in (3, 3, 2, 1, 0)]
         if inward_reference == "none":
             references = [0] * 5
         stages = []

@@ -35,10 +35,10 @@ class EncoderOutput(NamedTuple):
 
 
 class PyramidNeck(nn.Module):
-    """Gives a backbone whose maps share one stride (a plain ViT) the four strides 4, 8, 16, 32.
+    """Gives maps of one stride, as those of a plain ViT, the four strides 4, 8, 16, 32.
 
-    Each map is projected by a 1x1 convolution and resized. The released networks resize first; the
-    two commute, and this order is cheaper when enlarging.
+    It stands between encoder and decoder. Each map is projected by a 1x1 convolution and resized.
+    The released networks resize first; the two commute, and this order is cheaper when enlarging.
     """
 
     def __init__(self, in_channels: Sequence[int], out_channels: tuple[int, int, int, int]) -> None:
@@ -48,7 +48,7 @@ class PyramidNeck(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        """`maps` of an image of `size` (height, width) → four maps at strides 4, 8, 16, 32."""
+        """x1, x2, x3 and the squeezed x4 of an image of `size` (height, width) → strides 4…32."""
         height, width = size
         return [
             resize(project(x), (height // stride, width // stride))
@@ -57,7 +57,7 @@ class PyramidNeck(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Backbone, optional neck, image pyramid and context fusion.
+    """Backbone, image pyramid and context fusion.
 
     Attributes:
         out_channels: of x1..x4 after the image pyramid.
@@ -71,25 +71,21 @@ class Encoder(nn.Module):
         *,
         image_pyramid: ImagePyramid = "cat",
         context_fusion: bool = True,
-        neck_channels: tuple[int, int, int, int] | None = None,
         is_guided: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.image_pyramid = image_pyramid
         self.context_fusion = context_fusion
-        self.neck = PyramidNeck(backbone.out_channels, neck_channels) if neck_channels else None
-        channels = neck_channels or tuple(backbone.out_channels)
+        channels = tuple(backbone.out_channels)
         self.guidance = GuidanceMaps(channels) if is_guided else None
         scales = 2 if image_pyramid == "cat" else 1
         self.out_channels = tuple(scales * c for c in channels)
         self.context_channels = sum(self.out_channels) if context_fusion else self.out_channels[-1]
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """The maps x1..x4 of one scale, behind the neck if there is one."""
+        """The maps x1..x4 of one scale."""
         maps = list(self.backbone(image))
-        if self.neck is not None:
-            maps = self.neck(maps, (image.shape[-2], image.shape[-1]))
         if self.guidance is not None and image.shape[1] > PICTURE_CHANNELS:
             maps = self.guidance(image[:, PICTURE_CHANNELS:], maps)
         return maps

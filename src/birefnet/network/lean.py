@@ -63,7 +63,7 @@ def lean(network: BiRefNet) -> BiRefNet:
         if isinstance(network.encoder.backbone, EfficientNetLite):
             rows = LeanEfficientNet(network.encoder.backbone)
             network.encoder.backbone = rows  # type: ignore[assignment]
-        if network.encoder.image_pyramid == "cat":
+        if network.encoder.image_pyramid == "cat" and network.neck is None:
             network.encoder = _Encoder(network.encoder)  # type: ignore[assignment]
         stages = network.decoder.stages
         assert isinstance(stages, nn.ModuleList)

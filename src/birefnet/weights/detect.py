@@ -62,8 +62,25 @@ _SIGNATURES: dict[str, dict[str, Shape | None]] = {
         "stem.conv.weight": (32, 3, 3, 3),
         "blocks.20.project.norm.weight": (352,),
     },
+    **{
+        f"timm:vit_{size}_patch16_dinov3": {
+            "model.patch_embed.proj.weight": (width, 3, 16, 16),
+            "model.reg_token": (1, 4, width),
+            "model.pos_embed": None,
+            f"model.blocks.{depth - 1}.mlp.{layer}.weight": (inner, width),
+            f"model.blocks.{depth}.norm1.weight": None,
+            "model.blocks.0.attn.q_bias": None,
+        }
+        for size, width, depth, layer, inner in (
+            ("small", 384, 12, "fc1", 1536),
+            ("small_plus", 384, 12, "fc1_g", 1536),
+            ("base", 768, 12, "fc1", 3072),
+            ("large", 1024, 24, "fc1", 4096),
+            ("huge_plus", 1280, 32, "fc1_g", 5120),
+            ("7b", 4096, 40, "fc1_g", 8192),
+        )
+    },
 }
-_DINOV3 = {384: "small", 768: "base", 1024: "large", 1280: "huge_plus", 4096: "7b"}
 
 
 class _Network(NamedTuple):
@@ -100,31 +117,36 @@ def detect_config(shapes: Shapes) -> NetworkConfig:
     network = _Network(from_official(shapes) if is_official(shapes) else shapes)
     _check_kind(network)
     backbone = _backbone(network)
-    neck = _neck(network)
     with WithoutParameters():
-        own = neck or build_backbone(backbone).out_channels
-    encoded = network.channels("decoder.stages.3.lateral.weight", 1)
-    pyramid = _pyramid(encoded, own[0])
+        own = build_backbone(backbone).out_channels
+    is_necked = network.has("neck.projections.0.weight")
+    shallowest = "neck.projections.0.weight" if is_necked else "decoder.stages.3.lateral.weight"
+    pyramid = _pyramid(network.channels(shallowest, 1), own[0])
     scales = 2 if pyramid == "cat" else 1
-    c1, c2, c3, c4 = (scales * c for c in own)
+    whole, deepest = scales * sum(own), scales * own[3]
+    neck = _neck(network, scales) if is_necked else None
 
     first = "decoder.stages.0.block."
     decoder_block = _decoder_block(network, first)
     squeeze = network.has("squeeze.conv_in.weight")
-    whole = c1 + c2 + c3 + c4
     attention, attention_width, kernels = _attention(network)
     inward, reference_width, reference = _inward(network)
-    entry = "squeeze.conv_in.weight" if squeeze else _entry(first, decoder_block)
-    context = network.channels(entry, 1) - (0 if squeeze else reference)
-    if context not in (whole, c4):
+    if squeeze:
+        context = network.channels("squeeze.conv_in.weight", 1)
+    elif is_necked:
+        context = network.channels("neck.projections.3.weight", 1)
+    else:
+        context = network.channels(_entry(first, decoder_block), 1) - reference
+    if context not in (whole, deepest):
         raise WeightsError(
             f"the decoder of these weights takes {context} channels and a {backbone} encoder gives "
-            f"{c4} or {whole}: it is a variant that is not known here"
+            f"{deepest} or {whole}: it is a variant that is not known here"
         )
     outputs = tuple(
         network.channels(_exit(f"decoder.stages.{i}.block.", decoder_block), 0) for i in range(4)
     )
     assert len(outputs) == 4
+    d1, d2, d3, _ = (scales * c for c in neck or own)
     try:
         return NetworkConfig(
             backbone=backbone,
@@ -141,7 +163,7 @@ def detect_config(shapes: Shapes) -> NetworkConfig:
             attention_width=attention_width,
             attention_kernels=kernels,
             reference_width=reference_width,
-            stage_channels=None if outputs == (c3, c2, c1, max(c1 // 2, 1)) else outputs,
+            stage_channels=None if outputs == (d3, d2, d1, max(d1 // 2, 1)) else outputs,
             neck_channels=neck,
             guidance_channel=any(is_guidance(name) for name in network.shapes),
         )
@@ -168,14 +190,6 @@ def _check_kind(network: _Network) -> None:
 
 def _backbone(network: _Network) -> str:
     prefix = "encoder.backbone."
-    projection = network.get("encoder.neck.projections.0.weight")
-    if projection is not None:
-        if projection[1] in _DINOV3:
-            return f"timm:vit_{_DINOV3[projection[1]]}_patch16_dinov3"
-        raise WeightsError(
-            f"the backbone of these weights has {projection[1]} channels and is not a DINOv3: pass "
-            "its configuration, with backbone='timm:NAME'"
-        )
     for name, signature in _SIGNATURES.items():
         if all(network.get(prefix + key) == shape for key, shape in signature.items()):
             return name
@@ -184,10 +198,8 @@ def _backbone(network: _Network) -> str:
     )
 
 
-def _neck(network: _Network) -> tuple[int, int, int, int] | None:
-    if not network.has("encoder.neck.projections.0.weight"):
-        return None
-    c = [network.channels(f"encoder.neck.projections.{i}.weight", 0) for i in range(4)]
+def _neck(network: _Network, scales: int) -> tuple[int, int, int, int]:
+    c = [network.channels(f"neck.projections.{i}.weight", 0) // scales for i in range(4)]
     return (c[0], c[1], c[2], c[3])
 
 

@@ -59,7 +59,7 @@ def _pairs(deformable: bool) -> list[tuple[str, str]]:
         ("decoder.head_reference.conv_out", "decoder.ipt_blk1.conv_out"),
         *_block("squeeze", "squeeze_module.0", deformable),
     ]
-    pairs += [(f"encoder.neck.projections.{i}", f"pyramid_neck_x{i + 1}") for i in range(4)]
+    pairs += [(f"neck.projections.{i}", f"decoder.pyramid_neck_x{i + 1}.conv") for i in range(4)]
     for i in range(4):  # stage i of ours is number 4 - i there, the references one higher
         ours, number = f"decoder.stages.{i}", 4 - i
         pairs += _block(f"{ours}.block", f"decoder.decoder_block{number}", deformable)

@@ -30,6 +30,9 @@ from birefnet.network.guidance import PICTURE_CHANNELS, STRIDES, GuidanceMaps
 def birefnet(emit: Emitter, module: BiRefNet, image: Value) -> Node:
     maps, context = emit(module.encoder, image)
     squeezed = context if module.squeeze is None else emit(module.squeeze, context)
+    if module.neck is not None:
+        maps = emit(module.neck, [*maps[:3], squeezed], lengths(image, 2, 3))
+        squeezed = maps[-1]
     picture = _channels(image, 0, PICTURE_CHANNELS) if module.config.guidance_channel else image
     return emit(module.decoder, squeezed, maps, picture)
 
@@ -42,20 +45,17 @@ def _channels(x: Value, first: int, last: int) -> Node:
 def encoder(emit: Emitter, module: Encoder, image: Value) -> tuple[list[Value], Value]:
     height, width = lengths(image, 2, 3)
 
-    def features(x: Value, sizes: tuple[Node, Node]) -> list[Value]:
+    def features(x: Value) -> list[Value]:
         maps: list[Value] = emit(module.backbone, x)
-        if module.neck is not None:
-            maps = emit(module.neck, maps, sizes)
         if module.guidance is not None:
             guide = _channels(x, PICTURE_CHANNELS, PICTURE_CHANNELS + 1)
             maps = emit(module.guidance, guide, maps)
         return maps
 
-    maps = features(image, (height, width))
+    maps = features(image)
     if module.image_pyramid != "none":
         two = integers(2)
-        sizes = ops.divide(height, two), ops.divide(width, two)
-        half = features(resize(image, *sizes), sizes)
+        half = features(resize(image, ops.divide(height, two), ops.divide(width, two)))
         enlarged = [resize_like(small, large) for small, large in zip(half, maps, strict=True)]
         join = (lambda pair: ops.concat(pair, 1)) if module.image_pyramid == "cat" else _sum
         maps = [join(list(pair)) for pair in zip(maps, enlarged, strict=True)]
