@@ -139,8 +139,8 @@ def test_a_frozen_dinov3_trains_as_the_page_says(
     backbone = timm.create_model("vit_small_patch16_dinov3", pretrained=False)
     torch.save(backbone.state_dict(), "small.pth")
     smaller = ["network=dino_v3_s", "encoder_weights=small.pth"]
-    narrow = "network_overrides={block_width: 8, attention_width: 8, neck_channels: [8, 8, 16, 16]}"
-    result = train(*words, settings=[*SMALL, *smaller, narrow])
+    narrow = [f"network_overrides.{part}_width=8" for part in ("block", "attention", "reference")]
+    result = train(*words, settings=[*SMALL, *smaller, *narrow])
     assert result.exit_code == 0, result.output
     from birefnet.weights.checkpoint import load_checkpoint
 
