@@ -16,12 +16,14 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MEGABYTES = {".whl": 12, ".gz": 30}  # what each may take: the bundled weights are 9 of them
+MEGABYTES = {".whl": 16, ".gz": 30}  # the bundled weights are 9, ONNX Runtime for browsers 4
 NEEDED = (
     "birefnet/py.typed",
     "birefnet/weights/bundled/nano/model.onnx",
     "birefnet/weights/bundled/nano/model.safetensors",
     "birefnet/weights/bundled/nano/ATTRIBUTION.md",
+    "birefnet/export/site/index.html",
+    "birefnet/export/site/onnxruntime.wasm.gz",
     "birefnet/html_report.html",
     "birefnet/serving/page/stage.html",
     "birefnet/integrations/comfyui/folder/__init__.py",
@@ -112,6 +114,8 @@ def use(programs: Path, away: Path) -> None:
     check += "; low, high = a.getchannel('A').getextrema(); sys.exit(low > 9 or high < 246)"
     assert said(python, "-c", check).strip() == "RGBA"
     assert "All is well" in said(birefnet, "doctor")
+    said(birefnet, "export", "nano", "--format", "web", "-o", "page")
+    assert (away / "page/model/model.safetensors").is_file()
     said(python, "-m", "birefnet.integrations.comfyui", "custom_nodes")
     assert (away / "custom_nodes/comfyui-birefnet/__init__.py").is_file()
 

@@ -3,7 +3,7 @@
 Pages are read on the site and in the repository. Files outside of `docs/` are not on the site, so
 links to them become the names of the files. GitHub wants `|` escaped in the code of tables, which
 Python-Markdown shows with its backslash. `<!-- commands -->` becomes what every command says for
-`--help`.
+`--help`, `<!-- try -->` a link to the page that runs in the browser, which is a part of the site.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ ROOT = Path(__file__).parent.parent
 WIDTH = 88  # of the commands' help [characters]
 _LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)\s]*)?\)")
 _COMMANDS = "<!-- commands -->"
+_TRY = "<!-- try -->"
+_TRY_LINK = '<p><a class="md-button md-button--primary" href="try/index.html">Try it here</a></p>'
 _CODE = re.compile(r"`[^`\n]+`")
 _FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
@@ -24,7 +26,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by mkdocs with the source of each page."""
     if _COMMANDS in markdown:
         markdown = markdown.replace(_COMMANDS, _all_commands())
-    parts = _FENCE.split(markdown)
+    parts = _FENCE.split(markdown.replace(_TRY, _TRY_LINK))
     folder = Path(page.file.abs_src_path).parent
 
     def linked(match: re.Match[str]) -> str:
@@ -34,6 +36,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         part if part.startswith("```") else _CODE.sub(_plain, _LINK.sub(linked, part))
         for part in parts
     )
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """Called by mkdocs when all pages are written."""
+    from birefnet.export.web import write_site
+
+    write_site("nano", Path(config.site_dir) / "try")
 
 
 def _plain(code: re.Match[str]) -> str:

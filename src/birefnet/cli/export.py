@@ -1,4 +1,4 @@
-"""`birefnet export`: a network as a file for ONNX Runtime, OpenVINO, TensorRT or torch.export."""
+"""`birefnet export`: a network for ONNX Runtime, OpenVINO, TensorRT, torch.export or browsers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import MODEL_HELP, Json, check_output, say, warn
+from birefnet.cli.in_browser import export_site
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -35,8 +37,8 @@ def export(
             "--output",
             "-o",
             callback=check_output,
-            metavar="FILE",
-            help="Ends with .onnx, .xml (OpenVINO) or .pt2 (torch).",
+            metavar="FILE|DIR",
+            help="Ends with .onnx, .xml (OpenVINO) or .pt2 (torch); a folder for web.",
             show_default="MODEL with the format's suffix",
         ),
     ] = None,
@@ -46,7 +48,7 @@ def export(
             "--format",
             "-f",
             metavar="FORMAT",
-            help="onnx, openvino or torch.",
+            help="onnx, openvino, torch, or web: a page that runs in the browser alone.",
             show_default="by FILE's suffix, else onnx",
         ),
     ] = None,
@@ -117,11 +119,14 @@ def export(
     from birefnet.inference.engines.metadata import Precision
 
     for option, value, known in (
-        ("--format", format, tuple(SUFFIXES)),
+        ("--format", format, (*SUFFIXES, "web")),
         ("--precision", precision, get_args(Precision)),
     ):
         if value is not None and value not in known:
             raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
+    if format == "web":
+        export_site(context, model, output, as_json=as_json)
+        return
     sides = _parse_size(size)
     chosen = format or (format_of(output) if output else "onnx")
     if tensorrt and chosen != "onnx":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import Device, Dtype, MaxMegapixels, Model, say, warn
+from birefnet.cli.in_browser import serve
 from birefnet.cli.serve import KEYS, parse_size, read_keys
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def ui(
+    context: typer.Context,
     model: Model = None,
     also: Annotated[
         list[str] | None,
@@ -49,6 +51,14 @@ def ui(
     max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "4G",
     max_megapixels: MaxMegapixels = 200,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    in_browser: Annotated[
+        bool,
+        typer.Option(
+            "--in-browser",
+            help="Open the page of `export --format web` in its place, where the browser does all "
+            "the work; needs no extra.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the page for people at http://127.0.0.1:7860; Ctrl-C ends it.
 
@@ -57,6 +67,9 @@ def ui(
     """
     from birefnet.serving.settings import ServerSettings
 
+    if in_browser:
+        serve(context, model, host, port)
+        return
     settings = ServerSettings(
         host=host,
         port=port,

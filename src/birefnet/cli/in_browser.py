@@ -1,0 +1,70 @@
+"""The page that needs no server: `export --format web` and `ui --in-browser`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+
+from birefnet.cli.common import say
+
+
+def export_site(
+    context: typer.Context, model: str, output: Path | None, *, as_json: bool = False
+) -> None:
+    """Write the page into a folder.
+
+    Raises:
+        typer.BadParameter: another option of `export` was given, or no folder.
+    """
+    from birefnet.export.web import facts, write_site
+
+    _only(context, "--format web", {"model", "output", "format", "as_json"})
+    if output is None:
+        raise typer.BadParameter("--format web writes a folder; name it with -o DIR")
+    if output.exists() and not output.is_dir():
+        raise typer.BadParameter(f"{output} is a file; --format web writes a folder")
+    written = facts(write_site(model, output), output)
+    if as_json:
+        typer.echo(json.dumps(written, indent=2))
+        return
+    say(f"Wrote the page into {output} ({written['bytes'] / 1e6:.1f} MB)")
+    say(
+        "Give the folder to any web server (https or localhost), or try it: "
+        f"python -m http.server --directory {output}"
+    )
+
+
+def serve(context: typer.Context, model: str | None, host: str, port: int) -> None:
+    """Serve the page from a temporary folder until Ctrl-C, and open it."""
+    import tempfile
+    import webbrowser
+
+    from birefnet.export.web import write_site
+    from birefnet.serving.running import address, bind
+    from birefnet.serving.static import server_of
+    from birefnet.weights.local import default_model
+
+    _only(context, "--in-browser", {"model", "host", "port", "open_page", "in_browser"})
+    with tempfile.TemporaryDirectory() as folder, bind(host, port) as listening:
+        write_site(model or default_model(), Path(folder))
+        place = address(listening)
+        say(f"The page is at {place}; Ctrl-C ends it. It keeps working in the browser after that.")
+        webbrowser.open(place)
+        with suppress(KeyboardInterrupt):
+            server_of(Path(folder), listening).serve_forever()
+
+
+def _only(context: typer.Context, way: str, known: set[str]) -> None:
+    """Refuse options that have no effect.
+
+    Raises:
+        typer.BadParameter: names the first.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        # By name: newer versions of typer bring a click of their own.
+        if parameter.name not in known and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"{parameter.opts[0]} has no effect with {way}; leave it out")
