@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "html_report": {"imaging"},
     "inference": {"errors", "files", "imaging", "network", "weights", "matte"},
     "options": {"errors", "imaging", "matte", "inference"},
+    "presets": {"errors", "options"},
     "api": {"errors", "imaging", "network", "weights", "matte", "inference"},
     "evaluation": {"errors", "imaging", "inference", "html_report"},
     "export": {"errors", "files", "imaging", "network", "weights", "inference"},
@@ -42,7 +43,17 @@ MAY_IMPORT = {
         "inference",
         "api",
     },
-    "serving": {"errors", "files", "imaging", "weights", "matte", "inference", "options", "api"},
+    "serving": {
+        "errors",
+        "files",
+        "imaging",
+        "weights",
+        "matte",
+        "inference",
+        "options",
+        "presets",
+        "api",
+    },
     "compat": {"errors", "imaging", "weights", "matte", "inference", "options", "api"},
 }
 EDGES = {

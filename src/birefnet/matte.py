@@ -17,7 +17,7 @@ from birefnet.imaging import compose, masks, matting
 from birefnet.imaging.box import Box
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.formats import SUFFIXES
-from birefnet.imaging.framing import Area, Frame, frame_around, visible_box
+from birefnet.imaging.framing import Area, Frame, frame_around, union, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
 from birefnet.imaging.metadata import Metadata, check_keep
 from birefnet.imaging.objects import confidence_of, regions
@@ -50,6 +50,8 @@ class Matte:
         picture: the source as decoded.
         shadow: opacity of black between background and subject, float32 H x W; `None` for none.
             It is seen in cut-outs and on backgrounds, and no part of alpha.
+        outline: width [px] and colour of a line around the subject; `None` for none. It is seen
+            where the shadow is, over it.
         wide_shadow: the same with what lies beyond the picture, and the frame of both; `cropped`
             shows it.
     """
@@ -58,6 +60,7 @@ class Matte:
     picture: Picture
     shadow: NDArray[np.float32] | None = None
     wide_shadow: tuple[Frame, NDArray[np.float32]] | None = None
+    outline: tuple[float, compose.Colour] | None = None
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.picture.pixels.shape[:2]:
@@ -145,6 +148,25 @@ class Matte:
         shadow = Frame(-frame.top, -frame.left, self.height, self.width).cut(wide)
         return replace(self, shadow=shadow, wide_shadow=(frame, wide))
 
+    def outlined(
+        self, width: str | float | Measure = "2%", colour: str | tuple[int, ...] = "white"
+    ) -> Matte:
+        """The same with a line around the subject, as stickers have.
+
+        Args:
+            width: pixels, or a share of the subject's longer side; 0 for none.
+            colour: opaque.
+
+        Raises:
+            BiRefNetError: no size, or no colour.
+        """
+        if not isinstance(width, Measure):
+            width = parse_measure(width)
+        parsed = compose.parse_colour(colour)
+        box = visible_box(self.alpha)
+        pixels = 0 if box is None else width.of(max(box.height, box.width))
+        return replace(self, outline=(pixels, parsed) if pixels else None)
+
     def cropped(
         self,
         margin: str | float | Measure = 0,
@@ -181,9 +203,16 @@ class Matte:
 
     @property
     def visible_box(self) -> Area | None:
-        """What subject and shadow take up, also beyond the picture; `None` for nothing."""
+        """What subject, outline and shadow take up, also beyond the picture; `None` for nothing."""
         around, shadow = self.wide_shadow or (None, self.shadow)
-        return visible_box(self.alpha, shadow, around)
+        box = visible_box(self.alpha, shadow, around)
+        subject = visible_box(self.alpha)
+        if self.outline is None or subject is None:
+            return box
+        line = round(self.outline[0]) + 1
+        top, left = subject.top - line, subject.left - line
+        high, wide = subject.height + 2 * line, subject.width + 2 * line
+        return union([box, Frame(top, left, high, wide)])
 
     def within(self, frame: Frame) -> Matte:
         """What a frame shows of it; beyond the picture alpha is 0, and colours are repeated."""
@@ -197,7 +226,7 @@ class Matte:
             around, wide = self.wide_shadow
             top, left = frame.top - around.top, frame.left - around.left
             shadow = replace(frame, top=top, left=left).cut(wide)
-        part = Matte(frame.cut(self.alpha), picture, shadow)
+        part = Matte(frame.cut(self.alpha), picture, shadow, outline=self.outline)
         if "_decontaminated" in self.__dict__:
             # The estimate of the whole picture is the better one, and is there already.
             part.__dict__["_decontaminated"] = frame.cut(self._decontaminated)
@@ -254,11 +283,15 @@ class Matte:
         return compose.cutout(*self._layers(refine))
 
     def _layers(self, refine: bool) -> tuple[NDArray, NDArray[np.float32]]:
-        """What goes over a background: colours and opacity of the subject with its shadow."""
-        foreground = self.foreground(refine=refine)
-        if self.shadow is None:
-            return foreground, self.alpha
-        return compose.over_shadow(foreground, self.alpha, self.shadow)
+        """What goes over a background: subject, outline and shadow, as colours and opacity."""
+        colours, alpha = self.foreground(refine=refine), self.alpha
+        if self.outline is not None:
+            width, colour = self.outline
+            line = compose.outline(self.alpha, width)
+            colours, alpha = compose.over_layer(colours, alpha, line, colour)
+        if self.shadow is not None:
+            colours, alpha = compose.over_layer(colours, alpha, self.shadow)
+        return colours, alpha
 
     def on(
         self,

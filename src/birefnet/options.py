@@ -123,6 +123,13 @@ def declared(kind: type[Any]) -> dict[str, Option]:
     }
 
 
+def read_colour(value: Any) -> Any:
+    """See `birefnet.imaging.compose.parse_colour`, which is imported where it is needed."""
+    from birefnet.imaging.compose import parse_colour
+
+    return parse_colour(value)
+
+
 def _listed(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
@@ -131,6 +138,7 @@ _KINDS: tuple[str, ...] = get_args(Kind)
 _CUT_OUT = ("cutout", "colour")
 _SHADOWLESS = ("mask", "trimap", "foreground", "overlay")
 _CROP: Values = {"crop": ()}
+_FLAT = (*_SHADOWLESS, "blur")
 _DRAWN: Values = {"shadow": ("ground", "drop")}
 
 
@@ -296,6 +304,20 @@ class Options:
         range=SHADOW_RANGES["length"],
         requires=_DRAWN,
     )
+    outline: str | float = option(
+        "0",
+        "Width of a line around the subject, as stickers have, in pixels or of its longer side.",
+        form="PX|%",
+        parse=parse_measure,
+        excludes={"kind": _FLAT},
+    )
+    outline_colour: str = option(
+        "white",
+        "Colour of the outline.",
+        form="COLOUR",
+        parse=read_colour,
+        requires={"outline": ()},
+    )
 
     @classmethod
     def of_form(cls, values: Mapping[str, Any]) -> Options:
@@ -444,6 +466,8 @@ class Options:
         # Objects cast shadows of their own; a photograph's is divided among them.
         if style is not None and (style.kind == "keep" or not self.objects):
             matte = matte.with_shadow(style)
+        if parse_measure(self.outline).value:
+            matte = matte.outlined(self.outline, self.outline_colour)
         if self.kind not in ("mask", "trimap", "overlay"):
             matte.foreground(refine=self.refine)  # the matte keeps it
         return matte

@@ -100,6 +100,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(root / "data/DIS5K/DIS-VD/gt", root / "results" / method)
     make_cutouts(root / "CUTOUTS", 3)
     make_backgrounds(root / "SCENES", 2)
+    page = (ROOT / "docs/remove.md").read_text(encoding="utf-8")
+    (root / "own.toml").write_text(page.split("```toml\n")[1].split("```")[0])
     (root / "keys.txt").write_text("0123456789abcdef\n")
     shutil.copy(root / "photo.jpg", root / "PICTURE")
     tiny = build_network("tiny").eval()

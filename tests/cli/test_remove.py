@@ -360,3 +360,40 @@ def test_the_real_thing_in_a_process_of_its_own(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr.decode()
     assert Image.open(io.BytesIO(done.stdout)).size == (64, 48)
+
+
+# Presets
+
+
+def test_a_preset_is_a_set_of_options(command, photo: Path, tmp_path: Path) -> None:
+    assert command("remove", photo, "--preset", "sticker").status == 0
+    cutout = decode(tmp_path / "photo.cutout.webp")
+    assert cutout.width < 64  # trimmed
+    assert command("remove", photo, "--preset", "sticker", "-o", tmp_path / "a.png").status == 0
+    typed = ["--outline", "2.5%", "--crop", "--crop-margin", "2%", "-o", tmp_path / "b.png"]
+    assert command("remove", photo, *typed).status == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_what_is_typed_comes_before_a_preset(command, photo: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[mine]\nkind = "colour"\nbackground = "red"\nmatting = "guided"\n')
+    given = ["--presets", own, "--preset", "mine", "--matting", "none", "--background", "#00f"]
+    assert command("remove", photo, *given, "-o", tmp_path / "a.png").status == 0
+    plain = ["--type", "colour", "--background", "#00f", "-o", tmp_path / "b.png"]
+    assert command("remove", photo, *plain).status == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--preset", "shoop"], "there is no preset 'shoop'; choose one of shop, sticker, avatar"),
+        (["--presets", "own.toml"], "--presets own.toml does nothing without --preset; add it"),
+        (["--preset", "a", "--presets", "none.toml"], "none.toml cannot be read"),
+    ],
+)
+def test_presets_that_make_no_sense(command, photo: Path, given: list[str], words: str) -> None:
+    result = command("remove", photo, *given)
+    assert result.status == 2
+    assert words in " ".join(result.stderr.split())

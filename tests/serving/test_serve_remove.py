@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from birefnet.options import Options
+from birefnet.presets import read_presets, with_files
 from birefnet.serving.native.options import LEFT_OUT, OptionFields
+from birefnet.serving.settings import ServerSettings
 from compat_client import disc_file, pixels_of, serving
+from fakes import write_disc
 
 
 @pytest.fixture(scope="module")
@@ -330,3 +334,19 @@ def test_a_preview_does_not_hide_how_large_a_tiff_is() -> None:
         file.write(np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1)
         file.write(np.zeros((60, 50, 3), np.uint16), photometric="rgb")
     assert _pixels_in(buffer.getvalue()) == 3000
+
+
+def test_presets_are_options_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('[studio]\nbackground = "studio.png"\n')
+    write_disc(tmp_path / "studio.png")
+    own = with_files(read_presets(path))
+    (tmp_path / "studio.png").unlink()  # the server has it already
+    with serving(ServerSettings(page=False, presets=own)) as client:
+        shop = send(client, preset="shop")
+        assert shop.headers["content-type"] == "image/jpeg"
+        assert send(client, preset="shop", format="png").headers["content-type"] == "image/png"
+        assert send(client, preset="studio").status_code == 200
+        refused = send(client, preset="shoop")
+        assert refused.status_code == 400
+        assert sentence(refused).endswith("choose one of shop, sticker, avatar, studio")

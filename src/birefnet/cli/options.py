@@ -7,16 +7,17 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from birefnet.errors import BiRefNetError, OptionError
+from birefnet.errors import BiRefNetError, OptionError, UsageError
 from birefnet.options import LISTS, OPTIONS, Option, Options, declared
 
 GROUPS = {
-    "Result": ("kind", "background"),
+    "Result": ("kind", "background", "outline", "outline_colour", "preset_name", "presets"),
     "Which object": ("boxes", "points", "other_points", "guide"),
     "Network": (
         "resolution",
@@ -77,6 +78,35 @@ def _form_of(name: str, about: Option) -> str | None:
     if len(about.choices) == 2:
         return "|".join(about.choices)
     return about.form or flag_of(name).strip("-").upper()
+
+
+def with_preset(
+    options: Options,
+    context: typer.Context,
+    name: str | None,
+    file: Path | None,
+    output: str | None,
+) -> Options:
+    """The options of a preset, and over them those that were typed.
+
+    Args:
+        file: of own presets.
+        output: whose suffix comes before the preset's format.
+
+    Raises:
+        UsageError: no such preset, or a file that makes no sense.
+    """
+    from birefnet.imaging.formats import SUFFIXES
+    from birefnet.presets import find_preset, options_of, read_presets
+
+    if name is None:
+        raise UsageError(f"--presets {file} does nothing without --preset; add it")
+    preset = dict(find_preset(name, read_presets(file)))
+    if output and Path(output).suffix.lower() in SUFFIXES:
+        preset.pop("format", None)
+    sources = {name: context.get_parameter_source(name) for name in OPTIONS}
+    typed = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    return options_of(preset, {name: getattr(options, name) for name in typed})
 
 
 def type_of(about: Option) -> Any:

@@ -12,6 +12,7 @@ import typer
 from birefnet.cli.common import Device, Dtype, LogLevel, MaxMegapixels, Model, say, warn
 
 if TYPE_CHECKING:
+    from birefnet.presets import read_presets, with_files
     from birefnet.serving.settings import ServerSettings
 
 KEYS = "BIREFNET_API_KEYS"
@@ -30,6 +31,15 @@ def serve(
             metavar="NAME|NAME=PATH",
             help="Another model that requests may name; `all` for every released one. It is "
             "fetched when it is first asked for.",
+        ),
+    ] = None,
+    presets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Presets that requests may name, beside those of `birefnet remove`.",
+            exists=True,
+            dir_okay=False,
         ),
     ] = None,
     host: Annotated[
@@ -144,6 +154,7 @@ def serve(
         page=page,
         model=model,
         models=tuple(also or ()),
+        presets=with_files(read_presets(presets)),
         device=device,
         dtype=dtype,
         engine=engine,

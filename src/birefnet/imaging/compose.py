@@ -22,6 +22,7 @@ Colour = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
 
 WHITE: Colour = (255, 255, 255, 255)
+BLACK: Colour = (0, 0, 0, 255)
 GREEN: Colour = (0, 255, 0, 255)
 TINT: Colour = (255, 64, 64, 255)
 
@@ -172,15 +173,30 @@ def blurred(
     return blend(foreground, _convert(background, foreground.dtype), alpha)
 
 
-def over_shadow(foreground: NDArray, alpha: Alpha, shadow: Alpha) -> tuple[NDArray, Alpha]:
-    """Subject over its shadow as one layer: colours H x W x 3 and opacity H x W.
+def over_layer(
+    foreground: NDArray, alpha: Alpha, layer: Alpha, colour: Colour = BLACK
+) -> tuple[NDArray, Alpha]:
+    """Subject over a layer of one colour, as one layer: colours H x W x 3 and opacity H x W.
 
-    The shadow is black of opacity s: a' = a + (1 - a) s, F' = F a / a'.
+    The layer's colour C has opacity s: a' = a + (1 - a) s, F' = (F a + C (a' - a)) / a'.
+
+    Args:
+        layer: its opacity, float32 H x W: of a shadow, which is black, or of an outline.
     """
     _check(foreground, alpha)
-    opacity = alpha + (1 - alpha) * shadow
+    opacity = alpha + (1 - alpha) * layer
     share = np.divide(alpha, opacity, out=np.ones_like(alpha), where=opacity > 0)
-    return blend(foreground, np.zeros_like(foreground), share), opacity
+    return blend(foreground, _plain(foreground.shape, colour, foreground.dtype), share), opacity
+
+
+def outline(alpha: Alpha, width: float) -> Alpha:
+    """Opacity of a round line of `width` [px] around the subject, and of what lies under it."""
+    outside = (alpha < 0.5).astype(np.uint8)
+    if outside.all():
+        return np.zeros_like(alpha)
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Distances end at the middle of the nearest pixel within, half a pixel beyond the edge.
+    return np.clip(np.float32(width + 1) - distance, 0, 1)
 
 
 def overlay(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
 from birefnet.errors import UsageError
 from birefnet.imaging.picture import usual_pixels
+from birefnet.presets import PRESETS, Preset
 
 MIB = 2**20
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
@@ -27,6 +29,7 @@ class ServerSettings:
         models: others that requests may name: names of `birefnet models list`, or NAME=PATH. The
             bundled models are always among them; "all" stands for every released network. Nothing
             else can be asked for, so that no request opens a file or downloads what it likes.
+        presets: options that requests may name, see `birefnet.presets.read_presets`.
         device, dtype, engine: of every model, see `birefnet.load`.
         preload: load the default model before the first request.
         memory_budget: bytes that all loaded models may take; those used last stay.
@@ -74,6 +77,7 @@ class ServerSettings:
     page: bool = True
     model: str | None = None
     models: tuple[str, ...] = ()
+    presets: Mapping[str, Preset] = field(default_factory=PRESETS.copy)
     device: str = "auto"
     dtype: str = "auto"
     engine: str = "auto"
@@ -169,6 +173,7 @@ class ServerSettings:
         """All of it as plain values, without the keys."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["api_keys"] = len(self.api_keys)
+        values["presets"] = list(self.presets)
         return values
 
 

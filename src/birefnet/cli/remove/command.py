@@ -8,23 +8,30 @@ from typing import Annotated
 import typer
 
 from birefnet.cli.common import Model
-from birefnet.cli.options import GroupedCommand, examples, with_options
+from birefnet.cli.options import GroupedCommand, examples, with_options, with_preset
 from birefnet.cli.remove.options import RunOptions
 from birefnet.options import Options
+from birefnet.presets import PRESETS, line_of
 
 EXAMPLES = examples(
     "birefnet remove photo.jpg",
     "birefnet remove photo.jpg -o shop.jpg --background white --crop --shadow ground",
-    "birefnet remove 'shots/**/*.jpg' -o cutouts/ --format webp",
+    "birefnet remove 'shots/**/*.jpg' -o cutouts/ --preset shop",
 )
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(remove)
+    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=_epilog())(remove)
+
+
+def _epilog() -> str:
+    lines = (f"  {name:8} {line_of(preset)}" for name, preset in PRESETS.items())
+    return f"{EXAMPLES}\nPresets, which options beside them change:\n\n\b\n" + "\n".join(lines)
 
 
 @with_options()
 def remove(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -55,6 +62,8 @@ def remove(
     """
     from birefnet.cli.loading import start_loading
 
+    if run.preset_name or run.presets:
+        options = with_preset(options, context, run.preset_name, run.presets, output)
     loading = start_loading(model, run.device, run.dtype, run.engine)
     from birefnet.cli.remove.inputs import InputError
     from birefnet.cli.remove.plan import make_plan

@@ -15,6 +15,21 @@ from birefnet.cli.common import Device, Dtype, Json, MaxMegapixels, check_output
 class RunOptions:
     """How to do the work; `birefnet.options.Options` says what to make of each picture."""
 
+    preset_name: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="A set of options by name, listed below; those given beside it come first.",
+        ),
+    ] = None
+    presets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Own presets: a table [NAME] for each, of options as in Python.",
+        ),
+    ] = None
     high_resolution: Annotated[
         bool, typer.Option("--high-resolution", help="The same as --refine-passes 2.")
     ] = False

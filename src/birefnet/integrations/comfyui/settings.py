@@ -84,6 +84,7 @@ WIDGETS: dict[str, Widget] = {
         name: advanced(widget(name))
         for name in ("shadow_strength", "shadow_blur", "shadow_angle", "shadow_length")
     },
+    **{name: advanced(widget(name)) for name in ("outline", "outline_colour")},
 }
 """In this order saved workflows hold them: new ones go to the end."""
 

@@ -22,6 +22,7 @@ from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.encoding import FORMATS
 from birefnet.imaging.values import LARGEST_SIDE, parse_resolution
 from birefnet.options import OPTIONS, Option, Options
+from birefnet.presets import PRESETS
 
 LEFT_OUT = frozenset({"batch_size"})  # the server batches across requests
 LONGEST_LIST = 64  # boxes or points
@@ -189,6 +190,12 @@ class Answer(BaseModel):
     )
     answer: Literal["picture", "json"] | None = Field(
         None, description="The picture itself, or JSON; by the Accept header if left out."
+    )
+    preset: str | None = Field(
+        None,
+        description=f"Options by name: {', '.join(PRESETS)}, or one of the server's own. Fields "
+        "given beside it come first.",
+        max_length=100,
     )
     include_image: bool = Field(True, description="Whether JSON holds the picture.")
     include_mask: bool = Field(True, description="Whether JSON holds the mask.")

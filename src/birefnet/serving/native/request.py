@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
+from birefnet.errors import UsageError
 from birefnet.options import FILE_OPTIONS, LISTS, Options
+from birefnet.presets import find_preset
 from birefnet.serving.errors import InvalidRequest, Unsupported
 from birefnet.serving.json_guard import read_object
 from birefnet.serving.native.options import ALIASES, picture_bytes
@@ -165,6 +167,11 @@ async def read_options(values: Mapping[str, Any], service: Service, kind: type[F
             continue  # an empty field of a form means that nothing was chosen
         else:
             plain[name] = value
+    if "preset" in kind.model_fields and plain.get("preset") is not None:
+        try:
+            plain = {**find_preset(str(plain["preset"]), service.settings.presets), **plain}
+        except UsageError as error:
+            raise InvalidRequest(str(error)) from None
     try:
         fields = await _aside(kind.model_validate, plain, *plain.values())
     except ValidationError as error:

@@ -27,6 +27,7 @@ KINDS = {
 
 _COLOURLESS = ("mask", "trimap", "overlay")
 _SHADOWLESS = OPTIONS["shadow"].excludes["kind"]
+_FLAT = OPTIONS["outline"].excludes["kind"]
 
 FORMATS = {"png": "png", "webp": "webp", "tiff": "tif", "jpeg": "jpg"}
 """Files that can be saved, and their suffixes."""
@@ -50,6 +51,7 @@ class FormState:
         crop_margin: share of the subject's longer side [%].
         band, shadow_strength: 0 for the usual one.
         min_object: share of the picture from which on a part is an object [%].
+        outline: share of the subject's longer side [%].
     """
 
     kind: str = "cutout"
@@ -73,6 +75,8 @@ class FormState:
     shadow_angle: float = 60.0
     shadow_length: float = 0.5
     min_object: float = 0.1
+    outline: float = 0
+    outline_colour: str = "#ffffff"
 
     def network(self, guide: dict[str, Any]) -> Options:
         """What the network is to do: the part that takes time.
@@ -125,6 +129,8 @@ class FormState:
             "aspect": self.aspect or None,
             "objects": bool(self.objects),
             "min_object": f"{float(self.min_object or 0):g}%",
+            "outline": f"{float(self.outline or 0):g}%" if kind not in _FLAT else "0",
+            "outline_colour": parse_picked(self.outline_colour),
         }
         return Options.of_form(values).prepared()
 
@@ -138,6 +144,8 @@ def edge_of(finishing: Options) -> tuple[Any, ...]:
         finishing.matting,
         finishing.band,
         finishing.refine and finishing.kind not in _COLOURLESS,
+        finishing.outline,
+        finishing.outline_colour,
         finishing.shadow_style,
         finishing.shadow_style is not None and finishing.objects,
     )

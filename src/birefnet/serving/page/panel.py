@@ -53,6 +53,16 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["shadow"] = gr.Dropdown(
             list(SHADOWS.items()), value="none", label="Shadow", elem_id="shadow"
         )
+        made["outline"] = _slider(
+            "outline",
+            "Outline",
+            0,
+            10,
+            0.1,
+            value=0,
+            info="% of the subject's longer side; as on stickers",
+        )
+        made["outline_colour"] = gr.ColorPicker("#ffffff", label="Colour of the outline")
     with gr.Accordion("Edges", open=False):
         made["refine"] = _switch("refine", "Clean colours")
         made["mask_offset"] = _slider("mask_offset", "Grow or shrink", -30, 30, 1)
