@@ -5,6 +5,7 @@ current, and no page is left out of the site.
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from functools import lru_cache
@@ -140,6 +141,7 @@ def test_tables_are_current() -> None:
 def test_every_page_is_on_the_site() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    there |= {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert listed == there
 
 
@@ -168,14 +170,39 @@ def test_site_needs_nothing_from_elsewhere() -> None:
     assert "http" not in text
 
 
-@pytest.mark.slow
-def test_site_is_built_strictly(tmp_path: Path) -> None:
-    """As CI does: `mkdocs build --strict`; and no page loads anything from another host."""
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_become_pages(path: Path) -> None:
+    """With a title, all text and code, and the outputs of those that were run."""
+    pytest.importorskip("mkdocs")
+    hooks = module(DOCS / "hooks.py")
+    page = hooks.notebook_page(path)
+    assert page.startswith("# ")
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        assert "".join(cell["source"]) in page
+    picture = {"data": {"image/png": "iVBORw0KGgo=\n", "text/plain": "<Image>"}}
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in hooks.output_text(picture)
+    assert hooks.output_text({"text": ["\x1b[1ma\x1b[0m\n", "b\n"]}) == "```text\na\nb\n```"
+
+
+WIDE = """return [...document.querySelectorAll('.md-typeset table')].filter(t =>
+    t.scrollWidth > (t.closest('.md-typeset__scrollwrap') || t.parentElement).clientWidth + 1
+).map(t => t.innerText.slice(0, 60))"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as CI does, with `mkdocs build --strict`."""
     build = pytest.importorskip("mkdocs.commands.build")
     config = pytest.importorskip("mkdocs.config")
     pytest.importorskip("mkdocstrings")
-    site = tmp_path / "site"
-    build.build(config.load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(site)))
+    folder = tmp_path_factory.mktemp("site")
+    build.build(config.load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder)))
+    return folder
+
+
+@pytest.mark.slow
+def test_site_is_whole(site: Path) -> None:
+    """No page loads anything from another host; reference, commands and notebooks are there."""
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 30
     for page in pages:
@@ -185,3 +212,23 @@ def test_site_is_built_strictly(tmp_path: Path) -> None:
     reference = (site / "reference" / "index.html").read_text(encoding="utf-8")
     assert "birefnet.remove_background" in reference
     assert "birefnet remove" in (site / "reference" / "cli.html").read_text(encoding="utf-8")
+    assert 'href="notebooks/images.html"' in (site / "notebooks.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_tables_fit_a_screen(site: Path, tmp_path: Path) -> None:
+    """At a width of 1280 px no table of a page needs a scroll bar."""
+    pytest.importorskip("selenium")
+    pytest.importorskip("fastapi")
+    from page_browser import CHROMIUM, DRIVER, Page
+
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no Chromium")
+    browser = Page("", tmp_path)
+    try:
+        browser.driver.set_window_size(1280, 900)
+        for page in sorted(site.rglob("*.html")):
+            browser.driver.get(page.as_uri())
+            assert browser.run(WIDE) == [], page.name
+    finally:
+        browser.quit()
