@@ -56,6 +56,13 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     )
 
 
+def on_post_build(config: MkDocsConfig, **_: object) -> None:
+    """Called by mkdocs when all pages are written."""
+    from birefnet.export.web import write_site
+
+    write_site("nano", Path(config.site_dir) / "try")
+
+
 def notebook_page(path: Path) -> str:
     """A notebook as Markdown: its text, its code, and outputs where it was run."""
     book = json.loads(path.read_text(encoding="utf-8"))
