@@ -21,6 +21,7 @@ from birefnet.cli.common import (
     write_file,
 )
 from birefnet.cli.evaluate import report_files
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
@@ -28,10 +29,22 @@ if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult
 
 
+EXAMPLES = examples(
+    "birefnet benchmark --suite dis5k --data DIS5K",
+    "birefnet benchmark --suite dis5k --set DIS-VD --data DIS5K --model runs/mine/best",
+    "birefnet benchmark --suite matting --data sets --model matting --device cuda",
+)
+EXAMPLES_SELECT = examples(
+    "birefnet select-best benchmark/*/dis5k.json",
+    "birefnet select-best a.json b.json --by s_measure",
+    "birefnet select-best benchmark/*/dis5k.json --by hce --set DIS-VD",
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add `benchmark` and `select-best` to `app`."""
-    for command in (benchmark, select_best):
-        app.command(no_args_is_help=True)(command)
+    for command, ending in ((benchmark, EXAMPLES), (select_best, EXAMPLES_SELECT)):
+        app.command(no_args_is_help=True, cls=GroupedCommand, epilog=ending)(command)
 
 
 def benchmark(
@@ -175,7 +188,7 @@ def select_best(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RESULT.json...", help="What `evaluate --output` or `benchmark` wrote."
+            metavar="RESULT.json", help="What `evaluate --output` or `benchmark` wrote."
         ),
     ],
     by: Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import Json, check_output, say, warn, write_file
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import require
 
@@ -18,12 +19,26 @@ if TYPE_CHECKING:
 
 _LISTED = 5  # files named per finding
 
-data_app = typer.Typer(no_args_is_help=True, help="Check training data, and see what a run sees.")
+CHECK_EXAMPLES = (
+    "birefnet data check DIS-TR",
+    "birefnet data check IMAGES::MASKS --against DIS-VD --sheet findings.html",
+)
+PREVIEW_EXAMPLES = (
+    "birefnet data preview DIS-TR -o samples.png",
+    "birefnet data preview CUTOUTS --background SCENES --recipe matting -o samples.png",
+    "birefnet data preview DIS-TR --set data.augment.rotate=0.5 --count 16 -o samples.png",
+)
+
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Check training data, and see what a run sees.",
+    epilog=examples(*CHECK_EXAMPLES, PREVIEW_EXAMPLES[0]),
+)
 
 Paths = Annotated[
     list[str],
     typer.Argument(
-        metavar="PATH...",
+        metavar="PATH",
         help="Folders with im/ and gt/, IMAGES::MASKS, folders of cut-outs, hf:NAME or wds:SHARDS.",
     ),
 ]
@@ -34,7 +49,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data_app, name="data")
 
 
-@data_app.command(no_args_is_help=True)
+@data_app.command(
+    no_args_is_help=True,
+    cls=GroupedCommand,
+    epilog=examples(*CHECK_EXAMPLES, "birefnet data check mattes --task matting --ignore empty"),
+)
 def check(
     paths: Paths,
     task: Annotated[
@@ -110,7 +129,7 @@ def check(
         raise typer.Exit(1)
 
 
-@data_app.command(no_args_is_help=True)
+@data_app.command(no_args_is_help=True, cls=GroupedCommand, epilog=examples(*PREVIEW_EXAMPLES))
 def preview(
     paths: Paths,
     output: Annotated[

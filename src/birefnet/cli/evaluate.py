@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import check_output, fail, say, warn, write_file
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
@@ -29,9 +30,16 @@ Metrics = Annotated[
 ]
 
 
+EXAMPLES = examples(
+    "birefnet evaluate -p masks -t DIS-VD/gt",
+    "birefnet evaluate -p mine=a -p theirs=b -t DIS-VD/gt --image DIS-VD/im --sheet sheet.html",
+    "birefnet evaluate -p mattes -t gt --metrics matting --trimap trimaps -o scores.csv",
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add this command to `app`."""
-    app.command(no_args_is_help=True)(evaluate)
+    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(evaluate)
 
 
 def evaluate(

@@ -17,11 +17,18 @@ from birefnet.cli.common import (
     parse_resolution,
     say,
 )
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import require
+
+EXAMPLES = examples(
+    "birefnet explain photo.jpg",
+    "birefnet explain photo.jpg -o photo.html --point 0.5,0.3",
+    "birefnet explain photo.jpg --model general --panels panels",
+)
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True)(explain)
+    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(explain)
 
 
 def explain(

@@ -10,6 +10,7 @@ import typer
 
 from birefnet.cli.common import MODEL_HELP, Json, check_output, say, warn
 from birefnet.cli.in_browser import export_site
+from birefnet.cli.options import GroupedCommand, examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
     from birefnet.export.request import ExportResult
 
 
+EXAMPLES = examples(
+    "birefnet export nano",
+    "birefnet export lite -o lite.xml --precision int8 --calibrate pictures",
+    "birefnet export runs/mine/best -o mine.onnx --with-preprocessing --tensorrt",
+)
+
+
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True)(export)
+    app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(export)
 
 
 def export(

@@ -11,6 +11,7 @@ import typer
 
 import birefnet
 from birefnet.cli.common import run
+from birefnet.cli.options import examples
 
 if TYPE_CHECKING:
     app: typer.Typer  # with all commands, built when it is asked for
@@ -35,12 +36,15 @@ COMMANDS = {
     "doctor": "birefnet.cli.doctor.command",
 }
 
+EXAMPLES = examples("birefnet remove photo.jpg", "birefnet models list", "birefnet doctor")
+
 
 def build(*names: str) -> typer.Typer:
     """The command line with these of `COMMANDS`."""
     app = typer.Typer(
         help="Cut the subject out of any picture with Bilateral Reference networks.",
         no_args_is_help=True,
+        epilog=EXAMPLES,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: twice as quick, half as long

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from birefnet.cli.common import check_output
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import require
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 models = typer.Typer(
     help="List, inspect, download and convert networks.",
     no_args_is_help=True,
+    epilog=examples(
+        "birefnet models list",
+        "birefnet models info general",
+        "birefnet models convert general general.safetensors --dtype fp16",
+    ),
     pretty_exceptions_enable=False,
 )
 
@@ -38,7 +44,13 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
 
 
-@models.command("list")
+@models.command(
+    "list",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet models list", "birefnet models list --all", "birefnet models list --json"
+    ),
+)
 def list_models(
     all_files: Annotated[
         bool, typer.Option("--all", help="Also files of releases, ONNX files and backbones.")
@@ -66,7 +78,14 @@ def list_models(
     )
 
 
-@models.command()
+@models.command(
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet models info nano",
+        "birefnet models info ZhengPeng7/BiRefNet --json",
+        "birefnet models info runs/mine/best",
+    ),
+)
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A name, file or folder.")],
     as_json: Annotated[bool, _JSON] = False,
@@ -93,10 +112,17 @@ def info(
         typer.echo(f"{key.replace('_', ' ') + ':':<19}{_readable(key, value)}")
 
 
-@models.command()
+@models.command(
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet models download general",
+        "birefnet models download ZhengPeng7/BiRefNet_HR --cache weights",
+        "birefnet models download general matting --json",
+    ),
+)
 def download(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Names, Hugging Face ids or addresses.")
+        list[str], typer.Argument(metavar="NAME", help="Names, Hugging Face ids or addresses.")
     ],
     cache: Annotated[Path | None, _CACHE] = None,
     any_checksum: Annotated[
@@ -130,7 +156,15 @@ def download(
         raise typer.Exit(1)
 
 
-@models.command("convert")
+@models.command(
+    "convert",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet models convert general general.safetensors --dtype fp16",
+        "birefnet models convert runs/mine/best mine.pth",
+        "birefnet models convert general folder --layout huggingface",
+    ),
+)
 def convert_model(
     source: Annotated[
         str, typer.Argument(metavar="NAME|PATH", help="What to convert; fetched if need be.")

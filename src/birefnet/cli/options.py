@@ -17,26 +17,47 @@ from birefnet.errors import BiRefNetError, OptionError, UsageError
 from birefnet.options import LISTS, OPTIONS, Option, Options, declared
 
 GROUPS = {
-    "Result": ("kind", "background", "outline", "outline_colour", "preset_name", "presets"),
-    "Which object": ("boxes", "points", "other_points", "guide"),
-    "Network": (
-        "resolution",
-        "batch_size",
-        "passes",
-        "high_resolution",
-        "device",
-        "dtype",
-        "engine",
+    "Result": (
+        *("kind", "background", "outline", "outline_colour", "only_mask", "colour"),
+        *("preset_name", "presets"),
     ),
-    "Edges": ("threshold", "mask_blur", "mask_offset", "refine", "matting", "band"),
+    "Which object": ("boxes", "points", "other_points", "guide"),
+    "Recipe": ("recipe", "variant", "assignments", "config", "list_recipes"),
+    "Data": ("data", "validate", "replay", "sets", "against", "ignore", "smallest"),
+    "Weights": ("init", "freeze_encoder"),
+    "Metrics": ("metrics", "threshold_set", "trimap", "missing", "channel"),
+    "Graph": (
+        *("precision", "dynamic", "size", "standard_ops", "with_preprocessing", "opset"),
+        *("calibrate", "tensorrt"),
+    ),
+    "Measurement": ("engines", "precisions", "sizes", "rounds"),
+    "Network": (
+        *("resolution", "batch_size", "batch", "passes", "high_resolution"),
+        *("device", "dtype", "engine"),
+    ),
+    "Edges": (
+        *("threshold", "mask_blur", "mask_offset", "refine", "matting", "band"),
+        *("alpha_matting", "foreground", "erode", "post_process", "decontaminate", "vitmatte"),
+    ),
     "Objects and shape": ("objects", "min_object", "crop", "crop_margin", "aspect"),
     "Shadow": ("shadow", "shadow_strength", "shadow_blur", "shadow_angle", "shadow_length"),
     "File": ("format", "quality", "keep_profile", "metadata", "crf", "preset"),
     "Video": ("start", "end", "stride", "stabilise", "audio", "rate"),
     "Tables": ("column", "name_column"),
+    "Address": ("host", "port", "root_path", "page", "open_page", "in_browser", "log_level"),
+    "Access": ("api_keys", "cors", "allowed_host", "fetch", "fetch_host"),
+    "Load": ("memory", "wait_ms", "queue", "workers", "connections", "timeout", "grace"),
+    "Limits": (
+        *("max_size", "max_upload", "max_megapixels", "max_megapixels_held"),
+        *("max_resolution", "max_frames"),
+    ),
+    "Reports": (
+        *("form", "per_image", "worst", "curves", "sheet", "sheet_limit", "sort", "image"),
+        *("report", "profile", "as_json", "as_markdown", "every"),
+    ),
     "Run": (
-        *("max_megapixels", "overwrite", "recursive", "manifest", "retries", "watch", "jobs"),
-        *("resume", "report", "profile", "as_json"),
+        *("overwrite", "recursive", "manifest", "retries", "watch", "jobs", "resume", "dry_run"),
+        *("check_memory", "force", "delete_input", "extras"),
     ),
 }
 """Headings of the help, and the parameters under each; others come first."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from birefnet.cli.common import Device, Dtype, LogLevel, MaxMegapixels, Model, say, warn
+from birefnet.cli.options import GroupedCommand, examples
 
 if TYPE_CHECKING:
     from birefnet.presets import read_presets, with_files
@@ -19,8 +20,15 @@ KEYS = "BIREFNET_API_KEYS"
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
+EXAMPLES = examples(
+    "birefnet serve",
+    "birefnet serve --host 0.0.0.0 --port 80 --api-keys keys.txt",
+    "birefnet serve --model general --also all --device cuda --batch 8",
+)
+
+
 def register(app: typer.Typer) -> None:
-    app.command()(serve)
+    app.command(cls=GroupedCommand, epilog=EXAMPLES)(serve)
 
 
 def serve(

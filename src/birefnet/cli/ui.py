@@ -9,14 +9,22 @@ import typer
 
 from birefnet.cli.common import Device, Dtype, MaxMegapixels, Model, say, warn
 from birefnet.cli.in_browser import serve
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.serve import KEYS, parse_size, read_keys
 
 if TYPE_CHECKING:
     from birefnet.serving.settings import ServerSettings
 
 
+EXAMPLES = examples(
+    "birefnet ui --open",
+    "birefnet ui --model general --also matting",
+    "birefnet ui --host 0.0.0.0 --api-keys keys.txt",
+)
+
+
 def register(app: typer.Typer) -> None:
-    app.command()(ui)
+    app.command(cls=GroupedCommand, epilog=EXAMPLES)(ui)
 
 
 def ui(

@@ -25,7 +25,7 @@ from birefnet.cli.common import (
     say,
     status_of,
 )
-from birefnet.cli.options import GroupedCommand, message_of, with_options
+from birefnet.cli.options import GroupedCommand, examples, message_of, with_options
 from birefnet.options import VIDEO, Options, VideoOptions
 
 if TYPE_CHECKING:
@@ -33,13 +33,11 @@ if TYPE_CHECKING:
     from birefnet.video.settings import Settings
 
 
-EXAMPLES = """Examples:
-
-\b
-  birefnet video clip.mp4
-  birefnet video clip.mp4 -o clip.mov --stabilise
-  birefnet video clip.mp4 -o clip.green.mp4 --type green --start 1:02 --end 1:10
-"""
+EXAMPLES = examples(
+    "birefnet video clip.mp4",
+    "birefnet video clip.mp4 -o clip.mov --stabilise",
+    "birefnet video clip.mp4 -o clip.green.mp4 --type green --start 1:02 --end 1:10",
+)
 
 
 def register(app: typer.Typer) -> None:

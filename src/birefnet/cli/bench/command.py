@@ -7,16 +7,24 @@ from typing import Annotated
 
 import typer
 
+from birefnet.cli.options import GroupedCommand, examples
+
+EXAMPLES = examples(
+    "birefnet bench",
+    "birefnet bench nano swin_v1_t --engines onnx,openvino --precisions fp32,int8",
+    "birefnet bench general --engines torch --device cuda --precisions fp16 --batch 4 --json",
+)
+
 
 def register(app: typer.Typer) -> None:
-    app.command()(bench)
+    app.command(cls=GroupedCommand, epilog=EXAMPLES)(bench)
 
 
 def bench(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL...]",
+            metavar="MODEL",
             help="As for `remove --model`; or an architecture such as swin_v1_t, with random "
             "weights.",
             show_default="nano",

@@ -9,10 +9,17 @@ from typing import Annotated
 import typer
 
 from birefnet.cli.common import Json
+from birefnet.cli.options import GroupedCommand, examples
+
+EXAMPLES = examples(
+    "birefnet doctor",
+    "birefnet doctor --no-self-test",
+    "birefnet doctor --json",
+)
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(doctor)
+    app.command(cls=GroupedCommand, epilog=EXAMPLES)(doctor)
 
 
 def doctor(

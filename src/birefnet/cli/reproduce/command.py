@@ -14,6 +14,7 @@ import typer
 
 import birefnet
 from birefnet.cli.common import Device, check_output, fail, say, warn
+from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.terminal import console
 from birefnet.errors import require
 
@@ -36,16 +37,23 @@ _TINY = (
 )
 
 
+EXAMPLES = examples(
+    "birefnet reproduce",
+    "birefnet reproduce table2 --tiny",
+    "birefnet reproduce table2 --data DIS5K --out reproduced --device cuda",
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add `reproduce` to `app`."""
-    app.command()(reproduce)
+    app.command(cls=GroupedCommand, epilog=EXAMPLES)(reproduce)
 
 
 def reproduce(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ITEM]", help="Such as table2, fig4 or sec4.3.", show_default="list all"
+            metavar="ITEM", help="Such as table2, fig4 or sec4.3.", show_default="list all"
         ),
     ] = None,
     data: Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
-from birefnet.cli.options import with_options
+from birefnet.cli.options import GroupedCommand, examples, with_options
 from birefnet.cli.serve import serve
 
 Model = Annotated[
@@ -98,7 +98,15 @@ class Arguments:
         return arguments
 
 
-rembg = typer.Typer(help="rembg's commands, run by BiRefNet.", no_args_is_help=True)
+rembg = typer.Typer(
+    help="rembg's commands, run by BiRefNet.",
+    no_args_is_help=True,
+    epilog=examples(
+        "birefnet rembg i photo.jpg photo.png",
+        "birefnet rembg p photos cutouts",
+        "birefnet rembg s --port 7000",
+    ),
+)
 
 
 def register_command(app: typer.Typer) -> None:
@@ -106,17 +114,21 @@ def register_command(app: typer.Typer) -> None:
     app.add_typer(rembg, name="rembg", rich_help_panel=None)
 
 
-@rembg.command("i")
+@rembg.command(
+    "i",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet rembg i photo.jpg photo.png",
+        "birefnet rembg i -m birefnet-general -a photo.jpg photo.png",
+        "birefnet rembg i -om photo.jpg mask.png",
+    ),
+)
 @with_options()
 def one_picture(
-    input: Annotated[
-        str, typer.Argument(metavar="[INPUT]", help="A file; - or none: stdin.")
-    ] = "-",
+    input: Annotated[str, typer.Argument(metavar="INPUT", help="A file; - or none: stdin.")] = "-",
     output: Annotated[
         str | None,
-        typer.Argument(
-            callback=check_output, metavar="[OUTPUT]", help="A file; - or none: stdout."
-        ),
+        typer.Argument(callback=check_output, metavar="OUTPUT", help="A file; - or none: stdout."),
     ] = None,
     *,
     model: Model = None,
@@ -128,7 +140,15 @@ def one_picture(
     run.one_picture(input, output, model, arguments.keywords())
 
 
-@rembg.command("p")
+@rembg.command(
+    "p",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet rembg p photos cutouts",
+        "birefnet rembg p -w photos cutouts",
+        "birefnet rembg p -bgc 255 255 255 255 photos cutouts",
+    ),
+)
 @with_options()
 def folder(
     input: Annotated[str, typer.Argument(metavar="INPUT", help="A folder of pictures.")],
@@ -155,7 +175,16 @@ def folder(
     sys.exit(0 if done else 1)
 
 
-@rembg.command("s", context_settings={"help_option_names": ["--help"]})
+@rembg.command(
+    "s",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet rembg s",
+        "birefnet rembg s --port 5000 --no-ui",
+        "birefnet rembg s -h 0.0.0.0 -m birefnet-general",
+    ),
+    context_settings={"help_option_names": ["--help"]},
+)
 def server(
     port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535)] = 7000,
     host: Annotated[
@@ -184,7 +213,15 @@ def server(
     )
 
 
-@rembg.command("b")
+@rembg.command(
+    "b",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet rembg b 640 480 -o frame-%d.png",
+        "birefnet rembg b -om 640 480 -o mask-%d.png",
+        "birefnet rembg b -m birefnet-general 640 480 -o frame-%d.png",
+    ),
+)
 @with_options()
 def frames(
     width: Annotated[int, typer.Argument(metavar="IMAGE_WIDTH", min=1)],
@@ -209,9 +246,17 @@ def frames(
     run.frames(width, height, output, model, arguments.keywords())
 
 
-@rembg.command("d")
+@rembg.command(
+    "d",
+    cls=GroupedCommand,
+    epilog=examples(
+        "birefnet rembg d birefnet-general",
+        "birefnet rembg d birefnet-general birefnet-portrait",
+        "birefnet rembg d birefnet-general-lite",
+    ),
+)
 def download(
-    models: Annotated[list[str], typer.Argument(metavar="MODELS…", help="What to fetch.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="What to fetch.")],
 ) -> None:
     """Fetch the weights of models ahead of their use."""
     from birefnet.compat.rembg import download_models
