@@ -175,6 +175,15 @@ def test_backgrounds_change_the_result(page: Page, picture: Path) -> None:
     assert Image.open(page.downloaded("disc.blur.jpg")).mode == "RGB"
 
 
+def test_a_preset_sets_the_controls(page: Page, picture: Path) -> None:
+    page.upload(picture)
+    page.find("#preset input").click()
+    options = page.wait(lambda: page.all("#preset [role=option]"))
+    sticker = next(option for option in options if "Sticker" in option.text)
+    page.next_result(sticker.click)
+    assert page.find("input[aria-label*=Outline]").get_attribute("value") == "2.5"
+
+
 def test_pictures_can_be_pasted_and_dropped(page: Page, pair: Path) -> None:
     script = """const [kind, url] = arguments;
         const done = arguments[arguments.length - 1];

@@ -24,10 +24,18 @@ from birefnet.imaging.values import parse_resolution
 from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
 from birefnet.options import DEFAULTS, OPTIONS
+from birefnet.presets import PRESETS, options_of
 from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
 from birefnet.serving.page.batch import Batch
-from birefnet.serving.page.form import FormState, for_batch, parse_picked, saveable, verdict
+from birefnet.serving.page.form import (
+    FormState,
+    for_batch,
+    form_of,
+    parse_picked,
+    saveable,
+    verdict,
+)
 from birefnet.serving.page.picture import PageController, examples, problem, read_guide, uploaded
 from birefnet.serving.page.store import File, GoneError, Store, Work
 from birefnet.serving.page.video import VideoController
@@ -161,12 +169,37 @@ def test_the_panel_has_every_option() -> None:
         shadow_angle=10,
         shadow_length=1,
         min_object=2,
+        outline=3,
+        outline_colour="#ff0000",
     )
     options = for_batch(state.network({}), state.finishing(None), "webp")
     same = {name for name in OPTIONS if getattr(options, name) == DEFAULTS[name]}
     # Guidance comes from the stage; the server batches, and the page saves in the usual way.
     guided, usual = {"boxes", "points", "other_points", "guide"}, {"batch_size", "quality"}
     assert same == guided | usual | {"keep_profile", "metadata"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_set_the_panel(name: str) -> None:
+    form = form_of(PRESETS[name])
+    assert form is not None
+    page, meant = form.finishing(None), options_of(PRESETS[name]).prepared()
+    for option in PRESETS[name].keys() - {"format"}:
+        assert getattr(page, option) == getattr(meant, option), option
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        {"background": b"a picture"},
+        {"background": "#ff000080"},
+        {"crop": True, "crop_margin": 20},
+        {"aspect": "7:5"},
+        {"boxes": ["0,0,1,1"]},
+    ],
+)
+def test_presets_beyond_the_panel_are_not_offered(preset: dict[str, Any]) -> None:
+    assert form_of(preset) is None
 
 
 def test_formats_fit_the_result() -> None:

@@ -12,6 +12,7 @@ from birefnet.imaging.picture import Picture
 from birefnet.imaging.values import parse_resolution
 from birefnet.matte import Matte
 from birefnet.options import OPTIONS, Options
+from birefnet.presets import Preset
 
 KINDS = {
     "Transparent": "cutout",
@@ -28,6 +29,14 @@ KINDS = {
 _COLOURLESS = ("mask", "trimap", "overlay")
 _SHADOWLESS = OPTIONS["shadow"].excludes["kind"]
 _FLAT = OPTIONS["outline"].excludes["kind"]
+
+ASPECTS = {"As the subject": "", "Square": "square", "4 : 5": "4:5", "16 : 9": "16:9"}
+"""Shapes of what is trimmed."""
+
+_SAME = frozenset(
+    ("refine", "mask_offset", "mask_blur", "matting", "crop", "aspect", "objects", "shadow")
+) | {f"shadow_{name}" for name in ("strength", "blur", "angle", "length")}
+"""Fields in which a preset and the panel say the same in the same way."""
 
 FORMATS = {"png": "png", "webp": "webp", "tiff": "tif", "jpeg": "jpg"}
 """Files that can be saved, and their suffixes."""
@@ -133,6 +142,30 @@ class FormState:
             "outline_colour": parse_picked(self.outline_colour),
         }
         return Options.of_form(values).prepared()
+
+
+def form_of(preset: Preset) -> FormState | None:
+    """The panel as a preset sets it, but for its format, which is chosen where a result is saved;
+    `None` where the panel has no control for one of its values."""
+    values: dict[str, Any] = {}
+    for name, value in preset.items():
+        if name == "background" and isinstance(value, str) and "kind" not in preset:
+            values |= {"kind": "colour", "colour": _hex(value)}
+        elif name == "outline_colour":
+            values[name] = _hex(value)
+        elif name in ("crop_margin", "outline") and str(value).endswith("%"):
+            values[name] = float(str(value).removesuffix("%"))
+        elif name in _SAME and (name != "aspect" or value in ASPECTS.values()):
+            values[name] = value
+        elif name != "format":
+            return None
+    return None if None in values.values() else FormState(**values)
+
+
+def _hex(colour: str) -> str | None:
+    """As a colour picker holds it; `None` for one that is not opaque."""
+    red, green, blue, opacity = parse_colour(colour)
+    return f"#{red:02x}{green:02x}{blue:02x}" if opacity == 255 else None
 
 
 def edge_of(finishing: Options) -> tuple[Any, ...]:

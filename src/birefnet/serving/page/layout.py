@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from birefnet.serving.page.batch import Batch
-from birefnet.serving.page.form import FORMATS, FormState
+from birefnet.serving.page.form import FORMATS, FormState, form_of
 from birefnet.serving.page.panel import Panel, build_panel, model_control, resolution_control
 from birefnet.serving.page.picture import EXAMPLES, PageController, examples, problem
 from birefnet.serving.page.store import Store
@@ -82,7 +83,7 @@ def _picture_tab(controller: PageController, service: Service, background: gr.St
                 max_bytes=service.settings.max_bytes,
             )
         with gr.Column(scale=4, min_width=280):
-            panel = build_panel(service.models())
+            panel = build_panel(service.models(), service.settings.presets)
 
     async def upload(
         event: gr.EventData, token: str | None, background: str | None, *values: Any
@@ -113,7 +114,13 @@ def _picture_tab(controller: PageController, service: Service, background: gr.St
             return before, gr.skip(), problem(error)
         return kept, gr.UploadButton(label="Choose another background picture"), gr.skip()
 
+    def use_preset(name: str) -> list[Any]:
+        form = form_of(service.settings.presets[name]) if name else FormState()
+        values = asdict(form or FormState()) | {"model": gr.skip(), "resolution": gr.skip()}
+        return list(values.values())
+
     inputs = [token, background, *panel.controls]
+    panel.preset.input(use_preset, [panel.preset], panel.controls, **QUIET)
     stage.upload_picture(upload, inputs, [token, stage], **QUIET)
     stage.guide(guide, inputs, [stage], trigger_mode="always_last", **QUIET)
     stage.save(save, inputs, [stage], **QUIET)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 
 from birefnet.options import DEFAULTS, OPTIONS
-from birefnet.serving.page.form import KINDS, FormState
+from birefnet.presets import Preset
+from birefnet.serving.page.form import ASPECTS, KINDS, FormState, form_of
 
 SHADOWS = {
     "None": "none",
@@ -16,7 +18,6 @@ SHADOWS = {
     "On a wall": "drop",
     "As photographed": "keep",
 }
-SHAPES = {"As the subject": "", "Square": "square", "4 : 5": "4:5", "16 : 9": "16:9"}
 MATTINGS = {"As the network says": "none", "Follow the colours": "guided"}
 
 
@@ -26,17 +27,27 @@ class Panel:
 
     Attributes:
         controls: one for each field of `FormState`, in their order.
+        preset: sets the controls.
         background: takes the picture for behind the subject.
     """
 
     controls: list[Any]
+    preset: gr.Dropdown
     background: gr.UploadButton
 
 
-def build_panel(models: list[dict[str, Any]]) -> Panel:
+def build_panel(models: list[dict[str, Any]], presets: Mapping[str, Preset]) -> Panel:
     """Lay the controls out where the caller stands; `models` as `Service.models()` tells them."""
     made: dict[str, Any] = {}
     with gr.Group(elem_classes="panel-group"):
+        fitting = [name for name, preset in presets.items() if form_of(preset) is not None]
+        preset = gr.Dropdown(
+            [("None", ""), *((name.capitalize(), name) for name in fitting)],
+            value="",
+            label="Preset",
+            info="Sets the controls below",
+            elem_id="preset",
+        )
         made["kind"] = gr.Radio(
             list(KINDS.items()), value="cutout", label="Background", elem_id="kind"
         )
@@ -83,7 +94,7 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
             "crop_margin", "Margin", 0, 50, 1, value=5, info="% of the subject's longer side"
         )
         made["aspect"] = gr.Dropdown(
-            list(SHAPES.items()), value="", label="Shape", elem_id="aspect"
+            list(ASPECTS.items()), value="", label="Shape", elem_id="aspect"
         )
         made["objects"] = _switch(
             "objects", "Each object by itself", info="The download is a zip then"
@@ -97,7 +108,7 @@ def build_panel(models: list[dict[str, Any]]) -> Panel:
         made["fine"] = gr.Checkbox(
             False, label="Second look", info="Redo edges at the picture's own resolution; slower"
         )
-    return Panel([made[field.name] for field in fields(FormState)], background)
+    return Panel([made[field.name] for field in fields(FormState)], preset, background)
 
 
 def _slider(
