@@ -85,6 +85,7 @@ _PACKAGES = {
     "openvino": ("openvino",),
     "nncf": (*_TORCH, "openvino", "nncf"),
     "train": (*_TORCH, "accelerate", "yaml"),
+    "ui": ("gradio",),
 }
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from birefnet.cli.main import app
+from birefnet.cli.serve import ServeOptions
 from birefnet.compat.rembg import api
 from birefnet.compat.rembg import run as work
 from birefnet.inference.predictor import Predictor
@@ -175,22 +176,22 @@ def test_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_takes_rembg_s_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, Any] = {}
-    monkeypatch.setattr(
-        "birefnet.compat.rembg.command.serve", lambda **given: settings.update(given)
-    )
+    started: list[ServeOptions] = []
+    monkeypatch.setattr("birefnet.compat.rembg.command.start_server", started.append)
     options = ("-p", 7100, "-h", "0.0.0.0", "-l", "warning", "-t", 3, "--no-ui")
     done = run("s", *options, "-m", "birefnet-portrait")
     assert done.exit_code == 0, done.output
-    assert settings == {
-        "model": "portrait",
-        "host": "0.0.0.0",
-        "port": 7100,
-        "workers": 3,
-        "max_megapixels": 50,
-        "page": False,
-        "log_level": "warning",
-    }
+    assert started == [
+        ServeOptions(
+            model="portrait",
+            host="0.0.0.0",
+            port=7100,
+            workers=3,
+            max_megapixels=50,
+            page=False,
+            log_level="warning",
+        )
+    ]
 
 
 @pytest.mark.slow

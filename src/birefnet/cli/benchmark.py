@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,12 +22,13 @@ from birefnet.cli.common import (
     write_file,
 )
 from birefnet.cli.evaluate import report_files
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, examples, with_options
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult
+    from birefnet.evaluation.suites import Located, Suite
 
 
 EXAMPLES = examples(
@@ -47,17 +49,20 @@ def register(app: typer.Typer) -> None:
         app.command(no_args_is_help=True, cls=GroupedCommand, epilog=ending)(command)
 
 
-def benchmark(
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """The command line of `birefnet benchmark`."""
+
     suite: Annotated[
         str, typer.Option("--suite", metavar="NAME", help="dis5k, hrsod, cod or matting.")
-    ],
+    ]
     data: Annotated[
         Path,
         typer.Option(
             "--data", metavar="ROOT", help="Folder of test sets, each with its pictures and masks."
         ),
-    ],
-    model: Model = None,
+    ]
+    model: Model = None
     out: Annotated[
         Path,
         typer.Option(
@@ -67,11 +72,11 @@ def benchmark(
             metavar="DIR",
             help="Where predictions and numbers go.",
         ),
-    ] = Path("benchmark"),
+    ] = Path("benchmark")
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME", help="Only this test set; may be repeated."),
-    ] = None,
+    ] = None
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -79,14 +84,19 @@ def benchmark(
             help="Metrics or groups, separated by commas.",
             show_default="those of the paper's table",
         ),
-    ] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    resolution: ResolutionText = None,
+    ] = None
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    resolution: ResolutionText = None
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", metavar="N", help="Pictures at a time.")
-    ] = None,
-    jobs: Jobs = 0,
+    ] = None
+    jobs: Jobs = 0
+
+
+@with_options()
+def benchmark(
+    options: BenchmarkOptions,
 ) -> None:
     """Predict and evaluate the standard test sets, with the published rows beside.
 
@@ -103,81 +113,95 @@ def benchmark(
     )
     from birefnet.evaluation.columns import resolve
     from birefnet.evaluation.published import published_rows
-    from birefnet.evaluation.suites import get_suite, locate
+    from birefnet.evaluation.suites import get_suite
     from birefnet.evaluation.tables import rows_of, to_json, to_terminal
     from birefnet.weights.local import default_model
     from birefnet.weights.source import check_name
 
-    chosen = get_suite(suite)
-    known = [test_set.name for test_set in chosen.sets]
-    for name in sets or []:
-        if name not in known:
-            raise typer.BadParameter(f"--set is {name!r}; {suite} has {', '.join(known)}")
-    wanted = [one for one in chosen.sets if not sets or one.name in sets]
-    columns = resolve(metrics.split(",")) if metrics else chosen.columns
-    size = parse_resolution(resolution)
-    found = {one.name: locate(one, data) for one in wanted}
-    for one in wanted:
-        if found[one.name] is None:
-            warn(
-                f"{one.name} is not under {data}; its {one.pictures} pictures are published at "
-                f"{one.published_at}"
-            )
-    located = [place for place in found.values() if place is not None]
-    if not located:
-        raise UsageError(f"{data} holds none of the test sets of {suite}")
-
-    name = model or default_model()
+    chosen = get_suite(options.suite)
+    columns = resolve(options.metrics.split(",")) if options.metrics else chosen.columns
+    size = parse_resolution(options.resolution)
+    located = _locate(chosen, options)
+    name = options.model or default_model()
     check_name(name)
     method = Path(name).stem if Path(name).exists() else name.replace("/", "--")
-    folder = out / method
-    claim_folder(folder, {"model": name, "resolution": resolution, "dtype": dtype})
-    predictor_of = lru_cache(lambda: load(name, device=device, dtype=dtype))
+    folder = options.out / method
+    claim_folder(folder, {"model": name, "resolution": options.resolution, "dtype": options.dtype})
+    predictor_of = lru_cache(lambda: load(name, device=options.device, dtype=options.dtype))
     results: list[SetResult] = []
-    for place in located:
-        title = place.test_set.name
+    for folders in located:
+        title = folders.test_set.name
         with progress_bar(f"{title}: predict") as progress:
             predict_set(
                 predictor_of,
-                place,
+                folders,
                 folder / title,
                 resolution=size,
-                batch_size=batch_size,
+                batch_size=options.batch_size,
                 progress=progress,
                 on_failure=partial(_fail_in, title),
             )
         try:
             with progress_bar(f"{title}: evaluate") as progress:
                 result = evaluate_set(
-                    place,
+                    folders,
                     folder / title,
                     method=method,
                     metrics=columns,
-                    jobs=jobs,
+                    jobs=options.jobs,
                     progress=progress,
                 )
         except BiRefNetError as error:
             fail(f"{title}: {error}")
             continue
-        if len(result.images) != place.test_set.pictures:
+        published = folders.test_set.pictures
+        if len(result.images) != published:
             warn(
-                f"{title} has {len(result.images)} of {place.test_set.pictures} pictures here, so "
-                "its numbers do not compare with the published ones"
+                f"{title} has {len(result.images)} of {published} pictures here, so its numbers do "
+                "not compare with the published ones"
             )
         report_files(title, result)
         results.append(result)
     if not results:
         raise typer.Exit(1)
-    write_file(folder / f"{suite}.json", to_json(results).encode())
+    write_file(folder / f"{options.suite}.json", to_json(results).encode())
 
     rows = []
     mean = mean_row(chosen, results)
     for row in [*rows_of(results), *([mean] if mean else [])]:
         rows += [row, *published_rows(row.dataset)]
-    console().print(to_terminal(rows, columns, title=f"{suite}, {method}"))
+    console().print(to_terminal(rows, columns, title=f"{options.suite}, {method}"))
     say(f"Predictions and numbers are in {folder}")
     if len(results) < len(located) or any(result.failed for result in results):
         raise typer.Exit(1)
+
+
+def _locate(suite: Suite, options: BenchmarkOptions) -> list[Located]:
+    """The test sets under --data; says which are missing.
+
+    Raises:
+        UsageError: all of them are.
+    """
+    from birefnet.evaluation.suites import locate
+
+    known = [test_set.name for test_set in suite.sets]
+    for name in options.sets or []:
+        if name not in known:
+            raise typer.BadParameter(f"--set is {name!r}; {options.suite} has {', '.join(known)}")
+    located = []
+    for test_set in suite.sets:
+        if options.sets and test_set.name not in options.sets:
+            continue
+        if (folders := locate(test_set, options.data)) is not None:
+            located.append(folders)
+        else:
+            warn(
+                f"{test_set.name} is not under {options.data}; its {test_set.pictures} pictures "
+                f"are published at {test_set.published_at}"
+            )
+    if not located:
+        raise UsageError(f"{options.data} holds none of the test sets of {options.suite}")
+    return located
 
 
 def _fail_in(title: str, reason: str) -> None:

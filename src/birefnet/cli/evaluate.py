@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from birefnet.cli.common import check_output, fail, say, warn, write_file
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, examples, with_options
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from birefnet.evaluation.dataset import SetResult
 
+_FORMS = {"table", "csv", "json", "markdown", "latex"}
 _LISTED = 10  # pairs that could not be scored, in the terminal
 
 Metrics = Annotated[
@@ -42,7 +44,10 @@ def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(evaluate)
 
 
-def evaluate(
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The command line of `birefnet evaluate`."""
+
     prediction: Annotated[
         list[str],
         typer.Option(
@@ -51,11 +56,11 @@ def evaluate(
             metavar="[NAME=]DIR",
             help="Folder of predicted masks; give it several times to compare methods.",
         ),
-    ],
+    ]
     truth: Annotated[
         Path, typer.Option("--truth", "-t", metavar="DIR", help="Folder of true masks.")
-    ],
-    metrics: Metrics = "segmentation",
+    ]
+    metrics: Metrics = "segmentation"
     threshold_set: Annotated[
         str,
         typer.Option(
@@ -63,14 +68,14 @@ def evaluate(
             help="Thresholds for the mean and best of curves: all (0..255), tenths, or numbers "
             "such as 0.3,0.5,0.7.",
         ),
-    ] = "all",
+    ] = "all"
     trimap: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Trimaps (128 = unknown) for the matting metrics."),
-    ] = None,
+    ] = None
     image: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The pictures, for the contact sheet.")
-    ] = None,
+    ] = None
     missing: Annotated[
         str,
         typer.Option(
@@ -78,12 +83,12 @@ def evaluate(
             help="A missing prediction: error, skip to list it, or black to count it (and "
             "unreadable ones) as all black.",
         ),
-    ] = "error",
+    ] = "error"
     channel: Annotated[
         str,
         typer.Option(metavar="WHICH", help="Of masks with alpha: auto, alpha or luminance."),
-    ] = "auto",
-    jobs: Jobs = 0,
+    ] = "auto"
+    jobs: Jobs = 0
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -93,20 +98,20 @@ def evaluate(
             metavar="FILE",
             help="Write the table: .csv, .json, .md or .tex; may be given several times.",
         ),
-    ] = None,
+    ] = None
     form: Annotated[
         str,
         typer.Option(
             "--format", metavar="FORM", help="Printed form: table, csv, json, markdown or latex."
         ),
-    ] = "table",
+    ] = "table"
     per_image: Annotated[
         Path | None,
         typer.Option(
             callback=check_output, metavar="FILE", help="Write each picture's numbers as CSV."
         ),
-    ] = None,
-    worst: Annotated[int, typer.Option(metavar="N", help="List the worst pictures by --sort.")] = 0,
+    ] = None
+    worst: Annotated[int, typer.Option(metavar="N", help="List the worst pictures by --sort.")] = 0
     curves: Annotated[
         Path | None,
         typer.Option(
@@ -114,23 +119,28 @@ def evaluate(
             metavar="FILE",
             help="Draw precision-recall and F-measure curves: .png, .svg or .pdf.",
         ),
-    ] = None,
+    ] = None
     sheet: Annotated[
         Path | None,
         typer.Option(
             callback=check_output, metavar="FILE", help="Write a contact sheet as one HTML page."
         ),
-    ] = None,
+    ] = None
     sheet_limit: Annotated[
         int, typer.Option(metavar="N", help="Pictures on the sheet per method; 0 for all.")
-    ] = 100,
+    ] = 100
     sort: Annotated[
         str | None,
         typer.Option(
             metavar="METRIC", help="Order of --worst and --sheet.", show_default="the first"
         ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    ] = None
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False
+
+
+@with_options()
+def evaluate(
+    options: EvaluateOptions,
 ) -> None:
     """Measure predicted masks against true ones: the paper's numbers, in minutes.
 
@@ -143,46 +153,34 @@ def evaluate(
     """
     from birefnet.evaluation.columns import Thresholds, resolve
     from birefnet.evaluation.dataset import evaluate_folder
-    from birefnet.evaluation.plots import check_curve_path
 
-    names = resolve([name.strip() for name in metrics.split(",")])
-    order = resolve(sort)[0] if sort else names[0]
+    names = resolve([name.strip() for name in options.metrics.split(",")])
+    order = resolve(options.sort)[0] if options.sort else names[0]
     if order not in names:
         raise typer.BadParameter(f"--sort is {order!r}, which --metrics leaves out")
-    thresholds = Thresholds.parse(threshold_set)
-    forms = {"table", "csv", "json", "markdown", "latex"}
-    if form not in forms:
-        raise typer.BadParameter(f"--format is {form!r}; choose one of {', '.join(sorted(forms))}")
-    for path in output or []:
-        if path.suffix not in (".csv", ".json", ".md", ".tex"):
-            raise typer.BadParameter(f"--output is {path}; end it in .csv, .json, .md or .tex")
-    for target in [*(output or []), per_image, curves, sheet]:
-        if target is not None and target.exists() and not overwrite:
-            raise typer.BadParameter(f"{target} exists; give --overwrite to replace it")
-    if curves is not None:
-        check_curve_path(curves)
-
+    thresholds = Thresholds.parse(options.threshold_set)
+    _check_outputs(options)
     results: list[SetResult] = []
-    for method, folder in _named_folders(prediction):
+    for method, folder in _named_folders(options.prediction):
         try:
             with progress_bar(method) as progress:
                 result = evaluate_folder(
                     folder,
-                    truth,
+                    options.truth,
                     metrics=names,
-                    trimap=trimap,
-                    image=image,
+                    trimap=options.trimap,
+                    image=options.image,
                     thresholds=thresholds,
-                    missing=missing,  # type: ignore[arg-type]  # checked there
-                    channel=channel,  # type: ignore[arg-type]  # checked there
-                    jobs=jobs,
-                    keep_curves=len(prediction) == 2,
+                    missing=options.missing,  # type: ignore[arg-type]  # checked there
+                    channel=options.channel,  # type: ignore[arg-type]  # checked there
+                    jobs=options.jobs,
+                    keep_curves=len(options.prediction) == 2,
                     method=method,
-                    dataset=_dataset_name(truth),
+                    dataset=_dataset_name(options.truth),
                     progress=progress,
                 )
         except BiRefNetError as error:
-            if len(prediction) == 1 or isinstance(error, UsageError):
+            if len(options.prediction) == 1 or isinstance(error, UsageError):
                 raise
             fail(f"{method}: {error}")
             continue
@@ -191,13 +189,28 @@ def evaluate(
     if not results:
         raise typer.Exit(1)
     try:  # the files first: who reads standard output may have left
-        _write_files(results, output or [], per_image, curves)
-        if sheet is not None:
-            _write_sheet(results, sheet, order, sheet_limit, channel)
+        _write_files(results, options, order)
     finally:
-        _show(results, form, order, worst)
-    if len(results) < len(prediction) or any(result.failed for result in results):
+        _show(results, options.form, order, options.worst)
+    if len(results) < len(options.prediction) or any(result.failed for result in results):
         raise typer.Exit(1)
+
+
+def _check_outputs(options: EvaluateOptions) -> None:
+    from birefnet.evaluation.plots import check_curve_path
+
+    if options.form not in _FORMS:
+        raise typer.BadParameter(
+            f"--format is {options.form!r}; choose one of {', '.join(sorted(_FORMS))}"
+        )
+    for path in options.output or []:
+        if path.suffix not in (".csv", ".json", ".md", ".tex"):
+            raise typer.BadParameter(f"--output is {path}; end it in .csv, .json, .md or .tex")
+    for target in [*(options.output or []), options.per_image, options.curves, options.sheet]:
+        if target is not None and target.exists() and not options.overwrite:
+            raise typer.BadParameter(f"{target} exists; give --overwrite to replace it")
+    if options.curves is not None:
+        check_curve_path(options.curves)
 
 
 def report_files(title: str, result: SetResult) -> None:
@@ -305,19 +318,19 @@ def _show_differences(results: list[SetResult], out: Console) -> None:
     out.print(table)
 
 
-def _write_files(
-    results: list[SetResult], output: list[Path], per_image: Path | None, curves: Path | None
-) -> None:
+def _write_files(results: list[SetResult], options: EvaluateOptions, order: str) -> None:
     from birefnet.evaluation.plots import plot_curves
     from birefnet.evaluation.tables import images_to_csv, render
 
-    for path in output:
+    for path in options.output or []:
         write_file(path, render(results, path.suffix[1:]).encode())
-    if per_image is not None:
-        write_file(per_image, images_to_csv(results).encode())
-    if curves is not None:
-        curves.parent.mkdir(parents=True, exist_ok=True)
-        plot_curves(results, curves)
+    if options.per_image is not None:
+        write_file(options.per_image, images_to_csv(results).encode())
+    if options.curves is not None:
+        options.curves.parent.mkdir(parents=True, exist_ok=True)
+        plot_curves(results, options.curves)
+    if options.sheet is not None:
+        _write_sheet(results, options.sheet, order, options.sheet_limit, options.channel)
 
 
 def _write_sheet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from birefnet.cli.common import MODEL_HELP, Json, check_output, say, warn
 from birefnet.cli.in_browser import export_site
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, examples, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +30,10 @@ def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True, cls=GroupedCommand, epilog=EXAMPLES)(export)
 
 
-def export(
-    context: typer.Context,
+@dataclass(frozen=True)
+class ExportOptions:
+    """The command line of `birefnet export`."""
+
     model: Annotated[
         str,
         typer.Argument(
@@ -38,7 +41,7 @@ def export(
             help=MODEL_HELP,
             show_default=False,
         ),
-    ],
+    ]
     output: Annotated[
         Path | None,
         typer.Option(
@@ -49,7 +52,7 @@ def export(
             help="Ends with .onnx, .xml (OpenVINO) or .pt2 (torch); a folder for web.",
             show_default="MODEL with the format's suffix",
         ),
-    ] = None,
+    ] = None
     format: Annotated[
         str | None,
         typer.Option(
@@ -59,10 +62,10 @@ def export(
             help="onnx, openvino, torch, or web: a page that runs in the browser alone.",
             show_default="by FILE's suffix, else onnx",
         ),
-    ] = None,
+    ] = None
     precision: Annotated[
         str, typer.Option("--precision", "-p", metavar="P", help="fp32, fp16 or int8.")
-    ] = "fp32",
+    ] = "fp32"
     dynamic: Annotated[
         bool,
         typer.Option(
@@ -70,7 +73,7 @@ def export(
             help="Leave batch, height and width free (multiples of 32). Done unasked for weights "
             "with views of several sizes.",
         ),
-    ] = False,
+    ] = False
     size: Annotated[
         str | None,
         typer.Option(
@@ -79,20 +82,20 @@ def export(
             help="Size of the network's one input, multiples of 32.",
             show_default="all views of the weights",
         ),
-    ] = None,
+    ] = None
     standard_ops: Annotated[
         bool,
         typer.Option(
             "--standard-ops", help="Write deformable convolution with ordinary operators."
         ),
-    ] = False,
+    ] = False
     with_preprocessing: Annotated[
         bool,
         typer.Option(
             "--with-preprocessing",
             help="Pixels of any size in (uint8, NHWC), matte out: all in the graph.",
         ),
-    ] = False,
+    ] = False
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -102,18 +105,24 @@ def export(
             exists=True,
             file_okay=False,
         ),
-    ] = None,
+    ] = None
     opset: Annotated[
         int | None, typer.Option("--opset", metavar="N", help="Of ONNX.", show_default="20")
-    ] = None,
+    ] = None
     tensorrt: Annotated[
         bool,
         typer.Option("--tensorrt", help="List what TensorRT would not take of an ONNX file."),
-    ] = False,
+    ] = False
     force: Annotated[
         bool, typer.Option("--force", help="Keep a file that differs too much from the network.")
-    ] = False,
-    as_json: Json = False,
+    ] = False
+    as_json: Json = False
+
+
+@with_options()
+def export(
+    context: typer.Context,
+    options: ExportOptions,
 ) -> None:
     """Export a network, and compare the file with it.
 
@@ -127,54 +136,54 @@ def export(
     from birefnet.inference.engines.metadata import Precision
 
     for option, value, known in (
-        ("--format", format, (*SUFFIXES, "web")),
-        ("--precision", precision, get_args(Precision)),
+        ("--format", options.format, (*SUFFIXES, "web")),
+        ("--precision", options.precision, get_args(Precision)),
     ):
         if value is not None and value not in known:
             raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
-    if format == "web":
-        export_site(context, model, output, as_json=as_json)
+    if options.format == "web":
+        export_site(context, options.model, options.output, as_json=options.as_json)
         return
-    sides = _parse_size(size)
-    chosen = format or (format_of(output) if output else "onnx")
-    if tensorrt and chosen != "onnx":
+    sides = _parse_size(options.size)
+    chosen = options.format or (format_of(options.output) if options.output else "onnx")
+    if options.tensorrt and chosen != "onnx":
         raise typer.BadParameter("--tensorrt reads ONNX files; give --format onnx")
-    check_extras(cast(Format, chosen), precision)
+    check_extras(cast(Format, chosen), options.precision)
     from birefnet.export.run import export as run
     from birefnet.export.run import to_dict
     from birefnet.network.simplify import simplify
     from birefnet.weights.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(model)
-    path = output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
+    loaded = load_checkpoint(options.model)
+    path = options.output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
     pictures: Sequence[NDArray] = ()
-    if calibrate is not None:
+    if options.calibrate is not None:
         from birefnet.export.calibration import CalibrationPictures
 
         views = () if sides else loaded.preprocess.views
-        pictures = CalibrationPictures(calibrate, loaded.preprocess, sides, views)
+        pictures = CalibrationPictures(options.calibrate, loaded.preprocess, sides, views)
     request = Request(
         simplify(loaded.network, inplace=True),
         loaded.preprocess,
-        precision=cast(Precision, precision),
+        precision=cast(Precision, options.precision),
         size=sides,
-        dynamic=dynamic,
-        standard_ops=standard_ops,
-        with_preprocessing=with_preprocessing,
+        dynamic=options.dynamic,
+        standard_ops=options.standard_ops,
+        with_preprocessing=options.with_preprocessing,
         calibration=pictures,
-        opset=opset,
+        opset=options.opset,
         name=loaded.name,
         licence=loaded.licence,
         source=loaded.source,
     )
-    result = run(request, path, cast(Format, chosen), force=force)
-    if as_json:
+    result = run(request, path, cast(Format, chosen), force=options.force)
+    if options.as_json:
         import json
 
         typer.echo(json.dumps(to_dict(result), indent=2))
     else:
         _show(result)
-    if tensorrt:
+    if options.tensorrt:
         _show_tensorrt(result)
 
 

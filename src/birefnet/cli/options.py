@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -181,7 +181,10 @@ def with_options(**names: Collection[str]) -> Callable[[Callable[..., None]], Ca
 def _parameters_of(kind: type, names: Collection[str] | None) -> list[inspect.Parameter]:
     """A parameter for each field of a dataclass, or for those of these names."""
     options, hints = declared(kind), get_type_hints(kind, include_extras=True)
-    defaults = {item.name: item.default for item in fields(kind)}
+    defaults = {
+        item.name: inspect.Parameter.empty if item.default is MISSING else item.default
+        for item in fields(kind)
+    }
     made = []
     for name in defaults if names is None else names:
         annotation, default = hints[name], defaults[name]

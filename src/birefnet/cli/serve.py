@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from birefnet.cli.common import Device, Dtype, LogLevel, MaxMegapixels, Model, say, warn
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, examples, with_options
 
 if TYPE_CHECKING:
     from birefnet.presets import read_presets, with_files
@@ -31,8 +33,11 @@ def register(app: typer.Typer) -> None:
     app.command(cls=GroupedCommand, epilog=EXAMPLES)(serve)
 
 
-def serve(
-    model: Model = None,
+@dataclass(frozen=True)
+class ServeOptions:
+    """The command line of `birefnet serve`."""
+
+    model: Model = None
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,7 +45,7 @@ def serve(
             help="Another model that requests may name; `all` for every released one. It is "
             "fetched when it is first asked for.",
         ),
-    ] = None,
+    ] = None
     presets: Annotated[
         Path | None,
         typer.Option(
@@ -49,13 +54,11 @@ def serve(
             exists=True,
             dir_okay=False,
         ),
-    ] = None,
+    ] = None
     host: Annotated[
         str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = (
-        8000
-    ),
+    ] = "127.0.0.1"
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = 8000
     api_keys: Annotated[
         Path | None,
         typer.Option(
@@ -64,11 +67,11 @@ def serve(
             exists=True,
             dir_okay=False,
         ),
-    ] = None,
+    ] = None
     cors: Annotated[
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Whose web pages may call it, such as https://a.org."),
-    ] = None,
+    ] = None
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,50 +79,50 @@ def serve(
             help="By which requests may call the server, such as cut.example.org or "
             "*.example.org; others are refused. Any if left out.",
         ),
-    ] = None,
+    ] = None
     connections: Annotated[
         int, typer.Option(min=1, help="Open at the same time; more are answered 503.")
-    ] = 1000,
+    ] = 1000
     page: Annotated[
         bool, typer.Option(help="Serve the page for people at /, where the extra ui is installed.")
-    ] = True,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
+    ] = True
+    device: Device = "auto"
+    dtype: Dtype = "auto"
     engine: Annotated[
         str, typer.Option(metavar="ENGINE", help="auto, torch, openvino or onnx.")
-    ] = "auto",
+    ] = "auto"
     memory: Annotated[
         str, typer.Option(metavar="SIZE", help="For all loaded models; those used last stay.")
-    ] = "4G",
+    ] = "4G"
     batch: Annotated[
         int | None,
         typer.Option(
             min=1, help="Pictures that run together at most.", show_default="by the engine"
         ),
-    ] = None,
+    ] = None
     wait_ms: Annotated[
         float, typer.Option(min=0, help="A picture waits so long for company, if that pays.")
-    ] = 5.0,
+    ] = 5.0
     queue: Annotated[
         int, typer.Option(min=1, help="Requests that wait or run; more are answered 429.")
-    ] = 64,
+    ] = 64
     workers: Annotated[
         int | None,
         typer.Option(
             min=1, help="Threads that decode, and that encode.", show_default="one a core"
         ),
-    ] = None,
+    ] = None
     timeout: Annotated[
         float, typer.Option(metavar="S", help="A picture that takes longer is answered 503.")
-    ] = 120.0,
+    ] = 120.0
     grace: Annotated[
         float, typer.Option(metavar="S", help="What a shutdown waits for work under way.")
-    ] = 30.0,
-    max_size: Annotated[
-        str, typer.Option(metavar="SIZE", help="Of a request with a picture.")
-    ] = "64M",
-    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "512M",
-    max_megapixels: MaxMegapixels = 50,
+    ] = 30.0
+    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a request with a picture.")] = (
+        "64M"
+    )
+    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "512M"
+    max_megapixels: MaxMegapixels = 50
     max_megapixels_held: Annotated[
         float | None,
         typer.Option(
@@ -127,88 +130,104 @@ def serve(
             help="Of all pictures that are worked on together; each megapixel needs up to 200 MB.",
             show_default="twice --max-megapixels",
         ),
-    ] = None,
+    ] = None
     max_resolution: Annotated[
         int, typer.Option(min=32, help="Of the network's input, as side of a square.")
-    ] = 2304,
-    max_frames: Annotated[int, typer.Option(min=1, help="Of a video.")] = 3000,
-    fetch: Annotated[bool, typer.Option(help="Take pictures from URLs of the internet.")] = True,
+    ] = 2304
+    max_frames: Annotated[int, typer.Option(min=1, help="Of a video.")] = 3000
+    fetch: Annotated[bool, typer.Option(help="Take pictures from URLs of the internet.")] = True
     fetch_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HOST|NETWORK", help="A private one that may be fetched from all the same."
         ),
-    ] = None,
+    ] = None
     root_path: Annotated[
         str, typer.Option(metavar="PATH", help="Where a proxy publishes it, such as /cutout.")
-    ] = "",
+    ] = ""
     log_level: Annotated[
         LogLevel, typer.Option(metavar="LEVEL", help="warning, or info for a line per request.")
-    ] = "info",
-) -> None:
+    ] = "info"
+
+
+@with_options()
+def serve(options: ServeOptions) -> None:
     """Serve background removal over HTTP at http://127.0.0.1:8000; Ctrl-C ends it.
 
     /docs describes every route. Requests are batched as they come; no picture is kept.
     """
+    start_server(options)
+
+
+def start_server(options: ServeOptions) -> None:
+    """The work of `birefnet serve`."""
     from birefnet.serving.settings import ServerSettings
 
     settings = ServerSettings(
-        host=host,
-        port=port,
-        api_keys=read_keys(api_keys),
-        cors=tuple(cors or ()),
-        allowed_hosts=tuple(allowed_host or ()),
-        connections=connections,
-        page=page,
-        model=model,
-        models=tuple(also or ()),
-        presets=with_files(read_presets(presets)),
-        device=device,
-        dtype=dtype,
-        engine=engine,
-        memory_budget=parse_size(memory, "--memory"),
-        batch=batch,
-        wait_ms=wait_ms,
-        queue=queue,
-        workers=workers,
-        timeout_s=timeout,
-        grace_s=grace,
-        max_bytes=parse_size(max_size, "--max-size"),
-        max_upload=parse_size(max_upload, "--max-upload"),
-        max_pixels=round(max_megapixels * 1_000_000),
+        host=options.host,
+        port=options.port,
+        api_keys=read_keys(options.api_keys),
+        cors=tuple(options.cors or ()),
+        allowed_hosts=tuple(options.allowed_host or ()),
+        connections=options.connections,
+        page=options.page,
+        model=options.model,
+        models=tuple(options.also or ()),
+        presets=with_files(read_presets(options.presets)),
+        device=options.device,
+        dtype=options.dtype,
+        engine=options.engine,
+        memory_budget=parse_size(options.memory, "--memory"),
+        batch=options.batch,
+        wait_ms=options.wait_ms,
+        queue=options.queue,
+        workers=options.workers,
+        timeout_s=options.timeout,
+        grace_s=options.grace,
+        max_bytes=parse_size(options.max_size, "--max-size"),
+        max_upload=parse_size(options.max_upload, "--max-upload"),
+        max_pixels=round(options.max_megapixels * 1_000_000),
         max_pixels_held=None
-        if max_megapixels_held is None
-        else round(max_megapixels_held * 1_000_000),
-        max_resolution=max_resolution,
-        max_frames=max_frames,
-        fetch=fetch,
-        fetch_hosts=tuple(fetch_host or ()),
-        root_path=root_path,
+        if options.max_megapixels_held is None
+        else round(options.max_megapixels_held * 1_000_000),
+        max_resolution=options.max_resolution,
+        max_frames=options.max_frames,
+        fetch=options.fetch,
+        fetch_hosts=tuple(options.fetch_host or ()),
+        root_path=options.root_path,
     )
-    _run(settings, log_level)
+    run_server(
+        settings,
+        lambda url: say(f"birefnet listens at {url}; /docs describes it; Ctrl-C ends it"),
+        options.log_level,
+    )
 
 
-def _run(settings: ServerSettings, log_level: str) -> None:
+def run_server(
+    settings: ServerSettings, on_start: Callable[[str], None], log_level: str = "warning"
+) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        settings: of the server.
+        on_start: called with its address when it takes requests.
+        log_level: of uvicorn.
+    """
     from contextlib import closing
 
     from birefnet.serving.app import create_app
     from birefnet.serving.running import address, bind, run
 
     with closing(bind(settings.host, settings.port)) as listening:
-        place = address(listening)
+        url = address(listening)
         if settings.is_public and not settings.api_keys:
-            warn(f"Everybody who reaches {place} can use it; {KEYS} or --api-keys asks for a key.")
+            warn(f"Everybody who reaches {url} can use it; {KEYS} or --api-keys asks for a key.")
         app = create_app(settings=settings)
         say("loading the model …")
-        run(
-            app,
-            listening,
-            lambda: say(f"birefnet listens at {place}; /docs describes it; Ctrl-C ends it"),
-            log_level=log_level,
-        )
+        run(app, listening, lambda: on_start(url), log_level=log_level)
 
 
-def read_keys(path: Path | None, environment: Any = os.environ) -> tuple[str, ...]:
+def read_keys(path: Path | None, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Keys of a file (a line each; # begins a comment) and of the environment."""
     lines = path.read_text(encoding="utf-8").splitlines() if path is not None else []
     keys = [line.strip() for line in lines if not line.lstrip().startswith("#")]
@@ -222,7 +241,7 @@ def parse_size(text: str, option: str) -> int:
     Raises:
         typer.BadParameter: anything else.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip().lower())
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", text.strip().lower())
+    if match is None:
         raise typer.BadParameter(f"{option} is {text!r}; give a size such as 64M or 4G")
-    return round(float(found[1]) * _UNITS[found[2]])
+    return round(float(match[1]) * _UNITS[match[2]])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, MaxMegapixels, Model, say, warn
+from birefnet.cli.common import Device, Dtype, MaxMegapixels, Model, say
 from birefnet.cli.in_browser import serve
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.cli.serve import KEYS, parse_size, read_keys
-
-if TYPE_CHECKING:
-    from birefnet.serving.settings import ServerSettings
-
+from birefnet.cli.serve import parse_size, read_keys, run_server
+from birefnet.errors import require
 
 EXAMPLES = examples(
     "birefnet ui --open",
@@ -78,6 +75,7 @@ def ui(
     if in_browser:
         serve(context, model, host, port)
         return
+    require("the page", "ui")
     settings = ServerSettings(
         host=host,
         port=port,
@@ -92,28 +90,12 @@ def ui(
         max_frames=1_000_000,
         grace_s=3,
     )
-    _run(settings, open_page=open_page)
 
+    def on_start(url: str) -> None:
+        say(f"The page is at {url}; Ctrl-C ends it")
+        if open_page:
+            import webbrowser
 
-def _run(settings: ServerSettings, *, open_page: bool) -> None:
-    from contextlib import closing
+            webbrowser.open(url)
 
-    from birefnet.serving import page  # noqa: F401 - says which extra is missing, before all else
-    from birefnet.serving.app import create_app
-    from birefnet.serving.running import address, bind, run
-
-    with closing(bind(settings.host, settings.port)) as listening:
-        place = address(listening)
-        if settings.is_public and not settings.api_keys:
-            warn(f"Everybody who reaches {place} can use it; {KEYS} or --api-keys asks for a key.")
-        app = create_app(settings=settings)
-        say("loading the model …")
-
-        def started() -> None:
-            say(f"The page is at {place}; Ctrl-C ends it")
-            if open_page:
-                import webbrowser
-
-                webbrowser.open(place)
-
-        run(app, listening, started, log_level="warning")
+    run_server(settings, on_start)

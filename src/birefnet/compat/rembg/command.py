@@ -11,7 +11,7 @@ import typer
 
 from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
 from birefnet.cli.options import GroupedCommand, examples, with_options
-from birefnet.cli.serve import serve
+from birefnet.cli.serve import ServeOptions, start_server
 
 Model = Annotated[
     str | None,
@@ -202,14 +202,16 @@ def server(
     """A server with rembg's route /api/remove, and those of `birefnet serve`."""
     from birefnet.compat.rembg import resolve_name
 
-    serve(
-        model=resolve_name(model) if model else None,
-        host=host,
-        port=port,
-        workers=threads,
-        max_megapixels=max_megapixels,
-        page=not no_ui,
-        log_level=log_level,
+    start_server(
+        ServeOptions(
+            model=resolve_name(model) if model else None,
+            host=host,
+            port=port,
+            workers=threads,
+            max_megapixels=max_megapixels,
+            page=not no_ui,
+            log_level=log_level,
+        )
     )
 
 
