@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from birefnet.errors import require
+from birefnet.errors import UsageError, require
 from birefnet.inference.engines.exported import is_exported, open_bundled
 from birefnet.inference.engines.metadata import LONG_NAMES
 from birefnet.weights.local import bundled, bundled_names, default_model, is_bundled
@@ -124,6 +124,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     engine: str = "auto",
+    config: NetworkConfig | Mapping[str, Any] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     progress: Any = None,
@@ -140,6 +141,9 @@ def load(
             has them directml, coreml and others.
         dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
         engine: auto, torch, openvino or onnx, see `engines.choice.choose_engine`.
+        config: how the network is built, or those fields of `NetworkConfig` that neither the file
+            says nor its tensors show, such as `{"image_pyramid": "add"}`. Needs the extra `torch`;
+            a copy that carries it is kept with the downloads.
         cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
 
     Raises:
@@ -148,6 +152,11 @@ def load(
         MissingExtraError: the weights or the engine need a package that is not installed.
     """
     name = name or default_model()
+    if config is not None:
+        require("`load(config=...)`", "torch")
+        from birefnet.weights.convert import with_config
+
+        name = with_config(name, config, cache_dir=cache_dir, offline=offline, progress=progress)
     predictor = _load(
         name,
         device,
@@ -276,7 +285,11 @@ def _load_openvino(
         return None
 
 
-def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> BiRefNet:
+def load_network(
+    name: str | os.PathLike[str] | NetworkConfig | None = None,
+    *,
+    config: NetworkConfig | Mapping[str, Any] | None = None,
+) -> BiRefNet:
     """The network itself, a `torch.nn.Module` in evaluation mode on the CPU in fp32.
 
     Calling it maps a batch (B,3,H,W), normalised as its `preprocess` says, to logits (B,1,H,W); H
@@ -286,6 +299,7 @@ def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> 
         name: as for `load`; or a preset of `birefnet.network.config.PRESETS` (`swin_v1_t` …) or a
             `NetworkConfig`, which give random weights. A bundled model wins over a preset of its
             name.
+        config: of trained weights, see `load`.
 
     Raises:
         WeightsError: no such model, or its file cannot be fetched, read or fitted.
@@ -298,7 +312,11 @@ def load_network(name: str | os.PathLike[str] | NetworkConfig | None = None) -> 
 
     name = name or default_model()
     if isinstance(name, NetworkConfig):
+        if config is not None:
+            raise UsageError(
+                "config goes with trained weights; give a name or path, or one of both"
+            )
         return build_network(name).eval()
-    if isinstance(name, str) and name in PRESETS and name not in bundled_names():
+    if config is None and isinstance(name, str) and name in PRESETS and name not in bundled_names():
         return build_network(name).eval()
-    return load_checkpoint(name).network
+    return load_checkpoint(name, config=config).network

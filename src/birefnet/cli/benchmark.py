@@ -13,12 +13,14 @@ from birefnet.cli.common import (
     Device,
     Dtype,
     Model,
+    NetworkConfigText,
     ResolutionText,
     check_output,
     fail,
     parse_resolution,
     say,
     warn,
+    with_network_config,
     write_file,
 )
 from birefnet.cli.evaluate import report_files
@@ -63,6 +65,7 @@ class BenchmarkOptions:
         ),
     ]
     model: Model = None
+    network_config: NetworkConfigText = None
     out: Annotated[
         Path,
         typer.Option(
@@ -122,7 +125,7 @@ def benchmark(
     columns = resolve(options.metrics.split(",")) if options.metrics else chosen.columns
     size = parse_resolution(options.resolution)
     located = _locate(chosen, options)
-    name = options.model or default_model()
+    name = with_network_config(options.model, options.network_config) or default_model()
     check_name(name)
     method = Path(name).stem if Path(name).exists() else name.replace("/", "--")
     folder = options.out / method

@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TextIO, TypeVar
+from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 import typer
 
 from birefnet.cli.options import message_of, option
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, require
 from birefnet.files import check_path
 from birefnet.imaging import values
 from birefnet.imaging.values import Resolution
@@ -37,6 +37,16 @@ Model = Annotated[
         help=MODEL_HELP,
         envvar="BIREFNET_MODEL",
         show_default="nano",
+    ),
+]
+NetworkConfigText = Annotated[
+    str | None,
+    typer.Option(
+        "--network-config",
+        metavar="NAME=VALUE,…|FILE",
+        help="How the network is built, where its file does not say and its tensors do not show "
+        "it: image_pyramid=add, a .json file, or a preset.",
+        show_default="by the file",
     ),
 ]
 Device = Annotated[
@@ -182,6 +192,34 @@ def warn(text: str) -> None:
 
 def fail(text: str) -> None:
     typer.secho(f"Error: {text}", err=True, fg=typer.colors.RED)
+
+
+def parse_network_config(text: str | None) -> dict[str, Any] | None:
+    """Of `--network-config`: the fields of `NetworkConfig` that it gives."""
+    from birefnet.network.config import NetworkConfig, parse_config
+
+    if text is None:
+        return None
+    try:
+        values = parse_config(text)
+        NetworkConfig.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"--network-config: {error}") from None
+    return values
+
+
+def with_network_config(model: str | None, text: str | None) -> str | None:
+    """`model`, or where --network-config is given, a copy of it that says how it is built."""
+    values = parse_network_config(text)
+    if values is None:
+        return model
+    require("--network-config", "torch")
+    from birefnet.weights.convert import with_config
+    from birefnet.weights.local import default_model
+
+    folder = with_config(model or default_model(), values)
+    say(f"{folder} is the model with this configuration, for --model")
+    return str(folder)
 
 
 def parse_resolution(text: str | None, option: str = "--resolution") -> Resolution | None:

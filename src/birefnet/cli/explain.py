@@ -12,10 +12,12 @@ from birefnet.cli.common import (
     Device,
     Json,
     Model,
+    NetworkConfigText,
     ResolutionText,
     check_output,
     parse_resolution,
     say,
+    with_network_config,
 )
 from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import require
@@ -45,6 +47,7 @@ def explain(
         ),
     ] = None,
     model: Model = None,
+    network_config: NetworkConfigText = None,
     point: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +88,7 @@ def explain(
         spot = (parsed.x, parsed.y)
     found = look(
         picture,
-        model,
+        with_network_config(model, network_config),
         point=spot,
         field=field,
         resolution=parse_resolution(resolution),

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import MODEL_HELP, Json, check_output, say, warn
+from birefnet.cli.common import (
+    MODEL_HELP,
+    Json,
+    NetworkConfigText,
+    check_output,
+    parse_network_config,
+    say,
+    warn,
+    with_network_config,
+)
 from birefnet.cli.in_browser import export_site
 from birefnet.cli.options import GroupedCommand, examples, with_options
 
@@ -42,6 +51,7 @@ class ExportOptions:
             show_default=False,
         ),
     ]
+    network_config: NetworkConfigText = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -142,8 +152,10 @@ def export(
         if value is not None and value not in known:
             raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
     if options.format == "web":
-        export_site(context, options.model, options.output, as_json=options.as_json)
+        model = with_network_config(options.model, options.network_config) or options.model
+        export_site(context, model, options.output, as_json=options.as_json)
         return
+    given = parse_network_config(options.network_config)
     sides = _parse_size(options.size)
     chosen = options.format or (format_of(options.output) if options.output else "onnx")
     if options.tensorrt and chosen != "onnx":
@@ -154,7 +166,7 @@ def export(
     from birefnet.network.simplify import simplify
     from birefnet.weights.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(options.model)
+    loaded = load_checkpoint(options.model, config=given)
     path = options.output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
     pictures: Sequence[NDArray] = ()
     if options.calibrate is not None:

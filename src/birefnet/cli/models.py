@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from birefnet.cli.common import check_output
+from birefnet.cli.common import NetworkConfigText, check_output, parse_network_config
 from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import require
 
@@ -183,6 +183,7 @@ def convert_model(
         str | None,
         typer.Option(help="fp32, fp16 or bf16.", show_default="as stored"),
     ] = None,
+    network_config: NetworkConfigText = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the target.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -211,6 +212,7 @@ def convert_model(
         target,
         layout=layout,
         dtype=DTYPES[dtype] if dtype else None,
+        config=parse_network_config(network_config),
         overwrite=overwrite,
     )
     if as_json:

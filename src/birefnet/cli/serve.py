@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, LogLevel, MaxMegapixels, Model, say, warn
+from birefnet.cli.common import (
+    Device,
+    Dtype,
+    LogLevel,
+    MaxMegapixels,
+    Model,
+    NetworkConfigText,
+    say,
+    warn,
+    with_network_config,
+)
 from birefnet.cli.options import GroupedCommand, examples, with_options
 
 if TYPE_CHECKING:
@@ -38,6 +48,7 @@ class ServeOptions:
     """The command line of `birefnet serve`."""
 
     model: Model = None
+    network_config: NetworkConfigText = None
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -171,7 +182,7 @@ def start_server(options: ServeOptions) -> None:
         allowed_hosts=tuple(options.allowed_host or ()),
         connections=options.connections,
         page=options.page,
-        model=options.model,
+        model=with_network_config(options.model, options.network_config),
         models=tuple(options.also or ()),
         presets=with_files(read_presets(options.presets)),
         device=options.device,

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Device, Dtype, MaxMegapixels, Model, say
+from birefnet.cli.common import (
+    Device,
+    Dtype,
+    MaxMegapixels,
+    Model,
+    NetworkConfigText,
+    say,
+    with_network_config,
+)
 from birefnet.cli.in_browser import serve
 from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.serve import parse_size, read_keys, run_server
@@ -27,6 +35,7 @@ def register(app: typer.Typer) -> None:
 def ui(
     context: typer.Context,
     model: Model = None,
+    network_config: NetworkConfigText = None,
     also: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,6 +81,7 @@ def ui(
     """
     from birefnet.serving.settings import ServerSettings
 
+    model = with_network_config(model, network_config)
     if in_browser:
         serve(context, model, host, port)
         return

@@ -20,10 +20,12 @@ from birefnet.cli.common import (
     Dtype,
     Json,
     Model,
+    NetworkConfigText,
     check_output,
     fail,
     say,
     status_of,
+    with_network_config,
 )
 from birefnet.cli.options import GroupedCommand, examples, message_of, with_options
 from birefnet.options import VIDEO, Options, VideoOptions
@@ -69,6 +71,7 @@ def video(
     ] = None,
     *,
     model: Model = None,
+    network_config: NetworkConfigText = None,
     options: Options,
     mask_output: Annotated[
         str | None,
@@ -117,6 +120,7 @@ def video(
     if not overwrite and Path(target).is_file():
         say(f"{target} is there already; skipped")
         return
+    model = with_network_config(model, network_config)
     try:
         status = _run(
             source, target, mask_output, settings, (model, device, dtype), resume, as_json

@@ -6,7 +6,9 @@ CAAI AIR 2024 (Sec. 3, Tables 1-3 and 7), and the released checkpoints.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 ImagePyramid = Literal["none", "add", "cat"]
@@ -108,10 +110,13 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
         """The inverse of `to_dict`; unknown names raise `ValueError`."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        known = {field.name: field.default for field in fields(cls)}
+        unknown = sorted(set(values) - set(known))
         if unknown:
             raise ValueError(f"unknown network settings {unknown}; known are {sorted(known)}")
+        for name, value in values.items():
+            if isinstance(known[name], bool) and not isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}; it must be true or false")
         return cls(**values)
 
 
@@ -209,3 +214,46 @@ def preset(name: str) -> NetworkConfig:
         return PRESETS[name]
     except KeyError:
         raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}") from None
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """Settings of a network from a command line, for `NetworkConfig.from_dict`.
+
+    Args:
+        text: the name of a preset, `NAME=VALUE` pairs between commas, or the path of a JSON file
+            with the settings (or of a config.json of this package, which has them as `network`).
+
+    Raises:
+        ValueError: neither of them.
+
+    Example:
+        >>> parse_config("image_pyramid=add,context_fusion=false")
+        {'image_pyramid': 'add', 'context_fusion': False}
+    """
+    if text in PRESETS:
+        return PRESETS[text].to_dict()
+    if text.lower().endswith(".json"):
+        try:
+            values = json.loads(Path(text).expanduser().read_text(encoding="utf-8"))
+        except OSError as failure:
+            raise ValueError(f"cannot read {text}: {failure.strerror}") from None
+        except ValueError:
+            raise ValueError(f"{text} is not valid JSON") from None
+        if isinstance(values, dict):
+            values = values.get("network", values)
+        if not isinstance(values, dict):
+            raise ValueError(f"{text} holds no settings of a network")
+        return values
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(equals and name.strip() for name, equals, _ in pairs):
+        raise ValueError(
+            f"got {text!r}; give NAME=VALUE such as image_pyramid=add, a JSON file or a preset"
+        )
+    return {name.strip(): _value(value.strip()) for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

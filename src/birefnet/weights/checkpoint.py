@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from birefnet.errors import WeightsError
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.config import NetworkConfig
 from birefnet.network.guidance import is_guidance
-from birefnet.weights.detect import detect_config
+from birefnet.weights.detect import HOW_TO_TELL, detect_config
 from birefnet.weights.files import Weights, read_weights
 from birefnet.weights.layouts import from_official, is_official
 from birefnet.weights.local import Source, settings_in_metadata
@@ -64,7 +65,7 @@ class Loaded:
 def load_checkpoint(
     source: str | os.PathLike[str],
     *,
-    config: NetworkConfig | None = None,
+    config: NetworkConfig | Mapping[str, Any] | None = None,
     preprocess: Preprocess | None = None,
     dtype: torch.dtype | None = torch.float32,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -77,8 +78,9 @@ def load_checkpoint(
         source: a bundled name (`nano`), a name of the table (`general`, `lite`, a release's file
             name), a file (.safetensors, .pth, .pt) or directory, `owner/name[@revision]` on Hugging
             Face, or an http(s) address. Only what is not there yet is downloaded.
-        config: the architecture, where the file does not say it and its shapes cannot (see
-            `birefnet.weights.detect`); default: the file's config.json, else its tensors' shapes.
+        config: the architecture, or those of its fields that neither the file says nor its shapes
+            can (see `birefnet.weights.detect`); default: the file's config.json, else its tensors'
+            shapes.
         preprocess: default: what the file (or the config.json beside it) says, else the table's
             entry for it, else stretched to 1024x1024 with ImageNet statistics.
         dtype: of the floating tensors; `None` keeps what is stored.
@@ -93,7 +95,8 @@ def load_checkpoint(
     tensors = weights.tensors
     if is_official(tensors):
         tensors = from_official(tensors)
-    config = config or _config(settings, tensors, found)
+    if not isinstance(config, NetworkConfig):
+        config = _config(settings, tensors, found, config or {})
     network = empty_network(config)
     assign_weights(network, tensors, label=found.name)
     if dtype is not None:
@@ -178,17 +181,29 @@ def _read(files: list[Path]) -> Weights:
 
 
 def _config(
-    settings: dict[str, Any], tensors: Mapping[str, Tensor], found: Source
+    settings: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    found: Source,
+    given: Mapping[str, Any],
 ) -> NetworkConfig:
     if "network" in settings:
         try:
-            return NetworkConfig.from_dict(settings["network"])
+            return NetworkConfig.from_dict({**settings["network"], **given})
         except (ValueError, TypeError) as failure:
-            raise WeightsError(f"the config.json of {found.name} is wrong: {failure}") from None
+            what = "configuration given for" if given else "config.json of"
+            raise WeightsError(f"the {what} {found.name} is wrong: {failure}") from None
     try:
-        return detect_config({name: tuple(t.shape) for name, t in tensors.items()})
+        config = detect_config({name: tuple(t.shape) for name, t in tensors.items()}, given)
     except WeightsError as failure:
         raise WeightsError(f"{found.files[0]}: {failure}") from None
+    if config.image_pyramid == "none" and "image_pyramid" not in given:
+        warnings.warn(
+            f"{found.files[0]}: without an image pyramid and with one that adds, the tensors are "
+            "the same, and none is assumed; if it was trained with one that adds, "
+            + HOW_TO_TELL.format(name="image_pyramid", value="add"),
+            stacklevel=3,
+        )
+    return config
 
 
 def _preprocess(

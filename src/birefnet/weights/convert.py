@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from birefnet.errors import UsageError
 from birefnet.network.config import NetworkConfig
+from birefnet.weights.cache import cache_directory
 from birefnet.weights.checkpoint import load_checkpoint
 from birefnet.weights.save import DIRECTORIES, LAYOUTS, Layout, save_directory, save_file
+from birefnet.weights.source import resolve
 from birefnet.weights.transfer import Report
 
 DTYPES: dict[str, torch.dtype] = {
@@ -26,7 +33,7 @@ def convert(
     *,
     layout: Layout | None = None,
     dtype: torch.dtype | None = None,
-    config: NetworkConfig | None = None,
+    config: NetworkConfig | Mapping[str, Any] | None = None,
     overwrite: bool = False,
     offline: bool | None = None,
     progress: bool | Report | None = None,
@@ -67,6 +74,38 @@ def convert(
         dtype=dtype,
         layout=layout,
     )
+
+
+def with_config(
+    source: str | os.PathLike[str],
+    config: NetworkConfig | Mapping[str, Any],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    progress: bool | Report | None = None,
+) -> Path:
+    """A copy of `source` in the cache that says how it is built, to be named in its place.
+
+    Every engine, worker and server that gets a name can load it; it is made once.
+
+    Args:
+        source, config: see `load_checkpoint`.
+        cache_dir, offline, progress: see `birefnet.weights.download.fetch`.
+
+    Raises:
+        WeightsError: as `convert`.
+    """
+    found = resolve(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    given = config.to_dict() if isinstance(config, NetworkConfig) else dict(config)
+    files = [
+        (str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in found.files
+    ]
+    key = hashlib.sha256(json.dumps([files, given], sort_keys=True).encode()).hexdigest()[:16]
+    label = re.sub(r"[^\w.-]+", "-", found.name)
+    folder = cache_directory(cache_dir) / "configured" / f"{label}-{key}"
+    if not (folder / "config.json").is_file():  # which is written last
+        convert(source, folder, config=config, overwrite=True, offline=offline, progress=progress)
+    return folder
 
 
 def layout_of(path: Path) -> Layout:

@@ -2,13 +2,13 @@
 
 What shapes cannot tell: an image pyramid that adds (`image_pyramid="add"`) has the same tensors as
 none at all, so `none` is assumed; dropout and drop path, which only matter in training, get their
-defaults. Pass a configuration where that is not right.
+defaults. `HOW_TO_TELL` says how to give what is not right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from birefnet.errors import WeightsError
 from birefnet.network.backbones import build_backbone
@@ -22,6 +22,12 @@ from birefnet.network.config import (
 from birefnet.network.guidance import is_guidance
 from birefnet.weights.layouts import from_official, is_official
 from birefnet.weights.skeleton import WithoutParameters
+
+HOW_TO_TELL = (
+    'pass it as config={{"{name}": "{value}"}} to birefnet.load or load_network, or as '
+    "--network-config {name}={value} to a command"
+)
+"""How a user says what the tensors do not."""
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -105,18 +111,20 @@ class _Network(NamedTuple):
         return shape[axis]
 
 
-def detect_config(shapes: Shapes) -> NetworkConfig:
+def detect_config(shapes: Shapes, given: Mapping[str, Any] | None = None) -> NetworkConfig:
     """The configuration of the network that has tensors of these names and shapes.
 
     Args:
         shapes: of every tensor, by our names or the official ones.
+        given: fields of the configuration that are known; the others are found.
 
     Raises:
         WeightsError: not a BiRefNet, an unknown backbone, or one trained without BatchNorm.
     """
     network = _Network(from_official(shapes) if is_official(shapes) else shapes)
     _check_kind(network)
-    backbone = _backbone(network)
+    given = given or {}
+    backbone = str(given.get("backbone") or _backbone(network))
     with WithoutParameters():
         own = build_backbone(backbone).out_channels
     is_necked = network.has("neck.projections.0.weight")
@@ -148,7 +156,7 @@ def detect_config(shapes: Shapes) -> NetworkConfig:
     assert len(outputs) == 4
     d1, d2, d3, _ = (scales * c for c in neck or own)
     try:
-        return NetworkConfig(
+        found = NetworkConfig(
             backbone=backbone,
             image_pyramid=pyramid,
             context_fusion=context == whole,
@@ -167,6 +175,7 @@ def detect_config(shapes: Shapes) -> NetworkConfig:
             neck_channels=neck,
             guidance_channel=any(is_guidance(name) for name in network.shapes),
         )
+        return NetworkConfig.from_dict({**found.to_dict(), **given}) if given else found
     except ValueError as failure:
         raise WeightsError(f"these weights contradict themselves: {failure}") from None
 
@@ -194,7 +203,8 @@ def _backbone(network: _Network) -> str:
         if all(network.get(prefix + key) == shape for key, shape in signature.items()):
             return name
     raise WeightsError(
-        f"the backbone of these weights is none of {', '.join(_SIGNATURES)}: pass its configuration"
+        f"the backbone of these weights is none of {', '.join(_SIGNATURES)}: if it is of timm, "
+        + HOW_TO_TELL.format(name="backbone", value="timm:NAME")
     )
 
 

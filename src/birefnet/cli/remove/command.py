@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Model
+from birefnet.cli.common import Model, NetworkConfigText, with_network_config
 from birefnet.cli.options import GroupedCommand, examples, with_options, with_preset
 from birefnet.cli.remove.options import RunOptions
 from birefnet.options import Options
@@ -53,6 +53,7 @@ def remove(
     ] = None,
     *,
     model: Model = None,
+    network_config: NetworkConfigText = None,
     options: Options,
     run: RunOptions,
 ) -> None:
@@ -62,6 +63,7 @@ def remove(
     """
     from birefnet.cli.loading import start_loading
 
+    model = with_network_config(model, network_config)
     if run.preset_name or run.presets:
         options = with_preset(options, context, run.preset_name, run.presets, output)
     loading = start_loading(model, run.device, run.dtype, run.engine)
