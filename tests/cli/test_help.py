@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +92,18 @@ def check_values(name: str, values: dict[str, Any]) -> None:
     for model in models:
         if model and "/" not in model:
             check_name(resolve_name(model) if name == "rembg" else model)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("re", {"remove", "reproduce", "rembg"}), ("remove --pre", {"--preset"})]
+)
+def test_shells_complete_commands_and_options(words: str, found: set[str]) -> None:
+    line = f"birefnet {words}"
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", "from birefnet.cli.main import main; main()"],
+        env={**os.environ, **asked, "_BIREFNET_COMPLETE": "complete_bash",
+             "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found <= set(done.stdout.split()), done.stderr

@@ -138,6 +138,12 @@ def test_tables_are_current() -> None:
         assert tables.renewed(text) == text, f"{page.name} is behind: python docs/tables.py"
 
 
+def test_the_man_page_is_current() -> None:
+    """`python docs/man_page.py` writes it anew."""
+    made = module(DOCS / "man_page.py")
+    assert made.PAGE.read_text(encoding="utf-8") == made.man_page()
+
+
 def test_every_page_is_on_the_site() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
     there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}

@@ -45,7 +45,7 @@ def build(*names: str) -> typer.Typer:
         help="Cut the subject out of any picture with Bilateral Reference networks.",
         no_args_is_help=True,
         epilog=EXAMPLES,
-        add_completion=False,
+        add_completion=len(names) == len(COMMANDS),
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: twice as quick, half as long
         context_settings={"help_option_names": ["-h", "--help"]},

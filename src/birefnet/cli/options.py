@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -204,21 +204,25 @@ def examples(*lines: str) -> str:
     return "Examples:\n\n\b\n" + "".join(f"  {line}\n" for line in lines)
 
 
+def grouped(parameters: Iterable[Any], context: Any) -> dict[str, list[tuple[str, str]]]:
+    """Heading of `GROUPS` → names and help of the parameters under it; only those that have any."""
+    titles = {name: title for title, names in GROUPS.items() for name in names}
+    groups: dict[str, list[tuple[str, str]]] = {
+        title: [] for title in ("Arguments", "Options", *GROUPS)
+    }
+    for parameter in parameters:
+        is_argument = parameter.param_type_name == "argument"
+        title = "Arguments" if is_argument else titles.get(str(parameter.name), "Options")
+        if (record := parameter.get_help_record(context)) is not None:
+            groups[title].append(record)
+    return {title: records for title, records in groups.items() if records}
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help has a heading for each group of options, as `GROUPS` has them."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Called by typer for the help."""
-        titles = {name: title for title, names in GROUPS.items() for name in names}
-        groups: dict[str, list[tuple[str, str]]] = {
-            title: [] for title in ("Arguments", "Options", *GROUPS)
-        }
-        for parameter in self.get_params(ctx):
-            is_argument = parameter.param_type_name == "argument"
-            title = "Arguments" if is_argument else titles.get(str(parameter.name), "Options")
-            if (record := parameter.get_help_record(ctx)) is not None:
-                groups[title].append(record)
-        for title, records in groups.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        for title, records in grouped(self.get_params(ctx), ctx).items():
+            with formatter.section(title):
+                formatter.write_dl(records)
