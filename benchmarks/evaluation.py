@@ -41,7 +41,7 @@ SHARED = ("s_measure", "e_measure_mean", "f_measure_max", "weighted_f_measure", 
 
 
 def make_pair(size: int, *, is_detailed: bool) -> tuple[Grey, Grey]:
-    """A truth of one large ragged object, and a soft prediction that is partly wrong.
+    """A ground truth of one large ragged object, and a soft prediction that is partly wrong.
 
     The detailed one has fine texture at its edge and sixty thin bars, as in DIS5K.
     """

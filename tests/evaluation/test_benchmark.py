@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on(
 def test_predictions_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     claim_folder(tmp_path / "out", {"model": "a"})
     claim_folder(tmp_path / "out", {"model": "a"})
-    with pytest.raises(BiRefNetError, match="holds predictions made with"):
+    with pytest.raises(BiRefNetError, match="has predictions with the settings"):
         claim_folder(tmp_path / "out", {"model": "b"})
 
 

@@ -113,7 +113,7 @@ def test_inverted_predictions_are_warned_of(folders: tuple[Path, Path]) -> None:
     for seed in range(5):
         save(folders[0] / f"{seed}.png", 255 - scene(seed)[0])
     result = evaluate_folder(*folders, metrics="mae")
-    assert result.warnings == ["5 of the files look inverted: the object should be white."]
+    assert result.warnings == ["5 of the files seem inverted: the object should be white."]
     assert not looks_inverted((0, 0, 60, 40))  # an empty prediction is not an inverted one
 
 
@@ -130,7 +130,7 @@ def test_predictions_are_resized_bilinearly(folders: tuple[Path, Path]) -> None:
 def test_another_aspect_is_not_resized(folders: tuple[Path, Path]) -> None:
     save(folders[0] / "0.png", np.zeros((64, 64), np.uint8))
     failed = evaluate_folder(*folders, metrics="mae").failed
-    assert "is 64 x 64 and its truth 56 x 40, another aspect" in failed["deep/0"]
+    assert "is 64 x 64, but its ground truth is 56 x 40, another aspect" in failed["deep/0"]
     # One pixel of rounding is the same aspect.
     assert fit_to_truth(np.zeros((13, 19), np.uint8), 40, 56, "x").shape == (40, 56)
 
@@ -151,7 +151,7 @@ def test_two_files_for_one_truth_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "truth" / "1.png", np.zeros((4, 4), np.uint8))
     save(tmp_path / "prediction" / "a" / "1.png", np.zeros((4, 4), np.uint8))
     save(tmp_path / "prediction" / "b" / "1.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(BiRefNetError, match="both fit the truth '1'"):
+    with pytest.raises(BiRefNetError, match="both match the ground truth '1'"):
         pair_files(tmp_path / "prediction", tmp_path / "truth")
     save(tmp_path / "truth" / "1.bmp", np.zeros((4, 4), np.uint8))
     with pytest.raises(BiRefNetError, match="have the same name"):
@@ -161,7 +161,7 @@ def test_two_files_for_one_truth_are_refused(tmp_path: Path) -> None:
 def test_folders_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BiRefNetError, match="is not a folder"):
         pair_files(tmp_path / "nowhere", tmp_path / "nowhere")
-    with pytest.raises(BiRefNetError, match="holds no pictures"):
+    with pytest.raises(BiRefNetError, match="has no pictures"):
         pair_files(tmp_path, tmp_path)
 
 

@@ -255,7 +255,11 @@ def test_names_are_looked_up_and_listed_on_a_miss() -> None:
     [
         (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), "prediction is uint8 with"),
         (np.zeros((4, 4), np.float32), np.zeros((4, 4), np.uint8), "prediction is float32"),
-        (np.zeros((4, 5), np.uint8), np.zeros((4, 4), np.uint8), "is 5 x 4 and the truth 4 x 4"),
+        (
+            np.zeros((4, 5), np.uint8),
+            np.zeros((4, 4), np.uint8),
+            "is 5 x 4, but the ground truth is 4 x 4",
+        ),
         (np.zeros((0, 4), np.uint8), np.zeros((0, 4), np.uint8), "no pixels"),
     ],
 )
@@ -269,7 +273,7 @@ def test_bad_arrays_are_refused_in_a_sentence(
 def test_evaluation_needs_no_torch_and_no_numba() -> None:
     code = (
         "import sys, birefnet.evaluation, birefnet.evaluation.benchmark\n"
-        "import birefnet.evaluation.contact_sheet, birefnet.evaluation.published\n"
+        "import birefnet.evaluation.report, birefnet.evaluation.published\n"
         "sys.exit(bool({'torch', 'numba', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Tables in every form, files that read back, curves and the contact sheet."""
+"""Tables in every form, files that read back, curves and the HTML report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from PIL import Image
 from rich.console import Console
 
 from birefnet.errors import BiRefNetError
-from birefnet.evaluation.contact_sheet import contact_sheet, error_map
 from birefnet.evaluation.dataset import SetResult, evaluate_folder
 from birefnet.evaluation.plots import plot_curves
+from birefnet.evaluation.report import error_map, html_report
 from birefnet.evaluation.tables import (
     Row,
     format_value,
@@ -112,12 +112,12 @@ def test_other_files_and_forms_are_refused(results: list[SetResult], tmp_path: P
     path.write_text(json.dumps({"format": "other"}))
     with pytest.raises(BiRefNetError, match=r"other\.json is not a result file"):
         read_json(path)
-    with pytest.raises(BiRefNetError, match="no table form 'xlsx'"):
+    with pytest.raises(BiRefNetError, match="no table format 'xlsx'"):
         render(results, "xlsx")
 
 
-def test_contact_sheet_is_one_page_with_every_picture(results: list[SetResult]) -> None:
-    page = contact_sheet(results, sort_by="s_measure", limit=2).decode()
+def test_report_is_one_page_with_every_picture(results: list[SetResult]) -> None:
+    page = html_report(results, sort_by="s_measure", limit=2).decode()
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     assert len(pictures) == 2 * 2 * 4  # methods, pictures, and image, truth, prediction, error
     assert "a&lt;b0" in page
@@ -125,7 +125,7 @@ def test_contact_sheet_is_one_page_with_every_picture(results: list[SetResult]) 
     first = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_COLOR)
     assert first.shape == (30, 40, 3)
     with pytest.raises(BiRefNetError, match="sorted by 'hce', which was not evaluated"):
-        contact_sheet(results, sort_by="hce")
+        html_report(results, sort_by="hce")
 
 
 def test_error_map_colours() -> None:

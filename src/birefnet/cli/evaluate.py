@@ -74,7 +74,7 @@ class EvaluateOptions:
         typer.Option(metavar="DIR", help="Trimaps (128 = unknown) for the matting metrics."),
     ] = None
     image: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The pictures, for the contact sheet.")
+        Path | None, typer.Option(metavar="DIR", help="The pictures, for the HTML report.")
     ] = None
     missing: Annotated[
         str,
@@ -122,9 +122,7 @@ class EvaluateOptions:
     ] = None
     sheet: Annotated[
         Path | None,
-        typer.Option(
-            callback=check_output, metavar="FILE", help="Write a contact sheet as one HTML page."
-        ),
+        typer.Option(callback=check_output, metavar="FILE", help="Write an HTML report."),
     ] = None
     sheet_limit: Annotated[
         int, typer.Option(metavar="N", help="Pictures on the sheet per method; 0 for all.")
@@ -256,7 +254,7 @@ _GENERIC = {"gt", "gts", "mask", "masks", "truth", "alpha", "matte"}
 def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
     from rich.measure import Measurement
 
-    from birefnet.evaluation.contact_sheet import worst_first
+    from birefnet.evaluation.report import worst_first
     from birefnet.evaluation.tables import (
         format_value,
         render,
@@ -336,10 +334,10 @@ def _write_files(results: list[SetResult], options: EvaluateOptions, order: str)
 def _write_sheet(
     results: list[SetResult], path: Path, order: str, limit: int, channel: str
 ) -> None:
-    from birefnet.evaluation.contact_sheet import contact_sheet
+    from birefnet.evaluation.report import html_report
 
-    with progress_bar("contact sheet") as progress:
-        page = contact_sheet(
+    with progress_bar("report") as progress:
+        page = html_report(
             results,
             sort_by=order,
             limit=limit,

@@ -96,7 +96,7 @@ def evaluate_pair(
     trimap: NDArray[np.uint8] | None = None,
     thresholds: Thresholds | None = None,
 ) -> dict[str, float | list[float]]:
-    """Evaluate one prediction (uint8, H x W) against its truth (uint8, H x W).
+    """Evaluate one prediction (uint8, H x W) against its ground truth (uint8, H x W).
 
     Args:
         metrics: names of columns and groups: ``all``, ``segmentation``, ``matting`` …

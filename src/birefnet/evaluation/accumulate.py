@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,24 +21,22 @@ class ExactSum:
     """
 
     def __init__(self) -> None:
-        self._total: Any = None  # a Python integer, or an object array of them
+        self._total: NDArray[np.object_] | int = 0  # Python integers of any size
 
     def add(self, values: ArrayLike) -> None:
         """Add finite numbers; all calls need the same shape."""
         significand, exponent = np.frexp(np.asarray(values, dtype=np.float64))
-        # By way of lists, for numpy would keep its own 64-bit integers in an object array.
+        # Through lists, because NumPy would keep its 64-bit integers in an object array.
         whole = np.array(np.ldexp(significand, 53).astype(np.int64).tolist(), dtype=object)
         shift = np.array((exponent + (_SHIFT - 53)).tolist(), dtype=object)
-        self._total = (0 if self._total is None else self._total) + (whole << shift)
+        self._total = self._total + (whole << shift)
 
     def merge(self, other: ExactSum) -> None:
         """Add another sum."""
-        if other._total is not None:
-            self._total = (0 if self._total is None else self._total) + other._total
+        self._total = self._total + other._total
 
     def mean(self, count: int) -> NDArray[np.float64]:
         """The sum divided by ``count``, rounded once."""
-        assert self._total is not None, "nothing was added"
         return np.asarray(self._total / (count << _SHIFT), dtype=np.float64)
 
 

@@ -1,12 +1,12 @@
-"""Predict and evaluate the standard test sets; what is done already is not done again."""
+"""Predict and evaluate the standard test sets; finished predictions are kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.dataset import Progress, SetResult, evaluate_folder
@@ -15,6 +15,7 @@ from birefnet.evaluation.suites import Located, Suite
 from birefnet.evaluation.tables import Row
 from birefnet.imaging.io import encode, write_atomic
 from birefnet.imaging.picture import to_uint8
+from birefnet.imaging.values import Resolution
 
 if TYPE_CHECKING:
     from birefnet.inference.predictor import Predictor
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 MANIFEST = "run.json"
 
 
-def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Mark a folder of predictions with the settings that they are made with.
+def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
+    """Write the settings of the predictions into their folder.
 
     Raises:
-        BiRefNetError: if it holds predictions made otherwise, which must not be mixed.
+        BiRefNetError: if the folder has predictions with other settings.
     """
     manifest = folder / MANIFEST
     if not manifest.exists():
@@ -39,8 +40,8 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
         raise BiRefNetError(f"{manifest} cannot be read ({error}); remove {folder}") from error
     if earlier != settings:
         raise UsageError(
-            f"{folder} holds predictions made with {earlier}, and now {settings} were asked for; "
-            "give another --out, or remove it"
+            f"{folder} has predictions with the settings {earlier}, but now they are {settings}; "
+            "give another --out, or remove the folder"
         )
 
 
@@ -49,23 +50,23 @@ def predict_set(
     located: Located,
     folder: Path,
     *,
-    resolution: Any = None,
+    resolution: Resolution | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
     on_failure: Callable[[str], None] | None = None,
 ) -> int:
-    """Write the mattes of a test set as 8-bit PNGs; those that are there are left.
+    """Write the mattes of a test set as 8-bit PNGs; existing ones are kept.
 
     Args:
         predictor_of: gives the predictor; called only if something is left to predict.
-        on_failure: called with the reason of a picture that cannot be predicted, and the others go
-            on; None raises it.
+        on_failure: called with the reason if a picture cannot be predicted, and the others go on;
+            None raises the error.
 
     Returns:
         How many were predicted now.
 
     Raises:
-        BiRefNetError: for truths without a picture, listed by name.
+        BiRefNetError: for ground truths without a picture, listed by name.
         ImageError: for a picture that cannot be read, without ``on_failure``.
     """
     pairs, _ = pair_files(located.image, located.truth)
@@ -111,7 +112,7 @@ def evaluate_set(
 ) -> SetResult:
     """Evaluate the predictions of a test set, named as in the paper's tables.
 
-    Truths without a prediction are listed in ``SetResult.failed``.
+    Ground truths without a prediction are listed in ``SetResult.failed``.
     """
     return evaluate_folder(
         folder,
@@ -127,7 +128,7 @@ def evaluate_set(
 
 
 def mean_row(suite: Suite, results: Sequence[SetResult]) -> Row | None:
-    """The mean over the suite's ``mean_of`` sets, each weighing alike; None if one is absent."""
+    """The mean over the ``mean_of`` sets of a suite, with equal weights; None if one is missing."""
     found = {result.dataset: result for result in results}
     if not suite.mean_of or any(name not in found for name in suite.mean_of):
         return None

@@ -22,9 +22,9 @@ DILATION_RATIO = 0.02
 def mean_boundary_accuracy(pair: Pair) -> float:
     """Mean boundary accuracy in [0, 1] (Cheng et al., CascadePSP, CVPR 2020).
 
-    The share of right pixels (both cut at 128) within a band about the truth's boundary, averaged
-    over five widths up to (H + W) / 300. Where the truth has no boundary (empty or full) the
-    published program divides by zero; here the band is then the whole picture.
+    The share of correct pixels (both thresholded at 128) within a band about the ground truth's
+    boundary, averaged over five widths up to (H + W) / 300. Where the ground truth has no boundary
+    (empty or full) the published program divides by zero; here the band is then the whole picture.
     """
     if pair.object_pixels in (0, pair.size):
         true_positives, _, _, true_negatives = pair.confusion
@@ -62,8 +62,8 @@ def _accuracy_by_kernel(pair: Pair, radius: int) -> float:
 def boundary_iou_curve(pair: Pair) -> NDArray[np.float64]:
     """Boundary IoU at each threshold 0..255 (Cheng et al., CVPR 2021), as BiRefNet counts it.
 
-    The band of the truth is what an erosion of 2 % of the diagonal takes away. The band of the
-    grey prediction is P minus its grey erosion, and that difference is thresholded; the paper
+    The band of the ground truth is what an erosion of 2 % of the diagonal takes away. The band of
+    the grey prediction is P minus its grey erosion, and that difference is thresholded; the paper
     thresholds P first.
     """
     distance = max(1, round(DILATION_RATIO * math.hypot(pair.height, pair.width)))

@@ -1,9 +1,9 @@
-"""The metrics by name, and what stands in a table for each: a value, or a curve's mean and best."""
+"""The metrics by name, and their columns in tables: a value, or the mean or maximum of a curve."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -78,7 +78,7 @@ def _columns() -> dict[str, Column]:
     ]
     digits = {"hce": 0, "sad": 2, "gradient": 2, "connectivity": 2, "matte_mse": 5, "matte_mae": 4}
     return {
-        column.name: Column(**{**column.__dict__, "digits": digits.get(column.name, 3)})
+        column.name: replace(column, digits=digits.get(column.name, column.digits))
         for column in columns
     }
 

@@ -12,21 +12,21 @@ from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import SetResult
 
 FEWEST = 10
-"""Pictures below which no interval is given: resamples of so few say little of other pictures."""
+"""The fewest pictures for an interval."""
 
 _BATCH = 100  # resamples at a time, to bound memory
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a method's number exceeds another's on the same pictures.
+    """Difference of the scores of two methods on the same pictures.
 
     Attributes:
         column: name of the column.
-        value: first minus second, on the pictures that both were scored on.
-        low, high: the interval that holds the difference with this ``confidence``; NaN where there
-            are fewer than ``FEWEST`` pictures.
-        count: how many pictures were compared.
+        value: first minus second, on the pictures that both have scores for.
+        low, high: the interval of the difference with this ``confidence``; NaN for fewer than
+            ``FEWEST`` pictures.
+        count: number of compared pictures.
     """
 
     column: str
@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -54,17 +54,17 @@ def bootstrap(
     """Percentile interval of the difference of two methods under resampling of the pictures.
 
     Pictures that could not be scored for one of the two are left out. Both methods are resampled
-    alike (Efron and Tibshirani, 1993, chapter 13). The maximum of a curve is taken anew in every
-    resample, which needs ``keep_curves`` in ``evaluate_folder``.
+    alike (Efron and Tibshirani, 1993, chapter 13). The maximum of a curve is computed again in
+    every resample, which needs ``keep_curves`` in ``evaluate_folder``.
 
     Raises:
-        BiRefNetError: if the two were not evaluated on the same truths and columns.
+        BiRefNetError: if the two were not evaluated on the same ground truths and columns.
     """
     scored = [{image.files.name for image in result.images} for result in (first, second)]
     if scored[0] | set(first.failed) != scored[1] | set(second.failed):
         raise BiRefNetError(
             f"'{first.method}' and '{second.method}' were evaluated on different pictures; "
-            "compare them on the same truths"
+            "compare them on the same ground truths"
         )
     shared = scored[0] & scored[1]
     one, other = (
@@ -94,7 +94,7 @@ def bootstrap(
 
 
 def _statistic_source(result: SetResult, column: str) -> NDArray[np.float64]:
-    """What is averaged over pictures: values (N x 1), or curves (N x 256) for a maximum."""
+    """The numbers to average over pictures: values (N x 1), or curves (N x 256) for a maximum."""
     if COLUMNS[column].statistic != "max":
         return np.array([[image.values[column]] for image in result.images])
     source = COLUMNS[column].source

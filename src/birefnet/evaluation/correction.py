@@ -45,7 +45,7 @@ def hce_parts(pair: Pair) -> HceParts:
 
     False regions, without what lies within gamma of right pixels, are outlined; the stretches of
     outline that must be redrawn cost one click per polygon point, regions that touch nothing else
-    one click each. Parts of the truth's skeleton that are missed always count.
+    one click each. Parts of the ground truth's skeleton that are missed always count.
     """
     inside = bits.valid(pair.height, pair.width)
     truth, decision = bits.pack(pair.mask), bits.pack(pair.decision)

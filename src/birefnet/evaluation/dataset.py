@@ -1,4 +1,4 @@
-"""Evaluate a folder of predictions against a folder of truths, on all cores."""
+"""Evaluate a folder of predictions against a folder of ground truths, on all cores."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class SetResult:
 
     Attributes:
         method: the predictions' name.
-        dataset: the truths' name.
+        dataset: the ground truths' name.
         columns: names of the columns, in order.
         values: the data set's number by column.
-        images: the numbers of each pair, in the order of the truths.
-        failed: why a pair could not be scored, by the truth's name; it is in no mean.
+        images: the numbers of each pair, in the order of the ground truths.
+        failed: reason of each pair without a score, by name; it is in no mean.
         curves: mean curves of 256 thresholds, with ``precision`` and ``recall``.
         image_curves: the curves of each pair (N x 256) by source, where they were asked for.
-        warnings: what to know about the files, in sentences.
+        warnings: sentences about the files.
         thresholds: over which the mean and maximum of curves were taken.
     """
 
@@ -75,7 +75,7 @@ class SetResult:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a worker sends back: a measurement with notes, or what was wrong."""
+    """The result of a worker: a measurement with notes, or an error message."""
 
     measurement: Measurement | None
     notes: tuple[str, ...] = ()
@@ -102,17 +102,17 @@ def evaluate_folder(
 
     A pair of which a file cannot be read or does not fit is listed in ``SetResult.failed``, and the
     means are those of the others. Files are paired by path or stem across suffixes and subfolders,
-    and predictions resized bilinearly to the truth.
+    and predictions resized bilinearly to the ground truth.
 
     Args:
         metrics: names of columns and groups, see ``columns.GROUPS``.
-        trimap: folder of trimaps (128 = unknown), which narrow the matting metrics.
-        image: folder of the pictures, for a contact sheet.
-        missing: what a missing prediction means: ``error``, ``skip`` to list it as one that cannot
-            be read, ``black`` to count it, and one that cannot be read, as all black.
-        channel: what of a mask with alpha is the mask, see ``masks.read_mask``.
-        jobs: processes; 0 takes one per core. More than one starts this program's main module
-            anew in each, which scripts guard with ``if __name__ == "__main__"``.
+        trimap: folder of trimaps (128 = unknown region) for the matting metrics.
+        image: folder of the pictures, for an HTML report.
+        missing: for a missing prediction: ``error``; ``skip`` to list it as failed; ``black`` to
+            count it, and one that cannot be read, as all black.
+        channel: the mask of a file with alpha, see ``masks.read_mask``.
+        jobs: processes; 0 takes one per core. Each process imports the main module again, so guard
+            scripts with ``if __name__ == "__main__"``.
         keep_curves: keep each pair's curves, which ``compare.bootstrap`` needs for the maxima.
         method, dataset: names for tables; the folders' own by default.
         progress: called with the number of pairs done and of all.
@@ -194,14 +194,14 @@ def available_cores() -> int:
 
 
 def _run(work: Callable[[Files], _Outcome], pairs: list[Files], jobs: int) -> Iterator[_Outcome]:
-    """Do the work in order, in this process or several."""
+    """The outcomes in order, computed in this process or several."""
     if jobs < 0:
         raise UsageError(f"jobs came as {jobs}; give 0 for all cores, or how many")
     processes = min(jobs or available_cores(), len(pairs))
     if processes == 1:
         yield from map(work, pairs)
         return
-    # Started afresh, for a forked copy of threads that hold locks may hang.
+    # Spawned, because a forked copy of threads that hold locks may hang.
     with ProcessPoolExecutor(
         processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     ) as executor:
@@ -211,7 +211,7 @@ def _run(work: Callable[[Files], _Outcome], pairs: list[Files], jobs: int) -> It
 def _evaluate_files(
     files: Files, *, names: tuple[str, ...], missing: Missing, channel: Channel
 ) -> _Outcome:
-    """Read and measure one pair; trouble comes back as text, to be listed with the others'."""
+    """Read and measure one pair; an error comes back as text, to be listed."""
     try:
         truth = read_true_mask(files.truth, channel=channel)
         height, width = truth.levels.shape
@@ -232,7 +232,7 @@ def _evaluate_files(
             trimap = read_mask(files.trimap, channel="luminance").levels
         pair = Pair(prediction, truth.levels, trimap)
         if looks_inverted(pair.confusion):
-            notes.append("look inverted: the object should be white")
+            notes.append("seem inverted: the object should be white")
         return _Outcome(measure(pair, names, precision_recall=True), tuple(notes))
     except BiRefNetError as error:
         return _Outcome(None, error=str(error))

@@ -1,4 +1,4 @@
-"""Read masks from files as 8-bit levels, and say plainly what is wrong with a file."""
+"""Read masks from files as 8-bit grey values."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ FROM_ALPHA = "have an alpha channel, which was taken as the mask"
 FROM_LUMINANCE = "have an alpha channel, which was ignored for their grey levels"
 FROM_16_BITS = "have 16 bits and were rounded to 8"
 FROM_LOW_16_BITS = "have 16 bits but no level above 255, and were read as 8 bits"
-FROM_ANIMATION = "are animations, of which the first frame was taken"
-FROM_0_AND_1 = "are truths with only the levels 0 and 1, which were read as 0 and 255"
+FROM_ANIMATION = "are animations, of which only the first frame was used"
+FROM_0_AND_1 = "are ground truths with only the levels 0 and 1, which were read as 0 and 255"
 
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Levels (uint8, H x W), and notes on how the file was read, each worded for several files."""
+    """Grey values (uint8, H x W), and notes on how the file was read, each for several files."""
 
     levels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
 
 
 def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
-    """Read a predicted mask of any readable format; few or low levels are as good as any.
+    """Read a predicted mask of any readable format.
 
     Args:
-        channel: where a file has an alpha channel, which is the mask. ``auto`` takes alpha if the
-            colours are constant or not grey (a cut-out), else the grey levels.
+        channel: the mask of a file with an alpha channel. ``auto`` takes alpha if the colours are
+            constant or not grey (a cut-out), else the grey values.
 
     Raises:
         ImageError: for a colour picture or an unreadable file.
@@ -50,9 +50,10 @@ def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
 
 
 def read_true_mask(path: Path, *, channel: Channel = "auto") -> Mask:
-    """Read a true mask: as `read_mask`, but levels 0 and 1 stand for 0 and 255, with a note.
+    """Read a ground truth: as `read_mask`, but the levels 0 and 1 are read as 0 and 255, with a
+    note.
 
-    Likewise, a file of 16 bits without a level above 255 holds levels of 8 bits.
+    A 16-bit file without a level above 255 is read as 8 bits, with a note.
 
     Raises:
         ImageError: for a colour picture or an unreadable file.
@@ -93,28 +94,28 @@ def _takes_alpha(picture: Picture, channel: Channel) -> bool:
 def fit_to_truth(
     levels: NDArray[np.uint8], height: int, width: int, name: str
 ) -> NDArray[np.uint8]:
-    """Resize levels bilinearly to the truth's size, as the paper does (section 4.3).
+    """Resize levels bilinearly to the ground truth's size, as the paper does (section 4.3).
 
     Raises:
-        ImageError: where the aspect differs, which no resize can put right.
+        ImageError: if the aspect ratio differs.
     """
     own_height, own_width = levels.shape
     if (own_height, own_width) == (height, width):
         return levels
     off = abs(own_width * height - own_height * width)
-    # A rounding of one pixel on the smaller picture is not another aspect.
+    # A rounding of one pixel on the smaller picture is not another aspect ratio.
     slack = max(_ASPECT_TOLERANCE * own_height * width, max(height, width))
     if off > slack:
         raise ImageError(
-            f"{name} is {own_width} x {own_height} and its truth {width} x {height}, another "
-            "aspect; resize the prediction to the picture it was made from"
+            f"{name} is {own_width} x {own_height}, but its ground truth is {width} x {height}, "
+            "another aspect ratio; resize the prediction to the size of its picture"
         )
     resized = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
 
 
 def looks_inverted(confusion: tuple[int, int, int, int]) -> bool:
-    """Whether the inverse of a prediction would fit the truth far better.
+    """Whether the inverse of a prediction would fit the ground truth far better.
 
     Args:
         confusion: true positives, false positives, false negatives, true negatives.

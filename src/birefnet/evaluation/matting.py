@@ -1,4 +1,4 @@
-"""Metrics of mattes against soft truth, everywhere or within a trimap's unknown region.
+"""Metrics of mattes against soft ground truth, everywhere or within a trimap's unknown region.
 
 Definitions: Rhemann et al., "A perceptually motivated online benchmark for image matting", CVPR
 2009. Levels are divided by 255 and never stretched. A trimap without unknown pixels gives 0.

@@ -1,4 +1,4 @@
-"""What a metric is: a pure function on a pair, with its name, direction and curve beside it."""
+"""A metric: a pure function on a pair, with its name, symbol and direction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Metric(Generic[Value]):
-    """A pure function on a prediction and a truth (uint8, H x W, same size).
+    """A pure function on a prediction and a ground truth (uint8, H x W, same size).
 
     Call it with the arrays, or with a ``Pair`` through ``of`` to share work with others. The trimap
     (128 = unknown) narrows matting metrics and is ignored by the rest.
@@ -47,17 +47,15 @@ class Metric(Generic[Value]):
 def metric(
     symbol: str, *, higher_is_better: bool
 ) -> Callable[[Callable[[Pair], Value]], Metric[Value]]:
-    """Make a ``Metric`` of a function on a ``Pair``; its docstring stays with it."""
+    """Make a ``Metric`` from a function on a ``Pair``; its docstring becomes ``doc``."""
 
     def wrap(function: Callable[[Pair], Value]) -> Metric[Value]:
-        made = Metric(
+        return Metric(
             name=function.__name__,
             symbol=symbol,
             higher_is_better=higher_is_better,
             of=function,
             doc=function.__doc__ or "",
         )
-        object.__setattr__(made, "__doc__", function.__doc__)
-        return made
 
     return wrap

@@ -1,4 +1,4 @@
-"""One prediction and its truth, with what several metrics share worked out once."""
+"""One prediction and its ground truth; values that several metrics need are computed once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _LARGEST_EXACT_COUNT = 1 << 24  # cv2.calcHist returns float32, exact for intege
 
 
 class Pair:
-    """A prediction and a truth of the same size; every derived value is made on first use.
+    """A prediction and a ground truth of the same size; every derived value is computed on first
+    use.
 
     Args:
         prediction: uint8, H x W, 0 (background) to 255 (object).
         truth: uint8, H x W; binary metrics take levels above 128 as the object.
-        trimap: uint8, H x W, 128 = unknown: where matting metrics look. None: everywhere.
+        trimap: uint8, H x W, 128 = unknown region of the matting metrics. None: everywhere.
 
     Raises:
         ImageError: for another type, a colour picture, different sizes or an empty picture.
@@ -48,8 +49,8 @@ class Pair:
                 )
             if array.shape != truth.shape:
                 raise ImageError(
-                    f"the {name} is {array.shape[1]} x {array.shape[0]} and the truth "
-                    f"{truth.shape[1]} x {truth.shape[0]}; resize the {name} to the truth first"
+                    f"the {name} is {array.shape[1]} x {array.shape[0]}, but the ground truth is "
+                    f"{truth.shape[1]} x {truth.shape[0]}; resize the {name} first"
                 )
         if prediction.size == 0:
             raise ImageError("the pair has no pixels; pass pictures of at least 1 x 1")
@@ -61,17 +62,17 @@ class Pair:
 
     @cached_property
     def mask(self) -> NDArray[np.uint8]:
-        """The truth as 0 and 1."""
+        """The ground truth as 0 and 1."""
         return binarise(self.truth)
 
     @cached_property
     def decision(self) -> NDArray[np.uint8]:
-        """The prediction cut at 128, as 0 and 1, without the stretch of ``levels``."""
+        """The prediction thresholded at 128, as 0 and 1, without the stretch of ``levels``."""
         return binarise(self.prediction)
 
     @cached_property
     def object_pixels(self) -> int:
-        """Pixels of the object in the truth."""
+        """Pixels of the object in the ground truth."""
         return int(cv2.countNonZero(self.mask))
 
     @cached_property

@@ -14,7 +14,7 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class Files:
-    """The files that belong to one truth; ``prediction`` is None where it is missing."""
+    """The files that belong to one ground truth; ``prediction`` is None where it is missing."""
 
     name: str
     truth: Path
@@ -33,10 +33,10 @@ def find_pictures(folder: Path) -> dict[str, Path]:
     """All pictures under a folder by their path in it without suffix, in order.
 
     Raises:
-        BiRefNetError: if the folder is missing or holds no picture, or two files share a name.
+        BiRefNetError: if the folder is missing or has no picture, or two files have the same name.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; give the folder that holds the pictures")
+        raise UsageError(f"{folder} is not a folder; give the folder with the pictures")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
@@ -49,12 +49,12 @@ def find_pictures(folder: Path) -> dict[str, Path]:
         name = relative.with_suffix("").as_posix()
         if name in found:
             raise BiRefNetError(
-                f"{found[name]} and {path} have the same name; keep one of them, for a truth has "
-                "one prediction"
+                f"{found[name]} and {path} have the same name; keep one of them, "
+                "because a ground truth has one prediction"
             )
         found[name] = path
     if not found:
-        raise UsageError(f"{folder} holds no pictures; give the folder that holds them")
+        raise UsageError(f"{folder} has no pictures; give the folder that has them")
     return found
 
 
@@ -73,8 +73,8 @@ class _Finder:
         found = self._by_stem.get(_stem(name), [])
         if len(found) > 1:
             raise BiRefNetError(
-                f"{found[0]} and {found[1]} both fit the truth '{name}'; use the subfolders of "
-                "the truth, or keep one of them"
+                f"{found[0]} and {found[1]} both match the ground truth '{name}'; use the same "
+                "subfolders, or keep one of them"
             )
         return found[0] if found else None
 
@@ -86,10 +86,11 @@ def _stem(name: str) -> str:
 def pair_files(
     prediction: Path, truth: Path, *, image: Path | None = None, trimap: Path | None = None
 ) -> tuple[list[Files], list[str]]:
-    """Pair every truth with its prediction by path or stem, whatever the suffix.
+    """Pair every ground truth with its prediction by path or stem, whatever the suffix.
 
     Returns:
-        The files of each truth, in order, and the names of predictions that no truth asks for.
+        The files of each ground truth, in order, and the names of predictions that no ground truth
+        asks for.
 
     Raises:
         BiRefNetError: for a missing or empty folder, or where two files fit.
@@ -104,7 +105,7 @@ def pair_files(
     is_flat = len(set(stems)) == len(stems)
     pairs, used = [], set()
     for name, path in truths.items():
-        # Where two truths share a stem, only the whole path tells which prediction is meant.
+        # Where two ground truths share a stem, only the whole path tells which prediction is meant.
         found = finder.find(name) if is_flat else predictions.get(name)
         used.add(found)
         pairs.append(

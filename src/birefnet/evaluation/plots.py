@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,21 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def check_curve_path(path: Path) -> None:
-    """Refuse a path that ``plot_curves`` cannot write, before the work that it would show.
+    """Refuse a path that ``plot_curves`` cannot write, before the evaluation.
 
     Raises:
         BiRefNetError: for another suffix; MissingExtraError without matplotlib.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"curves were to go to {path}; give a name ending in .png, .svg or .pdf")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("drawing curves", "evaluate") from error
+        raise UsageError(
+            f"curves cannot be written to {path}; give a name ending in .png, .svg or .pdf"
+        )
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("drawing curves", "evaluate")
 
 
 def plot_curves(results: Sequence[SetResult], path: Path) -> None:
-    """Draw precision over recall, and F over thresholds where it was measured, of each method."""
+    """Draw precision over recall of each method, and F over thresholds if it was measured."""
     check_curve_path(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

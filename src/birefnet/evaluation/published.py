@@ -1,4 +1,4 @@
-"""Numbers that the paper and the model cards publish, to stand beside measured ones.
+"""Numbers that the paper and the model cards publish, for comparison with measured ones.
 
 Zheng et al., "Bilateral Reference for High-Resolution Dichotomous Image Segmentation", CAAI
 Artificial Intelligence Research 3 (2024): Tables 1 to 6; only rows that can be read with
@@ -115,7 +115,7 @@ TE-P3M-500-P | BiRefNet-portrait (card) | .983 .996 .991 .006 .997 .988 .990
 def published_rows(dataset: str) -> list[Row]:
     """The published rows for a data set, in the order of their tables; "Table 1" to "Table 3" too.
 
-    Those are the ablations on DIS-VD, with what was varied as the method.
+    Those are the ablations on DIS-VD, with the variant as the method.
     """
     return [row for row in _ROWS if row.dataset == dataset]
 

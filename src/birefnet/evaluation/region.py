@@ -22,9 +22,9 @@ Curve = NDArray[np.float64]
 
 @metric("MAE", higher_is_better=False)
 def mae(pair: Pair) -> float:
-    """Mean absolute error in [0, 1] between the stretched prediction and the binary truth.
+    """Mean absolute error in [0, 1] between the stretched prediction and the binary ground truth.
 
-    mean |P - G| (Perazzi et al., CVPR 2012). See ``matting.matte_mae`` for soft truth.
+    mean |P - G| (Perazzi et al., CVPR 2012). See ``matting.matte_mae`` for soft ground truth.
     """
     return float(pair.histogram[0] @ pair.levels + pair.histogram[1] @ (1 - pair.levels)) / (
         pair.size
@@ -33,7 +33,7 @@ def mae(pair: Pair) -> float:
 
 @metric("MSE", higher_is_better=False)
 def mse(pair: Pair) -> float:
-    """Mean squared error in [0, 1] between the stretched prediction and the binary truth."""
+    """Mean squared error in [0, 1] between the stretched prediction and the binary ground truth."""
     squares = pair.histogram[0] @ pair.levels**2 + pair.histogram[1] @ (1 - pair.levels) ** 2
     return float(squares) / pair.size
 
@@ -42,7 +42,7 @@ def mse(pair: Pair) -> float:
 def precision_recall(pair: Pair) -> tuple[Curve, Curve]:
     """Precision and recall at each threshold 0..255 (P >= threshold), two curves of 256.
 
-    No positive pixel gives precision 0; an empty truth gives recall 0.
+    No positive pixel gives precision 0; an empty ground truth gives recall 0.
     """
     outside, inside = pair.positives
     return inside / np.maximum(outside + inside, 1), inside / max(pair.object_pixels, 1)
@@ -117,7 +117,7 @@ def e_measure_adaptive(pair: Pair) -> float:
 def s_measure(pair: Pair) -> float:
     """Structure measure, (object-aware + region-aware) / 2 (Fan et al., ICCV 2017), in [0, 1].
 
-    An empty truth gives 1 - mean(P), a full one mean(P). Where the published program has no
+    An empty ground truth gives 1 - mean(P), a full one mean(P). Where the published program has no
     number (an object or a quadrant of a single pixel, an empty quadrant) the value is 0, as there.
     """
     if pair.object_pixels in (0, pair.size):
@@ -190,7 +190,7 @@ def ber(pair: Pair) -> float:
     """Balanced error rate in [0, 1] at 128: the mean of the error rates of the two classes.
 
     1 - (TP / (TP + FN) + TN / (TN + FP)) / 2 (Vicente et al., ECCV 2016, there in percent). A
-    class that the truth does not have is left out.
+    class that the ground truth does not have is left out.
     """
     true_positives, false_positives, false_negatives, true_negatives = pair.confusion
     rates = [

@@ -1,4 +1,4 @@
-"""Pick the best checkpoint by one number over several data sets."""
+"""Choose the best checkpoint by one metric over several data sets."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ def rank(rows: Sequence[Row], column: str, datasets: Sequence[str] = ()) -> list
     """Rank methods by the mean of one column over data sets, the best first.
 
     Args:
-        datasets: those to take; all that occur by default.
+        datasets: names; all by default.
 
     Raises:
-        BiRefNetError: if a method lacks a data set or the column, or has one twice, so that the
-            means would not compare.
+        BiRefNetError: if a method lacks a data set or the column, or has a data set twice.
     """
     if column not in COLUMNS:
         raise UsageError(f"there is no metric '{column}'; take one of {', '.join(COLUMNS)}")

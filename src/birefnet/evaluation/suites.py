@@ -31,11 +31,11 @@ class TestSet:
     Attributes:
         name: as in the paper's tables and the official folders.
         pictures: how many it has.
-        published_at: the page of those who made it.
+        published_at: the web page of its authors.
         aliases: other folder names in use.
     """
 
-    __test__ = False  # not a test, whatever pytest makes of the name
+    __test__ = False  # not a test for pytest
 
     name: str
     pictures: int
@@ -48,7 +48,7 @@ class Suite:
     """Test sets that belong together, with the columns of their table.
 
     Attributes:
-        mean_of: sets whose mean makes a further row, named ``mean_name``.
+        mean_of: sets whose mean is another row, named ``mean_name``.
     """
 
     name: str
@@ -138,10 +138,10 @@ def get_suite(name: str) -> Suite:
 
 
 def locate(test_set: TestSet, root: Path) -> Located | None:
-    """Find a test set under a folder of data, by its own name or an alias, in any letter case.
+    """Find a test set in a folder by its name or an alias, in any letter case.
 
-    Its folder has the pictures in ``im`` (or ``image``, ``original`` …) and the truth in ``gt``
-    (or ``mask``, ``alpha`` …), and trimaps in ``trimap`` where there are any.
+    Its folder has the pictures in ``im`` (or ``image``, ``original`` …) and the ground truth in
+    ``gt`` (or ``mask``, ``alpha`` …), and trimaps in ``trimap`` where there are any.
     """
     wanted = {name.lower() for name in (test_set.name, *test_set.aliases)}
     for folder in _folders(root, _DEPTH):

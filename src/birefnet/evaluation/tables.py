@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.columns import COLUMNS
@@ -25,11 +25,11 @@ JSON_VERSION = 1
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a method on a data set. A number that is not known is left out.
+    """One line of a table: a method on a data set. Unknown numbers are left out.
 
     Attributes:
-        count: pictures whose mean the numbers are; None where that is not known.
-        failed: pictures that could not be scored and are in no mean.
+        count: number of pictures in the mean; None if unknown.
+        failed: number of pictures without a score; they are in no mean.
     """
 
     dataset: str
@@ -55,12 +55,12 @@ def rows_of(results: Iterable[SetResult]) -> list[Row]:
 
 
 def format_value(column: str, value: float | None) -> str:
-    """Print a number with its column's decimals; a dash where there is none."""
+    """A number with the decimals of its column; a dash for None."""
     return "-" if value is None else f"{value:.{COLUMNS[column].digits}f}"
 
 
 def best_values(rows: Sequence[Row], columns: Sequence[str]) -> dict[tuple[str, str], str]:
-    """The best printed number by data set and column, where several methods compete."""
+    """The best printed number by data set and column, if there are several methods."""
     best: dict[tuple[str, str], str] = {}
     for dataset in dict.fromkeys(row.dataset for row in rows):
         group = [row for row in rows if row.dataset == dataset]
@@ -75,7 +75,7 @@ def best_values(rows: Sequence[Row], columns: Sequence[str]) -> dict[tuple[str, 
 def _cells(
     rows: Sequence[Row], columns: Sequence[str], bold: Callable[[str], str]
 ) -> list[list[str]]:
-    """Text cells, data set and method first; equal printed numbers are bold together."""
+    """Text cells, data set and method first; equal printed numbers are all bold."""
     best = best_values(rows, columns)
     lines = []
     for row in rows:
@@ -218,7 +218,7 @@ def read_json(path: Path) -> list[Row]:
     if not path.is_file():
         raise UsageError(f"there is no file {path}; check the path")
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
         if data["format"] != JSON_FORMAT or data["format_version"] != JSON_VERSION:
             raise ValueError("another format")
         return [
@@ -239,7 +239,7 @@ def read_json(path: Path) -> list[Row]:
 
 
 def images_to_csv(results: Sequence[SetResult]) -> str:
-    """The numbers of every picture, one line each, with all digits; none where it failed."""
+    """The numbers of every picture, one line each, with all digits; empty if it failed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = results[0].columns
@@ -272,5 +272,5 @@ def render(results: Sequence[SetResult], form: str) -> str:
         "tex": lambda: to_latex(rows, columns),
     }
     if form not in writers:
-        raise UsageError(f"there is no table form '{form}'; take {', '.join(writers)}")
+        raise UsageError(f"there is no table format '{form}'; choose one of {', '.join(writers)}")
     return writers[form]()

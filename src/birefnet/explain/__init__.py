@@ -1,4 +1,4 @@
-"""What happens inside a network between one picture and its matte, as maps and as a figure.
+"""The maps inside a network between one picture and its matte, as arrays and as a figure.
 
 >>> from birefnet.explain import explain
 >>> seen = explain("examples/chelsea.jpg", point=(0.5, 0.4))  # doctest: +SKIP
@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,13 +45,13 @@ __all__ = ["Explanation", "Field", "Observation", "Panel", "Row", "Sampling", "S
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One picture's way through one network.
+    """The forward pass of one picture through one network.
 
     Attributes:
         matte: the result, as `Predictor.predict` gives it in float32.
         geometry: how the picture became the network's input.
-        seen: the maps inside, as arrays.
-        field: what one pixel of the matte looks at, if that was asked for.
+        seen: the maps, as arrays.
+        field: the receptive field of one pixel of the matte, if requested.
         model: name of the weights.
     """
 
@@ -76,8 +76,8 @@ class Explanation:
         name = Path(self.matte.picture.name or "picture").name
         return f"{name} through {self.model}"
 
-    def summary(self) -> dict[str, Any]:
-        """The figures beside the pictures, as plain values for JSON."""
+    def summary(self) -> dict[str, object]:
+        """The numbers of the figure, as plain values for JSON."""
         height, width = self.geometry.input
         stages = [
             {
@@ -113,12 +113,12 @@ class Explanation:
         save_figure(Path(path), self.title, self.rows)
 
     def save_panels(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write every panel as NAME.png into the folder, which is made if it is not there."""
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
+        """Write every panel as NAME.png into the folder, which is created if necessary."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
         written = []
         for name, panel in self.panels.items():
-            written.append(place / f"{name}.png")
+            written.append(target / f"{name}.png")
             write_atomic(written[-1], encode(panel.pixels))
         return written
 
@@ -132,40 +132,40 @@ def explain(
     resolution: Resolution | None = None,
     device: str = "auto",
 ) -> Explanation:
-    """Look into a network while it cuts out one picture, in float32.
+    """Record the maps of a network while it cuts out one picture, in float32.
 
     Args:
         source: a picture, see `birefnet.Predictor.predict`.
-        model: as for `birefnet.load`, but a network and no exported file; or one that
-            `birefnet.weights.load_checkpoint` has loaded.
+        model: as for `birefnet.load`, but not an exported file; or the result of
+            `birefnet.weights.load_checkpoint`.
         point: x, y of the pixel whose receptive field is drawn, in pixels, or as shares where both
-            are floats from 0.0 to 1.0; `None` takes the least decided pixel of the matte.
+            are floats from 0.0 to 1.0; `None` takes the most uncertain pixel of the matte.
         field: whether to compute that field, which takes a backward pass.
         resolution: see `Predictor.predict`.
         device: see `birefnet.load`.
 
     Raises:
         ImageError: the picture cannot be read.
-        WeightsError: no such model, or its file cannot be fetched, read or fitted.
+        WeightsError: no such model, or its file cannot be downloaded or read, or does not fit.
         BiRefNetError: an exported file, or a point outside the picture.
         DeviceError: no such device, or not enough memory.
     """
-    place = resolve_device(device)
+    resolved = resolve_device(device)
     picture = source if isinstance(source, Picture) else decode(source)
     at = None if point is None else Point(*point).at(picture.height, picture.width)
     loaded = _network(model)
-    network = loaded.network.to(place).eval()
+    network = loaded.network.to(resolved).eval()
     geometry = loaded.preprocess.plan(picture.height, picture.width, resolution)
-    image = torch.from_numpy(geometry.apply(picture.pixels))[None].to(place)
+    image = torch.from_numpy(geometry.apply(picture.pixels))[None].to(resolved)
     try:
         seen = observe(network, image)
         probability = 0.5 * (np.tanh(0.5 * seen.logits) + 1)
-        pixel = _least_decided(probability, geometry) if at is None else _in_input(at, geometry)
+        pixel = _most_uncertain(probability, geometry) if at is None else _in_input(at, geometry)
         found = receptive_field(network, image, pixel) if field else None
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or "memory" in str(error):
             raise DeviceError(
-                f"{place} ran out of memory at {image.shape[-1]}x{image.shape[-2]}; give a "
+                f"{resolved} ran out of memory at {image.shape[-1]}x{image.shape[-2]}; give a "
                 "smaller resolution, or leave the receptive field out"
             ) from error
         raise
@@ -186,8 +186,8 @@ def _network(model: str | os.PathLike[str] | Loaded | None) -> Loaded:
     known = lookup(name) if isinstance(name, str) else None
     if is_exported(Path(name)) or (known is not None and known.kind == "onnx"):
         raise UsageError(
-            f"{os.fspath(name)!r} is an exported file, whose insides cannot be watched; give the "
-            "weights that it was made from"
+            f"{os.fspath(name)!r} is an exported file, which cannot be explained; give its "
+            "original weights"
         )
     return load_checkpoint(name)
 
@@ -196,8 +196,8 @@ def _spread(x: np.ndarray) -> dict[str, float]:
     return {"least": float(x.min()), "mean": float(x.mean()), "most": float(x.max())}
 
 
-def _least_decided(probability: np.ndarray, geometry: Geometry) -> tuple[int, int]:
-    """The pixel inside the picture that is nearest to one half."""
+def _most_uncertain(probability: np.ndarray, geometry: Geometry) -> tuple[int, int]:
+    """Row and column of the pixel inside the picture that is nearest to one half."""
     box = geometry.box
     row, column = np.unravel_index(
         int(uncertainty(box.cut(probability)).argmax()), (box.height, box.width)

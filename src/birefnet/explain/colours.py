@@ -21,8 +21,8 @@ KERNELS = ((240, 200, 40), (60, 190, 255), (255, 90, 120), (120, 220, 110))
 def features(x: Map) -> Pixels:
     """C x h x w → its three strongest principal components as red, green and blue.
 
-    Each component is stretched on its own, so colours show where features are alike, and not how
-    strong they are. Features that nowhere differ are black.
+    Each component is stretched separately, so colours show where features are similar, not how
+    strong they are. Constant features are black.
     """
     channels, height, width = x.shape
     rows = x.reshape(channels, -1).astype(np.float64)
@@ -62,7 +62,7 @@ def heat(x: Map) -> Pixels:
 def tiles(pixels: Pixels, grid: tuple[int, int], *, gap: float = 0.01) -> Pixels:
     """The picture cut into rows and columns of tiles with white joints, as the decoder cuts it.
 
-    Where more than 8 tiles lie side by side, the joints are one pixel wide.
+    With more than 8 tiles in a row, the joints are one pixel wide.
     """
     height, width = pixels.shape[:2]
     out = pixels.copy()
@@ -77,7 +77,7 @@ def tiles(pixels: Pixels, grid: tuple[int, int], *, gap: float = 0.01) -> Pixels
 
 
 def influence(pixels: Pixels, field: Map, at: tuple[int, int]) -> Pixels:
-    """The picture, lit where a pixel looks: by the square root, that weak influence shows too.
+    """The picture, lit by the square root of the influence, so that weak influence shows too.
 
     Args:
         pixels: the picture as it will be shown.
@@ -93,21 +93,21 @@ def influence(pixels: Pixels, field: Map, at: tuple[int, int]) -> Pixels:
 
 
 def samples(pixels: Pixels, found: Sequence[Dots], at: tuple[int, int]) -> Pixels:
-    """The picture, darkened, with a dot wherever a deformable kernel reads.
+    """The picture, darkened, with a dot at each sampling position of deformable kernels.
 
     Args:
         pixels: the picture as it will be shown.
-        found: for each kernel rows and columns in `pixels`, weights 0 to 2 that say how large the
-            dots are, and the colour.
-        at: row and column of the pixel that the kernels work for.
+        found: for each kernel rows and columns in `pixels`, weights from 0 to 2 that set the size
+            of the dots, and the colour.
+        at: row and column of the output pixel.
     """
     out = np.rint(0.55 * pixels).astype(np.uint8)
     unit = max(out.shape) / 240
-    for places, weights, colour in found:
-        for (row, column), weight in zip(places, weights, strict=True):
+    for positions, weights, colour in found:
+        for (row, column), weight in zip(positions, weights, strict=True):
             radius = max(1, round(unit * (0.8 + 1.2 * float(weight))))
-            place = (round(float(column)), round(float(row)))
-            cv2.circle(out, place, radius, colour, -1, cv2.LINE_AA)
+            centre = (round(float(column)), round(float(row)))
+            cv2.circle(out, centre, radius, colour, -1, cv2.LINE_AA)
     return mark(out, at)
 
 

@@ -1,4 +1,4 @@
-"""What one pixel of the matte looks at: its effective receptive field, and sampling positions."""
+"""The effective receptive field of one pixel of the matte, and the sampling positions for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from birefnet.network.blocks import DeformableConv2d
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """Where a deformable kernel reads for one pixel.
+    """The sampling positions of a deformable kernel for one pixel.
 
     Attributes:
         stage: of the decoder, 4 (stride 32) to 1 (stride 4), as the paper counts.
@@ -37,7 +37,7 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """What the matte at one pixel depends on.
+    """The receptive field of one pixel of the matte.
 
     Attributes:
         pixel: row and column in the network's input.
@@ -63,8 +63,8 @@ class Field:
 def receptive_field(network: BiRefNet, image: Tensor, pixel: tuple[int, int]) -> Field:
     """The field of one pixel of the matte.
 
-    Inner activations are computed again in the backward pass instead of being kept, so memory
-    stays that of a few blocks.
+    Inner activations are computed again in the backward pass instead of being stored, which saves
+    memory.
 
     Args:
         network: in evaluation mode and not simplified, on the image's device.
@@ -73,7 +73,7 @@ def receptive_field(network: BiRefNet, image: Tensor, pixel: tuple[int, int]) ->
     """
     row, column = pixel
     image = image.detach().clone().requires_grad_()
-    with _frugal(network), _sampled(network, image, pixel) as samplings, torch.enable_grad():
+    with _checkpointed(network), _sampled(network, image, pixel) as samplings, torch.enable_grad():
         logits = network(image)
         (gradient,) = torch.autograd.grad(logits[0, 0, row, column], image)
     influence = gradient[0].abs().sum(dim=0).float().cpu().numpy()
@@ -81,36 +81,36 @@ def receptive_field(network: BiRefNet, image: Tensor, pixel: tuple[int, int]) ->
 
 
 @contextmanager
-def _frugal(network: nn.Module) -> Iterator[None]:
-    """Checkpointing wherever there is some; it looks at `training`, which norms and dropout of the
-    modules inside must not see.
+def _checkpointed(network: nn.Module) -> Iterator[None]:
+    """Gradient checkpointing of all modules that have it; it needs their `training`, but norms and
+    dropout inside keep theirs.
     """
     owners: list[Any] = [m for m in network.modules() if hasattr(m, "gradient_checkpointing")]
     before = [(m, m.training, m.gradient_checkpointing) for m in owners]
-    wanted = [(p, p.requires_grad) for p in network.parameters()]
+    parameters = [(p, p.requires_grad) for p in network.parameters()]
     for module in owners:
         module.training, module.gradient_checkpointing = True, True
-    for parameter, _ in wanted:
+    for parameter, _ in parameters:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
         for module, training, checkpointing in before:
             module.training, module.gradient_checkpointing = training, checkpointing
-        for parameter, asked in wanted:
-            parameter.requires_grad_(asked)
+        for parameter, requires_grad in parameters:
+            parameter.requires_grad_(requires_grad)
 
 
 @contextmanager
 def _sampled(network: BiRefNet, image: Tensor, pixel: tuple[int, int]) -> Iterator[list[Sampling]]:
-    """While it lasts, the deformable convolutions of the decoder note what they sample."""
+    """Inside, the deformable convolutions of the decoder record their sampling positions."""
     stages: Any = network.decoder.stages
     found: list[Sampling] = []
     handles = []
     for index, stage in enumerate(stages):
         for module in stage.block.modules():
             if isinstance(module, DeformableConv2d):
-                hook = _note(found, len(stages) - index, image.shape[-2:], pixel)
+                hook = _recorder(found, len(stages) - index, image.shape[-2:], pixel)
                 handles.append(module.register_forward_hook(hook))
     try:
         yield found
@@ -119,19 +119,21 @@ def _sampled(network: BiRefNet, image: Tensor, pixel: tuple[int, int]) -> Iterat
             handle.remove()
 
 
-def _note(found: list[Sampling], stage: int, size: Any, pixel: tuple[int, int]) -> Any:
+def _recorder(found: list[Sampling], stage: int, size: Any, pixel: tuple[int, int]) -> Any:
     def hook(module: DeformableConv2d, inputs: tuple[Tensor], output: Tensor) -> None:
         x = inputs[0].detach()
         stride = size[0] // x.shape[-2]
         side = module.regular.kernel_size[0]
         if any(s.stage == stage and s.kernel == side for s in found):
             return  # the second 1x1 branch, or a block computed again
-        row, column = (min(at // stride, n - 1) for at, n in zip(pixel, x.shape[-2:], strict=True))
+        row, column = (min(i // stride, n - 1) for i, n in zip(pixel, x.shape[-2:], strict=True))
         with torch.no_grad():
             offsets = module.offset(x)[0, :, row, column].view(-1, 2).float().cpu().numpy()
             weights = 2 * module.modulator(x)[0, :, row, column].sigmoid().float().cpu().numpy()
         taps = np.stack(np.divmod(np.arange(side * side), side), axis=1) - side // 2
-        places = taps + offsets + np.array([row, column]) + 0.5
-        found.append(Sampling(stage, stride, side, (places * stride).astype(np.float32), weights))
+        positions = taps + offsets + np.array([row, column]) + 0.5
+        found.append(
+            Sampling(stage, stride, side, (positions * stride).astype(np.float32), weights)
+        )
 
     return hook

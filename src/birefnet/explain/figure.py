@@ -1,11 +1,11 @@
-"""The panels on one sheet: PNG, SVG or PDF by matplotlib, or an HTML report."""
+"""The panels as a figure: PNG, SVG or PDF by matplotlib, or an HTML report."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from birefnet.errors import MissingExtraError, UsageError
 from birefnet.explain.panels import SIDE, Row
@@ -15,31 +15,28 @@ from birefnet.imaging.encoding import write_atomic
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
 
 _CELL = 1.9  # width of a panel [inch]
-_TALLEST = 3 * _CELL  # taller panels are narrower instead: the sheet has a dozen rows of them
+_TALLEST = 3 * _CELL  # taller panels become narrower, because a figure has a dozen rows
 _GAP, _LINE, _MARGIN = 0.12, 0.15, 0.25  # between panels, a line of small print, the border
 _TEXT = 5.2 * _LINE  # above and below the panels of a row
 
 
 def check_figure_path(path: Path) -> None:
-    """Refuse a path that no figure can go to, before the work that it would show.
+    """Refuse a path that cannot be a figure, before the work.
 
     Raises:
-        BiRefNetError: another suffix; MissingExtraError without matplotlib where that draws.
+        BiRefNetError: another suffix; MissingExtraError if matplotlib is needed and missing.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(
-            f"the figure was to go to {path}; give a name ending in {', '.join(SUFFIXES)}"
+            f"the figure cannot be written to {path}; give a name ending in {', '.join(SUFFIXES)}"
         )
-    if suffix != ".html":
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError as error:
-            raise MissingExtraError("drawing a figure (other than .html)", "evaluate") from error
+    if suffix != ".html" and find_spec("matplotlib") is None:
+        raise MissingExtraError("drawing a figure (other than .html)", "evaluate")
 
 
 def save_figure(path: Path, title: str, rows: Sequence[Row]) -> None:
-    """Write the sheet in the format that the suffix says, whole or not at all.
+    """Write the figure in the format of the suffix, whole or not at all.
 
     Raises:
         BiRefNetError: as `check_figure_path`.
@@ -63,8 +60,11 @@ def _sheet(title: str, rows: Sequence[Row], format: str) -> bytes:
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
 
-    def write(x: float, y: float, text: str, size: float, **style: Any) -> None:
-        figure.text(x / width, 1 - y / height, text, fontsize=size, va="top", **style)
+    def write(
+        x: float, y: float, text: str, size: float, weight: str = "normal", color: str = "black"
+    ) -> None:
+        at = (x / width, 1 - y / height)
+        figure.text(*at, text, fontsize=size, va="top", weight=weight, color=color)
 
     write(_MARGIN, _MARGIN, title, 12, weight="bold")
     top = _MARGIN + 3 * _LINE

@@ -1,4 +1,4 @@
-"""What a network computes on its way from a picture to a matte, caught by hooks."""
+"""The maps inside a network between a picture and its matte, recorded by hooks."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Stage:
 
     Attributes:
         stride: input pixels for one of the stage.
-        grid: rows and columns of the tiles that the source image is cut into; one of each where
-            it is shown to the stage as a whole.
+        grid: rows and columns of the tiles of the source image; (1, 1) if the stage sees the whole
+            image.
         reference: features of the image-patch block (inward reference).
         features: of the reconstruction block, before the outward reference.
         attended: the same after it.
         coarse: probability of the subject, as multi-stage supervision trains it.
         gradient: predicted gradient near the subject, 0 to 1.
-        target: what training asks of `gradient`: the image's gradient near the coarse map.
+        target: the training target of `gradient`: the image gradient near the coarse map.
         attention: of the outward reference, 0 to 1.
     """
 
@@ -57,7 +57,7 @@ class Observation:
     Attributes:
         image: the network's input, float32 3 x H x W, normalised.
         encoded: the encoder's maps x1 to x4 at strides 4, 8, 16, 32, after the image pyramid.
-        squeezed: what the decoder starts from.
+        squeezed: the input of the decoder.
         stages: of the decoder, deep to shallow.
         logits: float32 H x W.
     """
@@ -70,7 +70,7 @@ class Observation:
 
 
 def observe(network: BiRefNet, image: Tensor) -> Observation:
-    """Run the network on one normalised image (1,3,H,W) and keep what happens inside.
+    """Run the network on one normalised image (1,3,H,W) and keep the maps inside.
 
     Args:
         network: in evaluation mode and not simplified, on the image's device.
@@ -116,7 +116,7 @@ def observe(network: BiRefNet, image: Tensor) -> Observation:
 def _recorded(
     network: BiRefNet, stages: list[BilateralReferenceStage]
 ) -> Iterator[dict[nn.Module, Any]]:
-    """While it lasts, the outputs of the parts that are drawn are kept by module."""
+    """Inside, the outputs of the modules that the figure shows are kept by module."""
     watched: list[nn.Module | None] = [network.encoder, network.squeeze]
     for stage in stages:
         watched += [stage, stage.reference, stage.block]

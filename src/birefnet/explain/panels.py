@@ -1,4 +1,4 @@
-"""What is shown of a pass through the network: titled panels in titled rows."""
+"""The figure of a forward pass: titled panels in titled rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Panel:
     Attributes:
         name: unique, fit for a file name.
         title: above it.
-        note: what is to be seen, one sentence.
+        note: the content, in one sentence.
         pixels: uint8 H x W x 3; all panels of a figure have one size.
     """
 
@@ -47,14 +47,14 @@ class Row:
 
 
 def uncertainty(alpha: Map) -> Map:
-    """Entropy of each pixel's verdict in bits: 0 where alpha is 0 or 1, 1 where it is one half."""
+    """Entropy of each pixel in bits: 0 where alpha is 0 or 1, 1 where it is one half."""
     p = np.clip(alpha, 1e-7, 1 - 1e-7).astype(np.float64)
     return (-(p * np.log2(p) + (1 - p) * np.log2(1 - p))).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """A part of the network's input, and how it looks in a panel.
+    """A part of the network's input, and its panel.
 
     Attributes:
         box: the part.
@@ -64,20 +64,20 @@ class Window:
     box: Box
     pixels: Pixels
 
-    def places(self, positions: NDArray[np.floating]) -> NDArray[np.float32]:
+    def positions(self, positions: NDArray[np.floating]) -> NDArray[np.float32]:
         """Rows and columns of the input [px] → of the panel."""
         scale = np.divide(self.pixels.shape[:2], (self.box.height, self.box.width))
         return ((positions - (self.box.top, self.box.left)) * scale).astype(np.float32)
 
     def point(self, pixel: tuple[int, int]) -> tuple[int, int]:
         """Row and column of the input → of the panel, within it."""
-        row, column = self.places(np.add(pixel, 0.5))
+        row, column = self.positions(np.add(pixel, 0.5))
         high, wide = self.pixels.shape[:2]
         return min(max(int(row), 0), high - 1), min(max(int(column), 0), wide - 1)
 
 
 class Painter:
-    """Brings maps of the network's input back to the picture's shape, in the size of a panel."""
+    """Resizes maps of the network's input to the picture's shape, in the size of a panel."""
 
     def __init__(self, matte: Matte, geometry: Geometry) -> None:
         scale = SIDE / max(matte.height, matte.width)
@@ -200,7 +200,7 @@ def _stage(painter: Painter, index: int, stage: Stage) -> Row:
             Panel(
                 f"{prefix}inward",
                 "inward reference",
-                "what is read from the patches",
+                "features read from the patches",
                 painter.map(colours.features(stage.reference)),
             ),
         ]
@@ -252,7 +252,8 @@ def _field(painter: Painter, field: Field) -> Row:
         reach = max(float(np.abs(s.positions - field.pixel).max()) for s in found)
         near = painter.near(field.pixel, 1.25 * reach)
         dots = [
-            (near.places(s.positions), s.weights, colours.KERNELS[i]) for i, s in enumerate(found)
+            (near.positions(s.positions), s.weights, colours.KERNELS[i])
+            for i, s in enumerate(found)
         ]
         panels.append(
             Panel(
@@ -262,11 +263,11 @@ def _field(painter: Painter, field: Field) -> Row:
                 colours.samples(near.pixels, dots[::-1], near.point(field.pixel)),
             )
         )
-    return Row("What one pixel of the matte (the cross) looks at", (*panels,))
+    return Row("What one pixel of the matte (the cross) depends on", (*panels,))
 
 
 def _inward(painter: Painter, seen: Observation, pixel: tuple[int, int]) -> Row | None:
-    """Where the tiles of each stage hold the pixels that are stacked at one place."""
+    """The pixels of the tiles of each stage that are stacked at one position."""
     high, wide = painter.geometry.input
     panels = []
     for i, stage in enumerate(seen.stages):
@@ -276,8 +277,8 @@ def _inward(painter: Painter, seen: Observation, pixel: tuple[int, int]) -> Row 
         tile = (high // rows, wide // columns)
         inside = [at // stage.stride for at in pixel]
         grid = np.indices(stage.grid).reshape(2, -1).T
-        places = painter.whole.places(grid * tile + np.array(inside) + 0.5)
-        dots = (places, np.full(len(places), 0.3, np.float32), colours.KERNELS[0])
+        positions = painter.whole.positions(grid * tile + np.array(inside) + 0.5)
+        dots = (positions, np.full(len(positions), 0.3, np.float32), colours.KERNELS[0])
         panels.append(
             Panel(
                 f"reads-stage{4 - i}",
@@ -289,7 +290,7 @@ def _inward(painter: Painter, seen: Observation, pixel: tuple[int, int]) -> Row 
     if not panels:
         return None
     return Row(
-        "What the inward reference reads for that pixel: one place of every patch", (*panels,)
+        "What the inward reference reads for that pixel: one position of every patch", (*panels,)
     )
 
 

@@ -15,8 +15,8 @@ from birefnet.evaluation.tables import format_value, rows_of, to_html
 from birefnet.html_report import Colour, Figure, Group, Order, Section, figure, render
 from birefnet.imaging.io import decode
 
-_MISSING_OBJECT = (214, 69, 28)  # RGB: truth that the prediction lacks
-_ADDED_OBJECT = (24, 119, 201)  # RGB: prediction that the truth lacks
+_MISSING_OBJECT = (214, 69, 28)  # RGB: object that the prediction lacks
+_ADDED_OBJECT = (24, 119, 201)  # RGB: object that the prediction adds
 
 
 def worst_first(images: Sequence[ImageResult], column: str) -> list[ImageResult]:
@@ -26,9 +26,10 @@ def worst_first(images: Sequence[ImageResult], column: str) -> list[ImageResult]
 
 
 def error_map(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Show where levels differ: H x W x 3, the truth in light grey under red and blue.
+    """Show where levels differ: H x W x 3, the ground truth in light grey under red and blue.
 
-    Red is truth that the prediction lacks, blue what it adds; the stronger, the farther off.
+    Red is object that the prediction lacks, blue is object that it adds; stronger colours mean
+    larger differences.
     """
     base = 255 - 0.22 * truth.astype(np.float32)
     difference = (prediction.astype(np.float32) - truth) / 255
@@ -47,14 +48,14 @@ def _group(result: SetResult, image: ImageResult, side: int, channel: Channel) -
     figures: list[Figure] = []
     if files.image is not None:
         figures.append(figure("image", decode(files.image).rgb8(), side=side))
-    masks = {"truth": truth, "prediction": prediction, "error": error_map(prediction, truth)}
+    masks = {"ground truth": truth, "prediction": prediction, "error": error_map(prediction, truth)}
     figures += [figure(caption, pixels, side=side) for caption, pixels in masks.items()]
     ranks = {name: image.values[name] for name in result.columns}
     printed = {COLUMNS[name].title: format_value(name, value) for name, value in ranks.items()}
     return Group(figures, files.name, result.method, values=printed, ranks=ranks)
 
 
-def contact_sheet(
+def html_report(
     results: Sequence[SetResult],
     *,
     sort_by: str,
@@ -77,7 +78,7 @@ def contact_sheet(
     columns = results[0].columns
     if sort_by not in columns:
         raise BiRefNetError(
-            f"the sheet was to be sorted by '{sort_by}', which was not evaluated; take one of "
+            f"the report cannot be sorted by '{sort_by}', which was not evaluated; choose one of "
             f"{', '.join(columns)}"
         )
     chosen = [
