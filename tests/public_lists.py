@@ -123,7 +123,8 @@ def command_options() -> Iterator[str]:
     def walk(name: str, command: Any) -> Iterator[str]:
         hints = get_type_hints(command.callback, include_extras=True) if command.callback else {}
         for parameter in command.params:
-            yield f"{name} {_option(parameter, hints.get(parameter.name, bool))}"  # typer's own: flags
+            hint = hints.get(parameter.name, bool)  # typer's own are flags
+            yield f"{name} {_option(parameter, hint)}"
         for inner, child in getattr(command, "commands", {}).items():
             yield from walk(f"{name} {inner}", child)
 

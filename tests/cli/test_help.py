@@ -100,8 +100,9 @@ def check_values(name: str, values: dict[str, Any]) -> None:
 def test_shells_complete_commands_and_options(words: str, found: set[str]) -> None:
     line = f"birefnet {words}"
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code = "import sys; sys.argv = ['birefnet']; from birefnet.cli.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", "from birefnet.cli.main import main; main()"],
+        [sys.executable, "-c", code],
         env={**os.environ, **asked, "_BIREFNET_COMPLETE": "complete_bash",
              "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, check=False,
