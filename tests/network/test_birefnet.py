@@ -40,6 +40,7 @@ def test_every_preset_builds_on_the_meta_device(name: str) -> None:
         {"decoder_block": "residual"},
         {"decoder_block": "resnet"},
         {"auxiliary_classes": 219},
+        {"auxiliary_classes": 219, "classifier_input": "context"},
         {"stage_channels": None},
         {"attention_kernels": (3, 5)},
         {"neck_channels": (8, 8, 16, 16)},

@@ -77,6 +77,32 @@ def test_a_sample_is_a_function_of_seed_and_number(root: Path) -> None:
     assert in_batch.numbers == tuple(numbers)
 
 
+def test_subjects_on_one_colour(root: Path) -> None:
+    """As `background_color_synthesis` of the released code: grey, about the subject's, or any."""
+    settings = settings_for(
+        root,
+        augment=STILL,
+        composite=CompositeSettings(one_colour=1, empty=0, shadow=0, match=0, soften=0, objects=1,
+                                    distractors=0),
+    )  # fmt: skip
+    data = build_dataset(settings, seed=3)
+    greys = near = 0
+    count = 40
+    for number in range(count):
+        sample = data[number]
+        picture = sample.image.permute(1, 2, 0).numpy().astype(int)
+        truth = sample.truth[0].numpy()
+        ground = picture[truth == 0]
+        assert len(ground)
+        assert np.ptp(ground, axis=0).max() <= 3  # but for the rounding of alpha
+        colour = np.median(ground, axis=0)
+        greys += np.ptp(colour) <= 1
+        own = picture[truth == 255].mean(axis=0)
+        near += bool((np.abs(colour - own) <= 0.2 * np.maximum(255 - own, own) + 4).all())
+    assert greys >= count // 5
+    assert near >= count // 5
+
+
 class _Keys:
     """Batches of numbers for a loader, each with the size of its step."""
 

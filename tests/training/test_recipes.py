@@ -14,6 +14,7 @@ import typer
 import birefnet
 from birefnet.cli.main import app
 from birefnet.errors import WeightsError
+from birefnet.inference.engines.devices import UnknownDeviceError, resolve_dtype
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS, preset
 from birefnet.training.loss_settings import TERMS
@@ -204,3 +205,11 @@ def test_unknown_names_list_what_exists() -> None:
         get_recipe("dis")
     with pytest.raises(SettingsError, match="finetune has no variant 'paper'; it comes as recom"):
         get_recipe("finetune", "paper")
+
+
+def test_fp8_is_refused_with_what_there_is() -> None:
+    """The released code offers it; PyTorch has no autocast for it (docs/training.md, docs/gpu.md)."""
+    with pytest.raises(SettingsError, match=r"precision is 'fp8'.*bf16"):
+        Recipe().override(["loop.precision=fp8"])
+    with pytest.raises(UnknownDeviceError, match=r"'fp8' is unknown; give one of.*bf16"):
+        resolve_dtype("fp8", torch.device("cpu"))

@@ -73,6 +73,8 @@ def test_every_preset_is_found_again(name: str) -> None:
         {"stage_channels": None},
         {"image_pyramid": "none", "stage_channels": None},
         {"inward_reference": "none", "reference_width": 64},
+        {"auxiliary_classes": 5, "classifier_input": "context"},
+        {"auxiliary_classes": 5},
     ],
 )
 def test_combinations_of_switches(change: dict[str, object]) -> None:

@@ -50,7 +50,7 @@ class BiRefNet(nn.Module):
         squeeze: maps the encoder's context to x4's channels; `None` hands x4 on.
         decoder: reconstruction module.
         neck: between encoder and decoder, for a backbone whose maps share one stride; or `None`.
-        classifier: linear layer on the average of x4, or `None`.
+        classifier: linear layer on the average of x4 or of the context, or `None`.
         config: the description this network was built from.
 
     Attributes:
@@ -107,7 +107,8 @@ class BiRefNet(nn.Module):
         maps, context = self.encoder(image)
         classes = None
         if supervised and self.classifier is not None:
-            classes = self.classifier(maps[-1].mean(dim=(2, 3)))
+            read = context if self.config.classifier_input == "context" else maps[-1]
+            classes = self.classifier(read.mean(dim=(2, 3)))
         squeezed = context if self.squeeze is None else self.squeeze(context)
         if self.neck is not None:
             maps = self.neck([*maps[:3], squeezed], (height, width))

@@ -73,12 +73,13 @@ def build_network(config: NetworkConfig | str) -> BiRefNet:
         stage_channels=config.stage_channels,
     )
     classes = config.auxiliary_classes
+    classified = encoder.context_channels if config.classifier_input == "context" else deepest
     return BiRefNet(
         encoder,
         squeeze,
         decoder,
         neck=PyramidNeck(encoded, necked) if necked else None,
-        classifier=nn.Linear(deepest, classes) if classes else None,
+        classifier=nn.Linear(classified, classes) if classes else None,
         config=config,
     )
 

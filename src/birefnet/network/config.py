@@ -15,6 +15,7 @@ ImagePyramid = Literal["none", "add", "cat"]
 InwardReference = Literal["split", "whole", "none"]
 Attention = Literal["deformable", "plain", "none"]
 DecoderBlock = Literal["basic", "residual", "resnet"]
+ClassifierInput = Literal["deepest", "context"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class NetworkConfig:
         outward_reference: gradient-supervised attention after stages 4, 3, 2 (Sec. 3.4, OutRef).
         multi_scale_supervision: heads for coarse maps at stages 4, 3, 2 (Sec. 3.6, MSS).
         auxiliary_classes: classes of the auxiliary head; 0 leaves it out (219 for DIS5K).
+        classifier_input: what that head reads: `deepest`, x4 alone, as in the released code, or
+            `context`, x4 with the fused context, as in the paper (Sec. 3.2).
         block_width: channels inside a decoder block.
         attention_width: channels of each branch of the attention.
         attention_kernels: kernel sizes of the deformable branches (after the fixed 1x1 branch).
@@ -62,6 +65,7 @@ class NetworkConfig:
     outward_reference: bool = True
     multi_scale_supervision: bool = True
     auxiliary_classes: int = 0
+    classifier_input: ClassifierInput = "deepest"
     block_width: int = 64
     attention_width: int = 256
     attention_kernels: tuple[int, ...] = (1, 3, 7)
@@ -125,6 +129,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "decoder_block": get_args(DecoderBlock),
     "attention": get_args(Attention),
     "inward_reference": get_args(InwardReference),
+    "classifier_input": get_args(ClassifierInput),
 }
 
 _BACKBONES = (

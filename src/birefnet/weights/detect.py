@@ -150,6 +150,7 @@ def detect_config(shapes: Shapes, given: Mapping[str, Any] | None = None) -> Net
             f"the decoder of these weights takes {context} channels and a {backbone} encoder gives "
             f"{deepest} or {whole}: it is a variant that is not known here"
         )
+    classifier = network.get("classifier.weight") or (0, deepest)
     outputs = tuple(
         network.channels(_exit(f"decoder.stages.{i}.block.", decoder_block), 0) for i in range(4)
     )
@@ -166,7 +167,8 @@ def detect_config(shapes: Shapes, given: Mapping[str, Any] | None = None) -> Net
             inward_reference=inward,
             outward_reference=network.has("decoder.stages.0.outward.conv.weight"),
             multi_scale_supervision=network.has("decoder.stages.0.coarse_head.weight"),
-            auxiliary_classes=(network.get("classifier.weight") or (0,))[0],
+            auxiliary_classes=classifier[0],
+            classifier_input="deepest" if classifier[1] == deepest else "context",
             block_width=network.channels(_entry(first, decoder_block), 0),
             attention_width=attention_width,
             attention_kernels=kernels,

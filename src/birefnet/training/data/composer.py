@@ -93,15 +93,21 @@ class Composer:
         view = sample_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
         degradation = sample_degradation(self.augment, max(height, width), rng)
         is_guided = self._is_guided(rng)
-        if rng.random() >= self.composite.photos:
+        is_on_colour = self._is_on_one_colour(rng)
+        if not is_on_colour and rng.random() >= self.composite.photos:
             return SampleSpecification(pixels, view, degradation=degradation, is_guided=is_guided)
         # The subject stays where it was, for it may touch the border.
         subject = render.apply_view(pixels, view, height, width)
         rgb, alpha = render.split(subject)
         opaque = estimate_foreground(rgb, alpha, dtype=np.uint8)
         layer = filling(render.join(opaque, alpha))
-        ground = self._ground(height, width, rng, subject)
+        ground = (
+            _one_colour(subject, rng) if is_on_colour else self._ground(height, width, rng, subject)
+        )
         return replace(ground, layers=(layer,), degradation=degradation, is_guided=is_guided)
+
+    def _is_on_one_colour(self, rng: Generator) -> bool:
+        return bool(self.composite.one_colour) and bool(rng.random() < self.composite.one_colour)
 
     def _is_guided(self, rng: Generator) -> bool:
         return bool(self.guidance.share) and bool(rng.random() < self.guidance.share)
@@ -186,6 +192,8 @@ class Composer:
     ) -> SampleSpecification:
         """What a subject (h x w x 4) is put on."""
         settings = self.composite
+        if self._is_on_one_colour(rng):
+            return _one_colour(subject, rng)
         kind = rng.random()
         if kind < settings.same_colour:
             rgb, alpha = render.split(subject)
@@ -263,3 +271,18 @@ def _plain(
     ground = scenery.plain(min(_PLAIN_SIDE, max(height, width)), rng, near)
     pixels = np.asarray(np.clip(ground * 255 + 0.5, 0, 255), np.uint8)
     return SampleSpecification(pixels, whole(*pixels.shape[:2]))
+
+
+def _one_colour(subject: Pixels, rng: Generator) -> SampleSpecification:
+    """A ground of one colour, in the shares of the released code's `background_color_synthesis`."""
+    kind = rng.random()
+    if kind < 0.4:
+        colour = np.repeat(rng.random(), 3)
+    elif kind < 0.8:  # hard: up to a fifth of the way from the subject's colour to white or black
+        rgb, alpha = render.split(subject)
+        colour = render.mean(rgb, alpha)
+        colour = colour + rng.uniform(0, 0.2) * (float(rng.integers(2)) - colour)
+    else:
+        colour = rng.random(3)
+    pixels = np.full((2, 2, 3), np.rint(colour * 255), np.uint8)
+    return SampleSpecification(pixels, whole(2, 2))

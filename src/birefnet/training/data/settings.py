@@ -87,6 +87,9 @@ class CompositeSettings:
         soften: blur the object slightly, edges included.
         empty: share of all samples that are backgrounds without any subject.
         photos: of photos with truth, put their subject on another background.
+        one_colour: of photos and cut-outs, put their subject on one colour: a grey (4 in 10), about
+            the subject's own (4 in 10), or any; `background_color_synthesis` of the released code,
+            where it is 1.
     """
 
     extent: tuple[float, float] = (0.3, 1.1)
@@ -100,10 +103,11 @@ class CompositeSettings:
     soften: float = 0.2
     empty: float = 0.05
     photos: float = 0.0
+    one_colour: float = 0.0
 
     def __post_init__(self) -> None:
         chances = ("distractors", "shadow", "match", "plain", "same_colour", "blur_background")
-        _check_range(self, 0, 1, *chances, "soften", "photos")
+        _check_range(self, 0, 1, *chances, "soften", "photos", "one_colour")
         _check_range(self, 0, 0.9, "empty")
         _check_range(self, 1, 8, "objects")
         _check_pair(self, "extent", 0.01, 4)

@@ -21,9 +21,9 @@ RECIPES: tuple[Recipe, ...] = parts.family(
         epochs=600,
         loss=parts.PAPER_LOSS,
         source="paper Sec. 3.5 and 4.3: 600 epochs, the last 20 with IoU alone",
-        # The paper's head sees the context too; here, as released, it sees x4 alone.
+        # The paper's head reads the fused context; the released one reads x4 alone.
         classes="dis5k",
-        fields={"network_overrides": {"auxiliary_classes": 219}},
+        fields={"network_overrides": {"auxiliary_classes": 219, "classifier_input": "context"}},
     ),
     official=parts.Values(
         epochs=500,
