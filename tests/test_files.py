@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from birefnet import files
-from birefnet.cli.remove.inputs import InputError, Search
+from birefnet.cli.remove.jobs import InputError
 from birefnet.cli.remove.manifest import Manifest
+from birefnet.cli.remove.search import Search
 from birefnet.imaging.io import write_atomic
 from birefnet.weights.transfer import discard
 from fakes import write_disc

@@ -177,7 +177,7 @@ def test_a_closed_folder_is_said(command, shop: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_is_ready_when_it_stands_still(tmp_path: Path) -> None:
-    from birefnet.cli.remove.inputs import Search
+    from birefnet.cli.remove.search import Search
 
     watch = Watch(Search((str(tmp_path),), str(tmp_path / "out")), settled=0.05)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from birefnet.cli.remove.inputs import InputError, Job, Search, asked_format, result_format
+from birefnet.cli.remove.jobs import InputError, Job, requested_format, result_format
+from birefnet.cli.remove.search import Search
 
 
 @pytest.fixture
@@ -204,14 +205,14 @@ def test_format_of_the_result(animation: str | None, asked: str | None, result: 
 
 
 def test_asked_format(folder: Path) -> None:
-    assert asked_format(None, None, ["a.jpg"]) is None
-    assert asked_format(None, "out.tif", ["a.jpg"]) == "tiff"
-    assert asked_format("webp", "out", ["a.jpg"]) == "webp"
-    assert asked_format("png", "x.png", ["a.jpg", "a.png"]) == "png"  # a folder of that name
+    assert requested_format(None, None, ["a.jpg"]) is None
+    assert requested_format(None, "out.tif", ["a.jpg"]) == "tiff"
+    assert requested_format("webp", "out", ["a.jpg"]) == "webp"
+    assert requested_format("png", "x.png", ["a.jpg", "a.png"]) == "png"  # a folder of that name
     for format, output, message in (
         ("webp", "out.png", "differ"),
         ("bmp", None, "choose one of png"),
         (None, "out.heic", "cannot be written"),
     ):
         with pytest.raises(InputError, match=message):
-            asked_format(format, output, ["a.jpg"])
+            requested_format(format, output, ["a.jpg"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from birefnet.cli.remove.inputs import Search
+from birefnet.cli.remove.search import Search
 from birefnet.imaging.formats import end_of_picture
 from cli.conftest import Command
 from fakes import BrightEngine, disc, write_disc

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from birefnet.cli.remove.inputs import Search
 from birefnet.cli.remove.manifest import NAME, Manifest, key_of
+from birefnet.cli.remove.search import Search
 from birefnet.cli.remove.watch import Watch
 from birefnet.imaging.formats import is_picture
 from cli.conftest import Command

@@ -96,7 +96,7 @@ def test_dry_run_prints_the_recipe_and_writes_nothing(data: Path, tmp_path: Path
 
 def test_the_pictures_are_as_large_as_the_weights_ask_for(data: Path, tmp_path: Path) -> None:
     from birefnet.cli.train.options import TrainOptions
-    from birefnet.cli.train.run import resolve_recipe
+    from birefnet.cli.train.plan import resolve_recipe
 
     request = TrainOptions(recipe="finetune", init="nano", data=[str(data)], output=tmp_path)
     recipe = resolve_recipe(request)

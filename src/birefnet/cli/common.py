@@ -1,4 +1,4 @@
-"""What the commands share: how errors are said, and options of one meaning."""
+"""Shared by the commands: messages, exit status, and options of one meaning."""
 
 from __future__ import annotations
 

@@ -26,11 +26,12 @@ def export_site(
         raise typer.BadParameter("--format web writes a folder; name it with -o DIR")
     if output.exists() and not output.is_dir():
         raise typer.BadParameter(f"{output} is a file; --format web writes a folder")
-    written = facts(write_site(model, output), output)
+    paths = write_site(model, output)
     if as_json:
-        typer.echo(json.dumps(written, indent=2))
+        typer.echo(json.dumps(facts(paths, output), indent=2))
         return
-    say(f"Wrote the page into {output} ({written['bytes'] / 1e6:.1f} MB)")
+    size = sum(path.stat().st_size for path in paths)
+    say(f"Wrote the page into {output} ({size / 1e6:.1f} MB)")
     say(
         "Give the folder to any web server (https or localhost), or try it: "
         f"python -m http.server --directory {output}"

@@ -56,8 +56,8 @@ def build(*names: str) -> typer.Typer:
     return app
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(is_given: bool) -> None:
+    if is_given:
         typer.echo(f"birefnet {birefnet.__version__}")
         raise typer.Exit
 

@@ -64,7 +64,7 @@ GROUPS = {
 
 
 def flag_of(name: str) -> str:
-    """What a field is called in the command: `crop_margin` → "--crop-margin"."""
+    """The name of a field in the command: `crop_margin` → "--crop-margin"."""
     return f"--{(name in OPTIONS and OPTIONS[name].flag) or name.replace('_', '-')}"
 
 
@@ -131,7 +131,7 @@ def with_preset(
 
 
 def type_of(about: Option) -> Any:
-    """What typer makes of the text: a number, or text that is read later."""
+    """The type for typer: a number, or text that is read later."""
     if about.is_list:
         return list[str] | None
     if {str, Any, tuple[int, int]} & {about.type, *get_args(about.type)}:

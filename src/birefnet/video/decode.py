@@ -163,7 +163,7 @@ class FileSource:
             raise VideoError(f"{self.name} cannot be read further: {reason(error)}") from error
 
     def _step(self) -> int:
-        """What a frame usually lasts."""
+        """The usual duration of a frame."""
         rate = self.info.rate
         return max(1, round(1 / (rate * self.info.time_base))) if rate else 1
 

@@ -23,7 +23,7 @@ from birefnet.video.source import ffmpeg_url
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """What all frames of one output share.
+    """The properties that all frames of one output share.
 
     Attributes:
         time_base: of the time stamps that are written.

@@ -1,4 +1,4 @@
-"""What goes wrong with videos, and the one sentence for it."""
+"""Errors of videos, each in one sentence."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def writing_failed(error: Exception, path: Path) -> VideoError:
 
 
 def reason(error: BaseException) -> str:
-    """What FFmpeg or the system says, without codes and file names."""
+    """The reason of FFmpeg or the system, without codes and file names."""
     log = getattr(error, "log", None)
     text = log[2].strip() if log else ""
     return text or getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What can be written: suffix, codec and the numbers behind `quality` and `preset`."""
+"""The formats that can be written: suffix, codec and the numbers behind `quality` and `preset`."""
 
 from __future__ import annotations
 

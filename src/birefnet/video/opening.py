@@ -66,7 +66,7 @@ def open_source(
 
 
 def camera_input(text: str) -> tuple[str, str] | None:
-    """What FFmpeg calls a camera, and the input device to open it with; None for no camera."""
+    """FFmpeg's name of a camera, and the input device to open it with; None for no camera."""
     if os.path.exists(text):
         return None
     if sys.platform == "win32":

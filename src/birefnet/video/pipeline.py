@@ -28,13 +28,13 @@ _WAITING = 6  # frames between the network and the encoder, at most
 
 
 @dataclass(frozen=True)
-class Job:
-    """What all frames have in common.
+class OutputPlan:
+    """What to write, and how: the same for all frames.
 
     Attributes:
         targets: the files to write.
         output_formats: how, one for each.
-        settings: what was asked for.
+        settings: the options.
         workplace: where the parts go.
         begin: time in the source that becomes 0 [s]; None for that of the first frame.
     """
@@ -49,8 +49,8 @@ class Job:
 class Segments:
     """Writes frames into segment after segment."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, plan: OutputPlan) -> None:
+        self._plan = plan
         self._writers: list[FrameWriter] = []
         self._pts: list[int] = []
         self._end = 0
@@ -59,7 +59,7 @@ class Segments:
     def write(self, frame: Frame, rendered: list[NDArray[Any]]) -> None:
         if not self._writers:
             self._writers = [
-                self._writer(number, target) for number, target in enumerate(self._job.targets)
+                self._writer(number, target) for number, target in enumerate(self._plan.targets)
             ]
             self._since = time.monotonic()
         for writer, pixels in zip(self._writers, rendered, strict=True):
@@ -76,7 +76,7 @@ class Segments:
             return
         for writer in self._writers:
             writer.close(self._end)
-        place = self._job.workplace
+        place = self._plan.workplace
         reorder = [writer.reorder for writer in self._writers]
         place.add(Segment(len(place.finished), self._pts, self._end, reorder))
         self._writers, self._pts = [], []
@@ -87,11 +87,11 @@ class Segments:
         self._writers = []
 
     def _writer(self, number: int, target: Target) -> FrameWriter:
-        place = self._job.workplace
+        place = self._plan.workplace
         if target.codec is not None:
             path = place.path(len(place.finished), number, target.suffix)
             return MovieWriter(
-                path, target.format, target.codec, target.options, self._job.output_formats[number]
+                path, target.format, target.codec, target.options, self._plan.output_formats[number]
             )
         folder = target.path
         if target.format.name != "png":
@@ -104,14 +104,14 @@ class Line:
 
     def __init__(self, segments: Segments) -> None:
         self._segments = segments
-        self._job = segments._job
+        self._plan = segments._plan
         self._movies = [
-            MovieBackground(target.movie) if target.movie else None for target in self._job.targets
+            MovieBackground(target.movie) if target.movie else None for target in self._plan.targets
         ]
         self._renderers = ThreadPoolExecutor(_RENDERERS, thread_name_prefix="birefnet-render")
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="birefnet-encode")
         self._pending: deque[Future[None]] = deque()
-        self._begin = self._job.begin
+        self._begin = self._plan.begin
 
     def __enter__(self) -> Line:
         return self
@@ -143,7 +143,7 @@ class Line:
         self._encoder.submit(self._segments.close).result()
 
     def _render(self, matte: Matte, backgrounds: list[Any]) -> list[NDArray[Any]]:
-        options = self._job.settings.options
+        options = self._plan.settings.options
         matte = matte.adjusted(
             offset=options.mask_offset, blur=options.mask_blur, threshold=options.threshold
         )
@@ -153,5 +153,5 @@ class Line:
                 background=target.background if movie is None else movie,
                 refine=options.refine,
             )
-            for target, movie in zip(self._job.targets, backgrounds, strict=True)
+            for target, movie in zip(self._plan.targets, backgrounds, strict=True)
         ]

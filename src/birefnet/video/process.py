@@ -20,7 +20,7 @@ from birefnet.video.encode import OutputFormat, written_time_base
 from birefnet.video.errors import VideoCancelled, VideoError, load_av
 from birefnet.video.frames import Frame, decoded, matted
 from birefnet.video.opening import open_source
-from birefnet.video.pipeline import Job, Line, Segments
+from birefnet.video.pipeline import Line, OutputPlan, Segments
 from birefnet.video.segments import Workplace
 from birefnet.video.settings import Settings, Target, plan_targets
 from birefnet.video.source import VideoSource
@@ -61,7 +61,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What was written.
+    """The result of a run.
 
     Attributes:
         outputs: the files (or folders of pictures).
@@ -109,9 +109,9 @@ def run(
         )
         try:
             resumed = workplace.frames
-            work = _Work(video, targets, settings, workplace)
-            broken = work.do_frames(predictor, progress, cancel or threading.Event(), start)
-            notes = work.join(source)
+            conversion = _Conversion(video, targets, settings, workplace)
+            broken = conversion.do_frames(predictor, progress, cancel or threading.Event(), start)
+            notes = conversion.join(source)
         except BaseException:
             workplace.release()
             raise
@@ -135,7 +135,7 @@ def run(
         )
 
 
-class _Work:
+class _Conversion:
     """One video under way: the frames in segments, then the segments in one file."""
 
     def __init__(
@@ -165,11 +165,11 @@ class _Work:
         lead = RADIUS if settings.video.stabilise else 0
         after = done[-1 - lead] if len(done) > lead else None
 
-        found = decoded(self.video, settings.clip, after)
+        raw = decoded(self.video, settings.clip, after)
 
         def frames() -> Iterator[Frame]:
             try:
-                for frame in found:
+                for frame in raw:
                     if info.is_live and cancel.is_set():
                         return
                     yield frame
@@ -184,9 +184,11 @@ class _Work:
             steady=settings.video.stabilise,
         )
         total = settings.clip.expected(info.frames, info.rate)
-        job = Job(self.targets, self.output_formats, settings, self.workplace, self._first_time())
+        plan = OutputPlan(
+            self.targets, self.output_formats, settings, self.workplace, self._first_time()
+        )
         # The decoder's thread must have ended before anybody closes the video.
-        with closing(found), Line(Segments(job)) as written:
+        with closing(raw), Line(Segments(plan)) as written:
             for number, (frame, matte) in enumerate(pairs, -min(lead, len(done))):
                 if cancel.is_set() and not info.is_live:
                     written.finish()

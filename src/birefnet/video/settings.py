@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"
 
 @dataclass(frozen=True)
 class Settings:
-    """What to make of a video.
+    """The options of a video and of its frames.
 
     Attributes:
         options: of each frame; those of `birefnet.options.VIDEO`.

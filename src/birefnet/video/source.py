@@ -14,7 +14,7 @@ from birefnet.video.colour import ColourSpace
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before its frames are decoded.
+    """Facts of a video, known before its frames are decoded.
 
     Attributes:
         name: of the source, for messages.
@@ -87,7 +87,7 @@ class VideoSource(Protocol):
 
 
 def ffmpeg_url(place: str) -> str:
-    """What FFmpeg opens: an address as it is, a file as `file:PATH`.
+    """A source for FFmpeg: an address as it is, a file as `file:PATH`.
 
     FFmpeg would read a colon in a file's name, as in `12:30.mp4`, as the end of a protocol.
     """

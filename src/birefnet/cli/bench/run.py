@@ -39,7 +39,7 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """What one process measures; `size` is a side [px], None as trained."""
+    """The measurement of one process; `size` is a side [px], None as trained."""
 
     model: str
     engine: str
@@ -53,7 +53,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, or why not.
+    """The numbers of a cell, or why there are none.
 
     Attributes:
         cell: what.
@@ -197,7 +197,7 @@ def _measure(cell: Cell, folder: Path, logits: Path) -> Result:
 
 
 def _process(task: str, order: dict[str, Any]) -> dict[str, Any]:
-    """What `birefnet.cli.bench.cell` says of an order.
+    """The answer of `birefnet.cli.bench.cell` to an order.
 
     Raises:
         RuntimeError: it failed; the message is the last line it wrote.
@@ -215,8 +215,8 @@ def _process(task: str, order: dict[str, Any]) -> dict[str, Any]:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else "it was ended: not enough memory?"
         raise RuntimeError(reason.partition("Error: ")[2] or reason)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def _difference(logits: Path, reference: Path) -> float:

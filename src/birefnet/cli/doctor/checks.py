@@ -1,4 +1,4 @@
-"""What `birefnet doctor` looks at: functions that return findings, and never raise."""
+"""The checks of `birefnet doctor`: functions that return findings, and never raise."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _describe(device: Any) -> str:
 
 
 def engines() -> Iterator[Finding]:
-    """What can run a network here, and what `auto` takes for the default model."""
+    """The engines that can run a network here, and which `auto` takes for the default model."""
     from birefnet.inference.engines.choice import choose_engine
     from birefnet.weights.local import default_model
 

@@ -67,7 +67,7 @@ def remove(
     if run.preset_name or run.presets:
         options = with_preset(options, context, run.preset_name, run.presets, output)
     loading = start_loading(model, run.device, run.dtype, run.engine)
-    from birefnet.cli.remove.inputs import InputError
+    from birefnet.cli.remove.jobs import InputError
     from birefnet.cli.remove.plan import make_plan
     from birefnet.cli.remove.run import remove_all
 

@@ -62,9 +62,7 @@ class RemoveReport:
                 groups.append(self._group(outcome))
                 progress(number, len(shown))
         sections = [Section(groups=groups)]
-        failures = [
-            f"{place}: cannot be searched: {why}" for place, why in report.unreadable.items()
-        ]
+        failures = [f"{path}: cannot be searched: {why}" for path, why in report.unreadable.items()]
         failures += self._failures
         if more := report.failed - len(failures):
             failures.append(f"… and {more:,} more")
@@ -121,7 +119,7 @@ class RemoveReport:
 
 
 def _certainty(outcome: Outcome) -> float:
-    """What the page sorts by first: the confidence, and less than any where nothing was found."""
+    """The first order of the page: the confidence, and less than any where nothing was found."""
     return -1.0 if outcome.facts["is_empty"] else float(outcome.facts["confidence"])
 
 

@@ -1,4 +1,4 @@
-"""What became of each picture, one line of JSON each, so that a rerun does only what is left."""
+"""The manifest of a run: a line of JSON for each picture, so that a rerun skips finished ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "manifest.jsonl"
 class Manifest:
     """A file of JSON lines, appended to as pictures are done or have failed.
 
-    A line is written after the picture's output is in place, so a run that is killed leaves at most
+    A line is written after the picture's output is written, so a run that is killed leaves at most
     one picture to be done again. Of what was read, only a number per finished picture is kept in
     memory.
 
@@ -107,8 +107,8 @@ class Outputs:
         self._read = 0
         self._found: set[int] = set()
 
-    def __contains__(self, place: object) -> bool:
-        return isinstance(place, Path) and hash(os.path.realpath(place)) in self._found
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, Path) and hash(os.path.realpath(path)) in self._found
 
     def refresh(self) -> None:
         """Read what was appended since the last time."""
@@ -129,9 +129,9 @@ class Outputs:
             objects = [output.with_name(each["file"]) for each in entry.get("objects", ())]
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # of a failed picture, or of another program
-        for place in (output, *objects):
-            ends = (self.folder.joinpath(*place.parts[first:]) for first in range(len(place.parts)))
-            for end in (Path(os.path.realpath(place)), *ends):
+        for path in (output, *objects):
+            ends = (self.folder.joinpath(*path.parts[first:]) for first in range(len(path.parts)))
+            for end in (Path(os.path.realpath(path)), *ends):
                 if end.is_relative_to(self.folder) and end.is_file():
                     self._found.add(hash(os.path.realpath(end)))
                     break

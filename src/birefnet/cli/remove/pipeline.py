@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.render import failed, source_of, write_animation, write_picture
 from birefnet.cli.remove.report import Outcome

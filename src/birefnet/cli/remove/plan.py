@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from birefnet.cli.common import warn
 from birefnet.cli.options import message_of
-from birefnet.cli.remove.inputs import INDEX, STREAM, InputError, Search, asked_format, is_one
+from birefnet.cli.remove.jobs import INDEX, STREAM, InputError, is_one, requested_format
 from birefnet.cli.remove.manifest import NAME
 from birefnet.cli.remove.options import RunOptions
-from birefnet.cli.remove.storage import TABLE, is_table, is_url, to_place, version_of
+from birefnet.cli.remove.search import Search
+from birefnet.cli.remove.storage import TABLE, is_table, is_url, to_path, version_of
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
@@ -81,7 +82,7 @@ def make_plan(
     try:
         typed = settings.checked()
         settings = typed.prepared(limits)
-        settings = replace(settings, format=asked_format(settings.format, output, inputs))
+        settings = replace(settings, format=requested_format(settings.format, output, inputs))
         search = Search(
             tuple(inputs),
             output,
@@ -118,7 +119,7 @@ def make_plan(
         raise InputError("--column and --name-column are for one table and --engine ray")
     elif run.engine == "ray" and search.is_stream:
         raise InputError("--engine ray reads and writes files; give -o FOLDER")
-    if run.watch and not any(text != STREAM and to_place(text).is_dir() for text in inputs):
+    if run.watch and not any(text != STREAM and to_path(text).is_dir() for text in inputs):
         raise InputError("--watch waits for pictures in folders; give one as input")
     return Plan(
         search,
@@ -144,23 +145,23 @@ def _standard_input(inputs: list[str], limits: Limits) -> bytes:
 
 
 def _pipes(inputs: list[str], output: str | None, limits: Limits) -> dict[str, bytes]:
-    """What comes from pipes and devices among the inputs, such as a shell's `<(...)`: they can be
+    """The contents of pipes and devices among the inputs, such as a shell's `<(...)`: they can be
     read once."""
-    found = {}
+    contents = {}
     for text in inputs:
         if text == STREAM or is_url(text):
             continue
-        place = Path(text)
-        if not place.exists() or place.is_dir() or place.is_file():
+        path = Path(text)
+        if not path.exists() or path.is_dir() or path.is_file():
             continue
         if output is None:
             raise InputError(f"{text} is a pipe, so no result can lie beside it; give -o FILE")
         try:
-            with place.open("rb") as file:
-                found[text] = _one_picture(file.read(limits.max_bytes + 1), text)
+            with path.open("rb") as file:
+                contents[text] = _one_picture(file.read(limits.max_bytes + 1), text)
         except OSError as error:
             raise InputError(f"{text} cannot be read: {error.strerror}; give a file") from error
-    return found
+    return contents
 
 
 def _one_picture(data: bytes, name: str) -> bytes:
@@ -191,11 +192,11 @@ def _check_table(search: Search, settings: Options) -> None:
         )
 
 
-def _manifest(asked: str | None, search: Search, is_table: bool) -> Path | None:
-    if asked is not None:
-        if is_url(asked):
-            raise InputError(f"--manifest is {asked!r}; give a file on this machine")
-        return Path(asked) if asked else None
+def _manifest(typed: str | None, search: Search, is_table: bool) -> Path | None:
+    if typed is not None:
+        if is_url(typed):
+            raise InputError(f"--manifest is {typed!r}; give a file on this machine")
+        return Path(typed) if typed else None
     folder = search.folder
     if is_table and str(search.output).endswith(TABLE):
         return None
@@ -211,8 +212,8 @@ def _fingerprint(settings: Options, model: str) -> str:
     """Settings that are not the usual ones, and model, as text; files among them count with their
     size and time of change."""
     usual = asdict(Options())
-    asked = asdict(replace(settings, batch_size=None))
-    parts = {name: value for name, value in asked.items() if value != usual[name]}
+    chosen = asdict(replace(settings, batch_size=None))
+    parts = {name: value for name, value in chosen.items() if value != usual[name]}
     parts["model"] = model
     for name in ("background", "guide", "model"):
         path = Path(str(parts.get(name)))

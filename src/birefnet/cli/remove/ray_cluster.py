@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from birefnet.cli.remove.inputs import InputError, Job
+from birefnet.cli.remove.jobs import InputError, Job
 from birefnet.cli.remove.pipeline import Work
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.report import Outcome, Report
 from birefnet.cli.remove.run_log import RunLog
-from birefnet.cli.remove.storage import everywhere, name_of, to_place
+from birefnet.cli.remove.storage import absolute, name_of, to_path
 from birefnet.integrations.ray_data import connect, explained, resources
 
 ROUND = 50_000  # jobs that are handed over together, so that their number may be unlimited
@@ -74,13 +74,13 @@ class Actor:
         """Do one block of jobs; a row for each outcome."""
         columns = (batch[name] for name in ("source", "target", "animation"))
         jobs = [_from_row(*map(str, row)) for row in zip(*columns, strict=True)]
-        place = dict(zip(jobs, batch["index"], strict=True))
+        index_of = dict(zip(jobs, batch["index"], strict=True))
         report = Report(keeps_all=True)
         self._work.run_log = RunLog(self._work.plan, report)
         self._work.do(jobs)
         predictor = self._work.predictor
         return {
-            "index": [int(place[outcome.job]) for outcome in report.outcomes],
+            "index": [int(index_of[outcome.job]) for outcome in report.outcomes],
             "outcome": [outcome.facts_as_json() for outcome in report.outcomes],
             "model": [predictor.name or ""] * len(report.outcomes),
             "engine": [predictor.engine.name] * len(report.outcomes),
@@ -91,12 +91,12 @@ def _to_row(job: Job) -> dict[str, str]:
     if job.source is None or job.target is None:
         raise InputError("--engine ray reads and writes files; give files or folders, and -o")
     return {
-        "source": everywhere(job.source),
-        "target": everywhere(job.target),
+        "source": absolute(job.source),
+        "target": absolute(job.target),
         "animation": job.animation or "",
     }
 
 
 def _from_row(source: str, target: str, animation: str) -> Job:
-    place = to_place(source)
-    return Job(place, to_place(target), Path(name_of(place)), animation or None)
+    path = to_path(source)
+    return Job(path, to_path(target), Path(name_of(path)), animation or None)

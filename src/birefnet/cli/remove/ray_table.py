@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.cli.remove.inputs import InputError, Job, suffix_of
+from birefnet.cli.remove.jobs import InputError, Job, suffix_of
 from birefnet.cli.remove.manifest import key_of
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.render import failed
 from birefnet.cli.remove.report import Outcome
 from birefnet.cli.remove.run_log import RunLog, StartedJob
-from birefnet.cli.remove.storage import SHARD, TABLE, everywhere, to_place, write
+from birefnet.cli.remove.storage import SHARD, TABLE, absolute, to_path, write
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 
 BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most
@@ -95,7 +95,7 @@ class TableWork:
         column: str,
         options: dict[str, Any],
     ) -> None:
-        plan, manifest, folder = self.plan, self.run_log.manifest, to_place(output)
+        plan, manifest, folder = self.plan, self.run_log.manifest, to_path(output)
         is_rerun = manifest is not None and plan.run.overwrite is None
         files = data.map_batches(
             CutOutToFiles,
@@ -103,7 +103,7 @@ class TableWork:
             fn_constructor_kwargs={
                 **options,
                 "name_column": name,
-                "folder": everywhere(folder),
+                "folder": absolute(folder),
                 "source": source,
                 "fingerprint": plan.fingerprint,
                 "finished": manifest.done if manifest is not None and is_rerun else frozenset(),
@@ -112,7 +112,7 @@ class TableWork:
             **resources(plan.run.device, plan.run.jobs),
         )
         for row in files.iter_rows():
-            job = Job(Path(row["input"]), to_place(row["output"]), Path(row["input"]))
+            job = Job(Path(row["input"]), to_path(row["output"]), Path(row["input"]))
             outcome = Outcome(job, **json.loads(row["outcome"]))
             self.run_log.report.expect(job)
             if outcome.status == "skipped":
@@ -145,7 +145,7 @@ class CutOutToFiles(CutOut):
         **options: Any,
     ) -> None:
         super().__init__(column, model, **options)
-        self._name_column, self._folder = name_column, to_place(folder)
+        self._name_column, self._folder = name_column, to_path(folder)
         self._source, self._fingerprint, self._finished = source, fingerprint, finished
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,13 +199,13 @@ class CutOutToFiles(CutOut):
 
 
 def _write_table(data: Any, output: str) -> None:
-    place = to_place(output)
-    if not isinstance(place, Path):
+    path = to_path(output)
+    if not isinstance(path, Path):
         data.write_parquet(output)
         return
-    temporary = place.with_name(f".{place.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     data.write_parquet(str(temporary.absolute()))
-    if place.is_dir():
-        shutil.rmtree(place)
-    temporary.replace(place)
+    if path.is_dir():
+        shutil.rmtree(path)
+    temporary.replace(path)

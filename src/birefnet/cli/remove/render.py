@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from birefnet.cli.common import is_debugging
-from birefnet.cli.remove.inputs import Job, result_format, suffix_of
+from birefnet.cli.remove.jobs import Job, result_format, suffix_of
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.report import Outcome, facts_of
-from birefnet.cli.remove.storage import Place, is_same, write
+from birefnet.cli.remove.storage import StoragePath, is_same, write
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import Area, union
@@ -48,18 +48,18 @@ _LASTING = {
 
 
 def source_of(job: Job, plan: Plan) -> Any:
-    """What the predictor reads."""
+    """The picture of a job, for the predictor."""
     if job.source is None:
         return plan.search.stream
-    place = job.source
-    if (data := plan.search.pipes.get(str(place))) is not None:
-        return Remote(lambda: io.BytesIO(data), str(place))
-    return readable(place)
+    path = job.source
+    if (data := plan.search.pipes.get(str(path))) is not None:
+        return Remote(lambda: io.BytesIO(data), str(path))
+    return readable(path)
 
 
-def readable(place: Place) -> Any:
-    """What the decoder reads: a path, or a file that opens where it is needed."""
-    return place if isinstance(place, Path) else Remote(lambda: place.open("rb"), str(place))
+def readable(path: StoragePath) -> Any:
+    """A path for the decoder, or a file that opens where it is needed."""
+    return path if isinstance(path, Path) else Remote(lambda: path.open("rb"), str(path))
 
 
 def write_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
@@ -171,7 +171,7 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
         _put(job, data)
     except Exception as error:
         return failed(job, error)
-    fullest = max(facts, key=lambda found: found["coverage"])
+    fullest = max(facts, key=lambda each: each["coverage"])
     return Outcome(job, "done", facts={**fullest, **crop, "frames": len(facts)})
 
 
@@ -212,8 +212,8 @@ def failed(job: Job, error: Exception) -> Outcome:
     if isinstance(error, BiRefNetError):
         sentence = str(error)
     elif isinstance(error, OSError):
-        place = "standard output" if job.target is None else job.target
-        sentence = f"cannot write {place}: {error.strerror or error}"
+        path = "standard output" if job.target is None else job.target
+        sentence = f"cannot write {path}: {error.strerror or error}"
     elif isinstance(error, MemoryError):
         sentence = "not enough memory for this picture; give a smaller one"
     else:

@@ -1,4 +1,4 @@
-"""What `birefnet remove` says at its end: to people on stderr, to programs as JSON."""
+"""The report of `birefnet remove` at its end: for people on stderr, for programs as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import typer
 
 from birefnet.cli.common import fail, say, warn
-from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.jobs import Job
 from birefnet.inference.profiling import Profile
 from birefnet.matte import Matte
 
@@ -23,7 +23,7 @@ LISTED = 100  # outcomes with a line of their own at the end
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job.
+    """The outcome of one job.
 
     Attributes:
         job: which.
@@ -73,7 +73,7 @@ def facts_of(matte: Matte, frames: int = 1) -> dict[str, Any]:
 
 @dataclass
 class Report:
-    """What became of the pictures so far: numbers, and the outcomes that are worth a line.
+    """The outcomes so far: their numbers, and those that are worth a line.
 
     Attributes:
         keeps_all: remember every outcome, for `print_json`; otherwise only those to be listed.
@@ -130,8 +130,8 @@ class Report:
 
     def add_unreadable(self, error: Exception) -> None:
         """A folder that cannot be searched."""
-        place = str(getattr(error, "filename", None) or "a folder")
-        self.unreadable[place] = getattr(error, "strerror", None) or str(error)
+        path = str(getattr(error, "filename", None) or "a folder")
+        self.unreadable[path] = getattr(error, "strerror", None) or str(error)
 
     def add_passed_over(self, sentence: str) -> None:
         """Say once that something is no picture."""
@@ -169,8 +169,8 @@ class Report:
         if len(self._listed) > LISTED:
             where = f"; all of them are in {self.manifest}" if self.manifest else ""
             warn(f"... and {len(self._listed) - LISTED:,} more{where}")
-        for place, reason in self.unreadable.items():
-            fail(f"{place} cannot be searched: {reason}")
+        for path, reason in self.unreadable.items():
+            fail(f"{path} cannot be searched: {reason}")
         if self.interrupted and self.total:
             how = "the same command" + ("" if self.manifest else " with --skip-existing")
             warn(f"interrupted: {done + skipped:,} of {self.total:,} done; {how} goes on from here")

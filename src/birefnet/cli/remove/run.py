@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from birefnet.cli.common import INTERRUPTED, say
-from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest
 from birefnet.cli.remove.pipeline import Work
 from birefnet.cli.remove.plan import Plan

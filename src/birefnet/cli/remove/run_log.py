@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest, key_of
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.report import Outcome, Report
@@ -56,7 +56,7 @@ class RunLog:
         return StartedJob(job, time.perf_counter(), key)
 
     def end(self, started: StartedJob, outcome: Outcome) -> None:
-        """To be called when the job's target is in place, or has failed.
+        """To be called when the job's target is written, or has failed.
 
         Raises:
             DiskFull: there is no room for the results, or for their account.
@@ -88,7 +88,7 @@ class RunLog:
         return key is not None and self.manifest.has(key) and job.target.exists()
 
     def _key(self, job: Job) -> str | None:
-        """Names this version of the picture, its place and the settings; `None` if it has gone."""
+        """Names this version of the picture, its path and the settings; `None` if it has gone."""
         if job.source is None:
             return None
         try:

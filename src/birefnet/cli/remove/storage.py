@@ -1,6 +1,6 @@
 """Files and folders on this machine or behind a URL (s3, gs, http, …), under one small interface.
 
-Local places are `pathlib.Path`; URLs are `upath.UPath` of the extra `urls`, which speaks the same
+Local paths are `pathlib.Path`; URLs are `upath.UPath` of the extra `urls`, which speaks the same
 language over every protocol of fsspec.
 """
 
@@ -20,7 +20,7 @@ from birefnet.imaging.encoding import write_atomic
 if TYPE_CHECKING:
     from upath import UPath
 
-Place: TypeAlias = "Path | UPath"
+StoragePath: TypeAlias = "Path | UPath"
 
 TABLE, SHARD = ".parquet", ".tar"
 
@@ -33,7 +33,7 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def to_place(text: str) -> Place:
+def to_path(text: str) -> StoragePath:
     """A path, or what is behind a URL.
 
     Raises:
@@ -47,105 +47,105 @@ def to_place(text: str) -> Place:
     except ImportError:
         raise MissingExtraError("reading and writing URLs", "urls") from None
     try:
-        place = UPath(text)
-        _ = place.fs
+        path = UPath(text)
+        _ = path.fs
     except ImportError:
         raise MissingExtraError(f"{urlsplit(text).scheme}:// addresses", "urls") from None
     except ValueError as error:
         raise BiRefNetError(f"{text!r} cannot be reached: {error}") from None
-    return place
+    return path
 
 
-def everywhere(place: Place) -> str:
+def absolute(path: StoragePath) -> str:
     """A name that means the same on each machine that shares it."""
-    return str(place.absolute()) if isinstance(place, Path) else str(place)
+    return str(path.absolute()) if isinstance(path, Path) else str(path)
 
 
 def is_table(text: str) -> bool:
     """Whether an input is a table: a Parquet file, a folder of them, or WebDataset shards."""
     if Path(text).suffix.lower() in (TABLE, SHARD):
         return True
-    place = to_place(text)
-    return place.is_dir() and next(iter(place.glob(f"*{TABLE}")), None) is not None
+    path = to_path(text)
+    return path.is_dir() and next(iter(path.glob(f"*{TABLE}")), None) is not None
 
 
-def is_remote(place: Place) -> bool:
-    return not isinstance(place, Path)
+def is_remote(path: StoragePath) -> bool:
+    return not isinstance(path, Path)
 
 
-def name_of(place: Place) -> str:
+def name_of(path: StoragePath) -> str:
     """The last part of the name, without the query of a web address."""
-    return Path(urlsplit(str(place)).path).name if is_remote(place) else place.name
+    return Path(urlsplit(str(path)).path).name if is_remote(path) else path.name
 
 
-def identity(place: Place) -> str:
-    """Equal for two places that are one file."""
-    return str(place) if is_remote(place) else os.path.realpath(str(place))
+def identity(path: StoragePath) -> str:
+    """The same text for two paths of one file."""
+    return str(path) if is_remote(path) else os.path.realpath(str(path))
 
 
-def is_same(place: Place, other: Place) -> bool:
-    """Whether two places are one file or folder, whatever they are called: links, `..`, the case of
+def is_same(path: StoragePath, other: StoragePath) -> bool:
+    """Whether two paths are one file or folder, whatever they are called: links, `..`, the case of
     letters."""
-    if is_remote(place) or is_remote(other):
-        return str(place).rstrip("/") == str(other).rstrip("/")
-    return files.is_same(str(place), str(other))
+    if is_remote(path) or is_remote(other):
+        return str(path).rstrip("/") == str(other).rstrip("/")
+    return files.is_same(str(path), str(other))
 
 
-def is_within(place: Place, folder: Place) -> bool:
-    """Whether a place is this folder or lies below it; it need not exist."""
-    if is_remote(place) or is_remote(folder):
-        return f"{place}/".startswith(f"{str(folder).rstrip('/')}/")
-    real = Path(os.path.realpath(str(place)))
+def is_within(path: StoragePath, folder: StoragePath) -> bool:
+    """Whether a path is this folder or lies below it; it need not exist."""
+    if is_remote(path) or is_remote(folder):
+        return f"{path}/".startswith(f"{str(folder).rstrip('/')}/")
+    real = Path(os.path.realpath(str(path)))
     return any(is_same(one, folder) for one in (real, *real.parents))
 
 
-def version_of(place: Place) -> str:
+def version_of(path: StoragePath) -> str:
     """Changes when the file changes: size and time of change, or what a server says of it.
 
     Raises:
         OSError: the file cannot be looked at.
     """
-    if isinstance(place, Path):
-        stat = place.stat()
+    if isinstance(path, Path):
+        stat = path.stat()
         return f"{stat.st_size}-{stat.st_mtime_ns}"
-    facts: dict[str, Any] = place.fs.info(place.path)
+    facts: dict[str, Any] = path.fs.info(path.path)
     stamps = ("ETag", "etag", "mtime", "LastModified", "created")
     changed = next((facts[key] for key in stamps if key in facts), "")
     return f"{facts.get('size')}-{changed}"
 
 
 def walk(
-    folder: Place, on_error: Callable[[Exception], None]
-) -> Iterator[tuple[Place, list[str], list[str]]]:
+    folder: StoragePath, on_error: Callable[[Exception], None]
+) -> Iterator[tuple[StoragePath, list[str], list[str]]]:
     """As `os.walk`: each folder below, its folders (remove some to leave them out) and files."""
     if isinstance(folder, Path):
         for root, folders, files in os.walk(folder, onerror=on_error):
             yield Path(root), folders, files
     else:
-        for place, folders, files in folder.walk(on_error=on_error):
-            yield place, folders, files
+        for path, folders, files in folder.walk(on_error=on_error):
+            yield path, folders, files
 
 
-def write(place: Place, data: bytes) -> None:
+def write(path: StoragePath, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, with the folders it needs.
 
     Raises:
         OSError: it cannot be written.
     """
-    if isinstance(place, Path):
-        files.check_path(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(place, data)
+    if isinstance(path, Path):
+        files.check_path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
         return
-    fs, path = place.fs, place.path
-    if place.protocol in _ATOMIC:
-        fs.pipe_file(path, data)
+    fs, name = path.fs, path.path
+    if path.protocol in _ATOMIC:
+        fs.pipe_file(name, data)
         return
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{secrets.token_hex(6)}.tmp"
+    fs.makedirs(os.path.dirname(name), exist_ok=True)
+    temporary = f"{name}.{secrets.token_hex(6)}.tmp"
     try:
         fs.pipe_file(temporary, data)
-        fs.mv(temporary, path)
+        fs.mv(temporary, name)
     except BaseException:
         if fs.exists(temporary):
             fs.rm_file(temporary)

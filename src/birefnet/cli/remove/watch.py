@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from birefnet.cli.remove.inputs import Job
+from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.storage import identity, version_of
 
 SETTLED = 2.0  # seconds without a change that make a file complete

@@ -108,35 +108,35 @@ def reproduce(
         if not dry_run:
             require(_NAME, "train")
             _draw(item, data)
-    places = _places(item, data, folder, is_drawn=tiny)
+    folders = _folders(item, data, folder, is_drawn=tiny)
     if not dry_run:
         require(_NAME, "train")
     say(f"{item.paper}: {item.claim}")
     for note in filter(None, (item.note, _TINY if tiny else "")):
         warn(note)
-    steps = [_words(step, places, folder, device, tiny=tiny) for step in item.steps]
+    steps = [_words(step, folders, folder, device, tiny=tiny) for step in item.steps]
     if tiny and any("--model" in words and _tiny_model(folder) in words for words in steps):
         steps.insert(0, _train_tiny(data or folder, folder))
-    if (
-        any(words[0] in ("python", "pytest") for words in steps)
-        and not (_CLONE / "benchmarks").is_dir()
-    ):
+    _run_all(item, steps, dry_run=dry_run)
+    if not dry_run:
+        if item.table:
+            _show_table(item, folder, tiny=tiny)
+        say(f"\n{item.paper} is done; what it made is in {folder}")
+
+
+def _run_all(item: Item, steps: list[list[str]], *, dry_run: bool) -> None:
+    """Print each command and run it; the first that fails ends it all."""
+    is_of_repository = any(words[0] in ("python", "pytest") for words in steps)
+    if is_of_repository and not (_CLONE / "benchmarks").is_dir():
         raise typer.BadParameter(
             f"{item.key} runs files of the repository ({shlex.join(steps[0])}), which the package "
             "does not have; clone it, install it from there (pip install -e .), and try again"
         )
     for number, words in enumerate(steps, start=1):
         say(f"\n[{number}/{len(steps)}] {_shown(words)}")
-        if dry_run:
-            continue
-        status = _run(words)
-        if status:
+        if not dry_run and (status := _run(words)):
             fail(f"command {number} of {len(steps)} ended with status {status}: {_shown(words)}")
             raise typer.Exit(1)
-    if not dry_run:
-        if item.table:
-            _show_table(item, folder, tiny=tiny)
-        say(f"\n{item.paper} is done; what it made is in {folder}")
 
 
 def _list() -> None:
@@ -154,7 +154,7 @@ def _list() -> None:
     console().print(table)
 
 
-def _places(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dict[str, Path]:
+def _folders(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dict[str, Path]:
     """Where the placeholders of the item's commands lie.
 
     Raises:
@@ -162,11 +162,11 @@ def _places(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dict
     """
     from birefnet.evaluation.suites import SUITES, TestSet, locate
 
-    places = {"out": out.absolute(), "predictions": out.absolute() / "scores/dis5k/DIS-VD"}
+    folders = {"out": out.absolute(), "predictions": out.absolute() / "scores/dis5k/DIS-VD"}
     if is_drawn:
-        places["predictions"] = out.absolute() / "scores/best/DIS-VD"
+        folders["predictions"] = out.absolute() / "scores/best/DIS-VD"
     if not item.needs:
-        return places
+        return folders
     word = " or " if item.any_of else ", "
     expected = word.join(item.needs)
     layout = "each with pictures in im/ and masks in gt/"
@@ -178,15 +178,15 @@ def _places(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dict
         raise typer.BadParameter(
             f"{item.key} needs --data ROOT, a folder that holds {expected}, {layout}; or --tiny"
         )
-    places["data"] = data.absolute()
+    folders["data"] = data.absolute()
     if not data.is_dir() and not is_drawn:
         raise typer.BadParameter(
             f"{item.key} needs --data ROOT, a folder that holds {expected}, {layout}; {data} is no "
             "folder"
         )
     if item.needs == ("pictures",):
-        places["picture"] = _first_picture(data, is_drawn=is_drawn)
-        return places
+        folders["picture"] = _first_picture(data, is_drawn=is_drawn)
+        return folders
     known = {one.name: one for suite in SUITES.values() for one in suite.sets}
     missing = []
     for need in item.needs:
@@ -195,17 +195,17 @@ def _places(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dict
         if place is None:
             missing.append(need)
             continue
-        places[need] = place
+        folders[need] = place
         found = locate(test_set or TestSet(need, 0, ""), data) if data.is_dir() else None
-        places[f"{need}.im"] = found.image if found else place / "im"
-        places[f"{need}.gt"] = found.truth if found else place / "gt"
+        folders[f"{need}.im"] = found.image if found else place / "im"
+        folders[f"{need}.gt"] = found.truth if found else place / "gt"
     if missing and (not item.any_of or len(missing) == len(item.needs)):
         pages = [f"{one}: {known[one].published_at}" for one in missing if one in known]
         raise typer.BadParameter(
             f"{item.key} needs under --data the folders {expected}, {layout}; {data} lacks "
             f"{', '.join(missing)}" + (f" ({'; '.join(pages)})" if pages else "")
         )
-    return places
+    return folders
 
 
 def _find(root: Path, names: tuple[str, ...], *, is_drawn: bool) -> Path | None:
@@ -234,10 +234,12 @@ def _first_picture(data: Path, *, is_drawn: bool) -> Path:
     return found.absolute()
 
 
-def _words(step: Step, places: dict[str, Path], out: Path, device: str, *, tiny: bool) -> list[str]:
+def _words(
+    step: Step, folders: dict[str, Path], out: Path, device: str, *, tiny: bool
+) -> list[str]:
     """The command, with folders in place of placeholders, and small where that is asked for."""
     words = [
-        re.sub(r"\{([^}]+)\}", lambda match: str(places[match[1]]), word)
+        re.sub(r"\{([^}]+)\}", lambda match: str(folders[match[1]]), word)
         for word in shlex.split(step.words)
     ]
     command = words[0]

@@ -1,1 +1,1 @@
-"""`birefnet train`: `command` has its options, `run` does the work."""
+"""`birefnet train`: `command` has its options, `plan` prepares a run, `run` does it."""

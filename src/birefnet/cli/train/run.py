@@ -1,36 +1,25 @@
-"""The work of `birefnet train`: from what was asked to a recipe, from the recipe to a run."""
+"""The work of `birefnet train`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from birefnet.cli.common import say, warn
+from birefnet.cli.common import say
+from birefnet.cli.train.messages import ENDS_HERE, closing, say_once, warn_once
 from birefnet.cli.train.options import TrainOptions
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.cli.train.plan import PreparedRun, prepare, resolve_recipe
+from birefnet.errors import BiRefNetError
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
-    from birefnet.training.data.dataset import TrainingData
-    from birefnet.training.loop import Outcome, Trainer
-    from birefnet.training.loss_settings import LossSettings
+    from birefnet.training.loop import Trainer
     from birefnet.training.memory import Estimate
-    from birefnet.training.recipe import Recipe
     from birefnet.training.run_folder import RunFolder
-    from birefnet.training.schedule import Plan
-    from birefnet.training.validation import Levels, Validator
-
-HELD_OUT = 0.1
-"""Share of the pictures that is kept for validation where none are given."""
-REPLAYED = 20
-"""Share [%] of replayed pictures where none is given."""
-_NOTHING = "none"
-_ENDS_HERE = "a run would end here"  # said by a dry run
 
 
 def show_recipes() -> None:
@@ -51,88 +40,6 @@ def show_recipes() -> None:
     console().print(table)
 
 
-def resolve_recipe(options: TrainOptions) -> Recipe:
-    """The recipe that a command line asks for; later ones win: recipe, file, --set, options."""
-    from birefnet.training.recipe import Recipe, load_yaml
-    from birefnet.training.run_folder import RunFolder
-
-    from_file = load_yaml(options.config) if options.config else {}
-    if options.resume:
-        assert options.output is not None
-        folder = RunFolder(options.output)
-        folder.check(resume=True)
-        recipe = Recipe.from_dict(load_yaml(folder.recipe))
-        for option, given, saved in (
-            ("recipe", options.recipe, recipe.name),
-            ("variant", options.variant, recipe.variant),
-            ("init", options.init, recipe.init),
-        ):
-            if given not in (None, saved):
-                raise UsageError(
-                    f"{options.output} is a run with --{option} {saved}, not {given}; resume it "
-                    f"without --{option}, or start another run"
-                )
-    else:
-        recipe = _named_recipe(options, from_file)
-        recipe = _fitted_to_weights(recipe, options, from_file)
-    recipe = recipe.override(from_file).override(options.assignments or ())
-    return recipe.override(_changes(options, recipe))
-
-
-def _named_recipe(options: TrainOptions, from_file: Mapping[str, Any]) -> Recipe:
-    from birefnet.training.recipe import Recipe
-    from birefnet.training.recipes import get_recipe
-
-    if options.recipe:
-        return get_recipe(options.recipe, options.variant or "recommended")
-    if options.variant:
-        raise typer.BadParameter("--variant needs --recipe NAME")
-    if not from_file:
-        raise typer.BadParameter(
-            "--recipe NAME is missing; `birefnet train --list` shows what there is, and "
-            "--recipe finetune is for your own pictures"
-        )
-    return Recipe()
-
-
-def _fitted_to_weights(
-    recipe: Recipe, options: TrainOptions, from_file: Mapping[str, Any]
-) -> Recipe:
-    """Take the size of the pictures from the weights, where the recipe names no network."""
-    from birefnet.training.assemble import fitted_to_weights
-
-    chosen = recipe.override(from_file).override(options.assignments or ())
-    if chosen.network is not None:
-        return recipe
-    if options.init:
-        chosen = chosen.override({"init": options.init})
-    return recipe.override(fitted_to_weights(chosen))
-
-
-def _changes(options: TrainOptions, recipe: Recipe) -> dict[str, Any]:
-    """What the options of the command change, by dotted name."""
-    changes: dict[str, Any] = {}
-    if options.init and not options.resume:
-        changes["init"] = options.init
-    if options.data or options.replay:
-        sources = options.data or recipe.data.sources
-        changes["data.sources"] = [*sources, *_replayed(options.replay or ())]
-    if options.freeze_encoder:
-        changes["loop.frozen_encoder"] = True
-    if options.validate:
-        given = [path for path in options.validate if path != _NOTHING]
-        changes["validation.data"] = given
-        changes["data.held_out"] = 0.0
-    elif not options.resume and not recipe.validation.data and not recipe.data.held_out:
-        changes["data.held_out"] = HELD_OUT
-    return changes
-
-
-def _replayed(replay: Sequence[str]) -> list[str]:
-    default = f"={REPLAYED / max(1, len(replay)):g}%"
-    return [text if text.endswith("%") else text + default for text in replay]
-
-
 def train_network(options: TrainOptions) -> int:
     """Train; the exit status.
 
@@ -151,7 +58,7 @@ def train_network(options: TrainOptions) -> int:
     accelerator = distributed.make_accelerator(
         recipe.loop, options.device, folder=str(run_folder.path) if run_folder else None
     )
-    prepared = _prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
+    prepared = prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
     recipe, start = prepared.recipe, prepared.start
     if start is None:
         typer.echo(recipe.to_yaml(), nl=False)
@@ -190,102 +97,8 @@ def train_network(options: TrainOptions) -> int:
     return 0 if outcome.signal is None else 128 + outcome.signal
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A run before its first step.
-
-    Attributes:
-        recipe: as it is saved.
-        loss: its losses without phases that the run is too short for.
-        data, validator: what is trained and validated on.
-        start: network and preprocessing; `None` in a dry run from weights of which nothing is
-            known before they are downloaded.
-    """
-
-    recipe: Recipe
-    loss: LossSettings
-    data: TrainingData
-    validator: Validator | None
-    start: TrainingSetup | None
-
-
-def _prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: bool) -> _Prepared:
-    """Check the data, then have the weights, and say what the run will be.
-
-    Args:
-        recipe: of the options.
-        processes: that train together.
-        weights: load those that the run starts from.
-    """
-    from birefnet.training.assemble import (
-        fetch_weights,
-        missing_file,
-        set_up_training,
-        weights_to_fetch,
-    )
-    from birefnet.training.data.dataset import build_dataset
-    from birefnet.training.run_folder import RunFolder
-    from birefnet.training.schedule import Plan
-
-    is_main = int(os.environ.get("RANK", "0")) == 0
-    data = build_dataset(recipe.data, seed=recipe.loop.seed)
-    validator = make_validator(recipe, data)
-    to_fetch = weights_to_fetch(recipe) if weights else None
-    notes = list(data.notes)
-    if to_fetch and options.dry_run:
-        say_once(is_main, f"a run would download {to_fetch}")
-        weights = False
-    elif to_fetch:
-        say_once(is_main, f"downloading {to_fetch}")
-        fetch_weights(recipe)
-        recipe = resolve_recipe(options)
-        data = build_dataset(recipe.data, seed=recipe.loop.seed)
-    elif options.dry_run and weights and (lack := missing_file(recipe)):
-        notes.append(f"{_ENDS_HERE}: {lack}")
-        weights = False
-    start = None
-    if recipe.network or not to_fetch or to_fetch.checkpoint or not options.dry_run:
-        name = options.output.resolve().name if options.output else recipe.name
-        last = RunFolder(options.output).last if options.resume and options.output else None
-        start = set_up_training(recipe, name=name, weights=weights, written=last)
-        recipe = start.recipe
-        data.preprocess = start.preprocess
-        validator = validator and replace(validator, preprocess=start.preprocess)
-        notes += _classes_in_vain(start.network.config.auxiliary_classes, len(data.classes))
-    plan = Plan(recipe.schedule, data.epoch_length, processes)
-    loss, too_long = recipe.loss.fitted(plan.epochs)
-    notes += [f"{reason}: the phase is left out; train longer to have it" for reason in too_long]
-    if is_main:
-        for line in opening(recipe, start, plan, validator):
-            say(line)
-        for note in notes:
-            warn(note)
-    return _Prepared(recipe, loss, data, validator, start)
-
-
-def _classes_in_vain(head: int, classes: int) -> list[str]:
-    """A sentence where the classification head and the classes of the data do not go together.
-
-    Raises:
-        BiRefNetError: there are more classes than the head tells apart.
-    """
-    if head and classes > head:
-        raise BiRefNetError(
-            f"the data have {classes} classes and the network tells {head} apart; set "
-            f"network_overrides.auxiliary_classes={classes}, or data.classes=none"
-        )
-    if head and not classes:
-        return ["the classification head learns nothing: give classes, such as data.classes=dis5k"]
-    if classes and not head:
-        return [
-            f"the {classes} classes of the data are not used: the network has no head for them "
-            f"(network_overrides.auxiliary_classes={classes})"
-        ]
-    return []
-
-
 def _trainer(
-    prepared: _Prepared, start: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
+    prepared: PreparedRun, start: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
 ) -> Trainer:
     from birefnet.cli.terminal import console
     from birefnet.training.loop import Trainer
@@ -304,90 +117,6 @@ def _trainer(
     )
 
 
-def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
-    """Validation with the metrics of `birefnet evaluate`; `None` where nothing is kept for it."""
-    from birefnet.evaluation import COLUMNS, evaluate_pair, resolve
-    from birefnet.training.data.opening import open_source
-    from birefnet.training.validation import Validator
-
-    settings = recipe.validation
-    sets = {path: open_source(path) for path in settings.data}
-    sets |= {f"held out of {source.name}": source for source in data.validation_split}
-    for path, source in sets.items():
-        if source.kind == "pictures":
-            raise UsageError(
-                f"{path} has pictures without truth; validate on a folder with im and gt"
-            )
-    if not sets:
-        return None
-    names = resolve(settings.metrics)
-    if settings.best_by not in names:
-        raise UsageError(
-            f"validation.best_by is {settings.best_by!r}; choose one of the metrics "
-            f"{', '.join(names)}"
-        )
-
-    def metrics(matte: Levels, truth: Levels) -> dict[str, float]:
-        values = evaluate_pair(matte, truth, metrics=names)
-        return {name: value for name, value in values.items() if isinstance(value, float)}
-
-    return Validator(
-        _shortly_named(sets),
-        metrics,
-        settings.best_by,
-        higher_is_better=COLUMNS[settings.best_by].higher_is_better,
-        preprocess=data.preprocess,
-        pictures=settings.pictures,
-        previews=settings.previews,
-    )
-
-
-def _shortly_named(sets: Mapping[str, Any]) -> dict[str, Any]:
-    """Sets by the last part of their paths, or by the whole path where two would be called so."""
-    short = [Path(path.partition("::")[0]).name or path for path in sets]
-    is_unique = len(set(short)) == len(short)
-    return dict(zip(short if is_unique else sets, sets.values(), strict=True))
-
-
-def opening(
-    recipe: Recipe, start: TrainingSetup | None, plan: Plan, validator: Validator | None
-) -> list[str]:
-    """What a run says before it starts: what to expect, and what it will do."""
-    about = recipe.about
-    lines = [f"recipe {recipe.name} ({recipe.variant}), {recipe.task}: {about.purpose}"]
-    expected = {
-        "command": about.command,
-        "expected time": about.time,
-        "expected memory": about.memory,
-        "expected score": about.score,
-        "source": about.source,
-    }
-    lines += [f"  {name}: {text}" for name, text in expected.items() if text]
-    weights = recipe.init or recipe.encoder_weights or "random weights"
-    if start is None:
-        lines.append(f"network, size and memory are known once {weights} has been downloaded")
-    else:
-        parameters = sum(p.numel() for p in start.network.parameters()) / 1e6
-        lines.append(
-            f"network {start.network.config.backbone}, {parameters:.1f} M parameters, from "
-            f"{weights}, trained on pictures of {recipe.data.width} x {recipe.data.height}"
-        )
-    lines.append(
-        f"{plan.epoch_length} pictures an epoch, {plan.epochs} epochs, {plan.steps} steps of "
-        f"{plan.pictures_per_step} pictures"
-    )
-    if validator is None:
-        lines.append("no validation: `best` is not chosen; give --validate PATH to have it")
-    else:
-        sets = ", ".join(validator.sets)
-        lines.append(
-            f"validation on {len(validator)} pictures ({sets}), best by {validator.best_by}"
-        )
-    if start is not None:
-        lines.append(f"validated and written with pictures {start.preprocess}")
-    return lines
-
-
 def _judge(estimate: Estimate, options: TrainOptions, is_main: bool) -> None:
     """Refuse a batch that does not fit; a dry run says that a run would."""
     if estimate.fits:
@@ -397,43 +126,6 @@ def _judge(estimate: Estimate, options: TrainOptions, is_main: bool) -> None:
     if not options.check_memory:
         warn_once(is_main, estimate.text())
     elif options.dry_run:
-        warn_once(is_main, f"{_ENDS_HERE}: {refusal}")
+        warn_once(is_main, f"{ENDS_HERE}: {refusal}")
     else:
         raise BiRefNetError(refusal)
-
-
-def closing(outcome: Outcome, trainer: Trainer, run_folder: RunFolder) -> list[str]:
-    """What a run says at its end."""
-    lines = []
-    if outcome.best is not None and trainer.validator is not None:
-        what = trainer.validator.best_by
-        if outcome.best_step == 0:
-            lines.append(
-                f"nothing beat the start ({what} {outcome.best:.4f}), so best is the start itself"
-            )
-        else:
-            lines.append(
-                f"best {what} {outcome.best:.4f} after step {outcome.best_step}, "
-                f"at the start {outcome.baseline:.4f}"
-            )
-    if outcome.signal is not None:
-        lines.append(
-            f"interrupted and saved after step {outcome.step}; continue with "
-            f"birefnet train --resume --output {run_folder.path}"
-        )
-        return lines
-    model = run_folder.best if outcome.best is not None else run_folder.last
-    lines.append(f"use it: birefnet remove PICTURE --model {model}")
-    return lines
-
-
-def say_once(is_main: bool, text: str) -> None:
-    """Say a line in one of several processes."""
-    if is_main:
-        say(text)
-
-
-def warn_once(is_main: bool, text: str) -> None:
-    """Warn in one of several processes."""
-    if is_main:
-        warn(text)

@@ -12,7 +12,8 @@ from typing import IO, Any
 import typer
 
 from birefnet.cli.common import fail, say, warn
-from birefnet.cli.remove.inputs import STREAM, Job, Search
+from birefnet.cli.remove.jobs import STREAM, Job
+from birefnet.cli.remove.search import Search
 from birefnet.cli.remove.storage import write
 from birefnet.cli.remove.watch import Watch
 from birefnet.compat.rembg import api

@@ -5,69 +5,41 @@ Nothing is read but folders and the first bytes of files, nothing written.
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import os
-import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
 
 from birefnet.cli.remove.animation import animation_format
+from birefnet.cli.remove.jobs import (
+    INDEX,
+    STREAM,
+    InputError,
+    Job,
+    is_folder_output,
+    is_one,
+    result_format,
+    suffix_of,
+)
 from birefnet.cli.remove.manifest import NAME, Outputs
+from birefnet.cli.remove.names import LONGEST_NAME, kind_in, results_among, shortened, typed_results
+from birefnet.cli.remove.patterns import is_pattern, matches_of, pattern_top
 from birefnet.cli.remove.storage import (
-    TABLE,
-    Place,
+    StoragePath,
     identity,
     is_same,
     is_url,
     is_within,
     name_of,
-    to_place,
+    to_path,
     walk,
 )
-from birefnet.errors import UsageError
 from birefnet.files import check_path, folded, safe_name
-from birefnet.imaging.formats import SUFFIXES, is_picture, is_raw
-
-STREAM = "-"
-TYPES = ("cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay")
-FORMATS = ("png", "webp", "jpeg", "tiff", "avif", "gif")
-INDEX = ".json"  # names of files that list the objects of a picture
-LONGEST_NAME = 255  # bytes, on nearly all file systems
-SHORT_NAME = 200  # bytes of a name that has to be cut
-_SUFFIX_OF = {"jpeg": ".jpg", "tiff": ".tif", "apng": ".png"}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to cut out.
-
-    Attributes:
-        source: the file, or `None` for standard input.
-        target: the file to write, or `None` for standard output.
-        inside: where the source lies below the folder that was given; its name for a single file.
-        animation: the format of its own if it is animated (gif, webp, apng) or has several pages
-            (tiff).
-    """
-
-    source: Place | None
-    target: Place | None
-    inside: Path
-    animation: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The source, for messages."""
-        return str(self.source) if self.source else "standard input"
-
-
-class InputError(UsageError):
-    """Inputs or outputs that make no sense together: a usage error."""
+from birefnet.imaging.formats import is_picture, is_raw
 
 
 @dataclass(frozen=True)
@@ -80,7 +52,7 @@ class Search:
     are passed over.
 
     Without `output` a target is `NAME.KIND.EXT` beside its source, and standard output for standard
-    input; in a folder it is `NAME.EXT` at the same place below it. Where that lies among the
+    input; in a folder it is `NAME.EXT` at the same path below it. Where that lies among the
     inputs it is `NAME.KIND.EXT` as well, or `NAME.SUFFIX.KIND.EXT` (`a.jpg.cutout.png`) if its
     source does not lie beside it. Where two pictures of one folder would share a name they keep
     their suffix in it (`a.jpg.png`, `a.png.png`), and after that they are numbered.
@@ -93,7 +65,7 @@ class Search:
 
     Args:
         inputs, output: as typed.
-        kind: one of `TYPES`.
+        kind: of result, as `Options.kind`.
         format: of the results, one of `FORMATS`; `None` for png (an animation keeps its own).
         suffix: of the targets; `None` for that of the format.
         recursive: look into folders inside folders.
@@ -125,39 +97,39 @@ class Search:
         return self.output == STREAM or (self.output is None and STREAM in self.inputs)
 
     @property
-    def folder(self) -> Place | None:
+    def folder(self) -> StoragePath | None:
         """Where all results go, if that is a folder."""
         if self.output is None or self.is_stream or not is_folder_output(self.output, self.inputs):
             return None
-        return to_place(self.output)
+        return to_path(self.output)
 
     @cached_property
-    def _tops(self) -> tuple[Place, ...]:
+    def _tops(self) -> tuple[StoragePath, ...]:
         """The folders that are searched: those that were given, and those where patterns begin."""
         tops = []
         for text in self.inputs:
-            if text != STREAM and _is_pattern(text):
-                tops.append(_pattern_top(text))
-            elif text != STREAM and to_place(text).is_dir():
-                tops.append(to_place(text))
+            if text != STREAM and is_pattern(text):
+                tops.append(pattern_top(text))
+            elif text != STREAM and to_path(text).is_dir():
+                tops.append(to_path(text))
         return tuple(tops)
 
     @cached_property
     def _typed(self) -> frozenset[int]:
         """The files that were given by name."""
-        names = (text for text in self.inputs if text != STREAM and not _is_pattern(text))
-        return frozenset(hash(folded(identity(to_place(text)))) for text in names)
+        names = (text for text in self.inputs if text != STREAM and not is_pattern(text))
+        return frozenset(hash(folded(identity(to_path(text)))) for text in names)
 
     @cached_property
-    def _typed_folders(self) -> tuple[Place, ...]:
+    def _typed_folders(self) -> tuple[StoragePath, ...]:
         """Where several files that were given by name lie, as a shell gives those of a pattern."""
         if len(self.inputs) == 1:
             return ()
-        names = (text for text in self.inputs if text != STREAM and not _is_pattern(text))
-        folders = (to_place(text).parent for text in names if is_one(text))
+        names = (text for text in self.inputs if text != STREAM and not is_pattern(text))
+        folders = (to_path(text).parent for text in names if is_one(text))
         return tuple({str(folder): folder for folder in folders}.values())
 
-    def _is_searched(self, folder: Place) -> bool:
+    def _is_searched(self, folder: StoragePath) -> bool:
         """Whether pictures in this folder would be found as inputs: by us, or by a shell that is
         given the same pattern again."""
         key = str(folder)
@@ -167,7 +139,7 @@ class Search:
             ) or any(is_same(folder, typed) for typed in self._typed_folders)
         return self._searched[key]
 
-    def _leaves_out(self, folder: Place, top: Place) -> bool:
+    def _leaves_out(self, folder: StoragePath, top: StoragePath) -> bool:
         """Whether this folder lies in the output folder, and that below `top`."""
         out = self.folder
         if out is None or is_same(out, top) or not is_within(out, top):
@@ -189,8 +161,7 @@ class Search:
             except OSError as error:
                 raise InputError(f"-o {self.output}: {error.strerror}") from None
         if self.is_stream:
-            count = sum(len(batch) for batch in self._batches())
-            if count != 1:
+            if (count := self.count()) != 1:
                 raise InputError(
                     f"standard output holds one picture, got {count}; give -o FOLDER instead"
                 )
@@ -198,7 +169,7 @@ class Search:
             if self.folder.is_file():
                 raise InputError(f"{self.output!r} is a file; several results need a folder")
         elif self.output is not None:
-            target = to_place(self.output)
+            target = to_path(self.output)
             for job in self:
                 if job.source is not None and is_same(job.source, target):
                     raise InputError(f"{self.output!r} is the input; give another -o")
@@ -214,7 +185,7 @@ class Search:
             if self.is_stream:
                 yield from jobs
             elif self.output is not None and self.folder is None:
-                target = to_place(self.output)
+                target = to_path(self.output)
                 if self.suffix is not None:
                     target = target.with_suffix(self.suffix)
                 yield from (replace(job, target=target) for job in jobs)
@@ -238,37 +209,37 @@ class Search:
         """Jobs without target: those of one folder at a time, single files that follow each other
         together."""
         # A single folder gives each file once; a pattern follows links to folders.
-        is_folder = len(self.inputs) == 1 and not _is_pattern(self.inputs[0])
+        is_folder = len(self.inputs) == 1 and not is_pattern(self.inputs[0])
         seen: set[int] | None = None if is_folder else set()
         singles: list[Job] = []
         former = self._former()
-        typed = _typed_results(self.inputs)
+        typed = typed_results(self.inputs)
         for text in self.inputs:
             if text == STREAM:
                 singles.append(Job(None, None, Path("stdin")))
                 continue
-            if _is_pattern(text):
+            if is_pattern(text):
                 singles += _unseen(self._matching(text, former), seen)
                 continue
-            place = to_place(text)
-            if not place.is_dir():
-                is_output = len(self.inputs) > 1 and any(place in known for known in former)
+            path = to_path(text)
+            if not path.is_dir():
+                is_output = len(self.inputs) > 1 and any(path in known for known in former)
                 if text in typed or is_output:
                     self.on_pass(f"{text} is passed over: it is the result of another input")
-                elif len(self.inputs) > 1 and place.name == NAME:
+                elif len(self.inputs) > 1 and path.name == NAME:
                     self.on_pass(f"{text} is passed over: it is a manifest, no picture")
                 else:
-                    singles += _unseen([Job(place, None, Path(name_of(place)))], seen)
+                    singles += _unseen([Job(path, None, Path(name_of(path)))], seen)
                 continue
             if singles:
                 yield singles
                 singles = []
-            for jobs in self._in_folder(place, former):
+            for jobs in self._in_folder(path, former):
                 yield _unseen(jobs, seen)
         if singles:
             yield singles
 
-    def _in_folder(self, top: Place, former: list[Outputs]) -> Iterator[list[Job]]:
+    def _in_folder(self, top: StoragePath, former: list[Outputs]) -> Iterator[list[Job]]:
         out = self.folder
         below = out is not None and is_within(out, top) and not is_same(out, top)
         manifests: dict[Path, Outputs] = {}
@@ -305,15 +276,15 @@ class Search:
     def _matching(self, pattern: str, former: list[Outputs]) -> list[Job]:
         """The pictures that match, without what earlier runs have made."""
         jobs = []
-        top = _pattern_top(pattern)
+        top = pattern_top(pattern)
         results: dict[str, set[str]] = {}
         left_out: dict[str, bool] = {}
-        for match in _matches(pattern):
+        for match in matches_of(pattern):
             if not is_picture(match.name) or match.is_dir():
                 continue
             parent = str(match.parent)
             if parent not in results:
-                results[parent] = results_among(place.name for place in match.parent.iterdir())
+                results[parent] = results_among(path.name for path in match.parent.iterdir())
                 left_out[parent] = self._leaves_out(match.parent, top)
             if match.name in results[parent] or left_out[parent]:
                 continue
@@ -322,7 +293,7 @@ class Search:
         return jobs
 
     def _former(self) -> list[Outputs]:
-        """What the manifest of the output folder, and of this run, call outputs."""
+        """The outputs in the manifests of the output folder and of this run."""
         folder = self.folder
         if not isinstance(folder, Path):
             return []
@@ -337,20 +308,20 @@ class Search:
         outputs.refresh()
         return outputs
 
-    def _is_regular(self, place: Place) -> bool:
+    def _is_regular(self, path: StoragePath) -> bool:
         """Whether this is a file: reading a pipe might never end. What cannot be looked at is one,
         and fails by itself."""
-        if not isinstance(place, Path):
+        if not isinstance(path, Path):
             return True
         try:
-            mode = place.stat().st_mode
+            mode = path.stat().st_mode
         except OSError:
             return True
         if not stat.S_ISREG(mode):
-            self.on_pass(f"{place} is passed over: it is {_sort_of(mode)}, not a file")
+            self.on_pass(f"{path} is passed over: it is {_sort_of(mode)}, not a file")
         return stat.S_ISREG(mode)
 
-    def _finds(self, target: Place) -> bool:
+    def _finds(self, target: StoragePath) -> bool:
         """Whether iterating would give this file as a source."""
         if hash(folded(identity(target))) in self._typed:
             return True
@@ -380,7 +351,7 @@ class Search:
                 yield replace(job, target=target)
                 break
 
-    def _candidates(self, job: Job) -> Iterator[Place]:
+    def _candidates(self, job: Job) -> Iterator[StoragePath]:
         """Names for a result, from the plainest on."""
         folder, kind = self.folder, self.kind
         if folder is not None:
@@ -409,38 +380,19 @@ class Search:
 def _check_input(text: str) -> None:
     if text == STREAM:
         return
-    if _is_pattern(text):
-        if not any(is_picture(match.name) and not match.is_dir() for match in _matches(text)):
+    if is_pattern(text):
+        if not any(is_picture(match.name) and not match.is_dir() for match in matches_of(text)):
             raise InputError(f"no picture matches {text!r}; check the pattern")
-    elif not to_place(text).exists():
+    elif not to_path(text).exists():
         raise InputError(f"there is no file or folder {text!r}; check the path")
 
 
-def shortened(name: str) -> str:
-    """The beginning of a long name with 8 digits that stand for all of it."""
-    data = os.fsencode(name)
-    digits = hashlib.blake2b(data, digest_size=4).hexdigest()
-    return f"{data[: SHORT_NAME - 9].decode(errors='ignore')}~{digits}"
-
-
-def _typed_results(inputs: Sequence[str]) -> set[str]:
-    """Of files that are given by name, the results of others among them, as a shell's pattern
-    gives them in a rerun."""
-    folders: dict[str, dict[str, str]] = {}
-    for text in inputs:
-        if text != STREAM and not is_url(text):
-            folders.setdefault(os.path.dirname(text), {})[os.path.basename(text)] = text
-    return {
-        names[name] for names in folders.values() if len(names) > 1 for name in results_among(names)
-    }
-
-
-def _is_output(place: Place, manifests: Iterable[Outputs], top: Place) -> bool:
+def _is_output(path: StoragePath, manifests: Iterable[Outputs], top: StoragePath) -> bool:
     """Whether a manifest calls this file an output; of a folder that is given as input, and is not
     the output folder, only names with a kind count: cut-outs may be cut out again."""
     return any(
-        place in outputs
-        and (outputs.is_own or _kind_in(place.name) is not None or not is_same(outputs.folder, top))
+        path in outputs
+        and (outputs.is_own or kind_in(path.name) is not None or not is_same(outputs.folder, top))
         for outputs in manifests
     )
 
@@ -448,82 +400,6 @@ def _is_output(place: Place, manifests: Iterable[Outputs], top: Place) -> bool:
 def _sort_of(mode: int) -> str:
     kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
     return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
-
-
-def _pattern_top(pattern: str) -> Place:
-    """The folder in which a pattern begins to match."""
-    parts = _literal(pattern).split("/")
-    first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    top = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
-    return to_place(top if is_url(pattern) else _UNESCAPE.sub(r"\1", top))
-
-
-_UNESCAPE = re.compile(r"\[([*?[])\]")
-
-
-def _literal(pattern: str) -> str:
-    """The same, with the brackets in the names of folders that are there escaped."""
-    if is_url(pattern):
-        return pattern
-    *folders, last = pattern.replace(os.sep, "/").split("/")
-    known = ""
-    for index, part in enumerate(folders):
-        if glob.has_magic(part):
-            if not os.path.isdir(known + part):
-                break
-            folders[index] = glob.escape(part)
-        known += f"{part}/"
-    return "/".join([*folders, last])
-
-
-def _is_pattern(text: str) -> bool:
-    if not glob.has_magic(text):
-        return False
-    # A name may look like a pattern; in web addresses `?` starts the query.
-    return not text.startswith(("http://", "https://")) and not to_place(text).exists()
-
-
-def _matches(pattern: str) -> list[Place]:
-    """What is there of a pattern's names, sorted."""
-    if not is_url(pattern):
-        return [Path(match) for match in sorted(glob.glob(_literal(pattern), recursive=True))]
-    parts = pattern.split("/")
-    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    found = to_place("/".join(parts[:first])).glob("/".join(parts[first:]))
-    return sorted(found, key=str)
-
-
-def results_among(names: Iterable[str]) -> set[str]:
-    """Of the files of one folder, those that an earlier run has written: `a.cutout.png` where
-    `a.jpg` lies beside, and `a.jpg.cutout.png` anyway."""
-    pictures = [name for name in names if is_picture(name)]
-    sources = {*pictures, *(Path(name).stem for name in pictures)}
-    return {
-        name
-        for name in pictures
-        if _kind_in(name) and _is_source(_without_number(name).rpartition(".")[0], sources)
-    }
-
-
-def _is_source(stem: str, sources: set[str]) -> bool:
-    return stem in sources or is_picture(stem) or bool(_SHORTENED.search(stem))
-
-
-_SHORTENED = re.compile(r"~[0-9a-f]{8}$")
-
-
-def _kind_in(name: str) -> str | None:
-    """`cutout` in `a.cutout.png` and `a.jpg.cutout-2.png`: the mark of a result that was written
-    beside its source."""
-    kind = _without_number(name).rpartition(".")[2].partition("-")[0]
-    return kind if kind in TYPES else None
-
-
-def _without_number(name: str) -> str:
-    """`a.cutout` of `a.cutout.png`, and of `a.cutout.2.png`, which is one object of a picture."""
-    stem = Path(name).stem
-    rest, _, number = stem.rpartition(".")
-    return rest if number.isdecimal() else stem
 
 
 def _unseen(jobs: list[Job], seen: set[int] | None) -> list[Job]:
@@ -540,78 +416,6 @@ def _unseen(jobs: list[Job], seen: set[int] | None) -> list[Job]:
     return kept
 
 
-def _is_below(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip("/" + os.sep) + ("/" if is_url(folder) else os.sep))
-
-
-def _fold(place: Place) -> int:
+def _fold(path: StoragePath) -> int:
     """For comparison: some file systems do not tell `A.png` from `a.png`."""
-    return hash(folded(str(place)))
-
-
-def suffix_of(format: str) -> str:
-    """`.jpg` for jpeg: how files of a format are called."""
-    return _SUFFIX_OF.get(format, f".{format}")
-
-
-def result_format(job: Job, asked: str | None) -> str:
-    """What to write: png, webp, jpeg, tiff, avif; gif or apng for animations.
-
-    Args:
-        asked: one of `FORMATS`; `None` for png, or that of animations and several pages.
-    """
-    if job.animation == "tiff":
-        return asked or "tiff"
-    if job.animation:
-        return {None: job.animation, "png": "apng"}.get(asked, asked or "")
-    return asked or "png"
-
-
-def asked_format(format: str | None, output: str | None, inputs: Sequence[str]) -> str | None:
-    """The format that `--format` or the name of an output file asks for, if any.
-
-    Raises:
-        InputError: one that cannot be written, or two that differ.
-    """
-    named = None
-    if output and _has_foreign_suffix(output, inputs):
-        raise InputError(
-            f"-o {output} has no suffix of a picture; give one of {', '.join(FORMATS)}, or end the "
-            "name of a folder in /"
-        )
-    if output and output != STREAM and not is_folder_output(output, inputs):
-        named = SUFFIXES[Path(output).suffix.lower()]
-        if named not in FORMATS:
-            raise InputError(f"{named} cannot be written; choose one of {', '.join(FORMATS)}")
-    if format is not None and format not in FORMATS:
-        raise InputError(f"--format is {format!r}; choose one of {', '.join(FORMATS)}")
-    if format and named and format != named:
-        raise InputError(f"--format {format} and -o {output} differ; leave one out")
-    return format or named
-
-
-def _has_foreign_suffix(output: str, inputs: Sequence[str]) -> bool:
-    """Whether one picture would go into a new folder with the name of a file, as `cutout.pdf`."""
-    if len(inputs) != 1 or output.endswith(("/", os.sep)) or to_place(output).is_dir():
-        return False
-    suffix = Path(output).suffix.lower()
-    is_single = inputs[0] == STREAM or is_one(inputs[0])
-    return is_single and suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
-
-
-def is_one(text: str) -> bool:
-    """Whether this is one file, or a pipe."""
-    place = to_place(text)
-    return place.exists() and not place.is_dir()
-
-
-def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
-    """Whether `-o OUTPUT` means a folder: it is one, ends in a slash, or has no picture's suffix.
-
-    For several inputs, a folder or a pattern it always does.
-    """
-    if output.endswith(("/", os.sep)) or to_place(output).is_dir():
-        return True
-    if len(inputs) == 1 and (inputs[0] == STREAM or is_one(inputs[0])):
-        return Path(output).suffix.lower() not in SUFFIXES
-    return True
+    return hash(folded(str(path)))
