@@ -150,11 +150,11 @@ class Options:
     """
 
     kind: str = option(
-        "cutout", f"What comes out: {_listed(_KINDS)}.", flag="type", short="t", choices=_KINDS
+        "cutout", f"Output: {_listed(_KINDS)}.", flag="type", short="t", choices=_KINDS
     )
     background: Any = option(
         None,
-        "Behind the subject: a colour (white, '#rrggbb', 'r,g,b') or a picture.",
+        "Background: a colour (white, '#rrggbb', 'r,g,b') or a picture.",
         short="b",
         excludes={"kind": tuple(kind for kind in _KINDS if kind not in _CUT_OUT)},
         form="COLOUR|FILE",
@@ -162,14 +162,14 @@ class Options:
     )
     resolution: int | tuple[int, int] | Literal["native"] | None = option(
         None,
-        "Size of the network's input; rounded to multiples of 32.",
+        "Input size of the network; rounded to multiples of 32.",
         usual="as trained",
         form="N|WxH|native",
         parse=parse_resolution,
     )
     batch_size: int | None = option(
         None,
-        "Pictures or frames that run together.",
+        "Pictures or frames in a batch.",
         usual="4 on CUDA, else 1",
         range=Range(1, 65_535),
     )
@@ -182,7 +182,7 @@ class Options:
     quality: int | None = option(None, "Quality of jpeg, webp and avif.", range=Range(1, 100))
     threshold: float | None = option(
         None,
-        "Make each pixel all or nothing: all where alpha reaches this.",
+        "Make alpha 0 or 1: 1 from this value on.",
         usual="soft edges",
         range=Range(0, 1, is_open=True),
     )
@@ -192,23 +192,23 @@ class Options:
         "Move the edge outwards, or inwards if negative [px].",
         range=Range(-_PIXELS.most, _PIXELS.most),
     )
-    refine: bool = option(True, "Take the old background's colour out of the edges.")
+    refine: bool = option(True, "Remove the old background's colour from the edges.")
     keep_profile: bool = option(False, "Keep ICC profiles instead of making sRGB.")
     metadata: str = option(
         "keep",
-        "Resolution (DPI), EXIF with the place (GPS), XMP and IPTC of pictures: keep or strip.",
+        "Resolution (DPI), EXIF with the GPS position, XMP and IPTC of pictures: keep or strip.",
         choices=get_args(Keep),
     )
     boxes: tuple[str, ...] = option(
         (),
-        "Around what is meant, in pixels or as shares such as 0.2,0,0.8,1; several are united.",
+        "Box around the object, in pixels or as shares such as 0.2,0,0.8,1; several are united.",
         flag="box",
         form="X0,Y0,X1,Y1",
         parse=parse_box,
     )
     points: tuple[str, ...] = option(
         (),
-        "On what is meant, in pixels or as shares.",
+        "Point on the object, in pixels or as shares.",
         flag="point",
         form="X,Y",
         parse=parse_point,
@@ -216,7 +216,7 @@ class Options:
     )
     other_points: tuple[str, ...] = option(
         (),
-        "On what is not meant.",
+        "Negative point: on something that is not the object.",
         flag="not-point",
         form="X,Y",
         parse=parse_point,
@@ -224,31 +224,31 @@ class Options:
     )
     guide: Any = option(
         None,
-        "Coarse mask or scribble of what is meant: a picture.",
+        "Mask prompt: a picture with a coarse mask or a scribble of the object.",
         excludes={"boxes": ()},
         form="FILE",
         names_file=True,
     )
     passes: int = option(
         1,
-        "2 redoes edges at the picture's own resolution.",
+        "2 adds a second pass, for edges at the picture's full resolution.",
         flag="refine-passes",
         range=Range(1, 2),
     )
     matting: str = option(
         "none",
-        "Estimate alpha again where it is uncertain: guided, or closed-form, lbdm, lkm.",
+        "Estimate alpha again in the unknown region: guided, or closed-form, lbdm, lkm.",
         choices=get_args(Method),
     )
     band: float | None = option(
         None,
-        "Half the width of the uncertain region, and of a trimap's unknown one [px].",
+        "Half the width of the unknown region, for matting and trimaps [px].",
         usual="1.2 % of the longer side",
         range=_PIXELS,
         requires={"matting": (), "kind": ("trimap",)},
     )
     objects: bool = option(
-        False, "Each connected object by itself; as files NAME.1.png … and a list, NAME.json."
+        False, "Each connected object separately; files NAME.1.png … and a list, NAME.json."
     )
     min_object: str | float = option(
         "0.1%",
@@ -260,14 +260,15 @@ class Options:
     crop: bool = option(False, "Trim to the subject.")
     crop_margin: str | float = option(
         "0",
-        "Around the subject, in pixels or of its longer side; may reach beyond the picture.",
+        "Margin around the subject, in pixels or of its longer side; may extend beyond the "
+        "picture.",
         form="PX|%",
         parse=parse_measure,
         requires=_CROP,
     )
     aspect: str | None = option(
         None,
-        "Shape of what is trimmed: square, 4:5 (width:height) …",
+        "Shape of the crop: square, 4:5 (width:height) …",
         usual="the subject's own",
         form="W:H",
         parse=parse_aspect,
@@ -275,13 +276,13 @@ class Options:
     )
     shadow: str = option(
         "none",
-        "Below the subject: ground, drop (on a wall), or keep the photograph's own.",
+        "Shadow: ground, drop (on a wall), or keep that of the photograph.",
         choices=("none", *get_args(ShadowKind)),
         excludes={"kind": _SHADOWLESS},
     )
     shadow_strength: float | None = option(
         None,
-        "Opacity of the shadow, up to 1; of keep, the share of what is seen.",
+        "Opacity of the shadow, up to 1; for keep, the share of the visible shadow.",
         usual="0.5; 0.4 for drop, 1 for keep",
         range=SHADOW_RANGES["strength"],
         requires={"shadow": ()},
@@ -294,7 +295,7 @@ class Options:
     )
     shadow_angle: float = option(
         60,
-        "Where the shadow falls [degrees]: 0 backwards, 90 to the right, 180 towards the viewer.",
+        "Direction of the shadow [degrees]: 0 backwards, 90 to the right, 180 towards the viewer.",
         range=SHADOW_RANGES["angle"],
         requires=_DRAWN,
     )
@@ -306,7 +307,7 @@ class Options:
     )
     outline: str | float = option(
         "0",
-        "Width of a line around the subject, as stickers have, in pixels or of its longer side.",
+        "Width of a line around the subject, as on stickers, in pixels or of its longer side.",
         form="PX|%",
         parse=parse_measure,
         excludes={"kind": _FLAT},
@@ -557,7 +558,7 @@ class VideoOptions:
     )
     preset: str = option(
         "balanced",
-        "Speed of coding against size: fast, balanced or small.",
+        "Faster encoding or a smaller file: fast, balanced or small.",
         choices=get_args(Preset),
     )
     crf: int | None = option(
@@ -575,9 +576,9 @@ class VideoOptions:
     end: str | float | Position | None = option(
         None, "Stop before this time or frame.", form="TIME|FRAME", parse=parse_position
     )
-    stride: int = option(1, "Use every Nth frame, shown for longer.", range=Range(1, math.inf))
-    stabilise: bool = option(False, "Against flicker: weigh each matte with its neighbours.")
-    audio: bool = option(True, "Take the sound along.")
+    stride: int = option(1, "Use every Nth frame, and show it longer.", range=Range(1, math.inf))
+    stabilise: bool = option(False, "Reduce flicker: combine each matte with its neighbours.")
+    audio: bool = option(True, "Keep the sound.")
     rate: str | float | Real | None = option(
         None,
         "Frames per second of a folder or pattern of pictures, such as 30 or 30000/1001.",

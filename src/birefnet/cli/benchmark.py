@@ -73,7 +73,7 @@ class BenchmarkOptions:
             "-o",
             callback=check_output,
             metavar="DIR",
-            help="Where predictions and numbers go.",
+            help="Folder for predictions and numbers.",
         ),
     ] = Path("benchmark")
     sets: Annotated[
@@ -92,7 +92,7 @@ class BenchmarkOptions:
     dtype: Dtype = "auto"
     resolution: ResolutionText = None
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help="Pictures at a time.")
+        int | None, typer.Option("--batch-size", metavar="N", help="Pictures in a batch.")
     ] = None
     jobs: Jobs = 0
 
@@ -101,7 +101,7 @@ class BenchmarkOptions:
 def benchmark(
     options: BenchmarkOptions,
 ) -> None:
-    """Predict and evaluate the standard test sets, with the published rows beside.
+    """Predict and evaluate the standard test sets, and compare with published numbers.
 
     What was predicted before is not predicted again: a stopped run goes on where it was.
 
@@ -215,13 +215,13 @@ def select_best(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RESULT.json", help="What `evaluate --output` or `benchmark` wrote."
+            metavar="RESULT.json", help="JSON files of `evaluate --output` or `benchmark`."
         ),
     ],
     by: Annotated[
         str,
         typer.Option(
-            metavar="METRIC", help="Such as s_measure, weighted_f_measure or hce (fewest)."
+            metavar="METRIC", help="Metric, such as s_measure, weighted_f_measure or hce."
         ),
     ] = "weighted_f_measure",
     sets: Annotated[
@@ -229,7 +229,7 @@ def select_best(
         typer.Option("--set", metavar="NAME", help="Only this data set; may be repeated."),
     ] = None,
 ) -> None:
-    """Pick the best checkpoint: the best mean of one metric over all data sets.
+    """Choose the best checkpoint: the best mean of one metric over all data sets.
 
     The ranking goes to standard error, the name of the best to standard output.
 

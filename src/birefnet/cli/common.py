@@ -44,8 +44,8 @@ NetworkConfigText = Annotated[
     typer.Option(
         "--network-config",
         metavar="NAME=VALUE,…|FILE",
-        help="How the network is built, where its file does not say and its tensors do not show "
-        "it: image_pyramid=add, a .json file, or a preset.",
+        help="Architecture of the network, if neither its file nor its tensors show it: "
+        "image_pyramid=add, a .json file, or a preset.",
         show_default="by the file",
     ),
 ]

@@ -31,7 +31,7 @@ PREVIEW_EXAMPLES = (
 
 data_app = typer.Typer(
     no_args_is_help=True,
-    help="Check training data, and see what a run sees.",
+    help="Check training data, and preview samples.",
     epilog=examples(*CHECK_EXAMPLES, PREVIEW_EXAMPLES[0]),
 )
 
@@ -57,18 +57,23 @@ def register(app: typer.Typer) -> None:
 def check(
     paths: Paths,
     task: Annotated[
-        str, typer.Option(metavar="TASK", help="segmentation, or matting: truth must be soft.")
+        str,
+        typer.Option(
+            metavar="TASK", help="segmentation, or matting, which needs soft ground truth."
+        ),
     ] = "segmentation",
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="A test set, which must share no picture with these."),
+        typer.Option(metavar="PATH", help="A test set, which must not share pictures with these."),
     ] = None,
     smallest: Annotated[
         int, typer.Option(metavar="N", help="Shorter side below which a picture is small.")
     ] = 256,
     ignore: Annotated[
         list[str] | None,
-        typer.Option(metavar="FINDING", help="A finding that is none, such as empty; repeatable."),
+        typer.Option(
+            metavar="FINDING", help="A finding to accept, such as empty; may be repeated."
+        ),
     ] = None,
     sheet: Annotated[
         Path | None,
@@ -78,13 +83,13 @@ def check(
             help="Write examples of each finding: .html or .png.",
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Name every file, not the first five.")] = (
-        False
-    ),
+    every: Annotated[
+        bool, typer.Option("--all", help="List every file, not only the first five.")
+    ] = (False),
     jobs: Jobs = 0,
     as_json: Json = False,
 ) -> None:
-    """Find what would spoil a training run: unmatched, unreadable, inverted, leaking pictures.
+    """Find data errors: unmatched, unreadable, inverted, leaking pictures.
 
     Exit status 0 if nothing was found, 1 for findings, 2 for a wrong command.
     """
@@ -148,7 +153,9 @@ def preview(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-r", metavar="NAME[:VARIANT]", help="Whose augmentation to use."),
+        typer.Option(
+            "--recipe", "-r", metavar="NAME[:VARIANT]", help="Recipe with the augmentation."
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -160,9 +167,9 @@ def preview(
     size: Annotated[
         int, typer.Option(metavar="N", min=32, help="Width and height, a multiple of 32.")
     ] = 256,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="As loop.seed.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed, as loop.seed.")] = 1,
 ) -> None:
-    """Show what training sees: samples after augmentation and compositing, with their truth."""
+    """Draw training samples after augmentation and compositing, with their ground truth."""
     require("`birefnet data preview`", "torch")
     from birefnet.imaging.encoding import encode
     from birefnet.training.data.dataset import build_dataset

@@ -58,35 +58,40 @@ class EvaluateOptions:
         ),
     ]
     truth: Annotated[
-        Path, typer.Option("--truth", "-t", metavar="DIR", help="Folder of true masks.")
+        Path, typer.Option("--truth", "-t", metavar="DIR", help="Folder of ground truth masks.")
     ]
     metrics: Metrics = "segmentation"
     threshold_set: Annotated[
         str,
         typer.Option(
             metavar="SET",
-            help="Thresholds for the mean and best of curves: all (0..255), tenths, or numbers "
+            help="Thresholds for the mean and maximum of curves: all (0..255), tenths, or numbers "
             "such as 0.3,0.5,0.7.",
         ),
     ] = "all"
     trimap: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Trimaps (128 = unknown) for the matting metrics."),
+        typer.Option(
+            metavar="DIR", help="Folder of trimaps (128 = unknown) for the matting metrics."
+        ),
     ] = None
     image: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The pictures, for the HTML report.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the pictures, for the HTML report."),
     ] = None
     missing: Annotated[
         str,
         typer.Option(
             metavar="HOW",
-            help="A missing prediction: error, skip to list it, or black to count it (and "
-            "unreadable ones) as all black.",
+            help="For a missing prediction: error; skip lists it; black counts it (and unreadable "
+            "ones) as all black.",
         ),
     ] = "error"
     channel: Annotated[
         str,
-        typer.Option(metavar="WHICH", help="Of masks with alpha: auto, alpha or luminance."),
+        typer.Option(
+            metavar="WHICH", help="The mask of files with alpha: auto, alpha or luminance."
+        ),
     ] = "auto"
     jobs: Jobs = 0
     output: Annotated[
@@ -102,7 +107,7 @@ class EvaluateOptions:
     form: Annotated[
         str,
         typer.Option(
-            "--format", metavar="FORM", help="Printed form: table, csv, json, markdown or latex."
+            "--format", metavar="FORM", help="Printed format: table, csv, json, markdown or latex."
         ),
     ] = "table"
     per_image: Annotated[
@@ -125,7 +130,7 @@ class EvaluateOptions:
         typer.Option(callback=check_output, metavar="FILE", help="Write an HTML report."),
     ] = None
     sheet_limit: Annotated[
-        int, typer.Option(metavar="N", help="Pictures on the sheet per method; 0 for all.")
+        int, typer.Option(metavar="N", help="Pictures in the report per method; 0 for all.")
     ] = 100
     sort: Annotated[
         str | None,
@@ -140,7 +145,7 @@ class EvaluateOptions:
 def evaluate(
     options: EvaluateOptions,
 ) -> None:
-    """Measure predicted masks against true ones: the paper's numbers, in minutes.
+    """Compute the metrics of the paper for predicted masks.
 
     Pairs are matched by name across suffixes and subfolders; every truth counts.
     Predictions are resized bilinearly to the truth.

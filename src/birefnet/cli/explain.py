@@ -53,24 +53,22 @@ def explain(
         typer.Option(
             "--point",
             metavar="X,Y",
-            help="Pixel of the matte whose receptive field is drawn, in pixels or shares.",
+            help="Pixel of the receptive field, in pixels or shares.",
             show_default="the least decided one",
         ),
     ] = None,
     field: Annotated[
-        bool, typer.Option(help="Draw that receptive field, which takes a backward pass.")
+        bool, typer.Option(help="Draw the receptive field, which needs a backward pass.")
     ] = True,
     panels: Annotated[
         Path | None,
-        typer.Option(
-            "--panels", metavar="FOLDER", help="Also write every panel as a picture of its own."
-        ),
+        typer.Option("--panels", metavar="FOLDER", help="Also write every panel as a picture."),
     ] = None,
     resolution: ResolutionText = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Draw what the network sees on its way from a picture to the matte.
+    """Draw the maps inside the network between a picture and its matte.
 
     Encoder maps, image patches, features, coarse predictions, gradients and attention of every
     stage, uncertainty, and what one pixel of the matte depends on.

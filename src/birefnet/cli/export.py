@@ -80,7 +80,7 @@ class ExportOptions:
         bool,
         typer.Option(
             "--dynamic",
-            help="Leave batch, height and width free (multiples of 32). Done unasked for weights "
+            help="Leave batch, height and width free (multiples of 32). Automatic for weights "
             "with views of several sizes.",
         ),
     ] = False
@@ -89,7 +89,7 @@ class ExportOptions:
         typer.Option(
             "--size",
             metavar="N|WxH",
-            help="Size of the network's one input, multiples of 32.",
+            help="One fixed input size, multiples of 32.",
             show_default="all views of the weights",
         ),
     ] = None
@@ -103,7 +103,8 @@ class ExportOptions:
         bool,
         typer.Option(
             "--with-preprocessing",
-            help="Pixels of any size in (uint8, NHWC), matte out: all in the graph.",
+            help="Put the preprocessing into the graph: input of any size (uint8, NHWC), output "
+            "matte.",
         ),
     ] = False
     calibrate: Annotated[
@@ -111,20 +112,26 @@ class ExportOptions:
         typer.Option(
             "--calibrate",
             metavar="FOLDER",
-            help="Pictures for int8, some dozens like those to come.",
+            help="Pictures to calibrate int8: some dozens, similar to later input.",
             exists=True,
             file_okay=False,
         ),
     ] = None
     opset: Annotated[
-        int | None, typer.Option("--opset", metavar="N", help="Of ONNX.", show_default="20")
+        int | None,
+        typer.Option(
+            "--opset", metavar="N", help="Version of the ONNX operator set.", show_default="20"
+        ),
     ] = None
     tensorrt: Annotated[
         bool,
-        typer.Option("--tensorrt", help="List what TensorRT would not take of an ONNX file."),
+        typer.Option(
+            "--tensorrt", help="List operators of the ONNX file that TensorRT does not support."
+        ),
     ] = False
     force: Annotated[
-        bool, typer.Option("--force", help="Keep a file that differs too much from the network.")
+        bool,
+        typer.Option("--force", help="Keep the file even if it differs too much from the network."),
     ] = False
     as_json: Json = False
 
@@ -134,7 +141,7 @@ def export(
     context: typer.Context,
     options: ExportOptions,
 ) -> None:
-    """Export a network, and compare the file with it.
+    """Export a network, and compare the file with the network.
 
     Its logits and, for whole pictures with all views, its mattes are compared with those of the
     model; the comparison is printed and saved as FILE.json. Exit status 1 if the file gives other

@@ -58,7 +58,7 @@ def list_models(
     as_json: Annotated[bool, _JSON] = False,
     cache: Annotated[Path | None, _CACHE] = None,
 ) -> None:
-    """List what can be given as --model: bundled networks and released ones."""
+    """List the names for --model: bundled and released networks."""
     from birefnet.weights.local import bundled_names
     from birefnet.weights.table import CHECKPOINTS
 
@@ -91,7 +91,7 @@ def info(
     as_json: Annotated[bool, _JSON] = False,
     cache: Annotated[Path | None, _CACHE] = None,
 ) -> None:
-    """Show what is known of a network; nothing is downloaded."""
+    """Show information about a network; nothing is downloaded."""
     from birefnet.weights.local import bundled_names
     from birefnet.weights.table import lookup
 
@@ -122,15 +122,15 @@ def info(
 )
 def download(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Names, Hugging Face ids or addresses.")
+        list[str], typer.Argument(metavar="NAME", help="Names, Hugging Face ids or URLs.")
     ],
     cache: Annotated[Path | None, _CACHE] = None,
     any_checksum: Annotated[
-        bool, typer.Option("--any-checksum", help="Take a file that was replaced since.")
+        bool, typer.Option("--any-checksum", help="Accept a file with another checksum.")
     ] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Fetch weights and print where they lie; what is there is not fetched again."""
+    """Download weights and print their paths; existing files are kept."""
     from birefnet.cli.common import fail
     from birefnet.errors import UnknownModelError, WeightsError
     from birefnet.weights.source import check_name
@@ -167,7 +167,8 @@ def download(
 )
 def convert_model(
     source: Annotated[
-        str, typer.Argument(metavar="NAME|PATH", help="What to convert; fetched if need be.")
+        str,
+        typer.Argument(metavar="NAME|PATH", help="Weights to convert; downloaded if necessary."),
     ],
     target: Annotated[
         Path, typer.Argument(callback=check_output, help="The file or folder to write.")
@@ -187,7 +188,7 @@ def convert_model(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the target.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Write a network in another layout, every value as it was."""
+    """Write a network in another layout, with the same values."""
     from birefnet.weights.source import check_name
 
     check_name(source)

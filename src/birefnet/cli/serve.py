@@ -53,49 +53,55 @@ class ServeOptions:
         list[str] | None,
         typer.Option(
             metavar="NAME|NAME=PATH",
-            help="Another model that requests may name; `all` for every released one. It is "
-            "fetched when it is first asked for.",
+            help="Another model for requests; `all` for every released one. It is downloaded at "
+            "its first request.",
         ),
     ] = None
     presets: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Presets that requests may name, beside those of `birefnet remove`.",
+            help="More presets for requests, in addition to those of `birefnet remove`.",
             exists=True,
             dir_okay=False,
         ),
     ] = None
-    host: Annotated[
-        str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody.")
-    ] = "127.0.0.1"
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = 8000
+    host: Annotated[str, typer.Option(help="127.0.0.1: only this machine; 0.0.0.0: everybody.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0: any free port.")
+    ] = 8000
     api_keys: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=f"One API key a line; or set {KEYS} to keys between commas. None: open to all.",
+            help=f"File with one API key on each line; or set {KEYS} to keys separated by commas. "
+            "Without keys, everybody has access.",
             exists=True,
             dir_okay=False,
         ),
     ] = None
     cors: Annotated[
         list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Whose web pages may call it, such as https://a.org."),
+        typer.Option(
+            metavar="ORIGIN",
+            help="Origin of web pages that may call the server, such as https://a.org.",
+        ),
     ] = None
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="By which requests may call the server, such as cut.example.org or "
-            "*.example.org; others are refused. Any if left out.",
+            help="Host name of the server, such as cut.example.org or *.example.org; requests "
+            "with other names are refused. Without it, all are accepted.",
         ),
     ] = None
     connections: Annotated[
-        int, typer.Option(min=1, help="Open at the same time; more are answered 503.")
+        int, typer.Option(min=1, help="Most open connections; others get 503.")
     ] = 1000
     page: Annotated[
-        bool, typer.Option(help="Serve the page for people at /, where the extra ui is installed.")
+        bool, typer.Option(help="Serve the web page at /, if the extra ui is installed.")
     ] = True
     device: Device = "auto"
     dtype: Dtype = "auto"
@@ -103,67 +109,69 @@ class ServeOptions:
         str, typer.Option(metavar="ENGINE", help="auto, torch, openvino or onnx.")
     ] = "auto"
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="For all loaded models; those used last stay.")
+        str,
+        typer.Option(
+            metavar="SIZE", help="Memory for all loaded models; the most recently used stay."
+        ),
     ] = "4G"
     batch: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Pictures that run together at most.", show_default="by the engine"
-        ),
+        typer.Option(min=1, help="Most pictures in a batch.", show_default="by the engine"),
     ] = None
     wait_ms: Annotated[
-        float, typer.Option(min=0, help="A picture waits so long for company, if that pays.")
+        float, typer.Option(min=0, help="Longest wait of a picture for others of its batch.")
     ] = 5.0
     queue: Annotated[
-        int, typer.Option(min=1, help="Requests that wait or run; more are answered 429.")
+        int, typer.Option(min=1, help="Most requests that wait or run; others get 429.")
     ] = 64
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Threads that decode, and that encode.", show_default="one a core"
+            min=1, help="Threads for decoding, and as many for encoding.", show_default="one a core"
         ),
     ] = None
     timeout: Annotated[
-        float, typer.Option(metavar="S", help="A picture that takes longer is answered 503.")
+        float, typer.Option(metavar="S", help="Longest time for a picture; then the answer is 503.")
     ] = 120.0
     grace: Annotated[
-        float, typer.Option(metavar="S", help="What a shutdown waits for work under way.")
+        float, typer.Option(metavar="S", help="Longest wait for running work at shutdown.")
     ] = 30.0
-    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a request with a picture.")] = (
-        "64M"
-    )
-    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "512M"
+    max_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Largest request with a picture.")
+    ] = "64M"
+    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Largest zip or video.")] = "512M"
     max_megapixels: MaxMegapixels = 50
     max_megapixels_held: Annotated[
         float | None,
         typer.Option(
             min=0.001,
-            help="Of all pictures that are worked on together; each megapixel needs up to 200 MB.",
+            help="Most megapixels of all pictures in work; each needs up to 200 MB.",
             show_default="twice --max-megapixels",
         ),
     ] = None
     max_resolution: Annotated[
-        int, typer.Option(min=32, help="Of the network's input, as side of a square.")
+        int, typer.Option(min=32, help="Largest input of the network, as side of a square.")
     ] = 2304
-    max_frames: Annotated[int, typer.Option(min=1, help="Of a video.")] = 3000
-    fetch: Annotated[bool, typer.Option(help="Take pictures from URLs of the internet.")] = True
+    max_frames: Annotated[int, typer.Option(min=1, help="Most frames of a video.")] = 3000
+    fetch: Annotated[bool, typer.Option(help="Accept URLs of pictures on the internet.")] = True
     fetch_host: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="HOST|NETWORK", help="A private one that may be fetched from all the same."
-        ),
+        typer.Option(metavar="HOST|NETWORK", help="Private host or network that URLs may name."),
     ] = None
     root_path: Annotated[
-        str, typer.Option(metavar="PATH", help="Where a proxy publishes it, such as /cutout.")
+        str,
+        typer.Option(
+            metavar="PATH", help="Path at which a proxy publishes the server, such as /cutout."
+        ),
     ] = ""
     log_level: Annotated[
-        LogLevel, typer.Option(metavar="LEVEL", help="warning, or info for a line per request.")
+        LogLevel, typer.Option(metavar="LEVEL", help="warning, or info for one line per request.")
     ] = "info"
 
 
 @with_options()
 def serve(options: ServeOptions) -> None:
-    """Serve background removal over HTTP at http://127.0.0.1:8000; Ctrl-C ends it.
+    """Serve background removal over HTTP at http://127.0.0.1:8000; Ctrl-C stops it.
 
     /docs describes every route. Requests are batched as they come; no picture is kept.
     """

@@ -40,41 +40,42 @@ def ui(
         list[str] | None,
         typer.Option(
             metavar="NAME|NAME=PATH",
-            help="Another model to choose from; `all` for every released one. It is fetched when "
-            "it is first chosen.",
+            help="Another model to choose from; `all` for every released one. It is downloaded "
+            "when it is first chosen.",
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="127.0.0.1: this machine alone; 0.0.0.0: everybody.")
+        str, typer.Option(help="127.0.0.1: only this machine; 0.0.0.0: everybody.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free.")] = (
-        7860
-    ),
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0: any free port.")
+    ] = 7860,
     api_keys: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="One key a line; browsers ask for one as a password, beside any name.",
+            help="File with one key on each line; browsers ask for a key as password, with any "
+            "user name.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Of a picture.")] = "256M",
-    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Of a zip or video.")] = "4G",
+    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest picture.")] = "256M",
+    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Largest zip or video.")] = "4G",
     max_megapixels: MaxMegapixels = 200,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     in_browser: Annotated[
         bool,
         typer.Option(
             "--in-browser",
-            help="Open the page of `export --format web` in its place, where the browser does all "
-            "the work; needs no extra.",
+            help="Open the page of `export --format web` instead, which runs in the browser "
+            "alone; needs no extra.",
         ),
     ] = False,
 ) -> None:
-    """Serve the page for people at http://127.0.0.1:7860; Ctrl-C ends it.
+    """Serve the web page at http://127.0.0.1:7860; Ctrl-C stops it.
 
     Pictures stay on this machine, and all of the page comes from it. Only a model that is not here
     yet is fetched, when it is chosen.

@@ -86,7 +86,7 @@ def video(
         bool | None,
         typer.Option(
             "--resume/--restart",
-            help="Go on where an earlier run stopped, or throw its parts away.",
+            help="Continue a stopped run, or delete its parts.",
             show_default="ask for one of them if there are parts",
         ),
     ] = None,

@@ -25,33 +25,33 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="MODEL",
-            help="As for `remove --model`; or an architecture such as swin_v1_t, with random "
+            help="Models as for `remove --model`, or architectures such as swin_v1_t with random "
             "weights.",
             show_default="nano",
         ),
     ] = None,
     engines: Annotated[
-        str, typer.Option(metavar="NAMES", help="Of torch, openvino and onnx, with commas.")
+        str, typer.Option(metavar="NAMES", help="torch, openvino and onnx, separated by commas.")
     ] = "torch,openvino,onnx",
     precisions: Annotated[
-        str, typer.Option(metavar="NAMES", help="Of fp32, fp16, bf16 and int8, with commas.")
+        str, typer.Option(metavar="NAMES", help="fp32, fp16, bf16 and int8, separated by commas.")
     ] = "fp32,bf16",
     sizes: Annotated[
         str | None,
         typer.Option(
             metavar="SIZES",
-            help="Sides of square pictures, with commas.",
+            help="Sides of square inputs, separated by commas.",
             show_default="as trained",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, help="Times that each is measured.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures in a batch.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of measurements of each.")] = 5,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, or cuda for torch.")] = "cpu",
     calibrate: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Pictures to calibrate int8 with; without them it is timed on drawn ones.",
+            help="Pictures to calibrate int8; without them, drawn ones are used.",
             exists=True,
             file_okay=False,
         ),
@@ -61,7 +61,7 @@ def bench(
         bool, typer.Option("--markdown", help="Print a Markdown table.")
     ] = False,
 ) -> None:
-    """Measure engines, precisions and sizes on this machine, each in a process of its own.
+    """Measure engines, precisions and sizes on this machine, each in its own process.
 
     Time and spread of a picture, pictures per second, peak memory of the process, parameters, MACs
     (multiplications with an addition), and the largest difference of the matte to torch in fp32.

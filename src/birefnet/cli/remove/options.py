@@ -20,14 +20,14 @@ class RunOptions:
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="A set of options by name, listed below; those given beside it come first.",
+            help="A named set of options, listed below; options that you give replace its values.",
         ),
     ] = None
     presets: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Own presets: a table [NAME] for each, of options as in Python.",
+            help="Your own presets: a table [NAME] for each, with options as in Python.",
         ),
     ] = None
     high_resolution: Annotated[
@@ -48,7 +48,7 @@ class RunOptions:
         typer.Option(
             "--column",
             metavar="NAME",
-            help="Of a table (Parquet or WebDataset, with ray): what holds the pictures.",
+            help="Column with the pictures, in a table (Parquet or WebDataset, with ray).",
             show_default="image; jpg in shards",
         ),
     ] = None
@@ -57,7 +57,7 @@ class RunOptions:
         typer.Option(
             "--name-column",
             metavar="NAME",
-            help="Of a table: what names the files.",
+            help="Column with the names of the files, in a table.",
             show_default="the picture's contents; the key in shards",
         ),
     ] = None
@@ -76,19 +76,17 @@ class RunOptions:
         typer.Option(
             "--manifest",
             metavar="FILE",
-            help="What became of each picture, a line of JSON each; '' for none.",
+            help="File with the result of each picture, one line of JSON each; '' for none.",
             show_default="manifest.jsonl in the output folder",
         ),
     ] = None
     retries: Annotated[
         int,
         typer.Option(
-            min=0, help="Of pictures whose reading or writing failed in a way that may pass."
+            min=0, help="Retries of pictures after a temporary failure of reading or writing."
         ),
     ] = 2
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on with pictures that come later.")
-    ] = False
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Wait for new pictures.")] = False
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -96,8 +94,7 @@ class RunOptions:
             "-j",
             min=1,
             metavar="N",
-            help="Threads that read, and as many that write, beside the network; with ray: "
-            "networks.",
+            help="Threads for reading, and as many for writing; with ray: number of networks.",
             show_default="2; with ray as many as fit",
         ),
     ] = None
@@ -107,10 +104,11 @@ class RunOptions:
             "--report",
             callback=check_output,
             metavar="FILE.html",
-            help="Write a page of before and after, the least certain first, and what failed.",
+            help="Write an HTML report: before and after, the least certain pictures first, and "
+            "failures.",
         ),
     ] = None
     profile: Annotated[
-        bool, typer.Option("--profile", help="Say at the end how long each stage took.")
+        bool, typer.Option("--profile", help="Print the time of each stage at the end.")
     ] = False
     as_json: Json = False

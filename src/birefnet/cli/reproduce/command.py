@@ -53,19 +53,18 @@ def reproduce(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="ITEM", help="Such as table2, fig4 or sec4.3.", show_default="list all"
+            metavar="ITEM", help="Item, such as table2, fig4 or sec4.3.", show_default="list all"
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="ROOT", help="Folder of the data sets that it needs."),
+        typer.Option("--data", metavar="ROOT", help="Folder of the data sets."),
     ] = None,
     tiny: Annotated[
         bool,
         typer.Option(
             "--tiny",
-            help="In minutes, with drawn data and the tiny network: shows that the commands run, "
-            "and no more.",
+            help="A test of the commands in minutes, with drawn data and the tiny network.",
         ),
     ] = False,
     out: Annotated[
@@ -75,7 +74,7 @@ def reproduce(
             "-o",
             callback=check_output,
             metavar="DIR",
-            help="Where runs, predictions and numbers go.",
+            help="Folder for runs, predictions and numbers.",
             show_default="reproduce/ITEM",
         ),
     ] = None,
@@ -84,7 +83,7 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Print the commands and run none.")
     ] = False,
 ) -> None:
-    """List the paper's claims, tables and figures, or run what shows one of them.
+    """List the claims, tables and figures of the paper, or run one of them.
 
     A stopped run goes on where it was.
 

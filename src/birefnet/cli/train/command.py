@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def train(
     options: TrainOptions,
 ) -> None:
-    """Train a network, or fine-tune one to your own pictures.
+    """Train a network, or fine-tune one on your own pictures.
 
     The best weights lie in RUN/best, for `birefnet remove --model RUN/best`. On several GPUs:
     accelerate launch -m birefnet train …

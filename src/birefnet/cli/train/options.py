@@ -17,7 +17,7 @@ class TrainOptions:
 
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-r", metavar="NAME", help="What to train; see --list."),
+        typer.Option("--recipe", "-r", metavar="NAME", help="The recipe; see --list."),
     ] = None
     variant: Annotated[
         str | None,
@@ -33,9 +33,9 @@ class TrainOptions:
             "--data",
             "-d",
             metavar="PATH[=WEIGHT]",
-            help="Pictures with truth: a folder with im/ and gt/, IMAGES::MASKS, a folder of "
-            "cut-outs, hf:NAME or wds:SHARDS; may be repeated. =2 shows a set twice as often, "
-            "=20% makes it that share.",
+            help="Pictures with ground truth: a folder with im/ and gt/, IMAGES::MASKS, a folder "
+            "of cut-outs, hf:NAME or wds:SHARDS; may be repeated. =2 shows a set twice as often, "
+            "=20% makes it 20 % of the epoch.",
         ),
     ] = None
     validate: Annotated[
@@ -43,7 +43,8 @@ class TrainOptions:
         typer.Option(
             "--validate",
             metavar="PATH|none",
-            help="Pictures with truth that are never trained on; may be repeated.",
+            help="Validation split: pictures with ground truth that are not used for training; "
+            "may be repeated.",
             show_default="a tenth of --data",
         ),
     ] = None
@@ -56,20 +57,20 @@ class TrainOptions:
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|PATH", help="Weights to start from: whatever `birefnet remove -m` takes."
+            metavar="NAME|PATH", help="Weights to start from, as for `birefnet remove -m`."
         ),
     ] = None
     replay: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATH[=SHARE%]",
-            help="Pictures of the kind that the weights know already, mixed in so that they are "
-            "not forgotten.",
+            help="General pictures for a part of each epoch, so that the network does not forget "
+            "them.",
             show_default="20%",
         ),
     ] = None
     freeze_encoder: Annotated[
-        bool, typer.Option("--freeze-encoder", help="Train the decoder alone: quicker, smaller.")
+        bool, typer.Option("--freeze-encoder", help="Train only the decoder: faster, less memory.")
     ] = False
     assignments: Annotated[
         list[str] | None,
@@ -85,7 +86,7 @@ class TrainOptions:
         typer.Option(metavar="FILE.yaml", help="Fields of the recipe from a file."),
     ] = None
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in RUN where it was saved last.")
+        bool, typer.Option("--resume", help="Continue the run in RUN from its last save.")
     ] = False
     device: Device = "auto"
     dry_run: Annotated[
@@ -95,7 +96,7 @@ class TrainOptions:
         ),
     ] = False
     check_memory: Annotated[
-        bool, typer.Option(help="Refuse a batch that does not seem to fit into memory.")
+        bool, typer.Option(help="Refuse a batch that needs more memory than is free.")
     ] = True
     list_recipes: Annotated[
         bool, typer.Option("--list", help="Show the recipes and what to expect of them.")

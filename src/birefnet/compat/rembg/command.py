@@ -19,7 +19,7 @@ Model = Annotated[
         "-m",
         "--model",
         metavar="NAME",
-        help="A name of rembg's (birefnet-general …), or of `birefnet models list`.",
+        help="A model name of rembg (birefnet-general …) or of `birefnet models list`.",
         envvar="BIREFNET_MODEL",
         show_default="nano",
     ),
@@ -32,7 +32,11 @@ class Arguments:
 
     alpha_matting: Annotated[
         bool,
-        typer.Option("-a", "--alpha-matting", help="Find alpha anew in a band along the edge."),
+        typer.Option(
+            "-a",
+            "--alpha-matting",
+            help="Estimate alpha again in the unknown region along the edge.",
+        ),
     ] = False
     foreground: Annotated[
         int, typer.Option("-af", "--alpha-matting-foreground-threshold", help="Has no effect.")
@@ -42,13 +46,16 @@ class Arguments:
     ] = 10
     erode: Annotated[
         int,
-        typer.Option("-ae", "--alpha-matting-erode-size", min=0, help="Width of the band [px]."),
+        typer.Option(
+            "-ae", "--alpha-matting-erode-size", min=0, help="Width of the unknown region [px]."
+        ),
     ] = 10
     only_mask: Annotated[bool, typer.Option("-om", "--only-mask", help="Write only the mask.")] = (
         False
     )
     post_process: Annotated[
-        bool, typer.Option("-ppm", "--post-process-mask", help="Smooth mask, all or nothing.")
+        bool,
+        typer.Option("-ppm", "--post-process-mask", help="Smooth the mask and make it binary."),
     ] = False
     decontaminate: Annotated[
         bool, typer.Option("-dc", "--decontaminate", help="Always done; has no effect.")
@@ -160,13 +167,13 @@ def folder(
     arguments: Arguments,
     watch: Annotated[
         bool,
-        typer.Option("-w", "--watch", help="Go on with pictures that come later, until stop.txt."),
+        typer.Option("-w", "--watch", help="Wait for new pictures, until stop.txt exists."),
     ] = False,
     delete_input: Annotated[
-        bool, typer.Option("-d", "--delete_input", help="Delete each picture that is done.")
+        bool, typer.Option("-d", "--delete_input", help="Delete each finished picture.")
     ] = False,
 ) -> None:
-    """A folder of pictures into another, with its subfolders; what is there already is kept."""
+    """A folder of pictures into another, with subfolders; existing results are kept."""
     from birefnet.compat.rembg import run
 
     done = run.folder(
@@ -188,14 +195,16 @@ def folder(
 def server(
     port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535)] = 7000,
     host: Annotated[
-        str, typer.Option("-h", "--host", help="0.0.0.0 lets everybody in.")
+        str, typer.Option("-h", "--host", help="Address; 0.0.0.0: everybody.")
     ] = "127.0.0.1",
     log_level: Annotated[LogLevel, typer.Option("-l", "--log_level", metavar="LEVEL")] = "info",
     threads: Annotated[
         int | None,
-        typer.Option("-t", "--threads", min=1, help="That decode and encode.", show_default="auto"),
+        typer.Option(
+            "-t", "--threads", min=1, help="Threads for decoding and encoding.", show_default="auto"
+        ),
     ] = None,
-    no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the page for people.")] = False,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the web page.")] = False,
     max_megapixels: MaxMegapixels = 50,
     model: Model = None,
 ) -> None:
@@ -235,7 +244,7 @@ def frames(
             "--output_specifier",
             callback=check_output,
             metavar="NAME-%d.png",
-            help="Files instead of standard output; %d is the frame's number.",
+            help="Files instead of standard output; %d is the number of the frame.",
         ),
     ] = None,
     *,
@@ -258,9 +267,9 @@ def frames(
     ),
 )
 def download(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="What to fetch.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Models to download.")],
 ) -> None:
-    """Fetch the weights of models ahead of their use."""
+    """Download the weights of models."""
     from birefnet.compat.rembg import download_models
 
     for path in download_models(*models):
