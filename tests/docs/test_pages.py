@@ -190,6 +190,41 @@ def test_notebooks_become_pages(path: Path) -> None:
     assert hooks.output_text({"text": ["\x1b[1ma\x1b[0m\n", "b\n"]}) == "```text\na\nb\n```"
 
 
+def test_figure_of_the_parts_is_current() -> None:
+    """`python docs/house.py` draws it anew; a new part needs a place in it."""
+    house = module(DOCS / "house.py")
+    assert house.draw() == house.FIGURE.read_text(encoding="utf-8"), "python docs/house.py"
+
+
+def test_figure_of_the_parts_can_be_read() -> None:
+    """No arrow crosses a box, and every arrow leads down."""
+    house = module(DOCS / "house.py")
+    at = house.positions(house.imports())
+    for part, others in house.arrows(house.imports()).items():
+        for (x0, y0), (x1, y1) in ((at[part], at[other]) for other in others):
+            assert y0 < y1
+            between = [(box, x, y) for box, (x, y) in at.items() if y0 < y < y1]
+            for box, x, y in between:
+                crossing = x0 + (x1 - x0) * (y - y0) / (y1 - y0)
+                assert abs(crossing - x) > house.BOX_WIDTH / 2, f"an arrow of {part} crosses {box}"
+
+
+CHANGES = (
+    *("a backbone", "a loss", "a metric", "an output type", "an option"),
+    *("a route", "a recipe", "a file format", "an engine", "a checkpoint"),
+)
+
+
+def test_files_to_open_for_a_change_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ((?:a|an) [a-z ]+) \| (.+) \|$", text, re.MULTILINE))
+    assert tuple(rows) == CHANGES
+    for row in rows.values():
+        assert "`src/birefnet/" in row
+    for path in re.findall(r"`((?:src|tests|docs|\.ci)/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), f"CONTRIBUTING.md names {path}, which is not there"
+
+
 WIDE = """return [...document.querySelectorAll('.md-typeset table')].filter(t =>
     t.scrollWidth > (t.closest('.md-typeset__scrollwrap') || t.parentElement).clientWidth + 1
 ).map(t => t.innerText.slice(0, 60))"""
