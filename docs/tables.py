@@ -22,9 +22,9 @@ from typing import Any
 from birefnet.cli.reproduce.paper import ITEMS
 from birefnet.network.config import PRESETS, NetworkConfig
 from birefnet.options import DEFAULTS, OPTIONS
-from birefnet.weights.records import Checkpoint
-from birefnet.weights.source import bundled_names, resolve
-from birefnet.weights.table import CHECKPOINTS
+from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint
+from birefnet.weights.locate import bundled_names
+from birefnet.weights.obtain import weight_files
 
 DOCS = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -67,7 +67,7 @@ def _hub() -> list[Checkpoint]:
 
 
 def _bundled(name: str) -> list[object]:
-    found = resolve(name)
+    found = weight_files(name)
     settings = found.settings
     size = sum(path.stat().st_size for path in found.files)
     return [

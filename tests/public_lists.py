@@ -444,8 +444,8 @@ def _header(path: Path) -> dict[str, str]:
 def model_catalogue() -> Iterator[str]:
     """Released weights with every name that finds them, and the networks that can be built."""
     from birefnet.network.config import PRESETS
-    from birefnet.weights.source import bundled_names
-    from birefnet.weights.table import CHECKPOINTS, lookup
+    from birefnet.weights.catalogue import CHECKPOINTS, lookup
+    from birefnet.weights.locate import bundled_names
 
     yield from (f"{name} (bundled)" for name in bundled_names())
     for name, found in CHECKPOINTS.items():

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache, partial
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from birefnet.errors import UsageError, require
-from birefnet.inference.engines.exported import is_exported, open_bundled
-from birefnet.inference.engines.metadata import LONG_NAMES
-from birefnet.weights.local import bundled, bundled_names, default_model, is_bundled
+from birefnet.inference.load import load
+from birefnet.weights.locate import bundled_names, default_model
 
 if TYPE_CHECKING:
     from birefnet.imaging.values import Keep, Kind, Resolution
-    from birefnet.inference.engines.exported import ExportedEngine
-    from birefnet.inference.engines.metadata import Output
     from birefnet.inference.predictor import Predictor
     from birefnet.matte import Background, Matte
     from birefnet.network.birefnet import BiRefNet
     from birefnet.network.config import NetworkConfig
-    from birefnet.weights.records import Checkpoint
+
+__all__ = ["load", "load_network", "remove_background"]
 
 KEPT = 2  # predictors that `remove_background` keeps in memory
 
@@ -94,7 +90,10 @@ def remove_background(
 
 
 def _each(
-    predictor: Predictor, sources: Iterable[Any], resolution: Resolution | None, finish: Any
+    predictor: Predictor,
+    sources: Iterable[Any],
+    resolution: Resolution | None,
+    finish: Callable[[Any, Matte], Any],
 ) -> Iterator[Any]:
     """Results in order; remembers the sources that the predictor has read ahead."""
     waiting: list[Any] = []
@@ -116,173 +115,6 @@ def _kept(model: str, device: str, dtype: str, engine: str) -> Predictor:
 @lru_cache(maxsize=KEPT)
 def _load_kept(model: str, device: str, dtype: str, engine: str) -> Predictor:
     return load(model, device=device, dtype=dtype, engine=engine)
-
-
-def load(
-    name: str | os.PathLike[str] | None = None,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    engine: str = "auto",
-    config: NetworkConfig | Mapping[str, Any] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    offline: bool | None = None,
-    progress: Any = None,
-) -> Predictor:
-    """A predictor with trained weights.
-
-    Args:
-        name: a bundled model (`nano`), a released one (`general`, `lite` …; see `birefnet models
-            list`), a file (.safetensors, .pth) or directory, or a Hugging Face id; `None` for
-            BIREFNET_MODEL or `nano`. Only names that need it are downloaded, once. A file that
-            holds a whole network (.onnx, .xml of OpenVINO, .pt2 of torch.export) runs in its own
-            engine.
-        device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps; where ONNX Runtime
-            has them directml, coreml and others.
-        dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
-        engine: auto, torch, openvino or onnx, see `engines.choice.choose_engine`.
-        config: how the network is built, or those fields of `NetworkConfig` that neither the file
-            says nor its tensors show, such as `{"image_pyramid": "add"}`. Needs the extra `torch`;
-            a copy that carries it is kept with the downloads.
-        cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
-
-    Raises:
-        WeightsError: no such model, or its file cannot be fetched, read or fitted.
-        DeviceError: no such device or precision; nothing falls back silently.
-        MissingExtraError: the weights or the engine need a package that is not installed.
-    """
-    name = name or default_model()
-    if config is not None:
-        require("`load(config=...)`", "torch")
-        from birefnet.weights.convert import with_config
-
-        name = with_config(name, config, cache_dir=cache_dir, offline=offline, progress=progress)
-    predictor = _load(
-        name,
-        device,
-        dtype,
-        engine,
-        {"cache_dir": cache_dir, "offline": offline, "progress": progress},
-    )
-    predictor.reload = partial(
-        load,
-        _absolute(name),
-        device=device,
-        dtype=dtype,
-        engine=engine,
-        cache_dir=None if cache_dir is None else os.path.abspath(cache_dir),
-        offline=offline,
-    )
-    return predictor
-
-
-def _absolute(name: str | os.PathLike[str]) -> str:
-    """The name of a model, so that it means the same in another working folder."""
-    from birefnet.weights.table import lookup
-
-    text = os.fspath(name)
-    path = Path(text).expanduser()
-    is_known = is_bundled(text) or (path.name == text and lookup(text))
-    if isinstance(name, str) and is_known:
-        return text
-    return str(path.absolute()) if path.exists() else text
-
-
-def _load(
-    name: str | os.PathLike[str],
-    device: str,
-    dtype: str,
-    engine: str,
-    options: dict[str, Any],
-) -> Predictor:
-    from birefnet.inference.engines.choice import choose_engine
-
-    dtype = LONG_NAMES.get(dtype, dtype)
-    chosen = choose_engine(engine, name, device, dtype).engine
-    if chosen != "torch" and (carried := bundled(name)) is not None:
-        return _of_engine(open_bundled(carried, chosen, device=device, dtype=dtype))
-    if is_exported(name) or chosen == "onnx":
-        return _load_file(name, device, dtype, options)
-    if chosen == "openvino":
-        predictor = _load_openvino(name, device, dtype, options, required=engine == "openvino")
-        if predictor is not None:
-            return predictor
-
-    from birefnet.inference.engines.devices import resolve_device, resolve_dtype
-    from birefnet.inference.predictor import Predictor
-    from birefnet.network.simplify import simplify
-    from birefnet.weights.checkpoint import load_checkpoint
-
-    resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
-    loaded = load_checkpoint(name, **options)
-    return Predictor(
-        simplify(loaded.network, inplace=True),
-        loaded.preprocess,
-        device=device,
-        dtype=dtype,
-        name=loaded.name,
-        licence=loaded.licence,
-    )
-
-
-def _of_engine(engine: ExportedEngine, checkpoint: Checkpoint | None = None) -> Predictor:
-    # Here, and not at the top: ONNX Runtime has made its session by now, without Python's lock, and
-    # a command imports this meanwhile (`birefnet.cli.loading`).
-    from birefnet.inference.predictor import Predictor
-
-    about = checkpoint or engine.metadata
-    return Predictor(engine, about.preprocess, name=about.name, licence=about.licence)
-
-
-def _load_file(
-    name: str | os.PathLike[str], device: str, dtype: str, options: dict[str, Any]
-) -> Predictor:
-    """A file that an engine runs as it is: a path, an address, or a published ONNX file."""
-    from birefnet.inference.engines.choice import onnx_form
-    from birefnet.inference.engines.exported import open_exported
-    from birefnet.weights.download import fetch
-
-    path = Path(name).expanduser()
-    checkpoint = None if path.exists() and is_exported(path) else onnx_form(name)
-    if checkpoint is not None:
-        _say_published(name, checkpoint)
-        path = fetch(checkpoint, **options)
-    elif isinstance(name, str) and "://" in name:
-        path = fetch(name, **options)
-    output: Output | None = None if checkpoint is None else "logits"
-    return _of_engine(open_exported(path, device=device, dtype=dtype, output=output), checkpoint)
-
-
-def _say_published(name: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Say which file runs, where it is not the one that was named."""
-    if os.fspath(name).lower() == checkpoint.name.lower():
-        return
-    size = f"{checkpoint.bytes / 1e6:,.0f} MB" if checkpoint.bytes else "of unknown size"
-    warnings.warn(
-        f"{os.fspath(name)} runs as its published ONNX file {checkpoint.name} ({size}); with "
-        'pip install "birefnet[torch,openvino]" its weights run, a smaller file and quicker',
-        stacklevel=2,
-    )
-
-
-def _load_openvino(
-    name: str | os.PathLike[str],
-    device: str,
-    dtype: str,
-    options: dict[str, Any],
-    *,
-    required: bool,
-) -> Predictor | None:
-    """`None` if the network cannot be a graph, and the engine is not `required`."""
-    from birefnet.inference.engines.openvino_cache import load_openvino
-    from birefnet.inference.engines.openvino_engine import UnknownModuleError
-
-    try:
-        return _of_engine(load_openvino(name, device=device, dtype=dtype, **options))
-    except UnknownModuleError:
-        if required:
-            raise
-        return None
 
 
 def load_network(

@@ -11,7 +11,7 @@ import pytest
 
 from birefnet.cli.doctor import checks
 from birefnet.inference.engines import choice
-from birefnet.weights.local import bundled_names
+from birefnet.weights.locate import bundled_names
 
 needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
 
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def some_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("birefnet.weights.local.bundled_names", lambda: ["nano"])
+    monkeypatch.setattr("birefnet.weights.locate.bundled_names", lambda: ["nano"])
 
 
 @needs_bundled

@@ -120,8 +120,8 @@ def place(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BIREFNET_MODEL", str(files / "tiny"))
     monkeypatch.setenv("BIREFNET_CACHE", str(tmp_path / "cache"))
     weights = files / "tiny" / "model.safetensors"
-    monkeypatch.setattr("birefnet.weights.source.fetch", lambda *a, **k: weights)
-    monkeypatch.setattr("birefnet.weights.source.cached", lambda *a, **k: weights)
+    monkeypatch.setattr("birefnet.weights.obtain.fetch", lambda *a, **k: weights)
+    monkeypatch.setattr("birefnet.weights.obtain.cached", lambda *a, **k: weights)
     monkeypatch.setattr("birefnet.weights.download.fetch", lambda *a, **k: weights)
     return work
 

@@ -17,7 +17,7 @@ import typer
 from birefnet.cli.main import app
 from birefnet.compat.rembg import resolve_name
 from birefnet.options import OPTIONS, VIDEO_OPTIONS, Options, VideoOptions
-from birefnet.weights.source import check_name
+from birefnet.weights.locate import locate
 
 MANY = 8  # options that need no headings
 LEFT_OVER = 5  # that may stand under "Options" beside headings, --help among them
@@ -91,7 +91,7 @@ def check_values(name: str, values: dict[str, Any]) -> None:
     models += values.get("models") or () if name == "rembg" else ()
     for model in models:
         if model and "/" not in model:
-            check_name(resolve_name(model) if name == "rembg" else model)
+            locate(resolve_name(model) if name == "rembg" else model)
 
 
 @pytest.mark.parametrize(

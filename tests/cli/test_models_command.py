@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -11,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from birefnet.cli import models
 from birefnet.cli.common import run
-from birefnet.weights.local import bundled_names
+from birefnet.weights.locate import bundled_names
 
 
 @pytest.fixture(autouse=True)
@@ -101,16 +102,42 @@ def test_choices_are_named() -> None:
 
 
 def test_download_goes_on_after_a_failure(tmp_path: Path) -> None:
-    there = tmp_path / "cache" / "portrait" / "model.safetensors"
+    there = tmp_path / "cache" / "dynamic" / "model.safetensors"
     there.parent.mkdir(parents=True)
     there.write_bytes(b"x")
-    result = call("download", "general", "hr", "portrait", status=1)
+    result = call("download", "general", "hr", "dynamic", status=1)
     assert result.stdout.strip() == str(there)
     assert result.stderr.count("Error: ") == 2
-    result = call("download", "portrait", "nothing", status=2)  # which fetches nothing
+    result = call("download", "dynamic", "nothing", status=2)  # which fetches nothing
     assert (result.stdout, result.stderr.count("Error: ")) == ("", 1)
-    fetched = json.loads(call("download", "portrait", "--json").stdout)
-    assert fetched == {"portrait": str(there)}
+    fetched = json.loads(call("download", "dynamic", "--json").stdout)
+    assert fetched == {"dynamic": str(there)}
+
+
+@pytest.mark.parametrize(
+    ("name", "has_torch", "expected"),
+    [
+        ("general", True, "general"),
+        ("general", False, "BiRefNet-general-epoch_244.onnx"),
+        ("hr-matting", False, "BiRefNet_HR-matting-epoch_135.onnx"),
+        ("BiRefNet-portrait-epoch_150.onnx", True, "BiRefNet-portrait-epoch_150.onnx"),
+        ("dynamic", False, "dynamic"),  # of which no ONNX file is published
+        ("https://example.com/a.pth", False, "https://example.com/a.pth"),
+    ],
+)
+def test_download_fetches_what_would_run_here(
+    name: str, has_torch: bool, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetch(what: Any, **_: Any) -> Path:
+        fetched.append(what if isinstance(what, str) else what.name)
+        return tmp_path / "file"
+
+    fetched: list[str] = []
+    monkeypatch.setattr("birefnet.weights.download.fetch", fetch)
+    monkeypatch.setattr("birefnet.inference.engines.choice._is_there", lambda _: has_torch)
+    result = call("download", name)
+    assert fetched == [expected]
+    assert ("published ONNX file" in result.stderr) == (name != expected)
 
 
 def test_convert(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from birefnet.serving.app import create_app
 from birefnet.serving.errors import NotFound
 from birefnet.serving.service import Service
 from birefnet.serving.settings import ServerSettings
-from birefnet.weights.table import CHECKPOINTS
+from birefnet.weights.catalogue import CHECKPOINTS
 from compat_client import KEY, disc_file, pixels_of, serving
 from fakes import PLAIN, BrightEngine, disc
 

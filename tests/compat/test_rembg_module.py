@@ -17,7 +17,7 @@ from birefnet.errors import BiRefNetError, ImageError, WeightsError
 from birefnet.imaging.picture import Picture
 from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
-from birefnet.weights.table import lookup
+from birefnet.weights.catalogue import lookup
 from fakes import PLAIN, BrightEngine, disc, write_disc
 
 
@@ -215,6 +215,17 @@ def test_sessions(loaded: list[tuple[str, dict[str, Any]]]) -> None:
     assert loaded[-1] == ("hr", {"device": "cpu", "engine": "openvino"})
     with pytest.warns(UserWarning, match="sess_opts has no effect"):
         new_session("hr", sess_opts=object())
+
+
+def test_apples_gpu_is_onnxruntime_s_without_torch(
+    loaded: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    has = ["CoreMLExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: has)
+    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    new_session("hr", providers=has)
+    assert loaded[-1] == ("hr", {"device": "coreml"})
 
 
 @pytest.mark.parametrize("name", ["u2net", "u2netp", "silueta", "isnet-general-use", "sam"])

@@ -16,7 +16,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.evaluation.benchmark import claim_folder, evaluate_set, mean_row, predict_set
 from birefnet.evaluation.published import published_rows
 from birefnet.evaluation.selection import rank
-from birefnet.evaluation.suites import SUITES, Located, get_suite, locate
+from birefnet.evaluation.suites import SUITES, LocalTestSet, find_test_set, get_suite
 from birefnet.evaluation.tables import Row, read_json
 from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.predictor import Predictor
@@ -61,9 +61,9 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def found(name: str, data: Path) -> Located:
+def found(name: str, data: Path) -> LocalTestSet:
     suite = get_suite("dis5k")
-    located = locate(next(one for one in suite.sets if one.name == name), data)
+    located = find_test_set(next(one for one in suite.sets if one.name == name), data)
     assert located is not None
     return located
 
@@ -73,10 +73,10 @@ def test_sets_are_found_by_their_folders_in_any_case(data: Path, tmp_path: Path)
     for part in ("Imgs", "GT"):
         (tmp_path / "other" / "duts-te" / part).mkdir(parents=True)
     test_set = next(one for one in SUITES["hrsod"].sets if one.name == "TE-DUTS")
-    located = locate(test_set, tmp_path / "other")
+    located = find_test_set(test_set, tmp_path / "other")
     assert located is not None
     assert located.image.name == "Imgs"
-    assert locate(test_set, data) is None
+    assert find_test_set(test_set, data) is None
     with pytest.raises(BiRefNetError, match="no suite 'coco'; take one of dis5k"):
         get_suite("coco")
 

@@ -18,7 +18,7 @@ from birefnet.errors import UsageError
 from birefnet.export.web import SITE, write_site
 from birefnet.serving.running import address, bind
 from birefnet.serving.static import server_of
-from birefnet.weights.local import BUNDLED
+from birefnet.weights.locate import BUNDLED
 
 WEB = Path(__file__).parents[2] / "web"
 NANO = BUNDLED / "nano"

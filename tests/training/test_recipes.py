@@ -25,7 +25,7 @@ from birefnet.training.recipe import Recipe, load_yaml
 from birefnet.training.recipes import RECIPES, get_recipe, recipe_names, variants
 from birefnet.training.recipes.table import comparison
 from birefnet.training.settings import SettingsError
-from birefnet.weights.table import find
+from birefnet.weights.catalogue import find
 
 DOCUMENT = Path(birefnet.__file__).parents[2] / "docs" / "recipes.md"
 EACH = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: f"{r.name}-{r.variant}")

@@ -22,17 +22,16 @@ from birefnet.network.backbones import BACKBONES
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig, preset
-from birefnet.weights import source as source_module
-from birefnet.weights import table as table_module
+from birefnet.weights import catalogue
+from birefnet.weights import checkpoint as checkpoint_module
+from birefnet.weights.catalogue import CHECKPOINTS, PARAMETERS, Checkpoint, lookup
 from birefnet.weights.checkpoint import Loaded, load_checkpoint
 from birefnet.weights.convert import convert
 from birefnet.weights.layouts import to_official
-from birefnet.weights.local import bundled_names
-from birefnet.weights.records import PARAMETERS, Checkpoint
+from birefnet.weights.locate import bundled_names
 from birefnet.weights.save import official_code, save_directory
 from birefnet.weights.save import save_file as save_one
 from birefnet.weights.skeleton import empty_network
-from birefnet.weights.table import CHECKPOINTS, lookup
 
 TINY = preset("tiny")
 PREPROCESS = Preprocess(width=256, height=192)
@@ -310,7 +309,7 @@ def test_a_failed_write_leaves_nothing(
 
 
 def tabled(monkeypatch: pytest.MonkeyPatch, **fields: object) -> Checkpoint:
-    """A checkpoint of tiny networks in the table."""
+    """A checkpoint of tiny networks in the catalogue."""
     values = {"filename": "tiny-epoch_1.pth", "preset": "efficientnet_lite0", **fields}
     entry = Checkpoint(
         name="tiny-test",
@@ -322,14 +321,14 @@ def tabled(monkeypatch: pytest.MonkeyPatch, **fields: object) -> Checkpoint:
         **values,  # type: ignore[arg-type]
     )
     entries = {**CHECKPOINTS, entry.name: entry}
-    index = {**table_module._INDEX, "tiny-test": entry.name, "tiny-epoch_1": entry.name}
-    monkeypatch.setattr(table_module, "CHECKPOINTS", entries)
-    monkeypatch.setattr(source_module, "CHECKPOINTS", entries)
-    monkeypatch.setattr(table_module, "_INDEX", index)
+    index = {**catalogue._INDEX, "tiny-test": entry, "tiny-epoch_1": entry}
+    monkeypatch.setattr(catalogue, "CHECKPOINTS", entries)
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINTS", entries)
+    monkeypatch.setattr(catalogue, "_INDEX", index)
     return entry
 
 
-def test_the_table_tells_the_preprocessing(
+def test_the_catalogue_tells_the_preprocessing(
     network: BiRefNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tiny-epoch_1.pth"
@@ -457,7 +456,7 @@ def test_parameters_are_counted_right(name: str) -> None:
 
 def test_the_table_is_read_without_torch() -> None:
     script = (
-        "import sys, birefnet.weights, birefnet.weights.table, birefnet.cli.models;"
+        "import sys, birefnet.weights, birefnet.weights.catalogue, birefnet.cli.models;"
         "birefnet.weights.CHECKPOINTS['general'];"
         "print(sorted({'torch', 'cv2', 'PIL', 'numpy', 'rich'} & set(sys.modules)))"
     )

@@ -19,8 +19,8 @@ import pytest
 from birefnet.errors import WeightsError
 from birefnet.weights import transfer as transfer_module
 from birefnet.weights.cache import cache_directory, hub_cached, mirrored
+from birefnet.weights.catalogue import Checkpoint
 from birefnet.weights.download import cached, fetch, file_sha256
-from birefnet.weights.records import Checkpoint
 
 BODY = bytes(range(256)) * 1200  # 307,200 bytes
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -16,8 +16,9 @@ from birefnet.errors import WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.build import build_network
 from birefnet.weights.checkpoint import load_checkpoint
-from birefnet.weights.hub import Repository, choose_files, fetch_repository, parse_repository
+from birefnet.weights.hub import choose_files, fetch_repository
 from birefnet.weights.layouts import to_official
+from birefnet.weights.locate import Repository, parse_repository
 from birefnet.weights.save import save_directory
 
 

@@ -30,7 +30,7 @@ from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult
-    from birefnet.evaluation.suites import Located, Suite
+    from birefnet.evaluation.suites import LocalTestSet, Suite
 
 
 EXAMPLES = examples(
@@ -118,15 +118,14 @@ def benchmark(
     from birefnet.evaluation.published import published_rows
     from birefnet.evaluation.suites import get_suite
     from birefnet.evaluation.tables import rows_of, to_json, to_terminal
-    from birefnet.weights.local import default_model
-    from birefnet.weights.source import check_name
+    from birefnet.weights.locate import default_model, locate
 
     chosen = get_suite(options.suite)
     columns = resolve(options.metrics.split(",")) if options.metrics else chosen.columns
     size = parse_resolution(options.resolution)
-    located = _locate(chosen, options)
+    located = _local_test_sets(chosen, options)
     name = with_network_config(options.model, options.network_config) or default_model()
-    check_name(name)
+    locate(name)
     method = Path(name).stem if Path(name).exists() else name.replace("/", "--")
     folder = options.out / method
     claim_folder(folder, {"model": name, "resolution": options.resolution, "dtype": options.dtype})
@@ -179,13 +178,13 @@ def benchmark(
         raise typer.Exit(1)
 
 
-def _locate(suite: Suite, options: BenchmarkOptions) -> list[Located]:
+def _local_test_sets(suite: Suite, options: BenchmarkOptions) -> list[LocalTestSet]:
     """The test sets under --data; says which are missing.
 
     Raises:
         UsageError: all of them are.
     """
-    from birefnet.evaluation.suites import locate
+    from birefnet.evaluation.suites import find_test_set
 
     known = [test_set.name for test_set in suite.sets]
     for name in options.sets or []:
@@ -195,7 +194,7 @@ def _locate(suite: Suite, options: BenchmarkOptions) -> list[Located]:
     for test_set in suite.sets:
         if options.sets and test_set.name not in options.sets:
             continue
-        if (folders := locate(test_set, options.data)) is not None:
+        if (folders := find_test_set(test_set, options.data)) is not None:
             located.append(folders)
         else:
             warn(

@@ -215,7 +215,7 @@ def with_network_config(model: str | None, text: str | None) -> str | None:
         return model
     require("--network-config", "torch")
     from birefnet.weights.convert import with_config
-    from birefnet.weights.local import default_model
+    from birefnet.weights.locate import default_model
 
     folder = with_config(model or default_model(), values)
     say(f"{folder} is the model with this configuration, for --model")

@@ -46,7 +46,7 @@ def serve(context: typer.Context, model: str | None, host: str, port: int) -> No
     from birefnet.export.web import write_site
     from birefnet.serving.running import address, bind
     from birefnet.serving.static import server_of
-    from birefnet.weights.local import default_model
+    from birefnet.weights.locate import default_model
 
     _only(context, "--in-browser", {"model", "host", "port", "open_page", "in_browser"})
     with tempfile.TemporaryDirectory() as folder, bind(host, port) as listening:

@@ -16,7 +16,7 @@ def start_loading(
 
     `None` for other models, which may need a download, and for the engine of a cluster.
     """
-    from birefnet.weights.local import default_model, is_bundled
+    from birefnet.weights.locate import default_model, is_bundled
 
     name = model or default_model()
     if not is_bundled(name) or engine == "ray":

@@ -15,7 +15,8 @@ from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import require
 
 if TYPE_CHECKING:
-    from birefnet.weights.records import Checkpoint
+    from birefnet.weights.catalogue import Checkpoint
+    from birefnet.weights.locate import Located
 
 models = typer.Typer(
     help="List, inspect, download and convert networks.",
@@ -59,8 +60,8 @@ def list_models(
     cache: Annotated[Path | None, _CACHE] = None,
 ) -> None:
     """List the names for --model: bundled and released networks."""
-    from birefnet.weights.local import bundled_names
-    from birefnet.weights.table import CHECKPOINTS
+    from birefnet.weights.catalogue import CHECKPOINTS
+    from birefnet.weights.locate import bundled_names
 
     rows = [_describe_bundled(name) for name in bundled_names()]
     rows += [
@@ -92,17 +93,15 @@ def info(
     cache: Annotated[Path | None, _CACHE] = None,
 ) -> None:
     """Show information about a network; nothing is downloaded."""
-    from birefnet.weights.local import bundled_names
-    from birefnet.weights.table import lookup
+    from birefnet.weights.locate import locate
 
-    checkpoint = lookup(model)
-    is_path = "/" in model or Path(model).suffix in (".pth", ".pt", ".safetensors")
-    if model.lower() in bundled_names():
-        values = _describe_bundled(model.lower(), whole=True)
-    elif checkpoint is None or (is_path and Path(model).expanduser().exists()):
-        values = _describe_file(model)
+    located = locate(model)
+    if located.is_bundled:
+        values = _describe_bundled(model.strip().lower(), whole=True)
+    elif located.checkpoint is None:
+        values = _describe_file(located)
     else:
-        values = _describe(checkpoint, cache)
+        values = _describe(located.checkpoint, cache)
     if as_json:
         _print_json(values)
         return
@@ -133,15 +132,14 @@ def download(
     """Download weights and print their paths; existing files are kept."""
     from birefnet.cli.common import fail
     from birefnet.errors import UnknownModelError, WeightsError
-    from birefnet.weights.source import check_name
+    from birefnet.weights.locate import locate
 
-    for name in names:
-        check_name(name)
+    wanted = {name: locate(name) for name in names}
     fetched: dict[str, str] = {}
     failed = False
-    for name in names:
+    for name, located in wanted.items():
         try:
-            fetched[name] = str(_fetch(name, cache, verify=not any_checksum))
+            fetched[name] = str(_fetch(located, cache, verify=not any_checksum))
         except UnknownModelError:
             raise
         except WeightsError as error:
@@ -189,9 +187,9 @@ def convert_model(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Write a network in another layout, with the same values."""
-    from birefnet.weights.source import check_name
+    from birefnet.weights.locate import locate
 
-    check_name(source)
+    locate(source)
     require("`birefnet models convert`", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
     from birefnet.weights.convert import DTYPES, convert, layout_of
@@ -226,18 +224,24 @@ def convert_model(
         _say(note)
 
 
-def _fetch(name: str, cache: Path | None, *, verify: bool) -> Path:
+def _fetch(located: Located, cache: Path | None, *, verify: bool) -> Path:
+    """Fetch the file that would run here: without PyTorch the published ONNX file, if any."""
+    from birefnet.inference.engines.choice import runs_published_onnx
     from birefnet.weights.download import fetch
-    from birefnet.weights.hub import fetch_repository, parse_repository
-    from birefnet.weights.local import BUNDLED, bundled_names
-    from birefnet.weights.table import find, lookup
+    from birefnet.weights.hub import fetch_repository
 
-    if name.lower() in bundled_names():
-        return BUNDLED / name.lower()
-    repository = parse_repository(name)
-    if repository is not None and lookup(name) is None:
-        return fetch_repository(repository, cache_dir=cache)
-    what = name if "://" in name else find(name, bundled_names())
+    if located.path is not None:
+        return located.path
+    if located.repository is not None:
+        return fetch_repository(located.repository, cache_dir=cache)
+    what = located.checkpoint or located.name
+    if located.onnx is not None and runs_published_onnx(located):
+        what = located.onnx
+        if what != located.checkpoint:
+            _say(
+                f"without PyTorch {located.name} runs as its published ONNX file {what.name}, so "
+                'that file is fetched; for the weights first pip install "birefnet[torch]"'
+            )
     return fetch(what, cache_dir=cache, verify=verify)
 
 
@@ -272,7 +276,8 @@ def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
 
 
 def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
-    from birefnet.weights.local import BUNDLED, read_settings
+    from birefnet.weights.local import read_settings
+    from birefnet.weights.locate import BUNDLED
 
     settings = read_settings(BUNDLED / name / "config.json")
     path = BUNDLED / name / "model.safetensors"
@@ -298,14 +303,11 @@ def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
     return values | {"path": str(path), **more} if whole else values
 
 
-def _describe_file(model: str) -> dict[str, Any]:
-    from birefnet.weights.source import check_name
-
-    check_name(model)
-    require(f"reading {model}", "torch")
+def _describe_file(located: Located) -> dict[str, Any]:
+    require(f"reading {located.name}", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(model, dtype=None, offline=True)
+    loaded = load_checkpoint(located, dtype=None, offline=True)
     known = loaded.checkpoint
     return {
         "name": loaded.name,

@@ -19,7 +19,7 @@ from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.picture import to_uint8
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.weights.local import BUNDLED_MODEL, default_model
+from birefnet.weights.locate import BUNDLED_MODEL, default_model
 
 __all__ = ["Remover"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from birefnet.errors import BiRefNetError, UsageError
 from birefnet.evaluation.dataset import Progress, SetResult, evaluate_folder
 from birefnet.evaluation.pairing import list_names, pair_files
-from birefnet.evaluation.suites import Located, Suite
+from birefnet.evaluation.suites import LocalTestSet, Suite
 from birefnet.evaluation.tables import Row
 from birefnet.imaging.io import encode, write_atomic
 from birefnet.imaging.picture import to_uint8
@@ -47,7 +47,7 @@ def claim_folder(folder: Path, settings: Mapping[str, object]) -> None:
 
 def predict_set(
     predictor_of: Callable[[], Predictor],
-    located: Located,
+    located: LocalTestSet,
     folder: Path,
     *,
     resolution: Resolution | None = None,
@@ -102,7 +102,7 @@ def predict_set(
 
 
 def evaluate_set(
-    located: Located,
+    located: LocalTestSet,
     folder: Path,
     *,
     method: str,

@@ -59,7 +59,7 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class Located:
+class LocalTestSet:
     """The folders of a test set on disk."""
 
     test_set: TestSet
@@ -137,7 +137,7 @@ def get_suite(name: str) -> Suite:
     return SUITES[name]
 
 
-def locate(test_set: TestSet, root: Path) -> Located | None:
+def find_test_set(test_set: TestSet, root: Path) -> LocalTestSet | None:
     """Find a test set in a folder by its name or an alias, in any letter case.
 
     Its folder has the pictures in ``im`` (or ``image``, ``original`` …) and the ground truth in
@@ -150,7 +150,7 @@ def locate(test_set: TestSet, root: Path) -> Located | None:
         inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
         image, truth = _first(inside, _IMAGE_FOLDERS), _first(inside, _TRUTH_FOLDERS)
         if image and truth:
-            return Located(test_set, image, truth, _first(inside, _TRIMAP_FOLDERS))
+            return LocalTestSet(test_set, image, truth, _first(inside, _TRIMAP_FOLDERS))
     return None
 
 

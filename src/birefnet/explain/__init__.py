@@ -32,7 +32,6 @@ from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Picture
 from birefnet.imaging.values import Resolution
 from birefnet.inference.engines.devices import resolve_device
-from birefnet.inference.engines.exported import is_exported
 from birefnet.inference.guidance import Point
 from birefnet.matte import Matte
 
@@ -177,19 +176,17 @@ def explain(
 
 def _network(model: str | os.PathLike[str] | Loaded | None) -> Loaded:
     from birefnet.weights.checkpoint import load_checkpoint
-    from birefnet.weights.local import default_model
-    from birefnet.weights.table import lookup
+    from birefnet.weights.locate import default_model, locate
 
     if model is not None and not isinstance(model, (str, os.PathLike)):
         return model
-    name = model or default_model()
-    known = lookup(name) if isinstance(name, str) else None
-    if is_exported(Path(name)) or (known is not None and known.kind == "onnx"):
+    located = locate(model or default_model())
+    if located.exported is not None:
         raise UsageError(
-            f"{os.fspath(name)!r} is an exported file, which cannot be explained; give its "
-            "original weights"
+            f"{located.name!r} is an exported file, which cannot be explained; give its original "
+            "weights"
         )
-    return load_checkpoint(name)
+    return load_checkpoint(located)
 
 
 def _spread(x: np.ndarray) -> dict[str, float]:

@@ -17,8 +17,8 @@ from birefnet.files import check_path
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import write_atomic
 from birefnet.weights.files import GRAPH
-from birefnet.weights.local import Source
-from birefnet.weights.source import resolve
+from birefnet.weights.local import WeightFiles
+from birefnet.weights.obtain import weight_files
 
 SITE = Path(__file__).with_name("site")
 _WEIGHTS, _CREDITS = "model.safetensors", "ATTRIBUTION.md"
@@ -46,7 +46,7 @@ def write_site(model: str | os.PathLike[str], output: Path) -> list[Path]:
         for path in sorted(SITE.rglob("*"))
         if path.is_file()
     }
-    contents |= {f"model/{name}": data for name, data in _model(resolve(model)).items()}
+    contents |= {f"model/{name}": data for name, data in _model(weight_files(model)).items()}
     version = hashlib.sha256(b"".join(contents.values())).hexdigest()[:16]
     worker = contents.pop(_WORKER).replace(b"VERSION", version.encode())
     paths = []
@@ -59,7 +59,7 @@ def write_site(model: str | os.PathLike[str], output: Path) -> list[Path]:
     return paths
 
 
-def _model(source: Source) -> dict[str, bytes]:
+def _model(source: WeightFiles) -> dict[str, bytes]:
     """Files of the network by name."""
     weights = source.files[0]
     if weights.name != _WEIGHTS or not source.settings:

@@ -20,8 +20,8 @@ from birefnet.serving.batching import ModelQueue
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
-from birefnet.weights.local import bundled_names, default_model
-from birefnet.weights.table import CHECKPOINTS, lookup
+from birefnet.weights.catalogue import CHECKPOINTS, lookup
+from birefnet.weights.locate import bundled_names, default_model
 
 
 @dataclass

@@ -31,7 +31,7 @@ from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
 from birefnet.weights.local import read_settings
-from birefnet.weights.source import Missing, missing, resolve
+from birefnet.weights.obtain import Missing, missing, weight_files
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def fetch_weights(recipe: Recipe) -> None:
         WeightsError: it cannot be had; the message ends with the ways round it.
     """
     if recipe.init:
-        resolve(recipe.init)
+        weight_files(recipe.init)
     elif recipe.encoder_weights:
         locate_weights(recipe.encoder_weights, _config_of(recipe).backbone)
 

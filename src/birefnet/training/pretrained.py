@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from birefnet.errors import WeightsError
 from birefnet.network.backbones import Backbone, build_backbone
 from birefnet.network.backbones.efficientnet_lite import from_package
+from birefnet.weights.catalogue import Checkpoint, lookup
 from birefnet.weights.download import FetchError, cached, fetch
 from birefnet.weights.files import read_weights
-from birefnet.weights.records import Checkpoint
-from birefnet.weights.source import Missing
-from birefnet.weights.table import lookup
+from birefnet.weights.obtain import Missing
 
 IMAGENET = "imagenet"
 """What recipes call the weights that the authors of a backbone publish."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from birefnet.errors import require
 
 if TYPE_CHECKING:
+    from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint
     from birefnet.weights.checkpoint import Loaded, load_checkpoint
     from birefnet.weights.detect import detect_config
     from birefnet.weights.download import fetch
-    from birefnet.weights.local import bundled_names
+    from birefnet.weights.locate import bundled_names
     from birefnet.weights.save import save_directory
-    from birefnet.weights.table import CHECKPOINTS, Checkpoint
 
 __all__ = [
     "CHECKPOINTS",
@@ -28,10 +28,10 @@ __all__ = [
 
 # Looked up on first use, so that the table can be read without loading torch.
 _HOMES = {
-    "CHECKPOINTS": "table",
-    "Checkpoint": "table",
+    "CHECKPOINTS": "catalogue",
+    "Checkpoint": "catalogue",
     "Loaded": "checkpoint",
-    "bundled_names": "local",
+    "bundled_names": "locate",
     "detect_config": "detect",
     "fetch": "download",
     "load_checkpoint": "checkpoint",

@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from birefnet.weights.records import HUB
-
+HUB = "https://huggingface.co"
 _TRUE = {"1", "true", "yes", "on"}
 
 

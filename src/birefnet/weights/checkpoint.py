@@ -16,14 +16,16 @@ from birefnet.errors import WeightsError
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.config import NetworkConfig
 from birefnet.network.guidance import is_guidance
+from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint, lookup
 from birefnet.weights.detect import HOW_TO_TELL, detect_config
+from birefnet.weights.download import file_sha256
 from birefnet.weights.files import Weights, read_weights
 from birefnet.weights.layouts import from_official, is_official
-from birefnet.weights.local import Source, settings_in_metadata
-from birefnet.weights.records import Checkpoint
+from birefnet.weights.local import WeightFiles, settings_in_metadata
+from birefnet.weights.locate import Located
+from birefnet.weights.obtain import weight_files
 from birefnet.weights.save import save_directory
 from birefnet.weights.skeleton import empty_network
-from birefnet.weights.source import recognise, resolve
 from birefnet.weights.transfer import Report
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Loaded:
         source: what was asked for, or the address it came from.
         path: the file of weights, or the first part of a split one.
         stored_dtype: the floating type that most of the file's numbers have.
-        checkpoint: the table's entry (data note, reported scores), if it is one.
+        checkpoint: the catalogue's entry (data note, reported scores), if it is one.
     """
 
     network: BiRefNet
@@ -63,7 +65,7 @@ class Loaded:
 
 
 def load_checkpoint(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Located,
     *,
     config: NetworkConfig | Mapping[str, Any] | None = None,
     preprocess: Preprocess | None = None,
@@ -75,21 +77,33 @@ def load_checkpoint(
     """A network by name, path, Hugging Face id or address. Never runs code from a checkpoint.
 
     Args:
-        source: a bundled name (`nano`), a name of the table (`general`, `lite`, a release's file
-            name), a file (.safetensors, .pth, .pt) or directory, `owner/name[@revision]` on Hugging
-            Face, or an http(s) address. Only what is not there yet is downloaded.
+        source: a bundled name (`nano`), a name of the catalogue (`general`, `lite`, a release's
+            file name), a file (.safetensors, .pth, .pt) or directory, `owner/name[@revision]` on
+            Hugging Face, or an http(s) address; or what `locate` found. Only what is not there yet
+            is downloaded.
         config: the architecture, or those of its fields that neither the file says nor its shapes
             can (see `birefnet.weights.detect`); default: the file's config.json, else its tensors'
             shapes.
-        preprocess: default: what the file (or the config.json beside it) says, else the table's
-            entry for it, else stretched to 1024x1024 with ImageNet statistics.
+        preprocess: default: what the file (or the config.json beside it) says, else the
+            catalogue's entry for it, else stretched to 1024x1024 with ImageNet statistics.
         dtype: of the floating tensors; `None` keeps what is stored.
         cache_dir, offline, progress: see `birefnet.weights.download.fetch`.
 
     Raises:
         WeightsError: not found, not fetched, damaged, hostile, or not fitting.
     """
-    found = resolve(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    files = weight_files(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    return read_network(files, config=config, preprocess=preprocess, dtype=dtype)
+
+
+def read_network(
+    found: WeightFiles,
+    *,
+    config: NetworkConfig | Mapping[str, Any] | None = None,
+    preprocess: Preprocess | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> Loaded:
+    """As `load_checkpoint`, of files on this machine."""
     weights = _read(found.files)
     settings = found.settings or settings_in_metadata(weights.metadata, found.files[0])
     tensors = weights.tensors
@@ -183,7 +197,7 @@ def _read(files: list[Path]) -> Weights:
 def _config(
     settings: dict[str, Any],
     tensors: Mapping[str, Tensor],
-    found: Source,
+    found: WeightFiles,
     given: Mapping[str, Any],
 ) -> NetworkConfig:
     if "network" in settings:
@@ -207,7 +221,7 @@ def _config(
 
 
 def _preprocess(
-    settings: dict[str, Any], checkpoint: Checkpoint | None, found: Source
+    settings: dict[str, Any], checkpoint: Checkpoint | None, found: WeightFiles
 ) -> Preprocess:
     from birefnet.imaging.geometry import Preprocess
 
@@ -236,3 +250,27 @@ def _listed(what: str, names: list[str], limit: int = 3) -> str:
         return ""
     more = ", …" if len(names) > limit else ""
     return f"{len(names)} {what} ({', '.join(names[:limit])}{more})"
+
+
+def recognise(source: WeightFiles, backbone: str) -> Checkpoint | None:
+    """The catalogue's entry of a local file: by checksum, or by the name of the file or its folder.
+
+    A name counts only if the entry has the same backbone, for files are renamed.
+    """
+    if source.checkpoint is not None:
+        return source.checkpoint
+    path = source.files[0]
+    size = path.stat().st_size
+    same_size = [c for c in CHECKPOINTS.values() if c.kind == "network" and c.bytes == size]
+    if any(c.sha256 for c in same_size):
+        actual = file_sha256(path)
+        for checkpoint in same_size:
+            if checkpoint.sha256 == actual:
+                return checkpoint
+    # Hugging Face's cache calls the folder of a repository models--owner--name.
+    folders = [p.name.removeprefix("models--").replace("--", "/") for p in path.absolute().parents]
+    for name in (source.origin, path.name, path.stem, *folders[:3]):
+        known = lookup(name)
+        if known is not None and known.kind == "network" and known.preset == backbone:
+            return known
+    return None

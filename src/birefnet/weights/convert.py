@@ -16,8 +16,9 @@ from birefnet.errors import UsageError
 from birefnet.network.config import NetworkConfig
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.checkpoint import load_checkpoint
+from birefnet.weights.locate import Located
+from birefnet.weights.obtain import weight_files
 from birefnet.weights.save import DIRECTORIES, LAYOUTS, Layout, save_directory, save_file
-from birefnet.weights.source import resolve
 from birefnet.weights.transfer import Report
 
 DTYPES: dict[str, torch.dtype] = {
@@ -28,7 +29,7 @@ DTYPES: dict[str, torch.dtype] = {
 
 
 def convert(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Located,
     target: str | os.PathLike[str],
     *,
     layout: Layout | None = None,
@@ -77,7 +78,7 @@ def convert(
 
 
 def with_config(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Located,
     config: NetworkConfig | Mapping[str, Any],
     *,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -95,7 +96,7 @@ def with_config(
     Raises:
         WeightsError: as `convert`.
     """
-    found = resolve(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    found = weight_files(source, cache_dir=cache_dir, offline=offline, progress=progress)
     given = config.to_dict() if isinstance(config, NetworkConfig) else dict(config)
     files = [
         (str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in found.files

@@ -19,13 +19,13 @@ from filelock import FileLock, Timeout
 from birefnet.errors import WeightsError
 from birefnet.files import replace_file
 from birefnet.weights.cache import (
+    HUB,
     cache_directory,
     hub_cached,
     is_offline,
     mirrored,
 )
-from birefnet.weights.records import HUB, Checkpoint
-from birefnet.weights.table import find
+from birefnet.weights.catalogue import Checkpoint, find
 from birefnet.weights.transfer import (
     PermanentError,
     Report,

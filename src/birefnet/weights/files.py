@@ -28,6 +28,8 @@ FORMAT = "birefnet"  # of settings, in config.json, and the key under which file
 GRAPH = "model.onnx"
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+# Files that hold a whole network ready to run: ONNX, OpenVINO, torch.export.
+EXPORTED = (".onnx", ".xml", ".pt2")
 # Where training scripts put the weights. On equal terms the averaged ones are preferred: they are
 # what their authors evaluate. A wrapper with more tensors wins, so an average without its buffers
 # does not.

@@ -4,48 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
 from urllib.parse import quote
 
 from birefnet.errors import WeightsError
 from birefnet.weights.cache import (
+    HUB,
     cache_directory,
     hub_snapshot,
     is_offline,
     mirrored,
 )
+from birefnet.weights.catalogue import Checkpoint
 from birefnet.weights.download import SWITCHED_OFF, FetchError, fetch
 from birefnet.weights.files import SUFFIXES, find_weights, part_names
-from birefnet.weights.records import HUB, Checkpoint
+from birefnet.weights.locate import Repository
 from birefnet.weights.transfer import PermanentError, Report, TransientError, open_address
 
 _MAX_ANSWER = 8 << 20
 _COMPLETE = ".complete"  # in a folder whose files have all come
 
 
-class Repository(NamedTuple):
-    """A repository `owner/name` at a branch, tag or commit."""
-
-    repo: str
-    revision: str = "main"
-
-    def __str__(self) -> str:
-        return self.repo if self.revision == "main" else f"{self.repo}@{self.revision}"
-
-    @property
-    def page(self) -> str:
-        """The address of its files."""
-        return f"{HUB}/{self.repo}/tree/{self.revision}"
-
-
-def parse_repository(text: str) -> Repository | None:
-    """`owner/name` or `owner/name@revision`; `None` for anything else, such as paths of files."""
-    match = re.fullmatch(r"(\w[\w.\-]*/\w[\w.\-]*)(?:@(\w[\w.\-]*))?", text)
-    if match is None or PurePosixPath(match[1]).suffix.lower() in SUFFIXES or ".." in text:
-        return None
-    return Repository(match[1], match[2] or "main")
+def page_of(repository: Repository) -> str:
+    """The address of a repository's files."""
+    return f"{HUB}/{repository.repo}/tree/{repository.revision}"
 
 
 def fetch_repository(
@@ -68,7 +50,9 @@ def fetch_repository(
     if there is not None:
         return there
     if is_offline(offline):
-        raise FetchError(f"{repository} is not in the cache and {SWITCHED_OFF}", repository.page)
+        raise FetchError(
+            f"{repository} is not in the cache and {SWITCHED_OFF}", page_of(repository)
+        )
     folder_name = _folder_name(repository)
     folder = cache_directory(cache_dir) / folder_name
 
@@ -161,5 +145,5 @@ def _listing(repository: Repository, timeout: float) -> list[str]:
         except (ValueError, KeyError, TypeError):
             reasons.append(f"{address} did not answer with a list of files")
     raise FetchError(
-        f"cannot fetch {repository}: {'; '.join(dict.fromkeys(reasons))}", repository.page
+        f"cannot fetch {repository}: {'; '.join(dict.fromkeys(reasons))}", page_of(repository)
     )

@@ -1,34 +1,33 @@
-"""Weights on this disk: bundled models, files and directories, and the settings beside them."""
+"""Weights on this machine: files and folders, and the settings beside or inside them."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import UnknownModelError, WeightsError
 from birefnet.weights.files import FORMAT, GRAPH, find_weights, read_json
-from birefnet.weights.records import Checkpoint
 
-BUNDLED_MODEL = "nano"
-BUNDLED = Path(__file__).parent / "bundled"
+if TYPE_CHECKING:
+    from birefnet.weights.catalogue import Checkpoint
+
 FORMAT_VERSION = 1
 # How files of weights are named that a folder's config.json describes.
 _OF_FOLDERS = ("model.", "pytorch_model.")
 
 
-@dataclass
-class Source:
-    """Where a network's weights lie and what is known of them without reading their tensors.
+@dataclass(frozen=True)
+class WeightFiles:
+    """A network's files on this machine, and what is known of them without reading their tensors.
 
     Attributes:
         name: for messages and reports.
         files: one, or the parts of a split one.
         origin: what was asked for, or the address it came from.
         settings: of this project's config.json; empty for files of others.
-        checkpoint: the table's entry, if it is one.
+        checkpoint: the catalogue's entry, if it is one.
     """
 
     name: str
@@ -43,51 +42,23 @@ class Source:
         return self.files[0].with_name(GRAPH)
 
 
-def default_model() -> str:
-    """The model where none is named: BIREFNET_MODEL, or the one that the package carries."""
-    return os.environ.get("BIREFNET_MODEL") or BUNDLED_MODEL
-
-
-def bundled_names() -> list[str]:
-    """Names of the networks that the package carries."""
-    if not BUNDLED.is_dir():
-        return []
-    return sorted(p.parent.name for p in BUNDLED.glob("*/config.json"))
-
-
-def is_bundled(name: str | os.PathLike[str]) -> bool:
-    """Whether the package carries a network of this name, in any case of letters."""
-    return isinstance(name, str) and name.strip().lower() in bundled_names()
-
-
-def bundled(name: str | os.PathLike[str]) -> Source | None:
-    """The network that the package carries under `name`, in any case of letters."""
-    if not is_bundled(name):
-        return None
-    text = os.fspath(name).strip().lower()
-    return at_path(BUNDLED / text, text)
-
-
-def at_path(path: Path, origin: str) -> Source:
+def at_path(path: Path, origin: str) -> WeightFiles:
     """The weights at a path, a file or a directory.
 
     Raises:
         UnknownModelError: there is nothing.
         WeightsError: a directory without weights, or settings that are not understood.
     """
-    path = path.expanduser()
     if path.is_dir():
-        settings = read_settings(path / "config.json")
-        files = find_weights(path)
-        name = str(settings.get("name") or path.absolute().name)
+        settings, files = read_settings(path / "config.json"), find_weights(path)
+        name = path.absolute().name
     elif path.is_file():
-        settings, files, name = {}, [path], path.stem
-        settings = settings_beside(path)
+        settings, files, name = settings_beside(path), [path], path.stem
         if settings or path.name == "model.safetensors":
-            name = str(settings.get("name") or path.absolute().parent.name)
+            name = path.absolute().parent.name
     else:
         raise UnknownModelError(f"there is no file or directory {path}")
-    return Source(name, files, origin, settings)
+    return WeightFiles(str(settings.get("name") or name), files, origin, settings)
 
 
 def settings_beside(path: Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from PIL import Image
 import birefnet
 from birefnet.inference.engines.exported import open_exported
 from birefnet.network.build import build_network
-from birefnet.weights.local import bundled, bundled_names
+from birefnet.weights.locate import bundled_names
+from birefnet.weights.obtain import weight_files
 from birefnet.weights.save import save_directory
 
 onnx = pytest.importorskip("onnx")
@@ -23,8 +24,7 @@ EXAMPLES = sorted(Path("examples").glob("*.jpg"))[:2]
 
 
 def bundled_files(name: str) -> tuple[Path, Path]:
-    source = bundled(name)
-    assert source is not None
+    source = weight_files(name)
     return source.graph, source.files[0]
 
 

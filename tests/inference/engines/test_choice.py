@@ -149,7 +149,9 @@ def test_torch_is_asked_where_a_driver_is(
     assert choose_engine("auto", "nano").engine == ("openvino" if found == ["cpu"] else "torch")
 
 
-def test_files_have_their_engine() -> None:
+def test_files_have_their_engine(tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.xml", "c.pt2"):
+        (tmp_path / name).touch()
     assert choose_engine("auto", Path("a.onnx")).engine == "onnx"
     assert choose_engine("openvino", "b.xml").engine == "openvino"
     assert choose_engine("auto", "c.pt2").engine == "torch"
@@ -171,4 +173,4 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(DeviceError, match="give one of auto, torch, openvino, onnx"):
         choose_engine("tensorflow", "nano")
     with pytest.raises(DeviceError, match="birefnet export"):
-        choose_engine("onnx", "mine.pth")
+        choose_engine("onnx", WEIGHTS)

@@ -67,6 +67,17 @@ def test_logits_mattes_and_several_outputs(tmp_path: Path, sigmoid: bool, coarse
     assert np.abs(engine.infer(batch) - batch.mean(axis=1, keepdims=True)).max() < 1e-4
 
 
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_logits_and_mattes_are_told_apart_without_onnx(
+    tmp_path: Path, sigmoid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "other.onnx", sigmoid=sigmoid)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    batch = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype(np.float32)
+    engine = OnnxEngine(path, "cpu")
+    assert np.abs(engine.infer(batch) - batch.mean(axis=1, keepdims=True)).max() < 1e-4
+
+
 def test_a_batch_of_fixed_size(tmp_path: Path) -> None:
     engine = OnnxEngine(write(tmp_path / "two.onnx", shape=(2, 3, 32, 32)), "cpu", threads=1)
     batch = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
@@ -110,7 +121,7 @@ def test_nan_is_refused(tmp_path: Path) -> None:
 
 def test_released_files_run_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`load` fetches a released ONNX file of the table and runs it, at the table's size."""
-    from birefnet.weights.table import CHECKPOINTS
+    from birefnet.weights.catalogue import CHECKPOINTS
 
     name = next(c.name for c in CHECKPOINTS.values() if c.kind == "onnx")
     path = write(tmp_path / "fetched.onnx", shape=(1, 3, 1024, 1024))
@@ -125,7 +136,7 @@ def test_a_released_network_runs_as_its_onnx_file_where_torch_is_missing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its outputs are logits by the table, so that nothing but ONNX Runtime is needed."""
-    from birefnet.weights.table import find, onnx_of
+    from birefnet.weights.catalogue import find, onnx_of
 
     network, file = find(name), onnx_of(find(name))
     assert file is not None
@@ -150,7 +161,7 @@ def test_a_released_network_runs_as_its_onnx_file_where_torch_is_missing(
 
 
 def test_names_of_onnx_files_are_in_the_table() -> None:
-    from birefnet.weights.table import CHECKPOINTS, onnx_of
+    from birefnet.weights.catalogue import CHECKPOINTS, onnx_of
 
     pairs = [(one, onnx_of(one)) for one in CHECKPOINTS.values() if one.kind == "network"]
     assert all(one.onnx is None or file is not None for one, file in pairs)

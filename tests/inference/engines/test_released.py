@@ -13,7 +13,7 @@ import pytest
 import birefnet
 from birefnet.imaging.encoding import encode
 from birefnet.inference.engines.base import concurrent
-from birefnet.weights.local import BUNDLED
+from birefnet.weights.locate import BUNDLED
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

@@ -114,12 +114,11 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
 
 def _carried(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
     from birefnet.api import load
-    from birefnet.weights.local import bundled
+    from birefnet.weights.obtain import weight_files
 
-    source = bundled(cell.model)
-    assert source is not None
+    settings = weight_files(cell.model).settings
     predictor = load(cell.model, device=cell.device, dtype=cell.precision, engine=cell.engine)
-    facts = {"parameters": source.settings.get("parameters", 0), "macs": 0}
+    facts = {"parameters": settings.get("parameters", 0), "macs": 0}
     return predictor.engine, predictor.preprocess, facts
 
 
@@ -130,7 +129,7 @@ def _network(name: str) -> tuple[BiRefNet, Preprocess]:
     from birefnet.api import load_network
     from birefnet.network.config import PRESETS
     from birefnet.weights.checkpoint import load_checkpoint
-    from birefnet.weights.local import bundled_names
+    from birefnet.weights.locate import bundled_names
 
     if name in PRESETS and name not in bundled_names():
         torch.manual_seed(0)

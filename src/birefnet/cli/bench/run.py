@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from birefnet.errors import MissingExtraError, UnknownDeviceError, require
-from birefnet.inference.engines.exported import is_exported
-from birefnet.weights.local import is_bundled
+from birefnet.weights.locate import is_bundled
 
 ENGINES = ("torch", "openvino", "onnx")
 # That an engine needs for weights, and for a graph that the package carries.
@@ -105,11 +104,11 @@ def plan(
         UsageError: an unknown model or device.
     """
     from birefnet.network.config import PRESETS
-    from birefnet.weights.source import check_name
+    from birefnet.weights.locate import locate
 
-    for model in models:
-        if model not in PRESETS:
-            check_name(model)
+    exported = {
+        model for model in models if model not in PRESETS and locate(model).exported is not None
+    }
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
         raise UnknownDeviceError(f"device {device!r} is unknown; give cpu, cuda, cuda:1 or mps")
     for kind, given, known in (
@@ -128,7 +127,7 @@ def plan(
     for model in models:
         for side in sides:
             cell = Cell(model, "file", "own", side, batch, rounds, device)
-            if is_exported(model):  # has its own engine and precision
+            if model in exported:  # has its own engine and precision
                 cells.append(cell)
                 continue
             folder = None if calibrate is None else str(calibrate)

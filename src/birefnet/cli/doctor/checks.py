@@ -139,7 +139,7 @@ def _describe(device: Any) -> str:
 def engines() -> Iterator[Finding]:
     """The engines that can run a network here, and which `auto` takes for the default model."""
     from birefnet.inference.engines.choice import choose_engine
-    from birefnet.weights.local import default_model
+    from birefnet.weights.locate import default_model
 
     model = default_model()
     chosen = choose_engine("auto", model)
@@ -183,7 +183,7 @@ def _install(extra: str) -> str:
 def weights() -> Iterator[Finding]:
     """Bundled and downloaded weights, and whether more could be stored."""
     from birefnet.weights.cache import cache_directory, is_offline
-    from birefnet.weights.local import bundled_names, default_model
+    from birefnet.weights.locate import bundled_names, default_model
 
     bundled = bundled_names()
     yield Finding("bundled", ", ".join(bundled) or "none: reinstall birefnet", ok=bool(bundled))
@@ -215,7 +215,7 @@ def cut_something_out() -> Iterator[Finding]:
     import numpy as np
 
     from birefnet.api import load
-    from birefnet.weights.local import BUNDLED_MODEL
+    from birefnet.weights.locate import BUNDLED_MODEL
 
     start = time.perf_counter()
     predictor = load(BUNDLED_MODEL)

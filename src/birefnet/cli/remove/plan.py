@@ -20,7 +20,7 @@ from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
 from birefnet.inference.profiling import Profile
 from birefnet.options import Options
-from birefnet.weights.local import default_model
+from birefnet.weights.locate import default_model
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

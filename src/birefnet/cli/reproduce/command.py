@@ -159,7 +159,7 @@ def _folders(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dic
     Raises:
         typer.BadParameter: a folder of data is missing; the message lists all that are expected.
     """
-    from birefnet.evaluation.suites import SUITES, TestSet, locate
+    from birefnet.evaluation.suites import SUITES, TestSet, find_test_set
 
     folders = {"out": out.absolute(), "predictions": out.absolute() / "scores/dis5k/DIS-VD"}
     if is_drawn:
@@ -195,7 +195,7 @@ def _folders(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dic
             missing.append(need)
             continue
         folders[need] = place
-        found = locate(test_set or TestSet(need, 0, ""), data) if data.is_dir() else None
+        found = find_test_set(test_set or TestSet(need, 0, ""), data) if data.is_dir() else None
         folders[f"{need}.im"] = found.image if found else place / "im"
         folders[f"{need}.gt"] = found.truth if found else place / "gt"
     if missing and (not item.any_of or len(missing) == len(item.needs)):

@@ -22,7 +22,7 @@ from birefnet.integrations.comfyui.widgets import (
     whole,
 )
 from birefnet.options import Options
-from birefnet.weights.table import CHECKPOINTS
+from birefnet.weights.catalogue import CHECKPOINTS
 
 # That pack's names, in its order → ours. Its files lie in models/RMBG/BiRefNet/NAME.safetensors.
 NAMES = {

@@ -16,7 +16,7 @@ from birefnet.integrations.comfyui import models, widgets
 from birefnet.integrations.comfyui.running import masks
 from birefnet.integrations.comfyui.widgets import Node, choice, inputs, whole
 from birefnet.options import Options
-from birefnet.weights.local import default_model
+from birefnet.weights.locate import default_model
 
 
 class ZhoLoader(Node):

@@ -23,7 +23,7 @@ from birefnet.errors import BiRefNetError, UnknownModelError, UsageError
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.picture import to_uint8
 from birefnet.options import Options
-from birefnet.weights.local import default_model
+from birefnet.weights.locate import default_model
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,7 +70,7 @@ _PROVIDERS: Mapping[str, str] = {
     "CUDAExecutionProvider": "cuda",
     "TensorrtExecutionProvider": "cuda",
     "ROCMExecutionProvider": "cuda",
-    "CoreMLExecutionProvider": "mps",
+    "CoreMLExecutionProvider": "coreml",  # with torch its own device, mps
 }
 _FOREGROUND, _BACKGROUND, _ERODE = 240, 10, 10
 # Options of this package that `remove` takes besides rembg's arguments.
@@ -247,11 +247,11 @@ def download_models(*names: str) -> list[str]:
     Raises:
         BiRefNetError: no such network, none named, or no way to it.
     """
-    from birefnet.weights.source import resolve
+    from birefnet.weights.obtain import weight_files
 
     if not names:
         raise UsageError(f"name the models to fetch, of {', '.join(sessions_names)}")
-    return [str(resolve(resolve_name(name)).files[0]) for name in names]
+    return [str(weight_files(resolve_name(name)).files[0]) for name in names]
 
 
 def _options(given: Mapping[str, Any], **choices: Any) -> Options:
@@ -296,23 +296,26 @@ def _device_of(providers: Sequence[Any]) -> dict[str, str]:
         )
     there = _devices()
     for name in names:
-        if _PROVIDERS[name] in there:
+        device = _PROVIDERS[name]
+        if device == "coreml" and find_spec("torch"):
+            device = "mps"
+        if device in there:
             is_openvino = name.startswith("OpenVINO")
-            return {"device": _PROVIDERS[name], **({"engine": "openvino"} if is_openvino else {})}
+            return {"device": device, **({"engine": "openvino"} if is_openvino else {})}
     raise BiRefNetError(
         f"none of {', '.join(names)} is there; this machine has {', '.join(sorted(there))}"
     )
 
 
 def _devices() -> set[str]:
-    """Kinds of devices: those of torch, or without it those of ONNX Runtime but for Apple's GPU."""
+    """Kinds of devices: those of torch, or without it those of ONNX Runtime."""
     if find_spec("torch"):
         from birefnet.inference.engines.devices import available_devices
 
         return {device.partition(":")[0] for device in available_devices()}
     from onnxruntime import get_available_providers
 
-    return {_PROVIDERS.get(name, "cpu") for name in get_available_providers()} - {"mps"}
+    return {_PROVIDERS.get(name, "cpu") for name in get_available_providers()}
 
 
 @lru_cache(maxsize=1)

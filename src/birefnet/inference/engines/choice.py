@@ -7,14 +7,10 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from birefnet.errors import MissingExtraError, UnknownDeviceError
-from birefnet.inference.engines.exported import is_exported
-from birefnet.weights.local import is_bundled
-
-if TYPE_CHECKING:
-    from birefnet.weights.records import Checkpoint
+from birefnet.weights.locate import Located, locate
 
 EngineName = Literal["torch", "openvino", "onnx"]
 ENGINES = ("auto", "torch", "openvino", "onnx")
@@ -33,7 +29,10 @@ class Choice(NamedTuple):
 
 
 def choose_engine(
-    engine: str, name: str | os.PathLike[str], device: str = "auto", dtype: str = "auto"
+    engine: str,
+    name: str | os.PathLike[str] | Located,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> Choice:
     """`auto` → the quickest engine that is there; any other name → that engine, if it fits.
 
@@ -50,51 +49,52 @@ def choose_engine(
 
     Args:
         engine: auto, torch, openvino or onnx.
-        name: of the model, or a path, as for `birefnet.load`.
+        name: of the model, or a path, as for `birefnet.load`; or what `locate` found for it.
         device, dtype: as for `birefnet.load`.
 
     Raises:
         DeviceError: an unknown engine or dtype, or one that cannot run this model on this device.
-        UnknownModelError: PyTorch is not installed, and the name means nothing.
+        UnknownModelError: the name means nothing.
         MissingExtraError: the package that the engine or the weights need is not installed.
     """
     if engine not in ENGINES:
         raise UnknownDeviceError(f"engine {engine!r} is unknown; give one of {', '.join(ENGINES)}")
     if dtype not in _DTYPES:
         raise UnknownDeviceError(f"dtype {dtype!r} is unknown; give one of {', '.join(_DTYPES)}")
-    if is_exported(name):
-        own = _OF_FILES[Path(name).suffix.lower()]
+    located = locate(name)
+    if located.exported is not None:
+        own = _OF_FILES[located.exported]
         if engine not in ("auto", own):
             raise UnknownDeviceError(
-                f"{Path(name).name} runs in engine {own}, and {engine} was asked for; export the "
-                f"network for {engine}, or ask for auto"
+                f"{Path(located.name).name} runs in engine {own}, and {engine} was asked for; "
+                f"export the network for {engine}, or ask for auto"
             )
         return Choice(own, "the file is of this engine")
     if engine != "auto":
-        return Choice(_check(cast(EngineName, engine), name), "it was asked for")
-    return _automatic(name, device, dtype)
+        return Choice(_check(cast(EngineName, engine), located), "it was asked for")
+    return _automatic(located, device, dtype)
 
 
-def _check(engine: EngineName, name: str | os.PathLike[str]) -> EngineName:
-    """`engine`, if it can run the weights called `name` here."""
-    if engine == "onnx" and not is_bundled(name) and onnx_form(name) is None:
+def _check(engine: EngineName, located: Located) -> EngineName:
+    """`engine`, if it can run these weights here."""
+    if engine == "onnx" and not located.is_bundled and located.onnx is None:
         raise UnknownDeviceError(
-            f"engine onnx runs .onnx files and bundled models, and {os.fspath(name)} is neither: "
+            f"engine onnx runs .onnx files and bundled models, and {located.name} is neither: "
             "write a file with `birefnet export MODEL -o MODEL.onnx` and load that, or ask for "
             "engine torch or openvino"
         )
     if engine == "openvino" and not _is_there("openvino"):
         raise MissingExtraError("the engine openvino", "openvino")
     if not _is_there("torch") and (
-        engine == "torch" or (engine == "openvino" and not is_bundled(name))
+        engine == "torch" or (engine == "openvino" and not located.is_bundled)
     ):
-        raise _missing_torch(f"the engine {engine} for {os.fspath(name)}", name)
+        raise MissingExtraError(f"the engine {engine} for {located.name}", "torch")
     return engine
 
 
-def _automatic(name: str | os.PathLike[str], device: str, dtype: str) -> Choice:
-    bundled, has_torch = is_bundled(name), _is_there("torch")
-    published = None if bundled else onnx_form(name)
+def _automatic(located: Located, device: str, dtype: str) -> Choice:
+    bundled, has_torch = located.is_bundled, _is_there("torch")
+    published = located.onnx
     kind = device.partition(":")[0]
     if kind in _ONNX_DEVICES and (bundled or published):
         return Choice("onnx", f"it has the device {kind}")
@@ -113,24 +113,13 @@ def _automatic(name: str | os.PathLike[str], device: str, dtype: str) -> Choice:
         return Choice(
             "onnx", "PyTorch is not installed, and an ONNX file of this model is published"
         )
-    what = f"dtype {dtype}" if bundled else f"running the weights {os.fspath(name)}"
-    raise _missing_torch(what, name)
+    what = f"dtype {dtype}" if bundled else f"running the weights {located.name}"
+    raise MissingExtraError(what, "torch")
 
 
-def _missing_torch(what: str, name: str | os.PathLike[str]) -> MissingExtraError:
-    """The error to raise; a name that means nothing is refused before it."""
-    from birefnet.weights.source import check_name
-
-    check_name(os.fspath(name))
-    return MissingExtraError(what, "torch")
-
-
-def onnx_form(name: str | os.PathLike[str]) -> Checkpoint | None:
-    """The published ONNX file that `name` means, or that holds the same network."""
-    from birefnet.weights.table import lookup, onnx_of
-
-    checkpoint = lookup(name) if isinstance(name, str) else None
-    return None if checkpoint is None else onnx_of(checkpoint)
+def runs_published_onnx(located: Located) -> bool:
+    """Whether `auto` would take the published ONNX file of these weights here."""
+    return located.exported == ".onnx" or (located.onnx is not None and not _is_there("torch"))
 
 
 def _is_there(package: str) -> bool:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from birefnet.errors import UnknownModelError
+from birefnet.errors import UnknownModelError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.base import Engine
 from birefnet.inference.engines.metadata import Metadata, Output
-from birefnet.weights.local import Source
-
-# Suffix → module and class. A class is called with (path, device=, dtype=, threads=), reads the
-# metadata of its file into `.metadata` and is an `Engine`.
-ENGINES = {
-    ".onnx": ("birefnet.inference.engines.onnxruntime_engine", "OnnxEngine"),
-    ".xml": ("birefnet.inference.engines.openvino_engine", "OpenVinoEngine"),
-    ".pt2": ("birefnet.inference.engines.package_engine", "PackageEngine"),
-}
+from birefnet.weights.files import EXPORTED
+from birefnet.weights.local import WeightFiles
 
 
 class ExportedEngine(Engine, Protocol):
     """An engine that runs a file."""
 
     metadata: Metadata
-
-
-def is_exported(source: str | os.PathLike[str]) -> bool:
-    """Whether `source` names a file that an engine runs as it is, by its suffix."""
-    return Path(source).suffix.lower() in ENGINES
 
 
 def open_exported(
@@ -48,7 +35,7 @@ def open_exported(
         device: auto, cpu, cuda … as the engine has them.
         dtype: auto, or the precision that the file was exported in; an exported file has only one.
         threads: of a CPU; `None` for the engine's own choice.
-        output: what an ONNX file of others gives; `None` finds it out, which needs onnx.
+        output: what an ONNX file of others gives; `None` finds it out.
 
     Raises:
         WeightsError: no such file (`UnknownModelError`), or not one of its kind.
@@ -58,38 +45,47 @@ def open_exported(
     path = Path(path).expanduser()
     if not path.is_file():
         raise UnknownModelError(f"there is no file {path}")
-    module, name = ENGINES[path.suffix.lower()]
-    more = {} if output is None else {"output": output}
-    engine: ExportedEngine = getattr(import_module(module), name)(
-        path, device=device, dtype=dtype, threads=threads, **more
-    )
-    return engine
+    # Each engine brings a library that the others do not need.
+    match path.suffix.lower():
+        case ".onnx":
+            from birefnet.inference.engines.onnxruntime_engine import OnnxEngine
+
+            return OnnxEngine(path, device, dtype, threads, output)
+        case ".xml":
+            from birefnet.inference.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(path, device, dtype, threads)
+        case ".pt2":
+            from birefnet.inference.engines.program_engine import ProgramEngine
+
+            return ProgramEngine(path, device, dtype, threads)
+    raise WeightsError(f"{path} is no file that an engine runs ({', '.join(EXPORTED)})")
 
 
 def open_bundled(
-    source: Source, engine: str, *, device: str = "auto", dtype: str = "auto"
+    files: WeightFiles, engine: str, *, device: str = "auto", dtype: str = "auto"
 ) -> ExportedEngine:
     """The ONNX graph of a bundled network in an engine other than torch.
 
     Args:
-        source: see `birefnet.weights.local.bundled`.
+        files: of the network.
         engine: onnx or openvino.
         device, dtype: as the engine has them.
 
     Raises: as `open_exported`.
     """
     if engine == "onnx":
-        return open_exported(source.graph, device=device, dtype=dtype)
+        return open_exported(files.graph, device=device, dtype=dtype)
     from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 
-    settings = source.settings
+    settings = files.settings
     preprocess = Preprocess.from_dict(settings["preprocess"])
     metadata = Metadata(
-        name=source.name,
+        name=files.name,
         preprocess=preprocess,
         size=(preprocess.width, preprocess.height),
         dynamic=True,
         licence=settings.get("licence"),
         source=settings.get("source"),
     )
-    return OpenVinoEngine(source.graph, device, dtype, metadata=metadata)
+    return OpenVinoEngine(files.graph, device, dtype, metadata=metadata)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from birefnet.errors import (
     BiRefNetError,
     DeviceError,
-    MissingExtraError,
     UnknownDeviceError,
     WeightsError,
 )
@@ -52,7 +51,8 @@ class OnnxEngine:
 
     A file without this package's metadata is taken for one of the released kind: one float input
     [B, 3, H, W], normalised by ImageNet's mean and deviation; of several outputs the last one of
-    full size; logits, unless the output comes from a sigmoid.
+    full size; logits, unless the output comes from a sigmoid. Where the package onnx is not
+    installed, an output all of whose values lie in [0, 1] is taken for a sigmoid's.
 
     Args:
         path: the file; weights beside it are found by their names.
@@ -60,10 +60,9 @@ class OnnxEngine:
             directml, coreml, openvino …
         dtype: auto, or the precision that the file has.
         threads: of a CPU; `None` for ONNX Runtime's choice, the physical cores.
-        output: what a file of others gives; `None` finds it out, which needs the package onnx.
+        output: what a file of others gives; `None` finds it out.
 
     Raises:
-        MissingExtraError: onnx is not installed.
         DeviceError: onnxruntime or the device is not there, or the file has another precision.
         WeightsError: not an ONNX file, or one of another kind.
     """
@@ -145,6 +144,8 @@ class OnnxEngine:
                 f"{self.path.name} gave NaN or infinity in {self.metadata.precision}; export it in "
                 "fp32, or its weights are damaged"
             )
+        if self._mattes is None:
+            return logits_of(result) if result.min() >= 0 and result.max() <= 1 else result
         return logits_of(result) if number in self._mattes else result
 
     def _check_size(self, batch: NDArray[np.float32]) -> None:
@@ -164,7 +165,7 @@ class OnnxEngine:
         entries = self.session.get_modelmeta().custom_metadata_map
         if KEY in entries:
             metadata = Metadata.from_json(entries[KEY], str(self.path))
-            self._mattes = {0} if metadata.output == "matte" else set()
+            self._mattes: set[int] | None = {0} if metadata.output == "matte" else set()
             return metadata
         shape = self._input.shape
         if len(shape) != 4 or (shape[1] not in (3, None) and isinstance(shape[1], int)):
@@ -176,7 +177,7 @@ class OnnxEngine:
         self._mattes = _mattes(self.path) if output is None else set()
         if output == "matte":
             self._mattes = set(range(len(self.session.get_outputs())))
-        is_matte = len(self.session.get_outputs()) - 1 in self._mattes
+        is_matte = len(self.session.get_outputs()) - 1 in (self._mattes or ())
         precision: Precision = "fp16" if self._type == np.float16 else "fp32"
         return Metadata(
             name=self.path.stem,
@@ -249,22 +250,25 @@ def _only_input(session: InferenceSession, path: Path) -> Any:
     return inputs[0]
 
 
-def _mattes(path: Path) -> set[int]:
-    """Which outputs of a file of others are mattes: those that come from a sigmoid."""
+def _mattes(path: Path) -> set[int] | None:
+    """Which outputs of a file of others are mattes: those that come from a sigmoid.
+
+    `None` without the package onnx, for ONNX Runtime does not show the operators of a graph.
+    """
     try:
         import onnx
     except ImportError:
-        raise MissingExtraError("running an ONNX file of others", "onnx") from None
+        return None
     graph = onnx.load(str(path), load_external_data=False).graph
     made_by = {name: node for node in graph.node for name in node.output}
-    found = set()
+    mattes = set()
     for number, output in enumerate(graph.output):
         node = made_by.get(output.name)
         while node is not None and node.op_type in _TRANSPARENT:
             node = made_by.get(node.input[0])
         if node is not None and node.op_type in ("Sigmoid", "HardSigmoid"):
-            found.add(number)
-    return found
+            mattes.add(number)
+    return mattes
 
 
 def _full_size(

@@ -9,7 +9,7 @@ import re
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.errors import MissingExtraError
 from birefnet.files import replace_file
@@ -17,8 +17,10 @@ from birefnet.inference.engines.metadata import KEY, Metadata
 from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.download import file_sha256
-from birefnet.weights.local import Source
-from birefnet.weights.source import resolve
+from birefnet.weights.local import WeightFiles
+from birefnet.weights.locate import Located
+from birefnet.weights.obtain import weight_files
+from birefnet.weights.transfer import Report
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -27,13 +29,13 @@ GRAPH = 1  # to be raised whenever the conversion changes
 
 
 def load_openvino(
-    name: str | os.PathLike[str],
+    name: str | os.PathLike[str] | Located,
     *,
     device: str = "auto",
     dtype: str = "auto",
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
-    progress: Any = None,
+    progress: bool | Report | None = None,
 ) -> OpenVinoEngine:
     """An engine for a network by name, path, Hugging Face id or address.
 
@@ -50,17 +52,16 @@ def load_openvino(
         WeightsError: not found, not fetched, damaged, or not fitting.
         UnknownModuleError: the network cannot be written as a graph.
     """
-    options: dict[str, Any] = {"cache_dir": cache_dir, "offline": offline, "progress": progress}
-    source = resolve(name, **options)
-    label = re.sub(r"[^\w.-]+", "-", source.name)
-    path = cache_directory(cache_dir) / "openvino" / f"{label}-{_key(source)}.xml"
+    files = weight_files(name, cache_dir=cache_dir, offline=offline, progress=progress)
+    label = re.sub(r"[^\w.-]+", "-", files.name)
+    path = cache_directory(cache_dir) / "openvino" / f"{label}-{_key(files)}.xml"
     if path.is_file() and path.with_suffix(".bin").is_file():
         return OpenVinoEngine(path, device, dtype)
     from birefnet.inference.engines.openvino_graph import convert
     from birefnet.network.simplify import simplify
-    from birefnet.weights.checkpoint import load_checkpoint
+    from birefnet.weights.checkpoint import read_network
 
-    loaded = load_checkpoint(name, **options)
+    loaded = read_network(files)
     metadata = Metadata(
         name=loaded.name,
         preprocess=loaded.preprocess,
@@ -93,7 +94,7 @@ def write_graph(graph: Model, metadata: Metadata, path: Path, *, half: bool = Fa
     return [path, path.with_suffix(".bin")]
 
 
-def _key(source: Source) -> str:
+def _key(source: WeightFiles) -> str:
     """What a graph depends on, as 16 digits."""
     import birefnet
 

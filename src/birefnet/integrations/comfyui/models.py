@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from birefnet.api import load
 from birefnet.errors import BiRefNetError, WeightsError
-from birefnet.inference.engines.exported import ENGINES as EXPORTED
 from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.running import masks
 from birefnet.options import Options
-from birefnet.weights.files import SUFFIXES
-from birefnet.weights.local import bundled_names, default_model
-from birefnet.weights.table import CHECKPOINTS, lookup
+from birefnet.weights.catalogue import CHECKPOINTS, lookup
+from birefnet.weights.files import EXPORTED, SUFFIXES
+from birefnet.weights.locate import bundled_names, default_model
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,13 +12,12 @@ from typing import Any
 
 from birefnet.errors import WeightsError
 from birefnet.weights.cache import hub_endpoint, is_offline
+from birefnet.weights.catalogue import Checkpoint, lookup
 from birefnet.weights.download import SWITCHED_OFF
 from birefnet.weights.files import find_weights, part_names, read_json
 from birefnet.weights.hub import choose_files
-from birefnet.weights.local import BUNDLED, bundled_names
-from birefnet.weights.records import Checkpoint
-from birefnet.weights.source import resolve
-from birefnet.weights.table import lookup
+from birefnet.weights.locate import BUNDLED, bundled_names
+from birefnet.weights.obtain import weight_files
 
 _SUFFIX = ".safetensors"
 _CONFIG = "config.json"
@@ -97,8 +96,8 @@ def find_place(name: str | os.PathLike[str]) -> Place:
     if "/" in text:
         return Place(text, repo=text, checkpoint=checkpoint)
     if checkpoint is None or checkpoint.kind != "network":
-        resolve(text, offline=True)  # says what is near, or why it is no network
-        raise AssertionError("resolve raises for what is no network")
+        weight_files(text, offline=True)  # says what is near, or why it is no network
+        raise AssertionError("weight_files raises for what is no network")
     return Place(text, checkpoint=checkpoint)
 
 
@@ -140,7 +139,7 @@ def find_files(place: Place, options: HubOptions) -> Path:
         return _fetch(place.repo, options)
     assert place.checkpoint is not None
     _refuse_code(place.checkpoint.filename, place.name)
-    resolved = resolve(
+    resolved = weight_files(
         place.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline
     )
     return resolved.files[0]

@@ -7,8 +7,7 @@ from typing import Any
 
 from birefnet.errors import MissingExtraError
 from birefnet.integrations.transformers.configuration import BiRefNetConfig
-from birefnet.weights.records import Checkpoint
-from birefnet.weights.table import CHECKPOINTS, lookup
+from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint, lookup
 
 TAGS = ("birefnet", "background-removal", "image-matting", "dichotomous-image-segmentation")
 _PAPER = "https://arxiv.org/abs/2401.03407"

@@ -24,7 +24,7 @@ from birefnet.inference.engines.metadata import KEY, Metadata
 from birefnet.inference.engines.torch_engine import go_on_in_fork
 
 
-class PackageEngine:
+class ProgramEngine:
     """A package of `birefnet export --format torch` on one device.
 
     Args:

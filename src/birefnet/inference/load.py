@@ -1,0 +1,194 @@
+"""From a name of weights to what runs them: locate, choose an engine, open it, make a predictor."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from birefnet.errors import require
+from birefnet.inference.engines.choice import EngineName, choose_engine
+from birefnet.inference.engines.exported import ExportedEngine, open_bundled, open_exported
+from birefnet.inference.engines.metadata import LONG_NAMES
+from birefnet.weights.local import at_path
+from birefnet.weights.locate import Located, default_model, locate
+
+if TYPE_CHECKING:
+    from birefnet.imaging.geometry import Preprocess
+    from birefnet.inference.engines.base import Engine
+    from birefnet.inference.predictor import Predictor
+    from birefnet.network.config import NetworkConfig
+    from birefnet.weights.catalogue import Checkpoint
+    from birefnet.weights.transfer import Report
+
+# Downloads, OpenVINO and PyTorch are imported by the step that needs them: with a bundled network
+# in ONNX Runtime a process starts in a second.
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where downloads go, and whether there may be any; see `birefnet.weights.download.fetch`."""
+
+    cache_dir: str | os.PathLike[str] | None = None
+    offline: bool | None = None
+    progress: bool | Report | None = None
+
+
+class Opened(NamedTuple):
+    """An engine that runs a network, and what is known of its weights."""
+
+    engine: Engine
+    preprocess: Preprocess
+    name: str
+    licence: str | None
+
+
+def load(
+    name: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine: str = "auto",
+    config: NetworkConfig | Mapping[str, Any] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    progress: bool | Report | None = None,
+) -> Predictor:
+    """A predictor with trained weights.
+
+    Args:
+        name: a bundled model (`nano`), a released one (`general`, `lite` …; see `birefnet models
+            list`), a file (.safetensors, .pth) or directory, or a Hugging Face id; `None` for
+            BIREFNET_MODEL or `nano`. Only names that need it are downloaded, once. A file that
+            holds a whole network (.onnx, .xml of OpenVINO, .pt2 of torch.export) runs in its own
+            engine.
+        device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps; where ONNX Runtime
+            has them directml, coreml and others.
+        dtype: auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16, bf16.
+        engine: auto, torch, openvino or onnx, see `engines.choice.choose_engine`.
+        config: how the network is built, or those fields of `NetworkConfig` that neither the file
+            says nor its tensors show, such as `{"image_pyramid": "add"}`. Needs the extra `torch`;
+            a copy that carries it is kept with the downloads.
+        cache_dir, offline, progress: of the download, see `birefnet.weights.download.fetch`.
+
+    Raises:
+        WeightsError: no such model, or its file cannot be fetched, read or fitted.
+        DeviceError: no such device or precision; nothing falls back silently.
+        MissingExtraError: the weights or the engine need a package that is not installed.
+    """
+    download = Download(cache_dir, offline, progress)
+    located = locate(name or default_model())
+    if config is not None:
+        located = _configured(located, config, download)
+    dtype = LONG_NAMES.get(dtype, dtype)
+    chosen = choose_engine(engine, located, device, dtype).engine
+    opened = open_engine(located, chosen, device, dtype, download, is_required=engine == "openvino")
+    # Here, and not at the top: ONNX Runtime has made its session by now, without Python's lock, and
+    # a command imports this meanwhile (`birefnet.cli.loading`).
+    from birefnet.inference.predictor import Predictor
+
+    predictor = Predictor(
+        opened.engine, opened.preprocess, name=opened.name, licence=opened.licence
+    )
+    predictor.reload = partial(
+        load,
+        located.absolute,
+        device=device,
+        dtype=dtype,
+        engine=engine,
+        cache_dir=None if cache_dir is None else os.path.abspath(cache_dir),
+        offline=offline,
+    )
+    return predictor
+
+
+def open_engine(
+    located: Located,
+    engine: EngineName,
+    device: str,
+    dtype: str,
+    download: Download,
+    *,
+    is_required: bool = False,
+) -> Opened:
+    """The network in the engine that was chosen.
+
+    Args:
+        located: the weights.
+        engine: of `choose_engine`.
+        device, dtype, download: see `load`.
+        is_required: whether a network that OpenVINO cannot run is an error; else PyTorch runs it.
+    """
+    if located.is_bundled and located.path is not None and engine != "torch":
+        files = at_path(located.path, located.name)
+        return _described(open_bundled(files, engine, device=device, dtype=dtype))
+    if located.exported is not None or engine == "onnx":
+        return _open_file(located, device, dtype, download)
+    if engine == "openvino":
+        from birefnet.inference.engines.openvino_cache import load_openvino
+        from birefnet.inference.engines.openvino_engine import UnknownModuleError
+
+        try:
+            return _described(load_openvino(located, device=device, dtype=dtype, **vars(download)))
+        except UnknownModuleError:
+            if is_required:
+                raise
+    return _open_torch(located, device, dtype, download)
+
+
+def _configured(
+    located: Located, config: NetworkConfig | Mapping[str, Any], download: Download
+) -> Located:
+    """A copy of the weights that says how its network is built."""
+    require("`load(config=...)`", "torch")
+    from birefnet.weights.convert import with_config
+
+    return locate(with_config(located, config, **vars(download)))
+
+
+def _open_file(located: Located, device: str, dtype: str, download: Download) -> Opened:
+    """A file that an engine runs as it is: a path, an address, or a published ONNX file."""
+    if located.path is not None and located.exported is not None:
+        return _described(open_exported(located.path, device=device, dtype=dtype))
+    from birefnet.weights.download import fetch
+
+    checkpoint = located.onnx
+    if checkpoint is None:
+        path = fetch(located.name, **vars(download))
+        return _described(open_exported(path, device=device, dtype=dtype))
+    if located.checkpoint != checkpoint:
+        _say_published(located.name, checkpoint)
+    path = fetch(checkpoint, **vars(download))
+    opened = open_exported(path, device=device, dtype=dtype, output="logits")
+    return Opened(opened, checkpoint.preprocess, checkpoint.name, checkpoint.licence)
+
+
+def _open_torch(located: Located, device: str, dtype: str, download: Download) -> Opened:
+    from birefnet.inference.engines.devices import resolve_device, resolve_dtype
+    from birefnet.inference.engines.torch_engine import TorchEngine
+    from birefnet.network.simplify import simplify
+    from birefnet.weights.checkpoint import load_checkpoint
+
+    resolve_dtype(dtype, resolve_device(device))  # refuses before a download, not after
+    loaded = load_checkpoint(located, **vars(download))
+    engine = TorchEngine(simplify(loaded.network, inplace=True), device, dtype)
+    return Opened(engine, loaded.preprocess, loaded.name, loaded.licence)
+
+
+def _described(engine: ExportedEngine) -> Opened:
+    """An engine whose file says what is known of its weights."""
+    about = engine.metadata
+    return Opened(engine, about.preprocess, about.name, about.licence)
+
+
+def _say_published(name: str, checkpoint: Checkpoint) -> None:
+    """Say which file runs, where it is not the one that was named."""
+    size = f"{checkpoint.bytes / 1e6:,.0f} MB" if checkpoint.bytes else "of unknown size"
+    warnings.warn(
+        f"{name} runs as its published ONNX file {checkpoint.name} ({size}); with "
+        'pip install "birefnet[torch,openvino]" its weights run, a smaller file and quicker',
+        stacklevel=5,
+    )
