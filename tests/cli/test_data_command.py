@@ -26,7 +26,7 @@ def test_check_says_what_it_found_and_exits_so(command: Any, photos: Path) -> No
     save(photos / "gt" / "p1.png", np.zeros((60, 90), np.uint8))
     dirty = command("data", "check", photos, "--smallest", 50, "--jobs", 1)
     assert dirty.status == 1
-    assert b"1 empty truth  [empty]" in dirty.stdout
+    assert b"1 empty mask  [empty]" in dirty.stdout
     assert b"p1.png" in dirty.stdout
     ignored = command("data", "check", photos, "--smallest", 50, "--ignore", "empty", "--jobs", 1)
     assert ignored.status == 0

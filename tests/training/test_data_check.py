@@ -198,9 +198,9 @@ def test_findings_read_as_sentences(clean: Path) -> None:
     for i in range(2):
         save(clean / "gt" / f"{i}.png", np.zeros((300, 300), np.uint8))
     (finding,) = check([str(clean)]).findings
-    assert str(finding).startswith("2 empty truths: fine where there is no subject")
+    assert str(finding).startswith("2 empty masks: correct if there is no subject")
     for kind in KINDS.values():
-        words = dict.fromkeys(("picture", "truth", "file", "copy", "is", "cutout"), "x")
+        words = dict.fromkeys(("picture", "mask", "file", "copy", "is", "cutout"), "x")
         assert "{" not in kind.sentence.format(n=1, **words)
         assert kind.cure
         assert not kind.cure.endswith(".")

@@ -208,7 +208,7 @@ def test_unknown_names_list_what_exists() -> None:
 
 
 def test_fp8_is_refused_with_what_there_is() -> None:
-    """The released code offers it; PyTorch has no autocast for it (docs/training.md, docs/gpu.md)."""
+    """The released code offers it; PyTorch has no autocast for it (docs/training.md)."""
     with pytest.raises(SettingsError, match=r"precision is 'fp8'.*bf16"):
         Recipe().override(["loop.precision=fp8"])
     with pytest.raises(UnknownDeviceError, match=r"'fp8' is unknown; give one of.*bf16"):
