@@ -2,8 +2,8 @@
 
     python docs/figures.py
 
-Numbers in the diagrams are read from the network that the paper trains (preset swin_v1_l), built
-without memory; the maps are what the bundled model computes on pictures of examples/.
+Numbers in the diagrams are from the network of the paper (preset swin_v1_l, on the meta device); the
+maps are from the bundled model and pictures of examples/.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Diagram:
         self.text(x, y, text)
 
     def frame(self, x: float, y: float, w: float, h: float, **style: Any) -> None:
-        """The same, empty."""
+        """An empty box."""
         corner = (x - w / 2, y - h / 2)
         form = "round,pad=0,rounding_size=0.06"
         self.axes.add_patch(FancyBboxPatch(corner, w, h, form, lw=0.8, **style))
 
     def text(self, x: float, y: float, text: str, *, size: float = 8, **style: Any) -> None:
-        """Centred, or as `ha` says."""
+        """Centred, or aligned by `ha`."""
         self.axes.text(x, y, text, fontsize=size, **{"ha": "center", "va": "center", **style})
 
     def arrow(self, *points: tuple[float, float], dashed: bool = False) -> None:
@@ -199,14 +199,14 @@ def picked(found: Explanation, title: str, *names: str) -> Row:
 
 
 def maps() -> None:
-    """What `nano` computes on pictures of examples/."""
+    """Maps of `nano` for pictures of examples/."""
     examples = ROOT / "examples"
     person = explain(examples / "astronaut.jpg", "nano", point=(0.535, 0.21))
     inside = explain(examples / "astronaut.jpg", "nano", point=(0.45, 0.75))
     cat = explain(examples / "chelsea.jpg", "nano", field=False)
     cup = explain(examples / "coffee.jpg", "nano", field=False)
     sheet("explain", person.title, person.rows)
-    sheet("encoder", "Localisation: what the encoder finds", [_encoder(f) for f in (person, cat)])
+    sheet("encoder", "Localisation: maps of the encoder", [_encoder(f) for f in (person, cat)])
 
     parts = ("patches", "inward", "features", "coarse", "target", "gradient", "attention")
     rows = [
@@ -221,14 +221,14 @@ def maps() -> None:
     rows = [picked(found, found.title, *shown) for found in (person, cup)]
     sheet("attention", "Attention of the outward reference, stages 4, 3 and 2", rows)
 
-    looks = ("field", *(f"samples-stage{n}" for n in (4, 3, 2, 1)))
+    columns = ("field", *(f"samples-stage{n}" for n in (4, 3, 2, 1)))
     rows = [
-        picked(person, "A pixel on the outline of the head", *looks),
-        picked(inside, "A pixel inside the suit", *looks),
+        picked(person, "A pixel on the outline of the head", *columns),
+        picked(inside, "A pixel inside the suit", *columns),
     ]
     sheet("fields", "Receptive fields", rows)
     reads = [f"reads-stage{n}" for n in (4, 3, 2, 1)]
-    row = picked(person, "What one place of the stacked tiles holds", *reads)
+    row = picked(person, "The pixels at one position of the stacked tiles", *reads)
     sheet("reads", "Inward reference", [row])
 
 

@@ -151,7 +151,7 @@ KINDS = {
         Kind("near-duplicate", "{n} {picture} nearly equal to another",
              "keep one of each, and never split them between training and validation"),
         Kind("levels-0-1", "{n} {mask} with only the levels 0 and 1", "multiply by 255"),
-        Kind("odd-levels", "{n} {mask} with areas of a few grey levels, like trimaps and class maps",
+        Kind("odd-levels", "{n} {mask} with areas of few grey levels, like trimaps and class maps",
              "export the subject as 255 and everything else as 0"),
         Kind("binary-matte", "{n} {mask} with hard edges, but mattes are needed",
              "use soft alpha mattes, or train for segmentation"),
