@@ -1,13 +1,12 @@
-"""Matting in the uncertain band: what it gains over the matte it starts from, and what it costs.
+"""Matting in the unknown region: gain over the initial matte, and time.
 
 python benchmarks/matting.py CUTOUTS BACKGROUNDS [--model nano] [--size 512] [--each 6]
 
-Composites with exact alpha over photographs: fur, strands, smoke and glass as drawn by this script,
-and held-out cut-outs (RGBA; those that training leaves out). Each method starts from two mattes:
-the truth, degraded to what a network of a quarter of the resolution could at best say, and the
-model's own. SAD, MSE, Grad and Conn as in `birefnet.evaluation.matting`, means over the pictures;
+Composites with exact alpha over photographs: fur, thin structures, smoke and glass drawn by this
+script, and cut-outs of the validation split (RGBA). Each method starts from two mattes: the ground
+truth, reduced to a quarter of the resolution, and the matte of the model. SAD, MSE, Grad and Conn as in `birefnet.evaluation.matting`, means over the pictures;
 lower is better. `--seconds` times the methods on pictures of several sizes instead, `--sheet FILE`
-draws picture, truth and what each method makes of the model's matte.
+draws picture, ground truth and the result of each method for the matte of the model.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def glass(size: int, draw: np.random.Generator) -> Alpha:
 
 DRAWN: dict[str, Callable[[int, np.random.Generator], Alpha]] = {
     "fur": fur,
-    "strands": thin_structure,
+    "thin structures": thin_structure,
     "smoke": smoke,
     "glass": glass,
 }
@@ -155,7 +154,7 @@ def main() -> None:
     if asked.sheet:
         draw_sheet(asked.sheet, predictor, methods, grounds, asked.size)
         return
-    for start in ("degraded truth", asked.model):
+    for start in ("degraded ground truth", asked.model):
         print(f"\nfrom {start}\n\n| kind | method | SAD | MSE | Grad | Conn | s |")
         print("|---|---|--:|--:|--:|--:|--:|")
         for kind in (*DRAWN, "cut-outs"):
@@ -179,12 +178,12 @@ def main() -> None:
 def draw_sheet(
     path: Path, predictor: Predictor, methods: list[str], grounds: list[Path], size: int
 ) -> None:
-    """A row for each drawn kind: picture, truth, and the methods from the model's matte."""
+    """A row for each drawn kind: picture, ground truth, and the results of the methods."""
     rows = []
     for kind in DRAWN:
         pixels, truth = next(pictures(kind, [], grounds, size, 1))
         first = predictor.predict(pixels).alpha
-        panels = {kind: pixels, "truth": truth}
+        panels = {kind: pixels, "ground truth": truth}
         panels |= {method: refine_alpha(pixels, first, method) for method in methods}
         rows.append(np.hstack([labelled(label, panel) for label, panel in panels.items()]))
     cv2.imwrite(
