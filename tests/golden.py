@@ -323,44 +323,13 @@ def nano_alpha() -> NDArray[np.uint8]:
 
 
 SAMPLED = {
-    "nano's mix": 16,
-    "nano's mix, photos": 4,
-    "nano's mix, composites": 8,
-    "nano's mix, empty scenes": 4,
-    "recipe nano": 12,
+    "recipe nano": 24,
+    "generated sources": 12,
     "everything": 12,
     "everything, binary": 4,
     "validation": 4,
 }
 """What draws them, and how many."""
-
-
-def _things(seed: int) -> tuple[ARRAY, ARRAY]:
-    """A photo with its truth, H x W x 4, and a cut-out."""
-    from data_sets import cutout, photo
-
-    rgb, truth = photo(seed)
-    return np.dstack([rgb, truth]), cutout(seed)
-
-
-@cache
-def _store() -> tempfile.TemporaryDirectory[str]:
-    """Decoded pictures of every family of kinds that nano's mix knows."""
-    from tools.nano.store import PictureStore
-
-    def pictures() -> Iterator[tuple[str, str, ARRAY]]:
-        for number in range(8):
-            photo, cutout = _things(number)
-            for kind in ("clothing", "cats", "leaves"):
-                yield kind, f"{kind}{number}.png", np.roll(photo, len(kind), axis=1)
-            for kind in ("renders", "emoji", "logos"):
-                yield kind, f"{kind}{number}.png", cutout
-            yield "backgrounds", f"b{number}.png", np.ascontiguousarray(photo[::-1, :, 2::-1])
-            yield "panoramas", f"p{number}.png", np.ascontiguousarray(photo[:, ::-1, :3])
-
-    place = tempfile.TemporaryDirectory(prefix="golden-")
-    PictureStore.write(pictures(), Path(place.name), origin=Path(place.name))
-    return place
 
 
 @cache
@@ -379,7 +348,7 @@ def _folders() -> tempfile.TemporaryDirectory[str]:
 
 def sampled(title: str) -> list[Golden]:
     """Samples by their number, picture and truth (and guidance) beside each other."""
-    draw = _from_mix(title) if "mix" in title else _from_data(title)
+    draw = _from_data(title)
     return [
         Golden(title, f"sample {number}", np.hstack([_rgb(part) for part in draw(number)]))
         for number in range(SAMPLED[title])
@@ -390,16 +359,6 @@ def _rgb(planes: Any) -> ARRAY:
     """C x H x W → H x W x 3."""
     pixels = np.moveaxis(np.asarray(planes), 0, 2)
     return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
-
-
-def _from_mix(title: str) -> Callable[[int], Sequence[Any]]:
-    from tools.nano.mix import MixConfig, MixDataset
-
-    parts = {"photos": "photo", "composites": "composite", "empty scenes": "empty"}
-    part = parts.get(title.partition(", ")[2])
-    shares = {name: float(name == part) for name in parts.values()}
-    dataset = MixDataset(Path(_store().name), 64, 7, MixConfig(**shares) if part else None)
-    return dataset.__getitem__
 
 
 def _from_data(title: str) -> Callable[[int], Sequence[Any]]:
@@ -419,6 +378,17 @@ def _from_data(title: str) -> Callable[[int], Sequence[Any]]:
     }
     if title == "recipe nano":
         settings = replace(get_recipe("nano").data, **places, width=64, height=64)
+    elif title == "generated sources":
+        settings = replace(
+            get_recipe("nano").data,
+            sources=("thin:40", f"{folder / 'cutouts'}=50%"),
+            backgrounds=tuple(
+                f"{prefix}:{folder / name}"
+                for prefix, name in (("panorama", "scenes"), ("subjects-removed", "photos"))
+            ),
+            width=64,
+            height=64,
+        )
     else:
         often = dict.fromkeys(("crop", "scale", "rotate", "colour", "blur", "noise"), 0.5)
         often |= dict.fromkeys(("jpeg", "pepper", "grey"), 0.2)

@@ -247,6 +247,7 @@ EVERY_COMPOSITE = [
     "data.composite.shadow=1", "data.composite.match=1", "data.composite.plain=0.5",
     "data.composite.same_colour=0.5", "data.composite.blur_background=1",
     "data.composite.soften=1", "data.composite.empty=0.2", "data.composite.photos=0.5",
+    "data.composite.distractor_count=3", "data.composite.signs=0.5", "data.composite.cut_off=0.5",
 ]  # fmt: skip
 RUNS = {
     "optimiser": [
@@ -275,7 +276,8 @@ RUNS = {
     "data": [
         "optimiser.name=adamw", "optimiser.batch_scaling=none", "schedule.shape=constant",
         "loop.precision=auto", "loop.batch_norm=train", "loss.gradient_label=paper",
-        "data.sources=pairs,cutouts", "data.backgrounds=scenes", "data.truth=binary",
+        "data.sources=pairs,cutouts,thin:3", "data.truth=binary",
+        "data.backgrounds=scenes,panorama:scenes,subjects-removed:pairs",
         "data.dynamic_width=64,96", "data.dynamic_height=64,96", "data.epoch_length=4",
         "data.held_out=0.3", "data.cache=1M", "data.longest=64", "loop.workers=1",
         *EVERY_AUGMENTATION, *EVERY_COMPOSITE,

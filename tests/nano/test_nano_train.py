@@ -1,60 +1,58 @@
-"""nano's own recipe: its stream follows the phases, a run resumes, its state can be published."""
+"""Training nano: sizes follow the phases, a run resumes, its state can be published."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
+from birefnet.errors import WeightsError
+from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite, to_package
 from birefnet.network.blocks import ReconstructionBlock
+from birefnet.network.build import build_network
+from birefnet.network.config import preset
 from birefnet.training.run_folder import RunError
 from birefnet.weights import load_checkpoint
-from discs import PLAIN, disc
-from tools.nano import pack, publish, train
-from tools.nano.data import Phase, PhasedMix
+from birefnet.weights.save import save_directory
+from discs import PLAIN
+from tools.nano import publish, split, train
+from tools.nano.data import PhasedData, parse_phase, settings_for
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Photos of discs, backgrounds, and a file of encoder weights."""
-    root = tmp_path / "data"
-    for part in ("photos/cats/im", "photos/cats/gt", "backgrounds", "cutouts/renders"):
-        (root / part).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(24):
-        pixels = disc(number)
-        cv2.imwrite(str(root / f"photos/cats/im/{number}.png"), pixels[..., 2::-1])
-        cv2.imwrite(str(root / f"photos/cats/gt/{number}.png"), pixels[..., 3])
-        cv2.imwrite(str(root / f"cutouts/renders/r{number}.png"), pixels[..., (2, 1, 0, 3)])
-        ground = rng.integers(0, 255, (64, 64, 3), np.uint8)
-        cv2.imwrite(str(root / f"backgrounds/b{number}.png"), ground)
+def encoder(tmp_path: Path) -> Path:
+    """A file of encoder weights."""
     torch.manual_seed(0)
-    state = to_package(EfficientNetLite().state_dict())
-    torch.save(state, tmp_path / "encoder.pth")
-    return root
+    path = tmp_path / "encoder.pth"
+    torch.save(to_package(EfficientNetLite().state_dict()), path)
+    return path
 
 
-def test_sizes_follow_the_phases(tmp_path: Path) -> None:
-    stream = PhasedMix(tmp_path, (Phase(2, 64), Phase(1, 96)), 1, PLAIN)
-    assert stream.steps == 3
-    assert [stream.size_at(step) for step in range(3)] == [(64, 64), (64, 64), (96, 96)]
+def test_sizes_follow_the_phases(nano_data: Path, tmp_path: Path) -> None:
+    split.split(nano_data, tmp_path / "split")
+    settings = settings_for(tmp_path / "split" / "train", train.RECIPE.data)
+    data = PhasedData(settings, 1, PLAIN, (parse_phase("2x64"), parse_phase("1x96")))
+    assert [data.size_at(step) for step in range(3)] == [(64, 64), (64, 64), (96, 96)]
     with pytest.raises(IndexError):
-        stream.size_at(3)
+        data.size_at(3)
 
 
-def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> None:
-    run, packed = tmp_path / "run", tmp_path / "pack.zip"
-    pack.main([str(root), str(packed)])
+def test_nano_trains_resumes_and_is_published(
+    nano_data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    run, parts = tmp_path / "run", tmp_path / "split"
+    split.main([str(nano_data), str(parts)])
     command = [
-        str(packed), str(run), "--encoder", str(tmp_path / "encoder.pth"), "--preset", "tiny",
+        str(parts), str(run), "--encoder", str(encoder), "--preset", "tiny",
         "--phases", "1x64", "1x96", "--size", "64", "--workers", "0", "--threads", "1",
         "--validate-every", "2", "--device", "cpu", "--set", "schedule.batch_size=4",
+        "--cache", "10M", "--set", "validation.pictures=2",
     ]  # fmt: skip
     train.main(command)
+    scored = (run / "metrics.jsonl").read_text()
+    assert all(f"{name}/iou" in scored for name in ("cats", "renders", "crowded", "thin", "empty"))
     with pytest.raises(RunError, match="continue it with --resume"):
         train.main(command)
     train.main([*command, "--resume"])
@@ -71,6 +69,20 @@ def test_nano_trains_resumes_and_is_published(root: Path, tmp_path: Path) -> Non
     for name, tensor in loaded.network.state_dict().items():
         factor = 1.5 if name.startswith("decoder.head.") else 1
         torch.testing.assert_close(tensor, factor * mean[name], rtol=1e-3, atol=1e-4)
+
+
+def test_runs_that_do_not_say_how_pictures_were_prepared_take_it_from_their_model(
+    tmp_path: Path,
+) -> None:
+    network = build_network(preset("tiny"))
+    state = {"step": 3, "average": network.state_dict()}
+    save_directory(tmp_path / "run" / "last", network, Preprocess(64, 96), name="old")
+    torch.save(state, tmp_path / "run" / "state.pt")
+    torch.save(state, tmp_path / "alone.pt")
+    publish.main([str(tmp_path / "run"), str(tmp_path / "m"), "--preset", "tiny"])
+    assert load_checkpoint(tmp_path / "m").preprocess == Preprocess(64, 96)
+    with pytest.raises(WeightsError, match="do not say, or differ in"):
+        publish.main([str(tmp_path / "alone.pt"), str(tmp_path / "m"), "--preset", "tiny"])
 
 
 def test_weights_of_several_runs_are_averaged() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -21,10 +20,9 @@ from birefnet.training.data.dataset import build_dataset
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings, DataSettings
 from birefnet.training.loop import Trainer
 from birefnet.training.run_folder import RunFolder
-from data_sets import cutout, make_backgrounds, make_cutouts, make_pairs, photo
+from data_sets import make_backgrounds, make_cutouts, make_pairs
 from discs import PLAIN, recipe, tiny
-from tools.nano.data import Phase, PhasedMix
-from tools.nano.store import PictureStore
+from tools.nano.data import Phase, PhasedData
 
 STEPS, BREAK = 3, 2
 
@@ -46,17 +44,15 @@ def drawn_from_folders(folder: Path) -> Any:
 
 
 def drawn_in_phases(folder: Path) -> Any:
-    """Photos, composites and empty scenes, larger in the last step."""
-
-    def pictures() -> Any:
-        for number in range(6):
-            rgb, truth = photo(number)
-            yield "cats", f"cats{number}.png", np.dstack([rgb, truth])
-            yield "renders", f"renders{number}.png", cutout(number)
-            yield "backgrounds", f"backgrounds{number}.png", rgb
-
-    PictureStore.write(pictures(), folder, origin=folder)
-    return PhasedMix(folder, (Phase(1, 64), Phase(STEPS, 96)), 3, PLAIN)
+    """Photos, cut-outs and thin structures, larger after the first step."""
+    settings = DataSettings(
+        sources=(str(make_pairs(folder / "pairs", 4)), "thin:20=50%"),
+        backgrounds=(f"subjects-removed:{folder / 'pairs'}",),
+        width=96,
+        height=96,
+        composite=CompositeSettings(distractors=0.5, distractor_count=3, signs=0.3, cut_off=0.3),
+    )
+    return PhasedData(settings, 3, PLAIN, (Phase(1, 64), Phase(STEPS, 96)))
 
 
 @pytest.mark.parametrize(("make", "workers"), [(drawn_from_folders, 1), (drawn_in_phases, 0)])

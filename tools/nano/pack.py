@@ -1,74 +1,97 @@
-"""All training pictures in one small file, to carry them to another machine.
+"""Training pictures of nano in small files that can be carried to another machine.
 
-`python -m tools.nano.pack DATA PACK.zip` shrinks and compresses what a `PictureStore` of
-DATA would hold, soft truths included; `tools.nano.train` takes PACK.zip in place of DATA.
+    python -m tools.nano.pack SPLIT PACK --parts 2
+
+writes PACK.1.zip and PACK.2.zip, of about equal size, with smaller copies of SPLIT/train; there,
+`python -m zipfile -e PACK.1.zip SPLIT` unpacks each, and tools.nano.timed trains on it.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from tools.nano.store import decode_all
+from tools.nano.split import PICTURE_SUFFIXES
 
-Named = tuple[str, str, NDArray[np.uint8]]
-"""Kind, file name, pixels: H x W x 4 (RGB and truth or alpha) or H x W x 3."""
+# Longest side [px], quality of WebP, and how many files at most.
+SETTINGS = {
+    "clothing": (576, 42, 900), "leaves": (384, 38, 300), "agreed": (300, 55, 2000),
+    "animals": (300, 60, 500), "portraits": (640, 45, 200), "renders": (384, 55, 999),
+    "emoji": (192, 50, 1100), "clipart": (256, 50, 1300), "logos": (224, 50, 400),
+    "renders_simple": (288, 55, 400), "backgrounds": (640, 50, 200), "panoramas": (1024, 60, 20),
+}  # fmt: skip
+OTHERS = (448, 45, 999)
+SOFT = {"agreed", "portraits"}  # soft masks of networks: sixteen grey values are enough
 
 
-def pack(root: Path, file: Path, *, longest: int = 288, quality: int = 50) -> int:
-    """Write the pictures below `root` to `file`; returns how many.
+def pack(split: Path, target: Path, parts: int = 1, longest: int | None = None) -> list[Path]:
+    """Write the zips; their paths.
 
     Args:
-        root: a data root, see `PictureStore`.
-        file: a zip of WebP pictures; truths are kept exactly, colours at `quality`.
-        longest: side of photos and cut-outs [px].
-        quality: of WebP, 1 to 100.
+        split: a folder that tools.nano.split wrote.
+        target: the zips are called `TARGET.1.zip` and so on.
+        parts: how many.
+        longest: side of every picture [px], if not as in `SETTINGS`.
     """
-    count = 0
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for kind, name, pixels in decode_all(root, longest):
-            encoded = io.BytesIO()
-            # exact: colours outside the truth are the scene, not to be thrown away.
-            Image.fromarray(np.ascontiguousarray(pixels)).save(
-                encoded, "WEBP", quality=quality, exact=pixels.shape[2] == 4, method=4
-            )
-            archive.writestr(f"{kind}/{name}.webp", encoded.getvalue())
-            count += 1
-    return count
+    paths = [Path(f"{target}.{i + 1}.zip") for i in range(parts)]
+    archives = [zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) for path in paths]
+    sizes, counts = [0] * parts, Counter[Path]()
+    for path in sorted(p for p in split.glob("train/**/*") if p.suffix.lower() in PICTURE_SUFFIXES):
+        is_mask, folder = path.parent.name == "gt", path.parent
+        kind = folder.parent.name if folder.name in ("im", "gt") else folder.name
+        side, quality, most = SETTINGS.get(kind, OTHERS)
+        counts[folder] += 1
+        if counts[folder] > most:
+            continue
+        how = cv2.IMREAD_GRAYSCALE if is_mask else cv2.IMREAD_COLOR  # turned as EXIF says
+        if folder.parent.name == "cutouts":
+            how = cv2.IMREAD_UNCHANGED
+        pixels = shrunk(cv2.imread(str(path), how), longest or side)
+        if is_mask and kind in SOFT:
+            pixels = np.round(pixels / 17) * 17
+        data = encoded(np.asarray(pixels, np.uint8), None if is_mask else quality)
+        name = path.relative_to(split).with_suffix(".png" if is_mask else ".webp")
+        part = sizes.index(min(sizes))
+        archives[part].writestr(name.as_posix(), data)
+        sizes[part] += len(data)
+    for archive in archives:
+        archive.close()
+    return paths
 
 
-def unpack(file: Path) -> Iterator[Named]:
-    """The pictures of a pack, decoded, in their order.
+def shrunk(pixels: NDArray | None, longest: int) -> NDArray:
+    """At most `longest` pixels a side."""
+    assert pixels is not None
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
-    Raises:
-        ValueError: the file is not a pack.
-    """
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is no pack; write one with python -m tools.nano.pack")
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.namelist():
-            kind, name = member.split("/", 1)
-            with Image.open(io.BytesIO(archive.read(member))) as picture:
-                yield kind, name.removesuffix(".webp"), np.asarray(picture)
+
+def encoded(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
+    """WebP of that quality, or PNG without one."""
+    if quality is None:
+        return cv2.imencode(".png", pixels)[1].tobytes()
+    return cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pack, say how much."""
     parser = argparse.ArgumentParser(prog="python -m tools.nano.pack")
-    parser.add_argument("data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/")
-    parser.add_argument("file", type=Path, help="to write, .zip")
-    parser.add_argument("--longest", type=int, default=288, help="side of a picture [px]")
-    parser.add_argument("--quality", type=int, default=50, help="of WebP, 1 to 100")
+    parser.add_argument("split", type=Path, help="a folder that tools.nano.split wrote")
+    parser.add_argument("pack", type=Path, help="of which PACK.1.zip … are made")
+    parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--longest", type=int, help="side of every picture [px]")
     options = parser.parse_args(arguments)
-    count = pack(options.data, options.file, longest=options.longest, quality=options.quality)
-    print(f"{count} pictures, {options.file.stat().st_size / 2**20:.1f} MiB in {options.file}")
+    for path in pack(options.split, options.pack, options.parts, options.longest):
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

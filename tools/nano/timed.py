@@ -1,6 +1,6 @@
 """Train nano for a fixed time, on a GPU that is lent for minutes.
 
-    python -m tools.nano.timed STORE OUT --seconds 300
+    python -m tools.nano.timed SPLIT OUT --seconds 300
 
 A first few steps tell the speed; the schedule is laid out for the steps that the time allows. OUT
 gets the averaged weights and the last ones, nano_average.pt and nano_network.pt, and log.jsonl.
@@ -21,7 +21,7 @@ from birefnet.training.assemble import set_up_training
 from birefnet.training.batches import batches
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
-from tools.nano.data import Phase, PhasedMix
+from tools.nano.data import Phase, PhasedData, settings_for
 from tools.nano.train import RECIPE
 
 BEGAN = time.monotonic()
@@ -45,7 +45,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("store", type=Path, help="a folder that unpack.py wrote")
+    parser.add_argument("split", type=Path, help="a folder that tools.nano.split wrote, or packs")
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--init", default="nano", help="weights to begin with")
@@ -71,6 +71,7 @@ def make(options: argparse.Namespace, steps: int, run: int) -> Trainer:
             "encoder_weights": None,
             "data.width": 320,
             "data.height": 320,
+            "data.cache": "8G",
             "optimiser.rate": decoder,
             "optimiser.encoder_factor": encoder / decoder,
             "schedule.steps": steps,
@@ -83,18 +84,19 @@ def make(options: argparse.Namespace, steps: int, run: int) -> Trainer:
             "loop.precision": options.precision,
         }
     )
-    start = set_up_training(recipe, name="nano")
+    setup = set_up_training(recipe, name="nano")
     sizes = (options.sizes[step % len(options.sizes)] for step in range(steps))
     phases = tuple(Phase(1, size) for size in sizes)
-    data = PhasedMix(options.store, phases, options.seed + run, start.preprocess)
-    accelerator = make_accelerator(start.recipe.loop, options.device)
+    settings = settings_for(options.split / "train", setup.recipe.data)
+    data = PhasedData(settings, options.seed + run, setup.preprocess, phases)
+    accelerator = make_accelerator(setup.recipe.loop, options.device)
     return Trainer(
-        start.recipe,
-        start.network,
+        setup.recipe,
+        setup.network,
         data,
-        start.preprocess,
+        setup.preprocess,
         accelerator=accelerator,
-        model_info=start.model_info,
+        model_info=setup.model_info,
     )
 
 

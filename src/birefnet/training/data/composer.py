@@ -37,6 +37,8 @@ _PLAIN_SIDE = 256  # plain grounds are drawn at this size: there is nothing fine
 _ANOTHER = 0.25  # chance that one more object joins
 _AMONG_OTHERS = (0.35, 0.75)  # extent of an object beside others
 _APART = (0.16, 0.3)  # of such objects' centres from the middle, as shares of the canvas
+_SIGN = (0.08, 0.4)  # extent of a flat picture
+_CUT_OFF = 1.7  # times as large are distractors that the border cuts
 _OUT_OF_FOCUS = (0.5, 4.0)  # standard deviation of a background's blur [px at 256]
 
 
@@ -166,8 +168,9 @@ class Composer:
             layers.append(layer)
 
         if rng.random() < settings.distractors:
-            other = self.read(*self.cutouts.sample(rng))
-            add(other, extent * rng.uniform(0.15, 0.4), is_subject=False)
+            most = settings.distractor_count
+            count = int(rng.integers(1, most + 1)) if most > 1 else 1
+            layers += [self._distractor(extent, (height, width), rng) for _ in range(count)]
         for _ in range(settings.objects - 1):
             if rng.random() >= _ANOTHER:
                 break
@@ -177,6 +180,36 @@ class Composer:
         seen = tuple(layer for layer in layers if layer is not None)
         degradation = sample_degradation(self.augment, max(height, width), rng)
         return replace(ground, layers=seen, degradation=degradation)
+
+    def _distractor(self, extent: float, canvas: tuple[int, int], rng: Generator) -> Layer | None:
+        """Something that is not the subject, pasted as the subject is.
+
+        So traces of pasting tell nothing: only size, place, focus and completeness do.
+        """
+        settings = self.composite
+        if settings.signs and self.backgrounds and rng.random() < settings.signs:
+            pixels, extent = self._sign(rng), rng.uniform(*_SIGN)
+        else:
+            pixels = self.read(*self.cutouts.sample(rng))
+            extent *= rng.uniform(0.15, 0.4)
+        place = None
+        if settings.cut_off and rng.random() < settings.cut_off:
+            along = rng.uniform(0.1, 0.9)
+            place = ((0.0, along), (1.0, along), (along, 1.0))[int(rng.integers(3))]
+            extent *= _CUT_OFF
+        return sample_layer(
+            pixels, canvas, settings, self.augment, rng,
+            extent=extent, is_subject=False, place=place,
+        )  # fmt: skip
+
+    def _sign(self, rng: Generator) -> Pixels:
+        """A part of a background, opaque (h x w x 4)."""
+        pixels = self.read(*self.backgrounds.sample(rng))[..., :3]
+        height, width = (max(1, int(side * rng.uniform(0.2, 0.5))) for side in pixels.shape[:2])
+        top = int(rng.integers(pixels.shape[0] - height + 1))
+        left = int(rng.integers(pixels.shape[1] - width + 1))
+        part = pixels[top : top + height, left : left + width]
+        return render.join(np.ascontiguousarray(part), np.full((height, width), 255, np.uint8))
 
     def empty(self, place: int, height: int, width: int, rng: Generator) -> SampleSpecification:
         """A scene without a subject: background number `place` of all, or a plain ground."""
@@ -269,7 +302,7 @@ def _plain(
     height: int, width: int, rng: Generator, near: np.ndarray | None = None
 ) -> SampleSpecification:
     ground = scenery.plain(min(_PLAIN_SIDE, max(height, width)), rng, near)
-    pixels = np.asarray(np.clip(ground * 255 + 0.5, 0, 255), np.uint8)
+    pixels = scenery.to_pixels(ground)
     return SampleSpecification(pixels, whole(*pixels.shape[:2]))
 
 

@@ -12,7 +12,7 @@ from birefnet.training.data.alignment import misfits
 from birefnet.training.data.folders import DataError, FileSet, find_set
 from birefnet.training.data.inspection import Facts, TruthFacts, inspect, inspect_source
 from birefnet.training.data.near_duplicates import duplicates_between, duplicates_within
-from birefnet.training.data.opening import open_source
+from birefnet.training.data.opening import PREFIXES, open_source
 from birefnet.training.data.sources import Source, same_aspect
 
 Task = Literal["segmentation", "matting"]
@@ -249,7 +249,7 @@ class _Checked:
 
     def __init__(self, path: str) -> None:
         self._source: Source | None = None
-        if path.startswith(("hf:", "wds:")):
+        if path.startswith(PREFIXES):
             self._source = source = open_source(path)
             self.count = len(source)
             self.files = FileSet(path, source.kind, [])

@@ -78,7 +78,10 @@ class CompositeSettings:
     Attributes:
         extent: smallest and largest longer side of an object, as a share of the canvas.
         objects: up to so many objects in a picture, all of them subjects.
-        distractors: another cut-out, small and often out of focus, that is no subject.
+        distractors: other cut-outs, small and often out of focus, that are no subjects.
+        distractor_count: up to so many of them.
+        signs: a distractor is a part of a background, flat, as a sign or a poster is.
+        cut_off: a distractor reaches over the border of the picture.
         shadow: a soft shadow beneath the object.
         match: move the object's mean colour towards the background's.
         plain: a plain ground, a gradient or soft noise instead of a background picture.
@@ -95,6 +98,9 @@ class CompositeSettings:
     extent: tuple[float, float] = (0.3, 1.1)
     objects: int = 2
     distractors: float = 0.15
+    distractor_count: int = 1
+    signs: float = 0.0
+    cut_off: float = 0.0
     shadow: float = 0.4
     match: float = 0.4
     plain: float = 0.15
@@ -107,9 +113,9 @@ class CompositeSettings:
 
     def __post_init__(self) -> None:
         chances = ("distractors", "shadow", "match", "plain", "same_colour", "blur_background")
-        _check_range(self, 0, 1, *chances, "soften", "photos", "one_colour")
+        _check_range(self, 0, 1, *chances, "soften", "photos", "one_colour", "signs", "cut_off")
         _check_range(self, 0, 0.9, "empty")
-        _check_range(self, 1, 8, "objects")
+        _check_range(self, 1, 8, "objects", "distractor_count")
         _check_pair(self, "extent", 0.01, 4)
 
 
@@ -145,11 +151,13 @@ class DataSettings:
     Attributes:
         sources: what to train on, each `PATH[=WEIGHT]`: a folder with im/ and gt/ (or other usual
             names), `IMAGES::MASKS` for two folders of any name, a folder of RGBA cut-outs,
-            `hf:NAME_OR_FOLDER:SPLIT?image=…&mask=…` or `wds:shards/{000..009}.tar`. A weight says
-            how often an epoch shows each picture (`=2.0`: twice), or which share of the epoch the
-            set is (`=20%`).
+            `hf:NAME_OR_FOLDER:SPLIT?image=…&mask=…`, `wds:shards/{000..009}.tar`, or `thin:COUNT`
+            for generated wheels, fences, wires, branches and hair. A weight says how often an
+            epoch shows each picture (`=2.0`: twice), or which share of the epoch the set is
+            (`=20%`).
         backgrounds: folders of pictures without a subject, to put cut-outs on and to learn from
-            that there may be nothing; `PATH` as for sources.
+            that there may be nothing; `PATH` as for sources, `panorama:PATH` for views of
+            panoramas, `subjects-removed:PATH` for pictures whose subject is covered.
         truth: `soft` keeps levels between 0 and 255 (mattes, antialiased edges); `binary` cuts at
             half after every resize, so that no other levels arise.
         width, height: of the network's input [px], multiples of 32.

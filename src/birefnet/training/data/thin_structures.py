@@ -1,4 +1,4 @@
-"""Procedural thin structures with supersampled alpha: wheels, fences, wires, branches, hair."""
+"""Procedural thin structures as cut-outs: wheels, fences, wires, branches, hair."""
 
 from __future__ import annotations
 
@@ -9,9 +9,39 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from birefnet.training.data.folders import DataError
+from birefnet.training.data.scenery import plain, to_pixels
+from birefnet.training.data.sources import Pixels, Source
+
 _SUPERSAMPLING = 3
+_SIDE = 640  # of a cut-out [px]
 Canvas = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
+
+
+class ThinStructures(Source):
+    """`thin:COUNT`: so many thin structures, RGBA of 640 x 640, always the same ones.
+
+    Raises:
+        DataError: the count is not a whole number above 0.
+    """
+
+    def __init__(self, text: str) -> None:
+        count = text.removeprefix("thin:")
+        if not count.isdecimal() or not int(count):
+            raise DataError(f"{text} came; give how many thin structures, as in thin:500")
+        self.name, self.kind, self._count = text, "cutouts", int(count)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name_of(self, index: int) -> str:
+        return f"thin{index}"
+
+    def read(self, index: int) -> Pixels:
+        rng = np.random.default_rng(index)
+        alpha = to_pixels(thin_structure(_SIDE, rng))
+        return np.asarray(cv2.merge([to_pixels(plain(_SIDE, rng)), alpha]), np.uint8)
 
 
 def thin_structure(size: int, rng: Generator) -> Alpha:
