@@ -39,6 +39,7 @@ TINY = {
 }
 """Script to arguments; capitals stand for a picture, folders of pictures, and where results go."""
 UNTRIED = {
+    "browser": "takes minutes, in Chromium",
     "counts": "no script of its own",
     "evaluation": "needs PySODMetrics",
     "foreground": "has not run tiny yet",

@@ -9,9 +9,31 @@
 const EPSILON = 1e-5;
 const WIDE = 90; // [px] of pictures of about a megapixel, and in proportion beyond
 const NARROW = 6;
-const GRID = 45; // grid cells in a wide window
-const TILE = 128; // [px]
+const TILE = 64;
+const GRID = 30; // grid cells in a wide window
 const SNAP = 1 / 510; // alpha this near to 0 or 1 counts as 0 or 1
+
+interface Picture {
+  pixels: Uint8ClampedArray; // RGBA
+  alpha: Float32Array; // 0 to 1
+  width: number;
+  height: number;
+}
+
+interface Tile {
+  top: number;
+  left: number;
+  bottom: number;
+  right: number;
+}
+
+/** Means over the wide window around every `step`-th pixel: of a, of I a in three channels, and of
+ * I (1 - a) in three channels. */
+interface Means {
+  planes: Float32Array[];
+  columns: number;
+  step: number;
+}
 
 /** Replace the colours of RGBA bytes by those of the foreground; where alpha is 0 they are 0. */
 export function cleanColours(
@@ -20,124 +42,123 @@ export function cleanColours(
   width: number,
   height: number,
 ): void {
-  const source = pixels.slice();
+  const source = { pixels: pixels.slice(), alpha: alpha.map(snapped), width, height };
   const scale = Math.max(1, Math.sqrt(width * height) / 1024);
   const step = Math.max(1, 2 * Math.trunc(((WIDE * scale) / GRID + 1) / 2) - 1);
   const wide = 2 * step * Math.round((WIDE * scale) / (2 * step));
   const narrow = Math.round(NARROW * scale);
-  const means = wideMeans(source, alpha, width, height, wide, step);
-  const reach = (narrow >> 1) + 1;
-  for (let top = 0; top < height; top += TILE) {
-    for (let left = 0; left < width; left += TILE) {
-      const bottom = Math.min(height, top + TILE);
-      const right = Math.min(width, left + TILE);
-      const y0 = Math.max(0, top - reach);
-      const x0 = Math.max(0, left - reach);
-      const h = Math.min(height, bottom + reach) - y0;
-      const w = Math.min(width, right + reach) - x0;
-      let [low, high] = [1, 0];
-      for (let y = y0; y < y0 + h; y++) {
-        for (let at = y * width + x0, end = at + w; at < end; at++) {
-          if (alpha[at] < low) low = alpha[at];
-          if (alpha[at] > high) high = alpha[at];
-        }
-      }
-      if (low >= 1 - SNAP) continue;
-      if (high <= SNAP) {
+  const side = Math.round(TILE * scale);
+  const means = wideMeans(source, wide, step);
+  for (let top = 0; top < height; top += side) {
+    for (let left = 0; left < width; left += side) {
+      const bottom = Math.min(height, top + side);
+      const right = Math.min(width, left + side);
+      const tile = { top, left, bottom, right };
+      const [low, high] = extremes(source, tile, narrow);
+      if (high === 0) {
         for (let y = top; y < bottom; y++) {
           pixels.fill(0, 4 * (y * width + left), 4 * (y * width + right));
         }
-        continue;
+      } else if (low < 1) {
+        fuse(pixels, source, means, tile, narrow);
       }
-      fuse(pixels, source, alpha, width, means, { x0, y0, w, h, top, left, bottom, right }, narrow);
     }
   }
-}
-
-interface Tile {
-  x0: number; // with what the narrow window reaches
-  y0: number;
-  w: number;
-  h: number;
-  top: number;
-  left: number;
-  bottom: number;
-  right: number;
-}
-
-interface Means {
-  planes: Float32Array[]; // a; I a of three channels; I (1 - a) of three channels
-  columns: number;
-  step: number;
 }
 
 function snapped(a: number): number {
   return a <= SNAP ? 0 : a >= 1 - SNAP ? 1 : a;
 }
 
-/** The place in a line of `length` where place `x` of its continued reflection is. */
-function reflected(x: number, length: number): number {
-  const period = Math.max(1, 2 * (length - 1));
-  const around = ((x % period) + period) % period;
-  return Math.min(around, 2 * (length - 1) - around);
+/** The smallest and largest alpha that the narrow window sees from a tile. */
+function extremes({ alpha, width, height }: Picture, tile: Tile, narrow: number) {
+  let [low, high] = [1, 0];
+  const right = Math.min(width, tile.right + narrow);
+  const bottom = Math.min(height, tile.bottom + narrow);
+  for (let y = Math.max(0, tile.top - narrow); y < bottom; y++) {
+    const end = y * width + right;
+    for (let at = y * width + Math.max(0, tile.left - narrow); at < end; at++) {
+      if (alpha[at] < low) low = alpha[at];
+      if (alpha[at] > high) high = alpha[at];
+    }
+  }
+  return [low, high];
 }
 
-/** Means over the wide window around every `step`-th pixel. */
-function wideMeans(
-  pixels: Uint8ClampedArray,
-  alpha: Float32Array,
-  width: number,
-  height: number,
-  wide: number,
-  step: number,
-): Means {
+/** Where the `count` pixels from `start` on lie in a line of `length` that its reflections go on. */
+function reflected(start: number, count: number, length: number): Int32Array {
+  const period = Math.max(1, 2 * (length - 1));
+  return Int32Array.from({ length: count }, (_, i) => {
+    const around = (((start + i) % period) + period) % period;
+    return Math.min(around, 2 * (length - 1) - around);
+  });
+}
+
+function wideMeans({ pixels, alpha, width, height }: Picture, wide: number, step: number): Means {
   const span = wide / step;
   const columns = Math.ceil((width - 1) / step) + 1;
-  const rows = Math.ceil((height - 1) / step) + 1;
   const across = columns + span - 1;
-  const down = rows + span - 1;
+  const down = Math.ceil((height - 1) / step) + span;
   const cells = Array.from({ length: 7 }, () => new Float32Array(across * down));
-  const xs = Int32Array.from({ length: across * step }, (_, i) => reflected(i - wide / 2, width));
-  for (let j = 0; j < down * step; j++) {
-    const row = reflected(j - wide / 2, height) * width;
-    for (let i = 0; i < xs.length; i++) {
-      const at = row + xs[i];
-      const a = snapped(alpha[at]);
-      const cell = Math.trunc(j / step) * across + Math.trunc(i / step);
-      if (a > 0) {
-        cells[0][cell] += a;
-        for (let c = 0; c < 3; c++) cells[1 + c][cell] += a * pixels[4 * at + c];
+  const [a0, f1, f2, f3, b1, b2, b3] = cells;
+  const xs = reflected(-wide / 2, across * step, width);
+  const ys = reflected(-wide / 2, down * step, height);
+  for (let j = 0; j < ys.length; j++) {
+    const row = ys[j] * width;
+    let cell = Math.trunc(j / step) * across;
+    for (let i = 0; i < xs.length; cell++) {
+      for (const end = i + step; i < end; i++) {
+        const at = row + xs[i];
+        const a = alpha[at];
+        const rgb = 4 * at;
+        if (a > 0) {
+          a0[cell] += a;
+          f1[cell] += a * pixels[rgb];
+          f2[cell] += a * pixels[rgb + 1];
+          f3[cell] += a * pixels[rgb + 2];
+        }
+        if (a < 1) {
+          b1[cell] += (1 - a) * pixels[rgb];
+          b2[cell] += (1 - a) * pixels[rgb + 1];
+          b3[cell] += (1 - a) * pixels[rgb + 2];
+        }
       }
-      if (a < 1) for (let c = 0; c < 3; c++) cells[4 + c][cell] += (1 - a) * pixels[4 * at + c];
     }
   }
   const factor = 1 / (wide * wide);
-  const planes = cells.map((plane, index) => {
-    const scale = index === 0 ? factor : factor / 255;
-    return boxSums(plane, across, down, span).map((sum) => sum * scale);
-  });
+  const planes = cells.map((plane, k) => box(plane, across, down, span, k ? factor / 255 : factor));
   return { planes, columns, step };
 }
 
-/** Sums over windows of `span` x `span`; the result is smaller by `span - 1` each way. */
-function boxSums(plane: Float32Array, width: number, height: number, span: number): Float32Array {
+/** Sums over windows of `span` x `span`, times `factor`; smaller by `span - 1` each way. */
+function box(
+  plane: Float32Array,
+  width: number,
+  height: number,
+  span: number,
+  factor: number,
+): Float32Array {
   const columns = width - span + 1;
   const narrow = new Float32Array(height * columns);
   for (let y = 0; y < height; y++) {
+    const row = y * width;
     let sum = 0;
-    for (let x = 0; x < width; x++) {
-      sum += plane[y * width + x];
-      if (x >= span) sum -= plane[y * width + x - span];
-      if (x >= span - 1) narrow[y * columns + x - span + 1] = sum;
+    for (let x = 0; x < span - 1; x++) sum += plane[row + x];
+    for (let x = 0; x < columns; x++) {
+      sum += plane[row + x + span - 1];
+      narrow[y * columns + x] = sum;
+      sum -= plane[row + x];
     }
   }
   const out = new Float32Array((height - span + 1) * columns);
   const sums = new Float64Array(columns);
   for (let y = 0; y < height; y++) {
+    const first = y - span + 1;
+    for (let x = 0; x < columns; x++) sums[x] += narrow[y * columns + x];
+    if (first < 0) continue;
     for (let x = 0; x < columns; x++) {
-      sums[x] += narrow[y * columns + x];
-      if (y >= span) sums[x] -= narrow[(y - span) * columns + x];
-      if (y >= span - 1) out[(y - span + 1) * columns + x] = sums[x];
+      out[first * columns + x] = sums[x] * factor;
+      sums[x] -= narrow[first * columns + x];
     }
   }
   return out;
@@ -146,47 +167,49 @@ function boxSums(plane: Float32Array, width: number, height: number, span: numbe
 /** Both passes on a tile. */
 function fuse(
   out: Uint8ClampedArray,
-  source: Uint8ClampedArray,
-  alpha: Float32Array,
-  width: number,
+  { pixels, alpha, width, height }: Picture,
   means: Means,
-  tile: Tile,
+  { top, left, bottom, right }: Tile,
   narrow: number,
 ): void {
-  const { x0, y0, w, h } = tile;
-  const size = w * h;
+  const before = narrow >> 1;
+  const xs = reflected(left - before, right - left + narrow - 1, width);
+  const ys = reflected(top - before, bottom - top + narrow - 1, height);
   // a, F' a of three channels, bB (1 - a) of three channels
-  const planes = Array.from({ length: 7 }, () => new Float32Array(size));
+  const planes = Array.from({ length: 7 }, () => new Float32Array(xs.length * ys.length));
   const wide = new Float64Array(7);
-  for (let y = 0, at = 0; y < h; y++) {
-    for (let x = 0; x < w; x++, at++) {
-      const pixel = (y0 + y) * width + x0 + x;
-      const a = snapped(alpha[pixel]);
-      interpolate(means, x0 + x, y0 + y, wide);
+  let at = 0;
+  for (const y of ys) {
+    for (const x of xs) {
+      const pixel = y * width + x;
+      const a = alpha[pixel];
+      interpolate(means, x, y, wide);
       planes[0][at] = a;
       const foreground = (1 - a * a) / (wide[0] + EPSILON);
       const background = (1 - a) / (1 - wide[0] + EPSILON);
       for (let c = 0; c < 3; c++) {
-        const share = (a * source[4 * pixel + c]) / 255;
         const bB = wide[4 + c] * background;
-        const first = wide[1 + c] * foreground + share - bB * a;
+        const first = wide[1 + c] * foreground + (a * pixels[4 * pixel + c]) / 255 - bB * a;
         planes[1 + c][at] = Math.min(1, Math.max(0, first)) * a;
         planes[4 + c][at] = bB;
       }
+      at++;
     }
   }
-  const blurred = planes.map((plane) => blur(plane, w, h, narrow));
-  for (let y = tile.top; y < tile.bottom; y++) {
-    for (let x = tile.left; x < tile.right; x++) {
-      const at = (y - y0) * w + x - x0;
-      const pixel = 4 * (y * width + x);
-      const a = planes[0][at];
-      const foreground = (1 - a * a) / (blurred[0][at] + EPSILON);
-      const background = (a * (1 - a)) / (1 - blurred[0][at] + EPSILON);
+  const factor = 1 / (narrow * narrow);
+  const blurred = planes.map((plane) => box(plane, xs.length, ys.length, narrow, factor));
+  at = 0;
+  for (let y = top; y < bottom; y++) {
+    for (let x = left; x < right; x++, at++) {
+      const pixel = y * width + x;
+      const a = alpha[pixel];
+      const foreground = (255 * (1 - a * a)) / (blurred[0][at] + EPSILON);
+      const background = (255 * (a - a * a)) / (1 - blurred[0][at] + EPSILON);
       for (let c = 0; c < 3; c++) {
-        const share = a * source[pixel + c];
-        out[pixel + c] =
-          255 * (blurred[1 + c][at] * foreground - blurred[4 + c][at] * background) + share;
+        out[4 * pixel + c] =
+          a * pixels[4 * pixel + c] +
+          blurred[1 + c][at] * foreground -
+          blurred[4 + c][at] * background;
       }
     }
   }
@@ -195,12 +218,8 @@ function fuse(
 /** The wide means at a pixel, between the four entries around it. */
 function interpolate({ planes, columns, step }: Means, x: number, y: number, out: Float64Array) {
   const [i, j] = [Math.trunc(x / step), Math.trunc(y / step)];
-  const at = j * columns + i;
-  if (step === 1) {
-    for (let k = 0; k < 7; k++) out[k] = planes[k][at];
-    return;
-  }
   const [u, v] = [x / step - i, y / step - j];
+  const at = j * columns + i;
   const right = at + (u > 0 ? 1 : 0);
   const below = v > 0 ? columns : 0;
   for (let k = 0; k < 7; k++) {
@@ -209,18 +228,4 @@ function interpolate({ planes, columns, step }: Means, x: number, y: number, out
     const lower = plane[at + below] + u * (plane[right + below] - plane[at + below]);
     out[k] = upper + v * (lower - upper);
   }
-}
-
-/** Means over windows of `side` x `side`, the borders reflected. */
-function blur(plane: Float32Array, width: number, height: number, side: number): Float32Array {
-  const [w, h] = [width + side - 1, height + side - 1];
-  const before = side >> 1;
-  const larger = new Float32Array(w * h);
-  const xs = Int32Array.from({ length: w }, (_, i) => reflected(i - before, width));
-  for (let y = 0; y < h; y++) {
-    const row = reflected(y - before, height) * width;
-    for (let x = 0; x < w; x++) larger[y * w + x] = plane[row + xs[x]];
-  }
-  const factor = 1 / (side * side);
-  return boxSums(larger, w, h, side).map((sum) => sum * factor);
 }

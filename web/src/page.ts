@@ -8,7 +8,7 @@ interface Item {
   name: string;
   file: Blob;
   address: string; // of the original
-  clean: boolean; // how `cutout` was asked for
+  clean: boolean; // how `cutout` was made
   cutout?: Cutout;
   button: HTMLButtonElement;
 }
@@ -70,14 +70,13 @@ function add(added: Iterable<Blob>): void {
 async function work(): Promise<void> {
   if (working) return;
   working = true;
-  const clean = () => field("clean").checked;
-  const isWaiting = (item: Item) => !item.cutout || item.clean !== clean();
   for (;;) {
     const item = current && isWaiting(current) ? current : items.find(isWaiting);
     if (!item) break;
-    item.clean = clean();
+    const cleanColours = field("clean").checked;
     try {
-      item.cutout = await cutOut(item.file, { cleanColours: item.clean });
+      item.cutout = await cutOut(item.file, { cleanColours });
+      item.clean = cleanColours;
     } catch (error) {
       problem(`${item.name}: ${(error as Error).message}.`);
       if (items.includes(item)) remove(item);
@@ -85,6 +84,7 @@ async function work(): Promise<void> {
     }
     if (!items.includes(item)) continue;
     item.button.dataset.state = "done";
+    item.button.dataset.seconds = String(item.cutout.seconds);
     const thumbnail = item.button.querySelector("img")!;
     if (thumbnail.src !== item.address) URL.revokeObjectURL(thumbnail.src);
     thumbnail.src = URL.createObjectURL(item.cutout.png);
@@ -92,6 +92,10 @@ async function work(): Promise<void> {
     else controls();
   }
   working = false;
+}
+
+function isWaiting(item: Item): boolean {
+  return !item.cutout || item.clean !== field("clean").checked;
 }
 
 function show(item: Item): void {
@@ -138,8 +142,8 @@ function options(): ComposeOptions {
 async function present(isNew: boolean): Promise<void> {
   controls();
   const item = current;
-  if (!item?.cutout) return;
-  const { cutout } = item;
+  if (!item || isWaiting(item)) return;
+  const cutout = item.cutout!;
   const { background, format } = options();
   const mine = ++drawing;
   const scale = Math.min(1, PREVIEW / Math.max(cutout.width, cutout.height));
@@ -166,7 +170,7 @@ async function present(isNew: boolean): Promise<void> {
 
 /** Bring everything beside the picture up to date. */
 function controls(): void {
-  const cutout = current?.cutout;
+  const cutout = current && !isWaiting(current) ? current.cutout : undefined;
   const { crop: cropped, format, background } = options();
   frame.setAttribute("aria-busy", String(!cutout));
   const choice = field<RadioNodeList>("background").value;
@@ -175,7 +179,7 @@ function controls(): void {
   find(".paint").style.setProperty("--paint", field("colour").value);
   find<HTMLButtonElement>(".panel [type=submit]").disabled = !cutout;
   const zip = find<HTMLButtonElement>(".zip");
-  const done = items.filter((item) => item.cutout).length;
+  const done = items.filter((item) => !isWaiting(item)).length;
   zip.hidden = items.length < 2;
   zip.disabled = done < items.length;
   zip.textContent = done < items.length ? `${done} of ${items.length} are ready` : `Download all ${done} (zip)`;
@@ -327,16 +331,19 @@ async function prepare(): Promise<boolean> {
 
 async function begin(): Promise<void> {
   const engine = find(".engine");
+  engine.ariaBusy = "true"; // so that screen readers do not read every step
   const isKept = await prepare();
   try {
-    const { name, threads, seconds } = await load({
+    const { name, threads } = await load({
+      threads: Number(new URLSearchParams(location.search).get("threads")) || undefined,
       onProgress: ({ loaded, total }) => {
         const share = total ? ` ${Math.min(100, Math.round((100 * loaded) / total))} %` : "";
         engine.textContent = `Loading the network …${share}`;
       },
     });
-    document.body.dataset.ready = String(seconds);
+    document.body.dataset.ready = String(performance.now() / 1000); // since the visit began
     const kept = isKept ? "works offline from now on" : "only with its server";
+    engine.ariaBusy = "false";
     engine.textContent = `${name} is ready · ${threads} ${threads === 1 ? "thread" : "threads"} · ${kept}`;
   } catch (error) {
     engine.textContent = "";

@@ -16,6 +16,8 @@ export type Reply =
 
 const VISIBLE = 0.05; // alpha from which on a pixel belongs to the box of the subject
 
+const WARM = 256; // side of an input on which the browser compiles the network before it is needed
+
 const scope = self as unknown as Worker;
 let session: ort.InferenceSession;
 let preprocess: Preprocess;
@@ -24,6 +26,7 @@ scope.onmessage = async ({ data }: MessageEvent<Request>) => {
   try {
     const result = data.do === "load" ? await load(data) : await cutOut(data.picture, data.options);
     scope.postMessage({ id: data.id, result } satisfies Reply);
+    if (data.do === "load") await network(new Float32Array(3 * WARM * WARM), WARM, WARM);
   } catch (error) {
     scope.postMessage({ id: data.id, error: (error as Error).message } satisfies Reply);
   }
@@ -144,10 +147,14 @@ async function decode(picture: Blob) {
     );
   }
   const { width, height } = bitmap;
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error(`the browser has no room for ${width} x ${height} pixels`);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return { canvas, context, image: context.getImageData(0, 0, width, height) };
+  try {
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d", { willReadFrequently: true })!;
+    context.drawImage(bitmap, 0, 0);
+    return { canvas, context, image: context.getImageData(0, 0, width, height) };
+  } catch {
+    throw new Error(`the browser has no room for ${width} x ${height} pixels; give a smaller one`);
+  } finally {
+    bitmap.close();
+  }
 }
