@@ -238,7 +238,9 @@ function download(blob: Blob, name: string): void {
 }
 
 function problem(text: string): void {
-  find(".problem").textContent = text;
+  const line = find(".problem");
+  line.textContent = text;
+  if (text) line.scrollIntoView({ block: "nearest" });
 }
 
 // ---- What people do -------------------------------------------------------------------------
