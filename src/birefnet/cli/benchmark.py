@@ -24,7 +24,7 @@ from birefnet.cli.common import (
     write_file,
 )
 from birefnet.cli.evaluate import report_files
-from birefnet.cli.options import GroupedCommand, examples, with_options
+from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
@@ -55,45 +55,33 @@ def register(app: typer.Typer) -> None:
 class BenchmarkOptions:
     """The command line of `birefnet benchmark`."""
 
-    suite: Annotated[
-        str, typer.Option("--suite", metavar="NAME", help="dis5k, hrsod, cod or matting.")
-    ]
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="ROOT", help="Folder of test sets, each with its pictures and masks."
-        ),
-    ]
+    suite: str = setting(..., "dis5k, hrsod, cod or matting.", metavar="NAME")
+    data: Path = setting(
+        ..., "Folder of test sets, each with its pictures and masks.", metavar="ROOT"
+    )
     model: Model = None
     network_config: NetworkConfigText = None
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            callback=check_output,
-            metavar="DIR",
-            help="Folder for predictions and numbers.",
-        ),
-    ] = Path("benchmark")
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME", help="Only this test set; may be repeated."),
-    ] = None
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Metrics or groups, separated by commas.",
-            show_default="those of the paper's table",
-        ),
-    ] = None
+    out: Path = setting(
+        Path("benchmark"),
+        "Folder for predictions and numbers.",
+        "--out",
+        "-o",
+        callback=check_output,
+        metavar="DIR",
+    )
+    sets: list[str] | None = setting(
+        None, "Only this test set; may be repeated.", "--set", metavar="NAME"
+    )
+    metrics: str | None = setting(
+        None,
+        "Metrics or groups, separated by commas.",
+        metavar="NAMES",
+        show_default="those of the paper's table",
+    )
     device: Device = "auto"
     dtype: Dtype = "auto"
     resolution: ResolutionText = None
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help="Pictures in a batch.")
-    ] = None
+    batch_size: int | None = setting(None, "Pictures in a batch.", metavar="N")
     jobs: Jobs = 0
 
 

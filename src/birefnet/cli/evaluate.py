@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import check_output, fail, say, warn, write_file
-from birefnet.cli.options import GroupedCommand, examples, with_options
+from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
 
@@ -48,97 +48,66 @@ def register(app: typer.Typer) -> None:
 class EvaluateOptions:
     """The command line of `birefnet evaluate`."""
 
-    prediction: Annotated[
-        list[str],
-        typer.Option(
-            "--prediction",
-            "-p",
-            metavar="[NAME=]DIR",
-            help="Folder of predicted masks; give it several times to compare methods.",
-        ),
-    ]
-    truth: Annotated[
-        Path, typer.Option("--truth", "-t", metavar="DIR", help="Folder of ground truth masks.")
-    ]
+    prediction: list[str] = setting(
+        ...,
+        "Folder of predicted masks; give it several times to compare methods.",
+        "--prediction",
+        "-p",
+        metavar="[NAME=]DIR",
+    )
+    truth: Path = setting(..., "Folder of ground truth masks.", "--truth", "-t", metavar="DIR")
     metrics: Metrics = "segmentation"
-    threshold_set: Annotated[
-        str,
-        typer.Option(
-            metavar="SET",
-            help="Thresholds for the mean and maximum of curves: all (0..255), tenths, or numbers "
-            "such as 0.3,0.5,0.7.",
-        ),
-    ] = "all"
-    trimap: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of trimaps (128 = unknown) for the matting metrics."
-        ),
-    ] = None
-    image: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of the pictures, for the HTML report."),
-    ] = None
-    missing: Annotated[
-        str,
-        typer.Option(
-            metavar="HOW",
-            help="For a missing prediction: error; skip lists it; black counts it (and unreadable "
-            "ones) as all black.",
-        ),
-    ] = "error"
-    channel: Annotated[
-        str,
-        typer.Option(
-            metavar="WHICH", help="The mask of files with alpha: auto, alpha or luminance."
-        ),
-    ] = "auto"
+    threshold_set: str = setting(
+        "all",
+        "Thresholds for the mean and maximum of curves: all (0..255), tenths, or numbers "
+        "such as 0.3,0.5,0.7.",
+        metavar="SET",
+    )
+    trimap: Path | None = setting(
+        None, "Folder of trimaps (128 = unknown) for the matting metrics.", metavar="DIR"
+    )
+    image: Path | None = setting(
+        None, "Folder of the pictures, for the HTML report.", metavar="DIR"
+    )
+    missing: str = setting(
+        "error",
+        "For a missing prediction: error; skip lists it; black counts it (and unreadable "
+        "ones) as all black.",
+        metavar="HOW",
+    )
+    channel: str = setting(
+        "auto", "The mask of files with alpha: auto, alpha or luminance.", metavar="WHICH"
+    )
     jobs: Jobs = 0
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            callback=check_output,
-            metavar="FILE",
-            help="Write the table: .csv, .json, .md or .tex; may be given several times.",
-        ),
-    ] = None
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format", metavar="FORM", help="Printed format: table, csv, json, markdown or latex."
-        ),
-    ] = "table"
-    per_image: Annotated[
-        Path | None,
-        typer.Option(
-            callback=check_output, metavar="FILE", help="Write each picture's numbers as CSV."
-        ),
-    ] = None
-    worst: Annotated[int, typer.Option(metavar="N", help="List the worst pictures by --sort.")] = 0
-    curves: Annotated[
-        Path | None,
-        typer.Option(
-            callback=check_output,
-            metavar="FILE",
-            help="Draw precision-recall and F-measure curves: .png, .svg or .pdf.",
-        ),
-    ] = None
-    sheet: Annotated[
-        Path | None,
-        typer.Option(callback=check_output, metavar="FILE", help="Write an HTML report."),
-    ] = None
-    sheet_limit: Annotated[
-        int, typer.Option(metavar="N", help="Pictures in the report per method; 0 for all.")
-    ] = 100
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            metavar="METRIC", help="Order of --worst and --sheet.", show_default="the first"
-        ),
-    ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False
+    output: list[Path] | None = setting(
+        None,
+        "Write the table: .csv, .json, .md or .tex; may be given several times.",
+        "--output",
+        "-o",
+        callback=check_output,
+        metavar="FILE",
+    )
+    form: str = setting(
+        "table", "Printed format: table, csv, json, markdown or latex.", "--format", metavar="FORM"
+    )
+    per_image: Path | None = setting(
+        None, "Write each picture's numbers as CSV.", callback=check_output, metavar="FILE"
+    )
+    worst: int = setting(0, "List the worst pictures by --sort.", metavar="N")
+    curves: Path | None = setting(
+        None,
+        "Draw precision-recall and F-measure curves: .png, .svg or .pdf.",
+        callback=check_output,
+        metavar="FILE",
+    )
+    sheet: Path | None = setting(
+        None, "Write an HTML report.", callback=check_output, metavar="FILE"
+    )
+    sheet_limit: int = setting(100, "Pictures in the report per method; 0 for all.", metavar="N")
+    sort: str | None = setting(
+        None, "Order of --worst and --sheet.", metavar="METRIC", show_default="the first"
+    )
+    overwrite: bool = setting(False, "Replace files.", "--overwrite")
 
 
 @with_options()

@@ -20,7 +20,7 @@ from birefnet.cli.common import (
     with_network_config,
 )
 from birefnet.cli.in_browser import export_site
-from birefnet.cli.options import GroupedCommand, examples, with_options
+from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,87 +52,60 @@ class ExportOptions:
         ),
     ]
     network_config: NetworkConfigText = None
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            callback=check_output,
-            metavar="FILE|DIR",
-            help="Ends with .onnx, .xml (OpenVINO) or .pt2 (torch); a folder for web.",
-            show_default="MODEL with the format's suffix",
-        ),
-    ] = None
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="FORMAT",
-            help="onnx, openvino, torch, or web: a page that runs in the browser alone.",
-            show_default="by FILE's suffix, else onnx",
-        ),
-    ] = None
-    precision: Annotated[
-        str, typer.Option("--precision", "-p", metavar="P", help="fp32, fp16 or int8.")
-    ] = "fp32"
-    dynamic: Annotated[
-        bool,
-        typer.Option(
-            "--dynamic",
-            help="Leave batch, height and width free (multiples of 32). Automatic for weights "
-            "with views of several sizes.",
-        ),
-    ] = False
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            metavar="N|WxH",
-            help="One fixed input size, multiples of 32.",
-            show_default="all views of the weights",
-        ),
-    ] = None
-    standard_ops: Annotated[
-        bool,
-        typer.Option(
-            "--standard-ops", help="Write deformable convolution with ordinary operators."
-        ),
-    ] = False
-    with_preprocessing: Annotated[
-        bool,
-        typer.Option(
-            "--with-preprocessing",
-            help="Put the preprocessing into the graph: input of any size (uint8, NHWC), output "
-            "matte.",
-        ),
-    ] = False
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibrate",
-            metavar="FOLDER",
-            help="Pictures to calibrate int8: some dozens, similar to later input.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None
-    opset: Annotated[
-        int | None,
-        typer.Option(
-            "--opset", metavar="N", help="Version of the ONNX operator set.", show_default="20"
-        ),
-    ] = None
-    tensorrt: Annotated[
-        bool,
-        typer.Option(
-            "--tensorrt", help="List operators of the ONNX file that TensorRT does not support."
-        ),
-    ] = False
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Keep the file even if it differs too much from the network."),
-    ] = False
+    output: Path | None = setting(
+        None,
+        "Ends with .onnx, .xml (OpenVINO) or .pt2 (torch); a folder for web.",
+        "--output",
+        "-o",
+        callback=check_output,
+        metavar="FILE|DIR",
+        show_default="MODEL with the format's suffix",
+    )
+    format: str | None = setting(
+        None,
+        "onnx, openvino, torch, or web: a page that runs in the browser alone.",
+        "--format",
+        "-f",
+        metavar="FORMAT",
+        show_default="by FILE's suffix, else onnx",
+    )
+    precision: str = setting("fp32", "fp32, fp16 or int8.", "--precision", "-p", metavar="P")
+    dynamic: bool = setting(
+        False,
+        "Leave batch, height and width free (multiples of 32). Automatic for weights "
+        "with views of several sizes.",
+        "--dynamic",
+    )
+    size: str | None = setting(
+        None,
+        "One fixed input size, multiples of 32.",
+        metavar="N|WxH",
+        show_default="all views of the weights",
+    )
+    standard_ops: bool = setting(
+        False, "Write deformable convolution with ordinary operators.", "--standard-ops"
+    )
+    with_preprocessing: bool = setting(
+        False,
+        "Put the preprocessing into the graph: input of any size (uint8, NHWC), output matte.",
+        "--with-preprocessing",
+    )
+    calibrate: Path | None = setting(
+        None,
+        "Pictures to calibrate int8: some dozens, similar to later input.",
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+    )
+    opset: int | None = setting(
+        None, "Version of the ONNX operator set.", metavar="N", show_default="20"
+    )
+    tensorrt: bool = setting(
+        False, "List operators of the ONNX file that TensorRT does not support.", "--tensorrt"
+    )
+    force: bool = setting(
+        False, "Keep the file even if it differs too much from the network.", "--force"
+    )
     as_json: Json = False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -24,12 +24,13 @@ GROUPS = {
     "Which object": ("boxes", "points", "other_points", "guide"),
     "Recipe": ("recipe", "variant", "assignments", "config", "list_recipes"),
     "Data": ("data", "validate", "replay", "sets", "against", "ignore", "smallest"),
-    "Weights": ("init", "freeze_encoder"),
+    "Weights": ("init", "freeze_encoder", "network_config"),
     "Metrics": ("metrics", "threshold_set", "trimap", "missing", "channel"),
     "Graph": (
         *("precision", "dynamic", "size", "standard_ops", "with_preprocessing", "opset"),
         *("calibrate", "tensorrt"),
     ),
+    "Figure": ("point", "field", "panels"),
     "Measurement": ("engines", "precisions", "sizes", "rounds"),
     "Network": (
         *("resolution", "batch_size", "batch", "passes", "high_resolution"),
@@ -143,7 +144,7 @@ def with_options(**names: Collection[str]) -> Callable[[Callable[..., None]], Ca
     """Gives a command the fields of its dataclasses as parameters, in place of these.
 
     A parameter whose type is a dataclass becomes an option for each field: as `option` makes it
-    where the field is declared so, and otherwise as the field is annotated.
+    where the field is declared so, and otherwise as `setting` or its annotation says.
 
     Args:
         names: of a parameter: the fields that it has; otherwise all.
@@ -181,22 +182,29 @@ def with_options(**names: Collection[str]) -> Callable[[Callable[..., None]], Ca
 def _parameters_of(kind: type, names: Collection[str] | None) -> list[inspect.Parameter]:
     """A parameter for each field of a dataclass, or for those of these names."""
     options, hints = declared(kind), get_type_hints(kind, include_extras=True)
-    defaults = {
-        item.name: inspect.Parameter.empty if item.default is MISSING else item.default
-        for item in fields(kind)
-    }
+    own = {item.name: item for item in fields(kind)}
     made = []
-    for name in defaults if names is None else names:
-        annotation, default = hints[name], defaults[name]
+    for name in own if names is None else names:
+        annotation, default = hints[name], own[name].default
         if (about := options.get(name)) is not None:
             annotation = Annotated[type_of(about), option(name, about)]
             default = None if about.is_list else default
+        elif (info := own[name].metadata.get("typer")) is not None:
+            annotation = Annotated[annotation, info]
+        if default is MISSING:
+            default = inspect.Parameter.empty
         made.append(
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
             )
         )
     return made
+
+
+def setting(default: Any, help: str, *flags: str, **more: Any) -> Any:
+    """A field of a command's dataclass: `...` for no default, else as for `typer.Option`."""
+    metadata = {"typer": typer.Option(*flags, help=help, **more)}
+    return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
 def examples(*lines: str) -> str:

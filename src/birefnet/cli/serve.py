@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -22,7 +22,7 @@ from birefnet.cli.common import (
     warn,
     with_network_config,
 )
-from birefnet.cli.options import GroupedCommand, examples, with_options
+from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 
 if TYPE_CHECKING:
     from birefnet.presets import read_presets, with_files
@@ -49,124 +49,83 @@ class ServeOptions:
 
     model: Model = None
     network_config: NetworkConfigText = None
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|NAME=PATH",
-            help="Another model for requests; `all` for every released one. It is downloaded at "
-            "its first request.",
-        ),
-    ] = None
-    presets: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml",
-            help="More presets for requests, in addition to those of `birefnet remove`.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None
-    host: Annotated[str, typer.Option(help="127.0.0.1: only this machine; 0.0.0.0: everybody.")] = (
-        "127.0.0.1"
+    also: list[str] | None = setting(
+        None,
+        "Another model for requests; `all` for every released one. It is downloaded at "
+        "its first request.",
+        metavar="NAME|NAME=PATH",
     )
-    port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0: any free port.")
-    ] = 8000
-    api_keys: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help=f"File with one API key on each line; or set {KEYS} to keys separated by commas. "
-            "Without keys, everybody has access.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ORIGIN",
-            help="Origin of web pages that may call the server, such as https://a.org.",
-        ),
-    ] = None
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Host name of the server, such as cut.example.org or *.example.org; requests "
-            "with other names are refused. Without it, all are accepted.",
-        ),
-    ] = None
-    connections: Annotated[
-        int, typer.Option(min=1, help="Most open connections; others get 503.")
-    ] = 1000
-    page: Annotated[
-        bool, typer.Option(help="Serve the web page at /, if the extra ui is installed.")
-    ] = True
+    presets: Path | None = setting(
+        None,
+        "More presets for requests, in addition to those of `birefnet remove`.",
+        metavar="FILE.toml",
+        exists=True,
+        dir_okay=False,
+    )
+    host: str = setting("127.0.0.1", "127.0.0.1: only this machine; 0.0.0.0: everybody.")
+    port: int = setting(8000, "Port; 0: any free port.", "--port", "-p", min=0, max=65535)
+    api_keys: Path | None = setting(
+        None,
+        f"File with one API key on each line; or set {KEYS} to keys separated by commas. "
+        "Without keys, everybody has access.",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+    )
+    cors: list[str] | None = setting(
+        None,
+        "Origin of web pages that may call the server, such as https://a.org.",
+        metavar="ORIGIN",
+    )
+    allowed_host: list[str] | None = setting(
+        None,
+        "Host name of the server, such as cut.example.org or *.example.org; requests "
+        "with other names are refused. Without it, all are accepted.",
+        metavar="NAME",
+    )
+    connections: int = setting(1000, "Most open connections; others get 503.", min=1)
+    page: bool = setting(True, "Serve the web page at /, if the extra ui is installed.")
     device: Device = "auto"
     dtype: Dtype = "auto"
-    engine: Annotated[
-        str, typer.Option(metavar="ENGINE", help="auto, torch, openvino or onnx.")
-    ] = "auto"
-    memory: Annotated[
-        str,
-        typer.Option(
-            metavar="SIZE", help="Memory for all loaded models; the most recently used stay."
-        ),
-    ] = "4G"
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Most pictures in a batch.", show_default="by the engine"),
-    ] = None
-    wait_ms: Annotated[
-        float, typer.Option(min=0, help="Longest wait of a picture for others of its batch.")
-    ] = 5.0
-    queue: Annotated[
-        int, typer.Option(min=1, help="Most requests that wait or run; others get 429.")
-    ] = 64
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Threads for decoding, and as many for encoding.", show_default="one a core"
-        ),
-    ] = None
-    timeout: Annotated[
-        float, typer.Option(metavar="S", help="Longest time for a picture; then the answer is 503.")
-    ] = 120.0
-    grace: Annotated[
-        float, typer.Option(metavar="S", help="Longest wait for running work at shutdown.")
-    ] = 30.0
-    max_size: Annotated[
-        str, typer.Option(metavar="SIZE", help="Largest request with a picture.")
-    ] = "64M"
-    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Largest zip or video.")] = "512M"
+    engine: str = setting("auto", "auto, torch, openvino or onnx.", metavar="ENGINE")
+    memory: str = setting(
+        "4G", "Memory for all loaded models; the most recently used stay.", metavar="SIZE"
+    )
+    batch: int | None = setting(
+        None, "Most pictures in a batch.", min=1, show_default="by the engine"
+    )
+    wait_ms: float = setting(5.0, "Longest wait of a picture for others of its batch.", min=0)
+    queue: int = setting(64, "Most requests that wait or run; others get 429.", min=1)
+    workers: int | None = setting(
+        None, "Threads for decoding, and as many for encoding.", min=1, show_default="one a core"
+    )
+    timeout: float = setting(
+        120.0, "Longest time for a picture; then the answer is 503.", metavar="S"
+    )
+    grace: float = setting(30.0, "Longest wait for running work at shutdown.", metavar="S")
+    max_size: str = setting("64M", "Largest request with a picture.", metavar="SIZE")
+    max_upload: str = setting("512M", "Largest zip or video.", metavar="SIZE")
     max_megapixels: MaxMegapixels = 50
-    max_megapixels_held: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001,
-            help="Most megapixels of all pictures in work; each needs up to 200 MB.",
-            show_default="twice --max-megapixels",
-        ),
-    ] = None
-    max_resolution: Annotated[
-        int, typer.Option(min=32, help="Largest input of the network, as side of a square.")
-    ] = 2304
-    max_frames: Annotated[int, typer.Option(min=1, help="Most frames of a video.")] = 3000
-    fetch: Annotated[bool, typer.Option(help="Accept URLs of pictures on the internet.")] = True
-    fetch_host: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST|NETWORK", help="Private host or network that URLs may name."),
-    ] = None
-    root_path: Annotated[
-        str,
-        typer.Option(
-            metavar="PATH", help="Path at which a proxy publishes the server, such as /cutout."
-        ),
-    ] = ""
-    log_level: Annotated[
-        LogLevel, typer.Option(metavar="LEVEL", help="warning, or info for one line per request.")
-    ] = "info"
+    max_megapixels_held: float | None = setting(
+        None,
+        "Most megapixels of all pictures in work; each needs up to 200 MB.",
+        min=0.001,
+        show_default="twice --max-megapixels",
+    )
+    max_resolution: int = setting(
+        2304, "Largest input of the network, as side of a square.", min=32
+    )
+    max_frames: int = setting(3000, "Most frames of a video.", min=1)
+    fetch: bool = setting(True, "Accept URLs of pictures on the internet.")
+    fetch_host: list[str] | None = setting(
+        None, "Private host or network that URLs may name.", metavar="HOST|NETWORK"
+    )
+    root_path: str = setting(
+        "", "Path at which a proxy publishes the server, such as /cutout.", metavar="PATH"
+    )
+    log_level: LogLevel = setting(
+        "info", "warning, or info for one line per request.", metavar="LEVEL"
+    )
 
 
 @with_options()
