@@ -4,9 +4,10 @@ python benchmarks/matting.py CUTOUTS BACKGROUNDS [--model nano] [--size 512] [--
 
 Composites with exact alpha over photographs: fur, thin structures, smoke and glass drawn by this
 script, and cut-outs of the validation split (RGBA). Each method starts from two mattes: the ground
-truth, reduced to a quarter of the resolution, and the matte of the model. SAD, MSE, Grad and Conn as in `birefnet.evaluation.matting`, means over the pictures;
-lower is better. `--seconds` times the methods on pictures of several sizes instead, `--sheet FILE`
-draws picture, ground truth and the result of each method for the matte of the model.
+truth, reduced to a quarter of the resolution, and the matte of the model. SAD, MSE, Grad and Conn
+as in `birefnet.evaluation.matting`, means over the pictures; lower is better. `--seconds` times the
+methods on pictures of several sizes instead, `--sheet FILE` draws picture, ground truth and the
+result of each method for the matte of the model.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python docs/figures.py
 
-Numbers in the diagrams are from the network of the paper (preset swin_v1_l, on the meta device); the
-maps are from the bundled model and pictures of examples/.
+Numbers in the diagrams are from the network of the paper (preset swin_v1_l, on the meta device);
+the maps are from the bundled model and pictures of examples/.
 """
 
 from __future__ import annotations
