@@ -52,13 +52,13 @@ def test_own_presets_come_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[a]\ncolor = 1", "[a]: 'color' is no option; choose from"),
+        ("[a]\ncolor = 1", "[a]: 'color' is not an option; choose from"),
         ('[a]\nmatting = "hard"', "[a]: matting is 'hard'; choose one of"),
         ("[a]\nband = 3", "[a]: band does nothing without"),
         ("[a]\nboxes = 3", "[a]: boxes is 3; give a list of texts"),
         ('[a]\ncrop = "yes"', "[a]: crop is 'yes'; give true or false"),
-        ("crop = true", "crop stands outside a preset"),
-        ("[a\n", "is no TOML file"),
+        ("crop = true", "crop is outside a preset"),
+        ("[a\n", "is not a TOML file"),
         (None, "cannot be read"),
     ],
 )

@@ -258,7 +258,7 @@ def test_what_was_closed_says_so(kind: str, tmp_path: Path, predictor: Predictor
 def test_a_stream_that_cannot_be_read_says_what_it_is(predictor: Predictor) -> None:
     stream = io.BytesIO(encoded(disc()))
     predictor.predict(stream)
-    with pytest.raises(ImageError, match=r"the stream stands at its end; call seek\(0\)"):
+    with pytest.raises(ImageError, match=r"the stream is at its end; call seek\(0\)"):
         predictor.predict(stream)
     with pytest.raises(ImageError, match="the stream is empty"):
         predictor.predict(io.BytesIO())

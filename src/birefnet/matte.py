@@ -304,7 +304,7 @@ class Matte:
 
         Args:
             background: a colour, or a picture, which is scaled to this one's size. A string that
-                is no colour is a path.
+                is not a colour is a path.
             mode: of a picture: `fill` everything and cut what sticks out, or `fit` in and leave
                 white bars.
             refine: see `foreground`.

@@ -50,7 +50,7 @@ def read_presets(path: str | os.PathLike[str] | None) -> dict[str, Preset]:
         path: of the file; `None` for none. Pictures that it names are found beside it.
 
     Raises:
-        UsageError: it cannot be read, or says something that is no option.
+        UsageError: it cannot be read, or says something that is not an option.
     """
     if path is None:
         return dict(PRESETS)
@@ -62,10 +62,10 @@ def read_presets(path: str | os.PathLike[str] | None) -> dict[str, Preset]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}; give a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML file: {error}") from error
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
     for name, values in tables.items():
         if not isinstance(values, dict):
-            raise UsageError(f"{path}: {name} stands outside a preset; begin with a line [NAME]")
+            raise UsageError(f"{path}: {name} is outside a preset; begin with a line [NAME]")
         for option in FILE_OPTIONS & values.keys():
             beside = Path(path).parent / str(values[option])
             values[option] = str(beside) if beside.is_file() else values[option]
@@ -111,12 +111,12 @@ def options_of(preset: Preset, given: Mapping[str, Any] | None = None) -> Option
         given: options that are set beside it, and come first.
 
     Raises:
-        UsageError: a name that is no option, or a value of another type.
+        UsageError: a name that is not an option, or a value of another type.
     """
     values = {**preset, **(given or {})}
     for name, value in values.items():
         if name not in OPTIONS:
-            raise UsageError(f"{name!r} is no option; choose from {', '.join(OPTIONS)}")
+            raise UsageError(f"{name!r} is not an option; choose from {', '.join(OPTIONS)}")
         if name in LISTS:
             if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
                 raise OptionError(f"{{{name}}} is {{value!r}}; give a list of texts", value=value)

@@ -108,7 +108,7 @@ def test_a_cache_that_cannot_be_written_is_broken(command, cache: Path, some_bun
     cache.write_text("a file where the folder should be", encoding="utf-8")
     result = command("doctor", "--no-self-test")
     assert result.status == 1
-    assert "is no folder" in result.stdout.decode()
+    assert "is not a folder" in result.stdout.decode()
     assert "Something is broken" in result.stdout.decode()
 
 

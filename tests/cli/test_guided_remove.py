@@ -61,8 +61,8 @@ def test_both_boxes(command, two: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--box", "1,2,3"), "is no box"),
-        (("--point", "a"), "is no point"),
+        (("--box", "1,2,3"), "is not a box"),
+        (("--point", "a"), "is not a point"),
         (("--not-point", "1,1"), "--not-point does nothing without --point"),
         (("--box", "0,0,1,1", "--point", "1,1"), "--point does not go with --box"),
         (("--guide", "none.png"), "does not exist"),

@@ -47,7 +47,7 @@ def test_json(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped
     assert report["error"] is None
     broken = command("video", __file__, "-o", out, "--json")
     assert broken.status == 1
-    assert "is no video that FFmpeg can read" in json.loads(broken.stdout)["error"]
+    assert "is not a video that FFmpeg can read" in json.loads(broken.stdout)["error"]
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_json(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped
         (["CLIP", "-o", "out.mp4"], "mp4 holds no transparency"),
         (["CLIP", "-o", "out.flv"], "has no suffix of a video"),
         (["CLIP", "-o", "s3://bucket/out.mov"], "films are written to files"),
-        (["CLIP", "-o", "out.mov", "--start", "soon"], "'soon' is no place in a video"),
+        (["CLIP", "-o", "out.mov", "--start", "soon"], "'soon' is not a time or frame of a video"),
         (["CLIP", "-o", "out.mov", "--start", "3", "--end", "2"], "does not lie after the start"),
         (["CLIP", "-o", "out.mov", "--quality", "best"], "quality is 'best'; choose one of low"),
-        (["CLIP", "-o", "out.mov", "--rate", "fast"], "--rate: 'fast' is no frame rate"),
-        (["CLIP", "-o", "out.mov", "--rate", "1/0"], "--rate: '1/0' is no frame rate"),
+        (["CLIP", "-o", "out.mov", "--rate", "fast"], "--rate: 'fast' is not a frame rate"),
+        (["CLIP", "-o", "out.mov", "--rate", "1/0"], "--rate: '1/0' is not a frame rate"),
         (["CLIP", "-o", "out.mov", "-t", "green", "-b", "red"], "--background does not go with"),
     ],
 )

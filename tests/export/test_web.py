@@ -101,7 +101,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         ("preprocess", {"looks": [], "fit": "pad"}, "stretches pictures bilinearly"),
         ("preprocess", {"interpolation": "area"}, "stretches pictures bilinearly"),
         ("network", {"guidance_channel": True}, "has a guidance channel"),
-        (None, {"format": "of others"}, "is no directory with config.json"),
+        (None, {"format": "of others"}, "is not a directory with config.json"),
     ],
 )
 def test_weights_that_the_page_cannot_run_are_refused(

@@ -190,7 +190,7 @@ def test_parse_colour(text: object, colour: tuple) -> None:
     ],
 )
 def test_what_is_no_colour(text: object) -> None:
-    with pytest.raises(BiRefNetError, match="is no colour"):
+    with pytest.raises(BiRefNetError, match="is not a colour"):
         compose.parse_colour(text)
 
 

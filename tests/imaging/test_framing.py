@@ -20,13 +20,13 @@ def test_measures(text: str | float, pixels: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "a", "5%%", "nan", "inf"])
 def test_no_measures(text: str) -> None:
-    with pytest.raises(BiRefNetError, match="is no size"):
+    with pytest.raises(BiRefNetError, match="is not a size"):
         parse_measure(text)
 
 
 @pytest.mark.parametrize("text", ["0", "4:0", "a:b", "1:100", "", "4:5:6"])
 def test_no_aspects(text: str) -> None:
-    with pytest.raises(BiRefNetError, match="is no shape"):
+    with pytest.raises(BiRefNetError, match="is not a shape"):
         parse_aspect(text)
 
 

@@ -325,7 +325,7 @@ def test_unreadable_pictures_are_named(tmp_path: Path) -> None:
 def test_missing_or_useless_sources_are_refused(root: Path) -> None:
     with pytest.raises(DataError, match="give --data PATH"):
         build_dataset(DataSettings())
-    with pytest.raises(DataError, match="pictures without truth"):
+    with pytest.raises(DataError, match="pictures without a mask"):
         build_dataset(DataSettings((str(root / "scenes"),)))
 
 

@@ -67,7 +67,7 @@ def test_a_setting_in_a_nested_mapping_is_refused_under_its_whole_name() -> None
 
 
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
-    for text, message in (("a: [", "is no YAML"), ("3", "holds no settings")):
+    for text, message in (("a: [", "is not valid YAML"), ("3", "holds no settings")):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(SettingsError, match=message):
             load_yaml(tmp_path / "x.yaml")

@@ -46,10 +46,10 @@ def refused(message: str, source: Path | str, output: Path | str, **options: Any
 def test_no_video(tmp_path: Path) -> None:
     out = tmp_path / "out.webm"
     refused("there is no file", tmp_path / "missing.mp4", out)
-    (tmp_path / "text.mp4").write_text("hello, this is no film at all\n" * 50)
-    refused("is no video that FFmpeg can read", tmp_path / "text.mp4", out)
+    (tmp_path / "text.mp4").write_text("hello, this is not a film at all\n" * 50)
+    refused("is not a video that FFmpeg can read", tmp_path / "text.mp4", out)
     (tmp_path / "empty.mp4").touch()
-    refused("is no video that FFmpeg can read", tmp_path / "empty.mp4", out)
+    refused("is not a video that FFmpeg can read", tmp_path / "empty.mp4", out)
     Image.new("RGB", (20, 20)).save(tmp_path / "still.jpg")
     refused("is a still picture; `birefnet remove` is for those", tmp_path / "still.jpg", out)
     (tmp_path / "folder").mkdir()

@@ -117,7 +117,7 @@ def check(
                 jobs=jobs,
                 progress=progress,
             )
-    except DataError as error:  # a path that is no set is a wrong command, not a finding
+    except DataError as error:  # a path that is not a set is a wrong command, not a finding
         raise typer.BadParameter(str(error)) from None
     if sheet is not None:
         from birefnet.training.data.findings_report import write_html, write_png

@@ -159,7 +159,7 @@ async def _options(body: Fields, service: Service) -> Options:
     if str(body.get("stream", "")).lower() in ("true", "1"):
         raise ParameterError("stream", "nothing is streamed here; leave stream out")
     if "model" in body and not isinstance(body["model"], str):
-        raise ParameterError("model", "model is no text; give one of /v1/models")
+        raise ParameterError("model", "model is not text; give one of /v1/models")
     ground = _choice(body, "background", ("auto", "transparent", "opaque"))
     format = _choice(body, "output_format", ("png", "webp", "jpeg"))
     if ground == "transparent" and format == "jpeg":

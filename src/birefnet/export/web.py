@@ -64,8 +64,8 @@ def _model(source: WeightFiles) -> dict[str, bytes]:
     weights = source.files[0]
     if weights.name != _WEIGHTS or not source.settings:
         raise UsageError(
-            f"{source.name} is no directory with config.json and {_WEIGHTS}, from which the page "
-            "reads; give nano, or a directory that training or `birefnet models convert` wrote"
+            f"{source.name} is not a directory with config.json and {_WEIGHTS}, which the page "
+            "needs; give nano, or a directory that training or `birefnet models convert` wrote"
         )
     _check(source.name, source.settings)
     licence = source.settings.get("licence") or "not stated"

@@ -48,8 +48,8 @@ def parse_colour(text: str | tuple[int, ...] | list[int]) -> Colour:
         values = ()
     if len(values) not in (3, 4) or not all(0 <= value <= 255 for value in values):
         raise BiRefNetError(
-            f"{text!r} is no colour; give a name such as white, #rrggbb, #rrggbbaa or r,g,b with "
-            "numbers from 0 to 255."
+            f"{text!r} is not a colour; give a name such as white, #rrggbb, #rrggbbaa or r,g,b "
+            "with numbers from 0 to 255."
         )
     red, green_, blue, opacity = (*values, 255)[:4]
     return red, green_, blue, opacity

@@ -73,7 +73,7 @@ def offset_mask(alpha: Alpha, pixels: float) -> Alpha:
     discs are made of small ones, which is exact along the axes and octagonal between them.
 
     Raises:
-        BiRefNetError: `pixels` is no finite number.
+        BiRefNetError: `pixels` is not a finite number.
     """
     if not np.isfinite(pixels):
         raise BiRefNetError(f"the mask's offset is {pixels}; give a number of pixels.")

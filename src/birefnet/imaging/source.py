@@ -59,7 +59,7 @@ def _read_stream(stream: Any, name: str, limits: Limits) -> bytes:
     if not isinstance(data, bytes):
         raise ImageError(f"{name} gives text; open it in binary mode ('rb').")
     if not data and _position(stream) > 0:
-        raise ImageError(f"{name} stands at its end; call seek(0) before it is given.")
+        raise ImageError(f"{name} is at its end; call seek(0) before it is given.")
     return data
 
 

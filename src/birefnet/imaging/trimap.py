@@ -60,7 +60,7 @@ def trimap(
 
 
 def _depth(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How far each pixel of a mask lies from its edge [px]; the picture's border is no edge."""
+    """How far each pixel of a mask lies from its edge [px]; the picture's border is not an edge."""
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
     return np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32)

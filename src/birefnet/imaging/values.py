@@ -156,7 +156,8 @@ def parse_resolution(value: Any, *, largest: int = LARGEST_SIDE) -> Resolution |
         for side in sides
     ):
         raise BiRefNetError(
-            f"{value!r} is no size; give N, WIDTHxHEIGHT or native, with sides from 1 to {largest}"
+            f"{value!r} is not a size; give N, WIDTHxHEIGHT or native, with sides from 1 to "
+            f"{largest}"
         )
     return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
 
@@ -177,7 +178,9 @@ def parse_measure(text: str | float) -> Measure:
     except ValueError:
         value = math.nan
     if not (0 <= value < math.inf):
-        raise BiRefNetError(f"{typed!r} is no size; give pixels such as 24, or a share such as 5%")
+        raise BiRefNetError(
+            f"{typed!r} is not a size; give pixels such as 24, or a share such as 5%"
+        )
     return Measure(value / 100 if is_share else value, is_share)
 
 
@@ -196,7 +199,7 @@ def parse_aspect(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         ratio = 0.0
     if not 0.05 <= ratio <= 20:
-        raise BiRefNetError(f"{text!r} is no shape; give square, or width:height such as 4:5")
+        raise BiRefNetError(f"{text!r} is not a shape; give square, or width:height such as 4:5")
     return ratio
 
 
@@ -225,8 +228,8 @@ def parse_position(text: str | float | Position) -> Position:
         hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
         return Position(seconds=3600 * hours + 60 * minutes + seconds)
     raise UsageError(
-        f"{text!r} is no place in a video; give seconds (12.5), minutes and seconds (1:02.5), "
-        "or a frame (250f)"
+        f"{text!r} is not a time or frame of a video; give seconds (12.5), minutes and seconds "
+        "(1:02.5), or a frame (250f)"
     )
 
 
@@ -248,7 +251,7 @@ def parse_rate(value: str | float | Real | None) -> Fraction | None:
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
         rate = Fraction(0)
     if rate <= 0:
-        raise UsageError(f"{value!r} is no frame rate; give one such as 25 or 30000/1001")
+        raise UsageError(f"{value!r} is not a frame rate; give one such as 25 or 30000/1001")
     return rate
 
 
@@ -260,7 +263,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     """
     values = _numbers(text)
     if len(values) != 4:
-        raise UsageError(f"{text!r} is no box; give x0,y0,x1,y1 in pixels or as shares")
+        raise UsageError(f"{text!r} is not a box; give x0,y0,x1,y1 in pixels or as shares")
     return values[0], values[1], values[2], values[3]
 
 
@@ -272,7 +275,9 @@ def parse_point(text: str, *, is_object: bool = True) -> Point:
     """
     values = _numbers(text)
     if len(values) != 2:
-        raise UsageError(f"{text!r} is no point; give x,y in pixels or as shares such as 0.5,0.4")
+        raise UsageError(
+            f"{text!r} is not a point; give x,y in pixels or as shares such as 0.5,0.4"
+        )
     return Point(values[0], values[1], is_object)
 
 

@@ -75,7 +75,7 @@ class JsonGuard:
         self._is_string ^= len(pieces) % 2 == 0
         brackets = outside.translate(None, _NO_BRACKET)
         self._space += len(outside)
-        # A string beyond the last separator is no JSON, but costs as much.
+        # A string beyond the last separator is not valid JSON, but costs as much.
         self.cost += len(brackets) + outside.count(b",") + outside.count(b":")
         self.cost += len(pieces) // 2
         for bracket in brackets[: MOST_SEPARATORS + 1]:

@@ -453,7 +453,7 @@ def safe_options(options: Options, limits: Limits) -> Options:
     """The same, with pictures among the options decoded within the limits, and no paths.
 
     Raises:
-        BiRefNetError: a string that is no colour, or a picture that is too large or broken.
+        BiRefNetError: a string that is not a colour, or a picture that is too large or broken.
     """
     changes: dict[str, Any] = {}
     for name in LISTS:

@@ -112,7 +112,7 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     if len(fitting) < _LEAST_SHARE * (len(own) - len([k for k in own if "num_batches" in k])):
         raise WeightsError(
             f"{path} does not fit the backbone: {len(fitting)} of its {len(own)} tensors are in "
-            f"the file, {missing[0]} is not; give the file of this very backbone"
+            f"the file, {missing[0]} is not; give the file of this backbone"
         )
     backbone.load_state_dict(fitting, strict=False)
     return missing

@@ -302,7 +302,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"cannot read {path}: {failure.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as failure:
         reason = " ".join(str(failure).split())
-        raise SettingsError(f"{path} is no YAML: {reason}") from None
+        raise SettingsError(f"{path} is not valid YAML: {reason}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path} holds no settings; write NAME: VALUE lines, see recipe.yaml")
     return values

@@ -68,7 +68,7 @@ class Sound:
             yield from self._packets()
         except self._av.FFmpegError as error:
             raise VideoError(
-                f"the sound cannot be taken along ({reason(error)}); the frames are kept: resume "
+                f"the sound cannot be kept ({reason(error)}); the frames are kept: resume "
                 "without audio"
             ) from error
 

@@ -16,7 +16,7 @@ class VideoError(BiRefNetError):
 
 
 class VideoUsageError(VideoError, UsageError):
-    """A source that is no film, or an option that it cannot have."""
+    """A source that is not a film, or an option that it cannot have."""
 
 
 class VideoCancelled(BiRefNetError):  # noqa: N818 - an end that was asked for, not a failure
@@ -57,7 +57,7 @@ def reading_failed(error: Exception, name: str) -> VideoError:
         return VideoError(f"{name} ends before its first frame; fetch it again")
     if isinstance(error, av_errors.InvalidDataError):
         return VideoError(
-            f"{name} is no video that FFmpeg can read, or it is cut off before its index; check "
+            f"{name} is not a video that FFmpeg can read, or it is cut off before its index; check "
             "that it plays elsewhere, or fetch it again"
         )
     return VideoError(f"cannot read {name}: {reason(error)}")

@@ -117,7 +117,7 @@ class Workplace:
         if records and resume is None:
             raise UnfinishedRunError(
                 f"an earlier run has left {sum(len(part.pts) for part in records)} frames in "
-                f"{self.folder}; resume it, or restart to begin anew"
+                f"{self.folder}; resume it, or restart from the beginning"
             )
         if records and resume:
             changed = sorted(
@@ -128,7 +128,7 @@ class Workplace:
                 raise UnfinishedRunError(
                     f"the run to resume in {self.folder} was begun with another "
                     f"{', another '.join(changed)} ({key}: {(earlier or {}).get(key)!r}, now "
-                    f"{job.get(key)!r}); give the same options, or restart to begin anew"
+                    f"{job.get(key)!r}); give the same options, or restart from the beginning"
                 )
             self.finished = records
             return

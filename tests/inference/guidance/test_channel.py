@@ -87,7 +87,7 @@ def test_guides_lie_where_the_picture_does(fit: str) -> None:
         assert plane.dtype == np.float32
         assert plane.shape == geometry.input
         assert np.abs(plane).max() <= 1
-        if fit == "pad":  # nothing is said of what is no picture
+        if fit == "pad":  # nothing is said of what is not a picture
             assert not plane[: geometry.box.top].any()
 
 

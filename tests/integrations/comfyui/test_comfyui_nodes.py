@@ -92,7 +92,7 @@ def test_contradictions_are_refused(comfyui: ComfyUI, loads) -> None:
         remove(images(1), background=images(1))
     with pytest.raises(BiRefNetError, match="got 2 backgrounds for 3 pictures"):
         remove(images(3), "picture", background=images(2))
-    with pytest.raises(BiRefNetError, match="is no colour"):
+    with pytest.raises(BiRefNetError, match="is not a colour"):
         remove(images(1), "colour", colour="/etc/hostname")
     with pytest.raises(ImageError, match="got 2 masks for 3 pictures"):
         remove(images(3), guide=torch.ones(2, 48, 64))

@@ -100,7 +100,7 @@ def plan(
     """All cells, torch in fp32 first for each model and size.
 
     Raises:
-        ValueError: an unknown engine or precision, or a side that is no multiple of 32.
+        ValueError: an unknown engine or precision, or a side that is not a multiple of 32.
         UsageError: an unknown model or device.
     """
     from birefnet.network.config import PRESETS

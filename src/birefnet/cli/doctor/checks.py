@@ -202,7 +202,7 @@ def _cannot_write(folder: Path) -> str | None:
     """Why nothing can be stored in `folder`, which need not exist yet; `None` if it can."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
-        return f"{existing} is no folder"
+        return f"{existing} is not a folder"
     try:
         with tempfile.TemporaryFile(dir=existing):
             return None

@@ -87,7 +87,7 @@ class Report:
         seconds: from the start of the work, the loading of the model included.
         interrupted: the user has stopped it.
         unreadable: folders that could not be searched, and why.
-        passed_over: sentences on what is no picture though its name says so.
+        passed_over: sentences on what is not a picture though its name says so.
         outcomes: all of them, if it keeps all.
     """
 
@@ -134,7 +134,7 @@ class Report:
         self.unreadable[path] = getattr(error, "strerror", None) or str(error)
 
     def add_passed_over(self, sentence: str) -> None:
-        """Say once that something is no picture."""
+        """Say once that something is not a picture."""
         if sentence not in self.passed_over:
             self.passed_over.add(sentence)
             warn(sentence)

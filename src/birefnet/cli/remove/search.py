@@ -60,7 +60,7 @@ class Search:
     No output is an input, of this run or an earlier one: an output folder below an input is not
     searched; elsewhere `NAME.KIND.EXT` beside `NAME` and `NAME.SUFFIX.KIND.EXT` are passed over,
     and so is what a manifest in the same or a higher folder of the search calls an output. Of a
-    folder that is given as an input and is no output folder, only names with a kind count as
+    folder that is given as an input and is not an output folder, only names with a kind count as
     outputs: cut-outs may be cut out again.
 
     Args:
@@ -73,7 +73,7 @@ class Search:
         pipes: what came from other pipes among the inputs, by their names.
         manifest: of this run, if there will be one.
         on_error: told of folders that cannot be read.
-        on_pass: told, in a sentence, of what is no picture though its name says so.
+        on_pass: told, in a sentence, of what is not a picture though its name says so.
     """
 
     inputs: tuple[str, ...]

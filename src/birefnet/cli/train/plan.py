@@ -217,7 +217,7 @@ def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
     for path, source in sets.items():
         if source.kind == "pictures":
             raise UsageError(
-                f"{path} has pictures without truth; validate on a folder with im and gt"
+                f"{path} has pictures without a mask; validate on a folder with im and gt"
             )
     if not sets:
         return None

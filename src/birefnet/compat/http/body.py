@@ -78,7 +78,7 @@ async def picture_of(value: Any, name: str, service: Service) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} is no text; give a file, a URL, a data URI or base64")
+        raise InvalidRequest(f"{name} is not text; give a file, a URL, a data URI or base64")
     if value[:8].lower().startswith(("http://", "https://")):
         return await service.fetch(value)
     try:

@@ -147,7 +147,7 @@ def resolve_name(name: str) -> str:
     """rembg's name of a network → this package's; names and paths of this package stay.
 
     Raises:
-        WeightsError: a network that is no BiRefNet; the sentence names what comes nearest.
+        WeightsError: a network that is not a BiRefNet; the sentence names what comes nearest.
     """
     if name in MODELS:
         return MODELS[name]

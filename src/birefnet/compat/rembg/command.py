@@ -88,7 +88,7 @@ class Arguments:
             "decontaminate": self.decontaminate,
             "vitmatte": self.vitmatte,
         }
-        if any(self.colour):  # rembg's default is no colour
+        if any(self.colour):  # rembg's default is not a colour
             arguments["bgcolor"] = self.colour
         if self.extras:
             try:

@@ -39,7 +39,7 @@ def guidance_of(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 def _list(given: Mapping[str, Any], name: str) -> list[Any]:
     value = given.get(name, ())
     if not isinstance(value, (list, tuple)):
-        raise BiRefNetError(f"{name} is no list of marks")
+        raise BiRefNetError(f"{name} is not a list of marks")
     return list(value)
 
 
@@ -48,7 +48,7 @@ def _text(values: Any, count: int, *, in_pixels: bool = False) -> str:
         return values
     is_row = isinstance(values, (list, tuple)) and len(values) == count
     if not is_row or not all(type(value) in (int, float) for value in values):
-        raise BiRefNetError(f"a mark is no list of {count} numbers")
+        raise BiRefNetError(f"a mark is not a list of {count} numbers")
     if not all(abs(value) < 1e9 for value in values):
         raise BiRefNetError("a mark lies outside any picture")
     numbers = [round(value) for value in values] if in_pixels else values

@@ -150,7 +150,7 @@ def guidance_of(extras: str) -> dict[str, Any]:
         raise InvalidRequest(f"extras is an object with one of {', '.join(MARKS)}")
     texts = [mark for marks in named.values() if isinstance(marks, list) for mark in marks]
     if any(isinstance(mark, str) for mark in texts):
-        raise InvalidRequest("a mark in extras is no list of numbers")
+        raise InvalidRequest("a mark in extras is not a list of numbers")
     if any(len(marks) > LONGEST_LIST for marks in named.values() if isinstance(marks, list)):
         raise InvalidRequest(f"extras holds a list of more than {LONGEST_LIST} marks; give fewer")
     try:

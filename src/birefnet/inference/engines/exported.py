@@ -59,7 +59,7 @@ def open_exported(
             from birefnet.inference.engines.program_engine import ProgramEngine
 
             return ProgramEngine(path, device, dtype, threads)
-    raise WeightsError(f"{path} is no file that an engine runs ({', '.join(EXPORTED)})")
+    raise WeightsError(f"{path} is not a file that an engine runs ({', '.join(EXPORTED)})")
 
 
 def open_bundled(

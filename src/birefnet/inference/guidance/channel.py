@@ -4,7 +4,7 @@ See `birefnet.network.guidance` for the channel's values. Here they are:
 - A box is `BOX` inside and -1 outside: the object is in it, not all of it.
 - A point is a hill of `RADIUS` around it, up to 1 on the object and down to -1 on what it is not;
   far from all points nothing is said.
-- A coarse mask goes from -1 to 1: a scribble is no mask, but a row of points.
+- A coarse mask goes from -1 to 1: a scribble is not a mask, but a row of points.
 `birefnet.training.data.guides` draws the training's guidance with the same functions.
 """
 

@@ -95,7 +95,7 @@ def matte_near_mask(
         H x W of the whole picture; zeros for an empty mask.
 
     Raises:
-        BiRefNetError: the mask is no map of finite numbers.
+        BiRefNetError: the mask is not a map of finite numbers.
     """
     height, width = picture.pixels.shape[:2]
     coarse = to_float(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)

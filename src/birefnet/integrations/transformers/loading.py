@@ -96,8 +96,8 @@ def find_place(name: str | os.PathLike[str]) -> Place:
     if "/" in text:
         return Place(text, repo=text, checkpoint=checkpoint)
     if checkpoint is None or checkpoint.kind != "network":
-        weight_files(text, offline=True)  # says what is near, or why it is no network
-        raise AssertionError("weight_files raises for what is no network")
+        weight_files(text, offline=True)  # says what is near, or why it is not a network
+        raise AssertionError("weight_files raises for what is not a network")
     return Place(text, checkpoint=checkpoint)
 
 

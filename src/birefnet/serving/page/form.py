@@ -188,7 +188,7 @@ def parse_picked(colour: str | None) -> tuple[int, ...]:
     """A colour as pickers give it: #rrggbb, or rgb and rgba with fractions.
 
     Raises:
-        BiRefNetError: it is no colour.
+        BiRefNetError: it is not a colour.
     """
     text = (colour or "").strip()
     match = re.fullmatch(r"rgba?\(([^)]*)\)", text)
@@ -197,7 +197,7 @@ def parse_picked(colour: str | None) -> tuple[int, ...]:
     try:
         *parts, last = [float(part) for part in match.group(1).split(",")]
     except ValueError:
-        raise BiRefNetError(f"{text!r} is no colour; pick one") from None
+        raise BiRefNetError(f"{text!r} is not a colour; pick one") from None
     values = [*parts, last] if len(parts) == 2 else [*parts, last * 255]
     return parse_colour(tuple(round(value) for value in values))
 

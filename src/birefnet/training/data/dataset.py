@@ -89,7 +89,7 @@ class TrainingData(Dataset[Sample]):
         for source in self.sources:
             if source.kind == "pictures":
                 raise DataError(
-                    f"{source.name} has pictures without truth; expected folders im and gt in it, "
+                    f"{source.name} has pictures without a mask; expected folders im and gt in it, "
                     "or cut-outs with alpha (pictures without a subject go to data.backgrounds)"
                 )
         self.validation_split: list[Source] = []

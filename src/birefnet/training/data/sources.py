@@ -21,7 +21,7 @@ from birefnet.imaging.picture import to_uint8
 from birefnet.training.data.folders import DataError, FileSet, Kind
 
 Pixels = NDArray[np.uint8]
-"""H x W x 4: RGB and truth (colours not multiplied by it); H x W x 3 of pictures without truth."""
+"""H x W x 4: RGB and truth (colours not multiplied by it); H x W x 3 of pictures without a mask."""
 
 _ASPECT_TOLERANCE = 0.02
 _WEIGHT = re.compile(r"(?P<place>.+)=(?P<number>\d*\.?\d+)(?P<percent>%?)")
