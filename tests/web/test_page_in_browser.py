@@ -77,7 +77,7 @@ class SitePage(Page):
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_browser, "PATIENCE", 120.0)
+    monkeypatch.setattr(page_browser, "PATIENCE", 300.0)  # of fourteen pictures on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -116,19 +116,51 @@ def difference(result: Image.Image, expected: NDArray[np.uint8]) -> NDArray[np.i
     return np.abs(pixels.astype(np.int16) - expected)
 
 
-def test_a_photo_comes_out_as_with_the_command(
-    page: SitePage, expected: NDArray[np.uint8], tmp_path: Path
+def pictures(folder: Path) -> list[Path]:
+    """Pictures of many kinds; PNGs give the browser and Python the same pixels."""
+    for path in EXAMPLES.glob("*.jpg"):
+        Image.open(path).save(folder / f"{path.stem}.png")
+    photo = Image.open(PHOTO).convert("RGB")
+    photo.resize((1600, 1100)).save(folder / "large.png")
+    photo.resize((30, 700)).save(folder / "narrow.png")
+    photo.resize((9, 4)).save(folder / "tiny.png")
+    photo.convert("L").save(folder / "grey.png")
+    photo.quantize(64).save(folder / "palette.png")
+    holes = np.asarray(photo.convert("RGBA")).copy()
+    holes[:80, :200] = 0
+    Image.fromarray(holes).save(folder / "holes.png")
+    upright = Image.Exif()
+    upright[0x0112] = 6  # to be turned by a quarter
+    photo.save(folder / "turned.jpg", exif=upright)
+    photo.save(folder / "rough.jpg", quality=40, subsampling=2)
+    return sorted(folder.iterdir())
+
+
+def test_alpha_is_that_of_the_command(page: SitePage, tmp_path: Path) -> None:
+    paths = pictures(tmp_path)
+    page.bring(*paths)
+    page.find(".zip").click()
+    archive = page.downloaded("cutouts.zip")
+    predictor = birefnet.load("nano", engine="onnx")
+    with zipfile.ZipFile(archive) as packed:
+        assert len(packed.namelist()) == len(paths) > 12
+        for path in paths:
+            cutout = Image.open(packed.open(f"{path.stem}.cutout.png"))
+            expected = np.asarray(predictor.predict(path).cutout())
+            differs = difference(cutout, expected)[..., 3]
+            assert differs.mean() <= 0.5, path.name
+            assert path.suffix == ".jpg" or differs.max() <= 2, path.name
+    archive.unlink()
+
+
+def test_colours_of_soft_edges_are_those_of_the_command(
+    page: SitePage, expected: NDArray[np.uint8]
 ) -> None:
-    exact = tmp_path / "same_pixels.png"
-    Image.open(PHOTO).save(exact)
-    page.bring(exact)
-    differs = difference(page.saved("same_pixels.cutout.png"), expected)
-    assert differs[..., 3].max() <= 2
+    page.bring(PHOTO)
+    differs = difference(page.saved("chelsea.cutout.png"), expected)
     visible = expected[..., 3] > 40  # canvases multiply colours by alpha, in 8 bits
     assert differs[visible, :3].max() <= 4
     assert differs[visible, :3].mean() < 0.5
-    page.bring(PHOTO)
-    assert difference(page.saved("chelsea.cutout.png"), expected)[..., 3].mean() <= 0.5
 
 
 def test_nothing_is_asked_of_another_host(page: SitePage) -> None:
