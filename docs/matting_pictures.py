@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def made(matte: Matte, **options: object) -> NDArray:
-    """What `birefnet remove` makes with these options."""
+    """The result of `birefnet remove` with these options."""
     asked = Options(**options).prepared()  # type: ignore[arg-type]
     return asked.render(asked.finish(matte))
 

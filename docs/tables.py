@@ -149,7 +149,7 @@ def efficiency() -> str:
 
 
 def _measured() -> dict[str, Any]:
-    """What benchmarks/efficiency.py has written."""
+    """The result of benchmarks/efficiency.py."""
     found: dict[str, Any] = json.loads(
         (DOCS / "data" / "efficiency.json").read_text(encoding="utf-8")
     )
@@ -188,7 +188,7 @@ def options() -> str:
 
 
 def paper(section: str) -> str:
-    """What the paper claims in one section of docs/paper.md, and what shows it here."""
+    """The claims of the paper in one section of docs/paper.md, and the commands for them."""
     return table(
         "paper | claim | here | `reproduce` | kind",
         [

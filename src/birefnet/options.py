@@ -51,21 +51,21 @@ _PIXELS = Range(0, 65_535)  # the longest side of most formats
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of a field of `Options` or `VideoOptions`.
+    """Metadata of a field of `Options` or `VideoOptions`.
 
     Attributes:
-        help: what it does, in a sentence or two.
+        help: one or two sentences.
         default, type: of the field.
-        usual: what is taken where it is left out, if the default is `None`.
+        usual: description of the default, if that is `None`.
         flag, short: its names in the command, if other than the field's: "box" of `boxes`, "t".
-        form: how a value is written, where its type does not say: "X,Y".
-        choices: the texts that there are.
+        form: notation of a value, if not clear from its type: "X,Y".
+        choices: the allowed texts.
         range: of a number.
-        parse: reads a value, or refuses it.
-        requires: without one of these the option does nothing.
-        excludes: what it does not go with.
-        names_file: whether it may name a file of this machine: who is elsewhere must not set it to
-            text, except to what is no name, such as a colour.
+        parse: reads a value, or raises.
+        requires: one of these must be set.
+        excludes: none of these may be set.
+        names_file: whether it may name a file of this machine. Remote clients must not set it to
+            text, except to a value that cannot be a name, such as a colour.
     """
 
     help: str
@@ -503,7 +503,7 @@ class Options:
         return matte.frame(margin, aspect=ratio, box=box)
 
     def render(self, matte: Matte, box: Area | None = None) -> NDArray[Any]:
-        """What is asked for, of a finished matte; see `Matte.render`, and `framed` for `box`."""
+        """The output of a finished matte; see `Matte.render`, and `framed` for `box`."""
         if self.kind == "trimap":
             # Its band follows the whole picture's size and surroundings.
             known = matte.trimap(band=self.band)
@@ -527,7 +527,7 @@ class Options:
         )
 
     def kept_metadata(self, matte: Matte) -> Metadata | None:
-        """What files say of the picture beside its pixels."""
+        """The metadata of the picture that files keep."""
         return matte.picture.metadata if self.metadata == "keep" else None
 
 
@@ -551,7 +551,7 @@ Preset = Literal["fast", "balanced", "small"]
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """What to make of a video, beside the options of its frames, `VIDEO`."""
+    """Options of a video, in addition to those of its frames, `VIDEO`."""
 
     quality: str = option(
         "high", "Quality of the video: low, medium, high or maximum.", choices=get_args(Quality)

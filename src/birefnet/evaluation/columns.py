@@ -207,7 +207,7 @@ def _numbers(text: str) -> list[float]:
 
 @dataclass
 class Measurement:
-    """What one pair measured: plain values and whole curves of 256 thresholds."""
+    """The measurements of one pair: values, and curves of 256 thresholds."""
 
     values: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Curve] = field(default_factory=dict)

@@ -122,30 +122,11 @@ def evaluate_folder(
             pair at all can be scored; for folders that do not fit.
     """
     names = resolve(metrics)
-    if missing not in MISSING:
-        raise UsageError(f"missing came as '{missing}'; give one of {', '.join(MISSING)}")
     if channel not in CHANNELS:
         raise UsageError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
     folders = {"image": image, "trimap": trimap}
-    pairs, extra = pair_files(
-        Path(prediction),
-        Path(truth),
-        **{key: Path(folder) if folder else None for key, folder in folders.items()},
-    )
-    lacking = [files.name for files in pairs if files.prediction is None]
-    if lacking and missing == "error":
-        raise BiRefNetError(
-            f"{prediction} lacks {len(lacking)} of {len(pairs)} predictions "
-            f"({list_names(lacking)}); add them, leave them out (--missing skip), or "
-            "count them as all black (--missing black)"
-        )
-    without_trimap = [files.name for files in pairs if files.trimap is None]
-    if trimap and without_trimap:
-        raise BiRefNetError(
-            f"{trimap} lacks {len(without_trimap)} of {len(pairs)} trimaps "
-            f"({list_names(without_trimap)}); add them"
-        )
-
+    inputs = {key: Path(folder) if folder else None for key, folder in folders.items()}
+    pairs, extra = _pairs(Path(prediction), Path(truth), missing=missing, **inputs)
     result = SetResult(
         method or Path(prediction).name,
         dataset or Path(truth).name,
@@ -184,6 +165,29 @@ def evaluate_folder(
         *([f"{len(extra)} predictions have no truth: {list_names(extra)}."] if extra else []),
     ]
     return result
+
+
+def _pairs(
+    prediction: Path, truth: Path, *, image: Path | None, trimap: Path | None, missing: Missing
+) -> tuple[list[Files], list[str]]:
+    """The files of each ground truth, and the names of other predictions; see `evaluate_folder`."""
+    if missing not in MISSING:
+        raise UsageError(f"missing came as '{missing}'; give one of {', '.join(MISSING)}")
+    pairs, extra = pair_files(prediction, truth, image=image, trimap=trimap)
+    lacking = [files.name for files in pairs if files.prediction is None]
+    if lacking and missing == "error":
+        raise BiRefNetError(
+            f"{prediction} lacks {len(lacking)} of {len(pairs)} predictions "
+            f"({list_names(lacking)}); add them, leave them out (--missing skip), or "
+            "count them as all black (--missing black)"
+        )
+    without_trimap = [files.name for files in pairs if files.trimap is None]
+    if trimap and without_trimap:
+        raise BiRefNetError(
+            f"{trimap} lacks {len(without_trimap)} of {len(pairs)} trimaps "
+            f"({list_names(without_trimap)}); add them"
+        )
+    return pairs, extra
 
 
 def available_cores() -> int:
