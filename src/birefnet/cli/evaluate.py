@@ -280,12 +280,12 @@ def _show_differences(results: list[SetResult], out: Console) -> None:
     )
     for head in ("metric", "difference", "from", "to", "verdict"):
         table.add_column(head, justify="left" if head in ("metric", "verdict") else "right")
-    for found in differences:
-        name = found.column
-        better = (found.value > 0) == COLUMNS[name].higher_is_better
-        verdict = f"{(first if better else second).method} is better" if found.is_clear else "open"
+    for each in differences:
+        name = each.column
+        better = (each.value > 0) == COLUMNS[name].higher_is_better
+        verdict = f"{(first if better else second).method} is better" if each.is_clear else "open"
         digits = COLUMNS[name].digits + 1
-        numbers = (f"{value:+.{digits}f}" for value in (found.value, found.low, found.high))
+        numbers = (f"{value:+.{digits}f}" for value in (each.value, each.low, each.high))
         table.add_row(name.replace("_", " "), *numbers, verdict)
     out.print(table)
 

@@ -74,7 +74,7 @@ def explain(
     stage, uncertainty, and what one pixel of the matte depends on.
     """
     require("`birefnet explain`", "torch")
-    from birefnet.explain import explain as look
+    from birefnet.explain import explain as explain_picture
     from birefnet.explain.figure import check_figure_path
     from birefnet.inference.guidance import parse_point
 
@@ -84,7 +84,7 @@ def explain(
     if point is not None:
         parsed = parse_point(point)
         spot = (parsed.x, parsed.y)
-    found = look(
+    explanation = explain_picture(
         picture,
         with_network_config(model, network_config),
         point=spot,
@@ -93,13 +93,13 @@ def explain(
         device=device,
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    found.save(target)
-    written = [] if panels is None else found.save_panels(panels)
+    explanation.save(target)
+    written = [] if panels is None else explanation.save_panels(panels)
     if as_json:
-        typer.echo(json.dumps(found.summary() | {"figure": str(target)}, indent=2))
+        typer.echo(json.dumps(explanation.summary() | {"figure": str(target)}, indent=2))
     else:
         more = f", {len(written)} panels to {panels}" if written else ""
-        say(f"{found.title}: figure written to {target}{more}")
+        say(f"{explanation.title}: figure written to {target}{more}")
 
 
 def _beside(picture: str) -> Path:

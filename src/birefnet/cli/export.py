@@ -217,10 +217,10 @@ def _show_tensorrt(result: ExportResult) -> None:
     from birefnet.export.onnx import INPUT
     from birefnet.export.tensorrt import obstacles, trtexec
 
-    found = obstacles(result.path)
-    for sentence in found:
+    sentences = obstacles(result.path)
+    for sentence in sentences:
         warn(sentence)
-    if not found:
+    if not sentences:
         say("TensorRT knows every operator of it. To build an engine, where TensorRT is installed:")
         metadata = result.metadata
         if metadata.preprocess.views:

@@ -51,9 +51,9 @@ def serve(context: typer.Context, model: str | None, host: str, port: int) -> No
     _only(context, "--in-browser", {"model", "host", "port", "open_page", "in_browser"})
     with tempfile.TemporaryDirectory() as folder, bind(host, port) as listening:
         write_site(model or default_model(), Path(folder))
-        place = address(listening)
-        say(f"The page is at {place}; Ctrl-C ends it. It keeps working in the browser after that.")
-        webbrowser.open(place)
+        url = address(listening)
+        say(f"The page is at {url}; Ctrl-C ends it. It keeps working in the browser after that.")
+        webbrowser.open(url)
         with suppress(KeyboardInterrupt):
             server_of(Path(folder), listening).serve_forever()
 

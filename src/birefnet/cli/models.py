@@ -330,8 +330,8 @@ def _input_of(preprocess: Mapping[str, Any]) -> str:
     """Of `Preprocess.to_dict`, for people to read."""
     if preprocess["fit"] == "native":
         return f"native, {preprocess['minimum']}-{preprocess['maximum']}"
-    looks = preprocess.get("looks") or [(preprocess["width"], preprocess["height"])]
-    return " and ".join(f"{look[0]}x{look[1]}" for look in looks)
+    views = preprocess.get("looks") or [(preprocess["width"], preprocess["height"])]
+    return " and ".join(f"{view[0]}x{view[1]}" for view in views)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

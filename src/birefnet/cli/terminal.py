@@ -34,8 +34,8 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    place = console(stderr=True)
-    is_off = not place.is_terminal
-    with Progress(*columns, console=place, transient=True, disable=is_off) as bar:
+    target = console(stderr=True)
+    is_off = not target.is_terminal
+    with Progress(*columns, console=target, transient=True, disable=is_off) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""`birefnet video`: what can be asked for; `birefnet.video` does it."""
+"""`birefnet video`; `birefnet.video` does the work."""
 
 from __future__ import annotations
 

@@ -49,10 +49,10 @@ def _write_webm(path: Path, aspect: Fraction) -> None:
     with path.open("rb+") as file:
         head = file.read(65536)
         begin = head.index(_NAME)
-        place = begin + len(_NAME)
-        while head[place] != _VIDEO:
-            place = sum(_element(head, place))
-        inside, size = _element(head, place)
+        offset = begin + len(_NAME)
+        while head[offset] != _VIDEO:
+            offset = sum(_element(head, offset))
+        inside, size = _element(head, offset)
         video = head[inside : inside + size]
         width, height = (_unsigned(video, element) for element in (_PIXEL_WIDTH, _PIXEL_HEIGHT))
         shown = display_size(width, height, aspect)
@@ -60,37 +60,37 @@ def _write_webm(path: Path, aspect: Fraction) -> None:
         video += _DISPLAY_HEIGHT + struct.pack(">I", shown[1])
         assert len(video) < 127, "the size no longer fits into one byte"
         file.seek(begin)
-        file.write(head[begin + len(_NAME) : place] + bytes([_VIDEO, 0x80 | len(video)]) + video)
+        file.write(head[begin + len(_NAME) : offset] + bytes([_VIDEO, 0x80 | len(video)]) + video)
 
 
-def _element(data: bytes, place: int) -> tuple[int, int]:
+def _element(data: bytes, offset: int) -> tuple[int, int]:
     """Where the contents of an EBML element begin, and their size (RFC 8794, 4 to 6)."""
-    place += 9 - data[place].bit_length()
-    length = 9 - data[place].bit_length()
-    value = int.from_bytes(data[place : place + length], "big") & ~(1 << 7 * length)
-    return place + length, value
+    offset += 9 - data[offset].bit_length()
+    length = 9 - data[offset].bit_length()
+    value = int.from_bytes(data[offset : offset + length], "big") & ~(1 << 7 * length)
+    return offset + length, value
 
 
 def _unsigned(data: bytes, element: int) -> int:
     """The value of a child with a name of one byte."""
-    place = 0
-    while data[place] != element:
-        place = sum(_element(data, place))
-    inside, size = _element(data, place)
+    offset = 0
+    while data[offset] != element:
+        offset = sum(_element(data, offset))
+    inside, size = _element(data, offset)
     return int.from_bytes(data[inside : inside + size], "big")
 
 
 def _write_mov(path: Path, aspect: Fraction) -> None:
     """A `pasp` box in the sample description of the first track; the index is last in the file."""
     with path.open("rb+") as file:
-        place = 0
+        offset = 0
         while True:
-            file.seek(place)
+            file.seek(offset)
             size, kind, large = struct.unpack(">I4sQ", file.read(16))
             if kind == b"moov":
                 break
-            place += large if size == 1 else size
-        file.seek(place)
+            offset += large if size == 1 else size
+        file.seek(offset)
         index = bytearray(file.read())
         boxes = [0]  # where each begins that has the sample description inside it
         for kind in (b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
@@ -102,12 +102,12 @@ def _write_mov(path: Path, aspect: Fraction) -> None:
         for begin in boxes:
             size = struct.unpack_from(">I", index, begin)[0] + len(box)
             struct.pack_into(">I", index, begin, size)
-        file.seek(place)
+        file.seek(offset)
         file.write(index)
 
 
 def _child(index: bytearray, parent: int, kind: bytes) -> int:
-    place = parent + 8
-    while index[place + 4 : place + 8] != kind:
-        place += int(struct.unpack_from(">I", index, place)[0])
-    return place
+    offset = parent + 8
+    while index[offset + 4 : offset + 8] != kind:
+        offset += int(struct.unpack_from(">I", index, offset)[0])
+    return offset

@@ -20,7 +20,7 @@ class Sound:
     """All sound streams of a file.
 
     Args:
-        place: the file.
+        source: path or address of the file.
         format: of the result.
         begin: time in the file that becomes 0 [s].
         start, end: sound outside is left out [s]; None for no bound.
@@ -28,7 +28,7 @@ class Sound:
 
     def __init__(
         self,
-        place: str,
+        source: str,
         format: Format,
         *,
         begin: Fraction,
@@ -38,7 +38,7 @@ class Sound:
         self._av = load_av()
         self._begin, self._start, self._end = begin, start, end
         self._format = format
-        self._container = self._av.open(ffmpeg_url(place), "r", metadata_errors="replace")
+        self._container = self._av.open(ffmpeg_url(source), "r", metadata_errors="replace")
         self._tracks: dict[int, _Track] = {}
 
     def add_streams(self, container: Any) -> list[str]:

@@ -46,18 +46,18 @@ class Clip:
     @property
     def counts_frames(self) -> bool:
         """Whether frames must be counted from the very beginning, so that nothing can be sought."""
-        return any(place and place.frame is not None for place in (self.start, self.end))
+        return any(position and position.frame is not None for position in (self.start, self.end))
 
     def expected(self, frames: int | None, rate: Fraction | None) -> int | None:
         """About how many frames there will be, of a video of so many at this rate."""
 
-        def number(place: Position | None, otherwise: int | None) -> int | None:
-            if place is None:
+        def number(position: Position | None, otherwise: int | None) -> int | None:
+            if position is None:
                 return otherwise
-            if place.frame is not None:
-                return place.frame
-            assert place.seconds is not None
-            return None if rate is None else -int(-place.seconds * rate // 1)
+            if position.frame is not None:
+                return position.frame
+            assert position.seconds is not None
+            return None if rate is None else -int(-position.seconds * rate // 1)
 
         first, last = number(self.start, 0), number(self.end, frames)
         if last is None or first is None:
@@ -119,9 +119,9 @@ def _wanted(source: VideoSource, clip: Clip, after: int | None) -> Iterator[RawF
         phase += 1
 
 
-def _ticks(source: VideoSource, place: Position | None) -> int | None:
+def _ticks(source: VideoSource, position: Position | None) -> int | None:
     """The first time stamp at or behind a time."""
-    if place is None or place.seconds is None:
+    if position is None or position.seconds is None:
         return None
     info = source.info
-    return info.zero - int(-place.seconds / info.time_base // 1)
+    return info.zero - int(-position.seconds / info.time_base // 1)

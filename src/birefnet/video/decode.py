@@ -29,7 +29,7 @@ class FileSource:
     """A file, URL or camera.
 
     Args:
-        place: a path or address; with `format`, what that device calls itself.
+        source: a path or address; with `format`, what that device calls itself.
         format: input device of a camera; None finds the container's format.
         is_live: a camera.
         name: for messages.
@@ -38,15 +38,15 @@ class FileSource:
 
     def __init__(
         self,
-        place: str,
+        source: str,
         *,
         format: str | None = None,
         is_live: bool = False,
         name: str | None = None,
         deep: bool = True,
     ) -> None:
-        self._place, self._format = place, format
-        self.name = name or place
+        self._source, self._format = source, format
+        self.name = name or source
         self.damage: str | None = None
         self._reader = _Reader(self._open(), self.name)
         # The first frame tells what no header does: colours, rotation, the size after it.
@@ -79,9 +79,9 @@ class FileSource:
     def _open(self) -> InputContainer:
         av = load_av()
         try:
-            place = self._place if self._format else ffmpeg_url(self._place)
+            source = self._source if self._format else ffmpeg_url(self._source)
             container: InputContainer = av.open(
-                place, "r", format=self._format, metadata_errors="replace"
+                source, "r", format=self._format, metadata_errors="replace"
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             raise reading_failed(error, self.name) from error

@@ -76,9 +76,9 @@ class Format:
         return not self.is_movie or self.transparent is not None
 
     def codec(self, *, alpha: bool) -> Codec:
-        found = self.transparent if alpha else self.opaque
-        assert found is not None
-        return found
+        codec = self.transparent if alpha else self.opaque
+        assert codec is not None
+        return codec
 
     def bits(self, *, alpha: bool) -> int:
         """Of a channel."""

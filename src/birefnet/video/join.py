@@ -110,8 +110,8 @@ def join_animation(
             chosen.append(number)
 
     def pictures() -> Iterator[tuple[Any, Any, int]]:
-        for place, number in enumerate(chosen):
-            until = stamps[chosen[place + 1]] if place + 1 < len(chosen) else stamps[-1]
+        for index, number in enumerate(chosen):
+            until = stamps[chosen[index + 1]] if index + 1 < len(chosen) else stamps[-1]
             picture = decode(frame_path(frames, number + 1))
             yield picture.pixels, picture.alpha, (until - stamps[number]) * milliseconds
 
@@ -139,26 +139,26 @@ def _video_packets(
     """
     av = load_av()
     step = shown[1] - shown[0]
-    begin = place = 0
+    begin = index = 0
     for part, segment in zip(parts, segments, strict=True):
         with av.open(ffmpeg_url(str(part)), "r") as container:
             stream = container.streams.video[0]
-            places = {
+            index_of = {
                 shown[begin + number] - shown[begin]: begin + number
                 for number in range(len(segment.pts))
             }
             for packet in container.demux(stream):
                 if packet.dts is None:
                     continue
-                shows = places.get(packet.pts) if reorder else place
+                shows = index_of.get(packet.pts) if reorder else index
                 if shows is None or shows + 1 >= len(shown):
                     raise VideoError(f"{part} does not hold what its record says; restart")
                 packet.pts = shown[shows]
                 packet.duration = shown[shows + 1] - shown[shows]
-                decoded = place - reorder
+                decoded = index - reorder
                 packet.dts = shown[decoded] if decoded >= 0 else shown[0] + decoded * step
-                place += 1
-                if place == len(shown) - 1:
+                index += 1
+                if index == len(shown) - 1:
                     _reach_end(packet, shown[-1] - reorder * step, shown[-1])
                 yield packet
         begin += len(segment.pts)

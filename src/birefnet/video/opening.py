@@ -36,25 +36,25 @@ def open_source(
     """
     text = os.fspath(source)
     path = Path(text)
-    found = None
+    frames = None
     if path.is_dir():
-        found = sorted(item for item in path.iterdir() if _is_frame(item))
+        frames = sorted(item for item in path.iterdir() if _is_frame(item))
     elif glob.has_magic(text) and not path.exists() and "://" not in text:
-        found = sorted(Path(item) for item in glob.glob(text, recursive=True))
-        found = [item for item in found if _is_frame(item)]
-    if found is not None:
-        if not found:
+        frames = sorted(Path(item) for item in glob.glob(text, recursive=True))
+        frames = [item for item in frames if _is_frame(item)]
+    if frames is not None:
+        if not frames:
             raise VideoUsageError(
                 f"there are no pictures in {text!r}; give a video, or their folder"
             )
-        return pictures.FolderSource(found, text, rate or DEFAULT_RATE, deep=deep)
+        return pictures.FolderSource(frames, text, rate or DEFAULT_RATE, deep=deep)
     if rate is not None:
         raise VideoUsageError(
             f"{text} has a frame rate of its own; a rate is for folders of pictures"
         )
     if (camera := camera_input(text)) is not None:
-        place, format = camera
-        return FileSource(place, format=format, is_live=True, name=f"camera {text}", deep=deep)
+        device, format = camera
+        return FileSource(device, format=format, is_live=True, name=f"camera {text}", deep=deep)
     if path.is_file():
         with path.open("rb") as file:
             kind = sniff(file.read(512))

@@ -76,9 +76,9 @@ class Segments:
             return
         for writer in self._writers:
             writer.close(self._end)
-        place = self._plan.workplace
+        workplace = self._plan.workplace
         reorder = [writer.reorder for writer in self._writers]
-        place.add(Segment(len(place.finished), self._pts, self._end, reorder))
+        workplace.add(Segment(len(workplace.finished), self._pts, self._end, reorder))
         self._writers, self._pts = [], []
 
     def discard(self) -> None:
@@ -87,16 +87,16 @@ class Segments:
         self._writers = []
 
     def _writer(self, number: int, target: Target) -> FrameWriter:
-        place = self._plan.workplace
+        workplace = self._plan.workplace
         if target.codec is not None:
-            path = place.path(len(place.finished), number, target.suffix)
+            path = workplace.path(len(workplace.finished), number, target.suffix)
             return MovieWriter(
                 path, target.format, target.codec, target.options, self._plan.output_formats[number]
             )
         folder = target.path
         if target.format.name != "png":
-            folder = place.path(0, number, "") / "frames"
-        return PictureWriter(folder, place.frames + 1, target.bits)
+            folder = workplace.path(0, number, "") / "frames"
+        return PictureWriter(folder, workplace.frames + 1, target.bits)
 
 
 class Line:

@@ -327,10 +327,10 @@ def _fingerprint(
     settings: Settings,
 ) -> dict[str, Any]:
     """Whatever the parts depend on."""
-    place = Path(source)
-    state = place.stat() if place.is_file() else None
+    path = Path(source)
+    state = path.stat() if path.is_file() else None
     return {
-        "input": str(place.resolve()) if place.exists() else os.fspath(source),
+        "input": str(path.resolve()) if path.exists() else os.fspath(source),
         "input state": [state.st_size, state.st_mtime_ns] if state else None,
         "outputs": [[target.path.name, target.kind, target.suffix] for target in targets],
         "model": predictor.name,

@@ -1,6 +1,6 @@
 """The parts of a video under way: finished ones are kept beside the output, so that work goes on.
 
-`OUT.parts/` holds `job.json` (what was asked for) and, for each finished segment, its files and a
+`OUT.parts/` holds `job.json` (the options) and, for each finished segment, its files and a
 record `000000.json`, written last: a segment without a record does not exist.
 """
 
@@ -29,7 +29,7 @@ class Segment:
     """A finished part.
 
     Attributes:
-        number: its place, from 0.
+        number: its number, from 0.
         pts: time stamps of its frames, in the source's units.
         end: when the time of its last frame is over.
         reorder: for each target, see `FrameWriter.reorder`.
@@ -46,7 +46,7 @@ class Workplace:
 
     Args:
         output: what all this is for.
-        job: what was asked for, as plain values; parts are only good for the same job.
+        job: the options as JSON; parts are only good for the same job.
         resume: True goes on with earlier parts, False begins anew, None does neither.
 
     Raises:
@@ -142,10 +142,10 @@ class Workplace:
 
     def _records(self) -> list[Segment]:
         """All finished segments, without gaps."""
-        found: list[Segment] = []
-        while (values := _read(self._record(len(found)))) is not None:
-            found.append(Segment(**values))
-        return found
+        segments: list[Segment] = []
+        while (values := _read(self._record(len(segments)))) is not None:
+            segments.append(Segment(**values))
+        return segments
 
     def _record(self, number: int) -> Path:
         return self.folder / f"{number:06d}.json"

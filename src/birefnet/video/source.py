@@ -86,9 +86,9 @@ class VideoSource(Protocol):
     def close(self) -> None: ...
 
 
-def ffmpeg_url(place: str) -> str:
+def ffmpeg_url(source: str) -> str:
     """A source for FFmpeg: an address as it is, a file as `file:PATH`.
 
     FFmpeg would read a colon in a file's name, as in `12:30.mp4`, as the end of a protocol.
     """
-    return place if "://" in place and not os.path.exists(place) else f"file:{place}"
+    return source if "://" in source and not os.path.exists(source) else f"file:{source}"

@@ -178,8 +178,8 @@ def _peak_mb() -> float | None:
 def main() -> None:
     """Do the task of the first argument with the order of the second."""
     task, order = sys.argv[1], json.loads(sys.argv[2])
-    found = {"measure": measure, "prepare": prepare}[task](order)
-    print(json.dumps(found))
+    answer = {"measure": measure, "prepare": prepare}[task](order)
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

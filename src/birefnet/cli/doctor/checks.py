@@ -41,7 +41,7 @@ class Finding:
 
     Attributes:
         name: what was looked at.
-        detail: what was found, for people to read.
+        detail: the finding, for people to read.
         ok: whether it works; `None` where nothing can be wrong.
     """
 
@@ -63,15 +63,15 @@ def examine(*, self_test: bool = True) -> dict[str, list[Finding]]:
     }
     if self_test:
         sections["Self-test"] = cut_something_out
-    return {title: _collect(look) for title, look in sections.items()}
+    return {title: _collect(check) for title, check in sections.items()}
 
 
-def _collect(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def _collect(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     findings: list[Finding] = []
     try:
-        findings.extend(look())
+        findings.extend(check())
     except Exception as error:
-        findings.append(Finding(look.__name__.replace("_", " "), _sentence(error), ok=False))
+        findings.append(Finding(check.__name__.replace("_", " "), _sentence(error), ok=False))
     return findings
 
 

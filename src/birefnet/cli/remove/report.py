@@ -33,7 +33,7 @@ class Outcome:
         disk_full: there was no room for its output, nor is there for others'.
         seconds: from its reading to its written file, other pictures beside it.
         facts: of the matte: width, height, frames, coverage, confidence, is_empty (for an
-            animation: of its fullest frame), and where they are asked for its objects.
+            animation: of its fullest frame), and with --objects its objects.
     """
 
     job: Job
@@ -80,7 +80,7 @@ class Report:
         says_at_once: a line for each picture as it is done.
         total: how many pictures there are, where that is known.
         manifest: where all outcomes are written, if anywhere.
-        profile: the time of each stage, if it was asked for.
+        profile: the time of each stage, with --profile.
         advance: called after each outcome.
         also: called with each outcome.
         model, engine: what cut out; empty if nothing had to be.

@@ -32,7 +32,7 @@ class RunLog:
     """Keeps the account of one run.
 
     Attributes:
-        plan: what is asked for.
+        plan: of the run.
         report: for the end of the run.
         manifest: for later runs, if there is one.
     """

@@ -298,10 +298,10 @@ class Search:
         if not isinstance(folder, Path):
             return []
         paths = {folder / NAME, *([self.manifest] if self.manifest else ())}
-        found = [self._outputs_by(path, folder) for path in sorted(paths) if path.is_file()]
-        for outputs in found:
+        former = [self._outputs_by(path, folder) for path in sorted(paths) if path.is_file()]
+        for outputs in former:
             outputs.is_own = True
-        return found
+        return former
 
     def _outputs_by(self, manifest: Path, folder: Path) -> Outputs:
         outputs = self._outputs.setdefault(manifest, Outputs(manifest, folder))

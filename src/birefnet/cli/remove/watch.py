@@ -9,8 +9,8 @@ from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.storage import identity, version_of
 
 SETTLED = 2.0  # seconds without a change that make a file complete
-PAUSE = 1.0  # seconds between two looks, at least
-LOOKED_AT = 20_000  # files a second; a look should not take more than half of the time
+PAUSE = 1.0  # seconds between two searches, at least
+SEARCHED = 20_000  # files a second; a search should not take more than half of the time
 
 
 class Watch:
@@ -32,7 +32,7 @@ class Watch:
         self.pause = PAUSE
 
     def ready(self) -> Iterator[Job]:
-        """One look: jobs that have become ready, each version of a file once."""
+        """One search: jobs that have become ready, each version of a file once."""
         waiting: dict[str, tuple[str, float]] = {}
         count = 0
         for job in self._search:
@@ -54,4 +54,4 @@ class Watch:
             else:
                 waiting[name] = (version, since if known == version else now)
         self._waiting = waiting
-        self.pause = max(PAUSE, count / LOOKED_AT)
+        self.pause = max(PAUSE, count / SEARCHED)

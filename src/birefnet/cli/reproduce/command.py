@@ -190,14 +190,16 @@ def _folders(item: Item, data: Path | None, out: Path, *, is_drawn: bool) -> dic
     missing = []
     for need in item.needs:
         test_set = known.get(need)
-        place = _find(data, (need, *(test_set.aliases if test_set else ())), is_drawn=is_drawn)
-        if place is None:
+        folder = _find(data, (need, *(test_set.aliases if test_set else ())), is_drawn=is_drawn)
+        if folder is None:
             missing.append(need)
             continue
-        folders[need] = place
-        found = find_test_set(test_set or TestSet(need, 0, ""), data) if data.is_dir() else None
-        folders[f"{need}.im"] = found.image if found else place / "im"
-        folders[f"{need}.gt"] = found.truth if found else place / "gt"
+        folders[need] = folder
+        test_folders = (
+            find_test_set(test_set or TestSet(need, 0, ""), data) if data.is_dir() else None
+        )
+        folders[f"{need}.im"] = test_folders.image if test_folders else folder / "im"
+        folders[f"{need}.gt"] = test_folders.truth if test_folders else folder / "gt"
     if missing and (not item.any_of or len(missing) == len(item.needs)):
         pages = [f"{one}: {known[one].published_at}" for one in missing if one in known]
         raise typer.BadParameter(
@@ -227,10 +229,10 @@ def _first_picture(data: Path, *, is_drawn: bool) -> Path:
     if is_drawn:
         return (data / "pictures" / "im" / "1#Things#0#Disc#0.jpg").absolute()
     pictures = (path for path in sorted(data.rglob("*")) if path.is_file() and is_picture(path))
-    found = next(pictures, None)
-    if found is None:
+    first = next(pictures, None)
+    if first is None:
         raise typer.BadParameter(f"--data is {data}, which holds no picture")
-    return found.absolute()
+    return first.absolute()
 
 
 def _words(
