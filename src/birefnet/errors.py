@@ -12,7 +12,7 @@ class BiRefNetError(ValueError):
 
 
 class UsageError(BiRefNetError):
-    """What was asked for makes no sense: a name that nothing has, or options that contradict.
+    """A request that makes no sense: a name that nothing has, or options that contradict.
 
     Commands end with exit status 2 for it, and with 1 for every other error.
     """

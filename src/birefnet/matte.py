@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -61,6 +61,8 @@ class Matte:
     shadow: NDArray[np.float32] | None = None
     wide_shadow: tuple[Frame, NDArray[np.float32]] | None = None
     outline: tuple[float, compose.Colour] | None = None
+    _estimates: list[NDArray] = field(default_factory=list, init=False, repr=False)
+    """The subject's own colours, once they have been estimated: one array."""
 
     def __post_init__(self) -> None:
         if self.alpha.shape != self.picture.pixels.shape[:2]:
@@ -203,7 +205,7 @@ class Matte:
 
     @property
     def visible_box(self) -> Area | None:
-        """What subject, outline and shadow take up, also beyond the picture; `None` for nothing."""
+        """The box of subject, outline and shadow, also beyond the picture; `None` for nothing."""
         around, shadow = self.wide_shadow or (None, self.shadow)
         box = visible_box(self.alpha, shadow, around)
         subject = visible_box(self.alpha)
@@ -215,7 +217,7 @@ class Matte:
         return union([box, Frame(top, left, high, wide)])
 
     def within(self, frame: Frame) -> Matte:
-        """What a frame shows of it; beyond the picture alpha is 0, and colours are repeated."""
+        """The part inside a frame; beyond the picture alpha is 0, and colours are repeated."""
         picture = replace(
             self.picture,
             pixels=frame.cut(self.picture.pixels, repeats=True),
@@ -227,9 +229,8 @@ class Matte:
             top, left = frame.top - around.top, frame.left - around.left
             shadow = replace(frame, top=top, left=left).cut(wide)
         part = Matte(frame.cut(self.alpha), picture, shadow, outline=self.outline)
-        if "_decontaminated" in self.__dict__:
-            # The estimate of the whole picture is the better one, and is there already.
-            part.__dict__["_decontaminated"] = frame.cut(self._decontaminated)
+        # The estimate of the whole picture is the better one, where it is there already.
+        part._estimates.extend(frame.cut(colours) for colours in self._estimates)
         return part
 
     def objects(self, minimum: str | float | Measure = "0.1%") -> Iterator[Part]:
@@ -241,14 +242,13 @@ class Matte:
         """
         if not isinstance(minimum, Measure):
             minimum = parse_measure(minimum)
-        found = regions(self.alpha, minimum.of(self.alpha.size))
-        for number, region in enumerate(found, 1):
+        objects = regions(self.alpha, minimum.of(self.alpha.size))
+        for number, region in enumerate(objects, 1):
             shadow = None
             if self.shadow is not None:
                 shadow = np.where(region.territory, self.shadow, np.float32(0))
             matte = replace(self, alpha=region.alpha, shadow=shadow, wide_shadow=None)
-            if "_decontaminated" in self.__dict__:
-                matte.__dict__["_decontaminated"] = self._decontaminated
+            matte._estimates.extend(self._estimates)
             yield Part(number, matte, region.box, region.area, region.confidence)
 
     # What can be made of it. Arrays are H x W (x 3 or 4), RGB, of the picture's own depth.
@@ -271,19 +271,19 @@ class Matte:
         background's share out, so that no halo is left on a new one. Away from the subject it is
         black.
         """
-        return self._decontaminated if refine else self.picture.pixels
-
-    @cached_property
-    def _decontaminated(self) -> NDArray:
         pixels = self.picture.pixels
-        return estimate_foreground(pixels, self.alpha, dtype=pixels.dtype)
+        if not refine:
+            return pixels
+        if not self._estimates:
+            self._estimates.append(estimate_foreground(pixels, self.alpha, dtype=pixels.dtype))
+        return self._estimates[0]
 
     def cutout(self, *, refine: bool = True) -> NDArray:
         """RGBA, H x W x 4, colours not multiplied by alpha; see `foreground` for `refine`."""
         return compose.cutout(*self._layers(refine))
 
     def _layers(self, refine: bool) -> tuple[NDArray, NDArray[np.float32]]:
-        """What goes over a background: subject, outline and shadow, as colours and opacity."""
+        """The layers over a background: subject, outline and shadow, as colours and opacity."""
         colours, alpha = self.foreground(refine=refine), self.alpha
         if self.outline is not None:
             width, colour = self.outline
@@ -313,10 +313,10 @@ class Matte:
             BiRefNetError: neither a colour nor a readable picture.
         """
         foreground, alpha = self._layers(refine)
-        found = read_background(background)
-        if isinstance(found, Picture):
-            return compose.on_picture(foreground, alpha, found.pixels, mode=mode)
-        return compose.on_colour(foreground, alpha, found)
+        behind = read_background(background)
+        if isinstance(behind, Picture):
+            return compose.on_picture(foreground, alpha, behind.pixels, mode=mode)
+        return compose.on_colour(foreground, alpha, behind)
 
     def blurred(self, radius: float | None = None, *, refine: bool = True) -> NDArray:
         """The subject before its own background out of focus, H x W x 3.
@@ -482,7 +482,7 @@ def encode_rendered(
     icc_profile: bytes | None = None,
     metadata: Metadata | None = None,
 ) -> bytes:
-    """What `Matte.render` made, as the bytes of a file; see `Matte.encode`."""
+    """The result of `Matte.render` as the bytes of a file; see `Matte.encode`."""
     deep = rendered.dtype == np.uint16 and format in ("png", "tiff")
     return encode(
         rendered,

@@ -328,11 +328,11 @@ class Options:
         Args:
             values: by field; those that are missing are the default.
         """
-        asked = cls(**values)
+        options = cls(**values)
         for name, about in OPTIONS.items():
-            if name not in LISTS and asked._misses(about.requires):
-                asked = replace(asked, **{name: DEFAULTS[name]})
-        return asked
+            if name not in LISTS and options._misses(about.requires):
+                options = replace(options, **{name: DEFAULTS[name]})
+        return options
 
     @property
     def guidance(self) -> Guidance | None:

@@ -26,10 +26,10 @@ def decode_deep(
         uint16 H x W (grey) or H x W x 3 (RGB), and alpha in [0, 1] or None. Orientation and profile
         are not applied.
     """
-    found = cv2.imdecode(np.frombuffer(bare(data), np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None or found.shape[:2] != (height, width) or found.dtype != np.uint16:
+    decoded = cv2.imdecode(np.frombuffer(bare(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.shape[:2] != (height, width) or decoded.dtype != np.uint16:
         raise ImageError(f"{name} cannot be decoded: its data are damaged.")
-    samples: NDArray[np.uint16] = np.asarray(found, np.uint16)
+    samples: NDArray[np.uint16] = np.asarray(decoded, np.uint16)
     if samples.ndim == 2:
         return samples, None
     if samples.shape[2] == 2:

@@ -217,7 +217,7 @@ def _check_quality(quality: int | None, format: str) -> int:
 
 
 def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
-    """What Pillow is told of resolution, EXIF, XMP and IPTC."""
+    """Resolution, EXIF, XMP and IPTC as Pillow's arguments."""
     if metadata is None:
         return {}
     most = _LONGEST_BLOCK.get(format, _NO_LIMIT)

@@ -401,7 +401,7 @@ def _odd(value: float) -> int:
 
 
 def _unit(image: NDArray) -> np.float32:
-    """What brings the image's values to [0, 1]."""
+    """The factor that brings the image's values to [0, 1]."""
     return np.float32(1 if image.dtype.kind == "f" else 1 / np.iinfo(image.dtype).max)
 
 

@@ -87,11 +87,11 @@ def visible_box(
 
 def union(boxes: Iterable[Area | None]) -> Frame | None:
     """The smallest frame that holds all of them; `None` for none."""
-    found = [box for box in boxes if box is not None]
-    if not found:
+    seen = [box for box in boxes if box is not None]
+    if not seen:
         return None
-    top, left = min(box.top for box in found), min(box.left for box in found)
-    bottom, right = max(box.bottom for box in found), max(box.right for box in found)
+    top, left = min(box.top for box in seen), min(box.left for box in seen)
+    bottom, right = max(box.bottom for box in seen), max(box.right for box in seen)
     return Frame(top, left, bottom - top, right - left)
 
 

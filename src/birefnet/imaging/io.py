@@ -230,7 +230,7 @@ def _plays(image: ImageFile.ImageFile) -> int:
 
 @dataclass(frozen=True)
 class _About:
-    """What goes with pixels: their profile, how they are to be turned, and what is kept of it."""
+    """Beside the pixels: their profile, their orientation, and the metadata that are kept."""
 
     profile: bytes | None = None
     orientation: int = 1
@@ -349,18 +349,18 @@ def _tiff_page(data: bytes, page: TiffPage, name: str, convert_to_srgb: bool) ->
     exif = tiff.exif_of(data, page)
     orientation = tiff.orientation_of(page)
     about = _About(tiff.profile_of(page), orientation, read_metadata({}, exif))
-    found = tiff.decode_page(data, page, name)
-    if isinstance(found, Image.Image):  # Pillow turns pages upright
+    page_image = tiff.decode_page(data, page, name)
+    if isinstance(page_image, Image.Image):  # Pillow turns pages upright
         upright = _About(about.profile, 1, about.kept)
-        return _finish(found, name, convert_to_srgb, upright)
-    if found.pixels.dtype == np.uint16:
-        return _assemble(found.pixels, found.alpha, about, name, convert_to_srgb)
-    height, width = found.pixels.shape[:2]
-    image = Image.frombytes(found.mode, (width, height), found.pixels.tobytes())
+        return _finish(page_image, name, convert_to_srgb, upright)
+    if page_image.pixels.dtype == np.uint16:
+        return _assemble(page_image.pixels, page_image.alpha, about, name, convert_to_srgb)
+    height, width = page_image.pixels.shape[:2]
+    image = Image.frombytes(page_image.mode, (width, height), page_image.pixels.tobytes())
     picture = _finish(image, name, convert_to_srgb, about)
-    if found.alpha is None or found.alpha.min() >= 1:
+    if page_image.alpha is None or page_image.alpha.min() >= 1:
         return picture
-    return replace(picture, alpha=_upright(found.alpha, orientation))
+    return replace(picture, alpha=_upright(page_image.alpha, orientation))
 
 
 def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) -> Picture:

@@ -32,18 +32,18 @@ def read_iptc(info: Mapping[Any, Any], exif: Image.Exif) -> bytes | None:
         exif: of the image; of a TIFF the directory of its page.
     """
     resources = info.get("photoshop")
-    found = resources.get(_RESOURCE) if isinstance(resources, Mapping) else None
-    if found is None:
-        found = exif.get(TAG)
-    if isinstance(found, tuple):  # Photoshop calls the bytes numbers of four
+    fields = resources.get(_RESOURCE) if isinstance(resources, Mapping) else None
+    if fields is None:
+        fields = exif.get(TAG)
+    if isinstance(fields, tuple):  # Photoshop calls the bytes numbers of four
         try:
-            found = struct.pack(f"{exif.endian}{len(found)}L", *found)
+            fields = struct.pack(f"{exif.endian}{len(fields)}L", *fields)
         except struct.error:
             return None
-    if not isinstance(found, bytes):
+    if not isinstance(fields, bytes):
         return None
     try:
-        return b"".join(_kept(found)) or None
+        return b"".join(_kept(fields)) or None
     except (IndexError, struct.error):
         return None
 

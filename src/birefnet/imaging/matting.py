@@ -88,12 +88,12 @@ def refine_alpha(
         if not unknown.any():
             continue
         try:
-            found = solve(to_float(pixels[box.slices]), out[box.slices], part, reach)
+            solved = solve(to_float(pixels[box.slices]), out[box.slices], part, reach)
         except ValueError as error:  # of the library's solver
             raise BiRefNetError(
                 f"matting {method!r} finds no solution for this picture; choose guided"
             ) from error
-        change[box.slices] += np.where(unknown, weight * (found - out[box.slices]), 0)
+        change[box.slices] += np.where(unknown, weight * (solved - out[box.slices]), 0)
     out += change
     return np.clip(out, 0, 1, out=out)
 

@@ -1,4 +1,4 @@
-"""What a picture carries beside its pixels and is kept in results: resolution, EXIF, XMP, IPTC.
+"""Metadata of a picture that results keep: resolution, EXIF, XMP, IPTC.
 
 Kept is what people wrote and what the camera noted, the place (GPS) included. Left out is what
 describes the old file or would show the old picture: orientation (pixels are upright), sizes,
@@ -84,7 +84,7 @@ def check_keep(keep: str) -> None:
 
 
 def read_metadata(info: Mapping[Any, Any], exif: Image.Exif) -> Metadata | None:
-    """What a picture carries; None for nothing. Broken parts count as nothing.
+    """The metadata of a picture; None for nothing. Broken parts count as nothing.
 
     Args:
         info: as Pillow's images have it.
@@ -92,8 +92,8 @@ def read_metadata(info: Mapping[Any, Any], exif: Image.Exif) -> Metadata | None:
     """
     dpi = _checked_dpi(info.get("dpi")) or _dpi_of(exif)
     xmp = _kept_xmp(info.get("xmp", exif.get(_XMP)))
-    found = Metadata(dpi, _kept_exif(exif), xmp, read_iptc(info, exif))
-    return None if found == Metadata() else found
+    kept = Metadata(dpi, _kept_exif(exif), xmp, read_iptc(info, exif))
+    return None if kept == Metadata() else kept
 
 
 def _checked_dpi(dpi: Any) -> tuple[float, float] | None:

@@ -58,8 +58,8 @@ def owners(alpha: Alpha) -> tuple[int, NDArray[np.int32]]:
         part next to it, and 0 is nobody's.
     """
     solid = (alpha >= OBJECT).astype(np.uint8)
-    count, found = cv2.connectedComponents(solid, connectivity=8)
-    labels: NDArray[np.int32] = np.asarray(found, np.int32)
+    count, components = cv2.connectedComponents(solid, connectivity=8)
+    labels: NDArray[np.int32] = np.asarray(components, np.int32)
     soft = (alpha > FAINT) & (solid == 0)
     if count > 1 and soft.any():
         labels[soft] = _nearest(labels)[1][soft]
@@ -83,11 +83,11 @@ def regions(alpha: Alpha, minimum: float) -> Iterator[Region]:
     height, width = alpha.shape
     solid = (alpha >= OBJECT).astype(np.uint8)
     # OpenCV's own areas need half a kilobyte for each row.
-    count, found = cv2.connectedComponents(solid, connectivity=8)
-    areas = np.bincount(np.asarray(found).ravel(), minlength=count)
+    count, components = cv2.connectedComponents(solid, connectivity=8)
+    areas = np.bincount(np.asarray(components).ravel(), minlength=count)
     is_object = areas >= max(minimum, 1)
     is_object[0] = False
-    core = np.where(is_object[found], found, 0).astype(np.int32)
+    core = np.where(is_object[components], components, 0).astype(np.int32)
     if not is_object.any():
         return
     distance, nearest = _nearest(core)

@@ -1,4 +1,4 @@
-"""What the samples of a TIFF mean (TIFF 6.0): grey, palettes, inks, YCbCr, Lab, and alpha."""
+"""The meaning of the samples of a TIFF (TIFF 6.0): grey, palettes, inks, YCbCr, Lab, and alpha."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _ycbcr_to_rgb(pixels: NDArray, page: TiffPage, name: str) -> NDArray:
 
 
 def _as_eight_bits(pixels: NDArray, photometric: int) -> NDArray[np.uint8]:
-    """What Pillow's modes CMYK and LAB hold; a and b of Lab are signed."""
+    """Samples as Pillow's modes CMYK and LAB hold them; a and b of Lab are signed."""
     if photometric == INKS:
         return to_uint8(pixels)
     if pixels.dtype == np.uint16:  # a and b are signed, so their high bytes are too

@@ -20,7 +20,7 @@ _PIECE = 2**20  # values that are rounded at a time
 
 @dataclass(frozen=True)
 class Limits:
-    """What `decode` refuses before it decodes a pixel.
+    """Limits beyond which `decode` refuses a picture before it decodes a pixel.
 
     Attributes:
         max_bytes: of the encoded file; as many as the pixels of the usual limit have in 16 bits.

@@ -328,7 +328,7 @@ def shadow_in(pixels: NDArray[Any], alpha: Alpha) -> Alpha:
 
 
 def _lit_ground(small: NDArray[Any], is_ground: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """What the ground would show without shadow, h x w x 3."""
+    """The ground without its shadow, h x w x 3."""
     height, width = is_ground.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
@@ -371,8 +371,8 @@ def _continued(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float32]
     while missing.any() and sigma < 2 * max(values.shape):
         weight = cv2.GaussianBlur(known, (0, 0), sigma)
         mean = cv2.GaussianBlur(values * known, (0, 0), sigma) / np.maximum(weight, 1e-6)
-        found = missing & (weight > 0.05)
-        out[found] = mean[found]
-        missing &= ~found
+        filled = missing & (weight > 0.05)
+        out[filled] = mean[filled]
+        missing &= ~filled
         sigma *= 2
     return out

@@ -1,4 +1,4 @@
-"""What a picture may be given as, how its bytes are read, and what is refused before decoding."""
+"""Sources of pictures: their types, how their bytes are read, and what is refused."""
 
 from __future__ import annotations
 

@@ -68,14 +68,14 @@ def read_pages(data: bytes, name: str, most: int) -> list[TiffPage]:
     everything = [*chain, *(page for pages in inside.values() for page in pages)]
     if any(_is_raw(page) for page in everything):
         raise ImageError(f"{name} is a raw camera file; {RAW_CURE}.")
-    found = []
+    pages = []
     for number, page in enumerate(chain):
         larger = [part for part in inside[number] if _is_whole(part) and _area(part) > _area(page)]
         if larger:
-            found.append(max(larger, key=_area))
+            pages.append(max(larger, key=_area))
         elif _is_whole(page):
-            found.append(page)
-    return found or [max(everything, key=_area)]
+            pages.append(page)
+    return pages or [max(everything, key=_area)]
 
 
 @cache
@@ -104,7 +104,7 @@ def _area(page: TiffPage) -> int:
 
 
 def decode_page(data: bytes, page: TiffPage, name: str) -> Image.Image | Colours:
-    """What one picture of the file shows: a loaded, upright Pillow image, or samples as stored.
+    """One picture of the file: a loaded, upright Pillow image, or samples as stored.
 
     Raises:
         ImageError: it holds no picture, or one of a kind that is not read.

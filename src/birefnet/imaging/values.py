@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Kind = Literal[
     "cutout", "mask", "trimap", "foreground", "colour", "green", "white", "blur", "overlay"
 ]
-"""What can be made of a picture and its matte."""
+"""Kinds of output that can be made of a picture and its matte."""
 
 Method = Literal["none", "guided", "closed-form", "lbdm", "lkm"]
 """How alpha is estimated again inside the unknown region."""
@@ -147,8 +147,8 @@ def parse_resolution(value: Any, *, largest: int = LARGEST_SIDE) -> Resolution |
         text = value.strip().lower()
         if text in ("", "native"):
             return "native" if text else None
-        found = re.fullmatch(r"(\d{1,6})(?:\s*[x×*,]\s*(\d{1,6}))?", text)
-        sides = [int(side) for side in found.groups() if side] if found else ()
+        match = re.fullmatch(r"(\d{1,6})(?:\s*[x×*,]\s*(\d{1,6}))?", text)
+        sides = [int(side) for side in match.groups() if side] if match else ()
     elif value is None:
         return None
     if not 1 <= len(sides) <= 2 or not all(

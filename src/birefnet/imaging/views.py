@@ -71,7 +71,7 @@ def _shrink(input: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
 
 @cache
 def _area_weights(source: int, target: int) -> NDArray[np.float32]:
-    """What share each old pixel has in each new one, [m, n], repeated after n old and m new."""
+    """The share of each old pixel in each new one, [m, n], repeated after n old and m new."""
     repeats = math.gcd(source, target)
     old, new = source // repeats, target // repeats
     ends = np.arange(1, new + 1)[:, None] * old / new

@@ -15,7 +15,7 @@ STAGES = ("load", "decode", "prepare", "network", "restore", "refine", "encode",
 
 @dataclass(frozen=True)
 class StageTime:
-    """What one stage took.
+    """The time of one stage.
 
     Attributes:
         seconds: of all its runs together, in whichever thread.
@@ -64,14 +64,14 @@ class Profile:
 
     @property
     def times(self) -> dict[str, StageTime]:
-        """What was met so far, in the order of `STAGES`, other names behind them."""
+        """The stages so far, in the order of `STAGES`, other names behind them."""
         with self._lock:
-            found = dict(self._times)
+            times = dict(self._times)
         order = [
-            *(name for name in STAGES if name in found),
-            *(n for n in found if n not in STAGES),
+            *(name for name in STAGES if name in times),
+            *(n for n in times if n not in STAGES),
         ]
-        return {name: found[name] for name in order}
+        return {name: times[name] for name in order}
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: seconds elapsed, and of each stage its seconds and pictures."""

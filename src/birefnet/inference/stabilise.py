@@ -92,20 +92,20 @@ class _Moment:
 
     def flow(self, other: _Moment) -> NDArray[np.float32]:
         """How far each pixel is off in the other frame, h x w x 2."""
-        found = self.flows.get(other.number)
-        if found is None:
+        flow = self.flows.get(other.number)
+        if flow is None:
             make: Any = cv2.DISOpticalFlow.create
             search = make(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-            found = search.calc(self.grey, other.grey, None)
-            self.flows[other.number] = found
-        return found
+            flow = search.calc(self.grey, other.grey, None)
+            self.flows[other.number] = flow
+        return flow
 
     def link(self, other: _Moment) -> _Link:
         """How the other frame is brought to this one."""
-        found = self.links.get(other.number)
-        if found is None:
-            found = self.links[other.number] = _Link.between(self, other)
-        return found
+        link = self.links.get(other.number)
+        if link is None:
+            link = self.links[other.number] = _Link.between(self, other)
+        return link
 
 
 @dataclass(eq=False)

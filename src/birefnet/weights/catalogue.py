@@ -1,4 +1,4 @@
-"""What is released: where each file lies, how to check it, who may use it; found by its names."""
+"""The catalogue of released files: addresses, checksums, licences; looked up by name."""
 
 from __future__ import annotations
 
@@ -207,10 +207,10 @@ def find(name: str, others: Sequence[str] = ()) -> Checkpoint:
 
     `others` are names that are known besides those of the catalogue.
     """
-    found = lookup(name)
-    if found is None:
+    checkpoint = lookup(name)
+    if checkpoint is None:
         raise unknown_name(name, others)
-    return found
+    return checkpoint
 
 
 def unknown_name(name: str, others: Sequence[str] = ()) -> UnknownModelError:

@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from birefnet.errors import WeightsError
+from birefnet.imaging.geometry import Preprocess
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.config import NetworkConfig
 from birefnet.network.guidance import is_guidance
@@ -27,9 +28,6 @@ from birefnet.weights.obtain import weight_files
 from birefnet.weights.save import save_directory
 from birefnet.weights.skeleton import empty_network
 from birefnet.weights.transfer import Report
-
-if TYPE_CHECKING:
-    from birefnet.imaging.geometry import Preprocess
 
 __all__ = ["Loaded", "assign_weights", "load_checkpoint", "save_directory"]
 
@@ -92,39 +90,39 @@ def load_checkpoint(
     Raises:
         WeightsError: not found, not fetched, damaged, hostile, or not fitting.
     """
-    files = weight_files(source, cache_dir=cache_dir, offline=offline, progress=progress)
-    return read_network(files, config=config, preprocess=preprocess, dtype=dtype)
+    local = weight_files(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    return read_network(local, config=config, preprocess=preprocess, dtype=dtype)
 
 
 def read_network(
-    found: WeightFiles,
+    local: WeightFiles,
     *,
     config: NetworkConfig | Mapping[str, Any] | None = None,
     preprocess: Preprocess | None = None,
     dtype: torch.dtype | None = torch.float32,
 ) -> Loaded:
     """As `load_checkpoint`, of files on this machine."""
-    weights = _read(found.files)
-    settings = found.settings or settings_in_metadata(weights.metadata, found.files[0])
+    weights = _read(local.files)
+    settings = local.settings or settings_in_metadata(weights.metadata, local.files[0])
     tensors = weights.tensors
     if is_official(tensors):
         tensors = from_official(tensors)
     if not isinstance(config, NetworkConfig):
-        config = _config(settings, tensors, found, config or {})
+        config = _config(settings, tensors, local, config or {})
     network = empty_network(config)
-    assign_weights(network, tensors, label=found.name)
+    assign_weights(network, tensors, label=local.name)
     if dtype is not None:
         network = network.to(dtype)
-    checkpoint = recognise(found, config.backbone) if not settings else found.checkpoint
-    network.preprocess = preprocess or _preprocess(settings, checkpoint, found)
+    checkpoint = recognise(local, config.backbone) if not settings else local.checkpoint
+    network.preprocess = preprocess or _preprocess(settings, checkpoint, local)
     return Loaded(
         network=network,
         config=config,
         preprocess=network.preprocess,
-        name=found.name,
+        name=local.name,
         licence=settings.get("licence") or (checkpoint.licence if checkpoint else None),
-        source=str(settings.get("source") or found.origin),
-        path=found.files[0],
+        source=str(settings.get("source") or local.origin),
+        path=local.files[0],
         stored_dtype=_main_dtype(tensors.values()),
         checkpoint=checkpoint,
     )
@@ -197,7 +195,7 @@ def _read(files: list[Path]) -> Weights:
 def _config(
     settings: dict[str, Any],
     tensors: Mapping[str, Tensor],
-    found: WeightFiles,
+    local: WeightFiles,
     given: Mapping[str, Any],
 ) -> NetworkConfig:
     if "network" in settings:
@@ -205,14 +203,14 @@ def _config(
             return NetworkConfig.from_dict({**settings["network"], **given})
         except (ValueError, TypeError) as failure:
             what = "configuration given for" if given else "config.json of"
-            raise WeightsError(f"the {what} {found.name} is wrong: {failure}") from None
+            raise WeightsError(f"the {what} {local.name} is wrong: {failure}") from None
     try:
         config = detect_config({name: tuple(t.shape) for name, t in tensors.items()}, given)
     except WeightsError as failure:
-        raise WeightsError(f"{found.files[0]}: {failure}") from None
+        raise WeightsError(f"{local.files[0]}: {failure}") from None
     if config.image_pyramid == "none" and "image_pyramid" not in given:
         warnings.warn(
-            f"{found.files[0]}: without an image pyramid and with one that adds, the tensors are "
+            f"{local.files[0]}: without an image pyramid and with one that adds, the tensors are "
             "the same, and none is assumed; if it was trained with one that adds, "
             + HOW_TO_TELL.format(name="image_pyramid", value="add"),
             stacklevel=3,
@@ -221,15 +219,13 @@ def _config(
 
 
 def _preprocess(
-    settings: dict[str, Any], checkpoint: Checkpoint | None, found: WeightFiles
+    settings: dict[str, Any], checkpoint: Checkpoint | None, local: WeightFiles
 ) -> Preprocess:
-    from birefnet.imaging.geometry import Preprocess
-
     if "preprocess" in settings:
         try:
             return Preprocess.from_dict(settings["preprocess"])
         except (ValueError, TypeError) as failure:
-            raise WeightsError(f"the config.json of {found.name} is wrong: {failure}") from None
+            raise WeightsError(f"the config.json of {local.name} is wrong: {failure}") from None
     return checkpoint.preprocess if checkpoint else Preprocess()
 
 

@@ -96,13 +96,13 @@ def with_config(
     Raises:
         WeightsError: as `convert`.
     """
-    found = weight_files(source, cache_dir=cache_dir, offline=offline, progress=progress)
+    local = weight_files(source, cache_dir=cache_dir, offline=offline, progress=progress)
     given = config.to_dict() if isinstance(config, NetworkConfig) else dict(config)
     files = [
-        (str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in found.files
+        (str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in local.files
     ]
     key = hashlib.sha256(json.dumps([files, given], sort_keys=True).encode()).hexdigest()[:16]
-    label = re.sub(r"[^\w.-]+", "-", found.name)
+    label = re.sub(r"[^\w.-]+", "-", local.name)
     folder = cache_directory(cache_dir) / "configured" / f"{label}-{key}"
     if not (folder / "config.json").is_file():  # which is written last
         convert(source, folder, config=config, overwrite=True, offline=offline, progress=progress)

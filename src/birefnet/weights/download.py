@@ -9,7 +9,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -58,7 +58,7 @@ class FetchError(WeightsError):
 
 @dataclass(frozen=True)
 class _Item:
-    """What to fetch: its label for messages, where from, where to, and how to check it."""
+    """A file to fetch: its label for messages, where from, where to, and how to check it."""
 
     label: str
     addresses: tuple[str, ...]
@@ -87,7 +87,7 @@ def fetch(
     """The local path of a checkpoint's file; downloads it if it is not there yet.
 
     Args:
-        what: a checkpoint of the table, its name, or an http(s) address.
+        what: a checkpoint of the catalogue, its name, or an http(s) address.
         cache_dir: folder for downloads; default BIREFNET_CACHE, or the user's cache folder. A file
             in Hugging Face's cache is used where it lies.
         offline: refuse to download; default BIREFNET_OFFLINE or HF_HUB_OFFLINE.
@@ -104,9 +104,9 @@ def fetch(
         WeightsError: no such name, no room.
     """
     item = _item(what, cache_directory(cache_dir), sha256)
-    found = item.path if item.is_there() else _in_hub_cache(what)
-    if found is not None:
-        return found
+    path = item.path if item.is_there() else _in_hub_cache(what)
+    if path is not None:
+        return path
     if is_offline(offline):
         raise FetchError(
             f"{item.label} is not in {cache_directory(cache_dir)} and {SWITCHED_OFF}",
@@ -171,15 +171,15 @@ def _in_hub_cache(what: Checkpoint | str) -> Path | None:
             continue
         filename = address[match.end() :]
         for revision in dict.fromkeys((match[1], "main")):
-            found = hub_cached(
+            path = hub_cached(
                 checkpoint.repo,
                 filename,
                 revision,
                 bytes=checkpoint.bytes,
                 sha256=checkpoint.sha256,
             )
-            if found is not None:
-                return found
+            if path is not None:
+                return path
     return None
 
 
@@ -316,7 +316,4 @@ def _reporter(progress: bool | Report | None, item: _Item) -> Iterator[Report]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(item.label, total=item.bytes)
-        update: Callable[[int, int | None], None] = lambda done, total: bar.update(  # noqa: E731
-            task, completed=done, total=total
-        )
-        yield update
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -52,7 +52,7 @@ class Weights:
 
 
 def sniff(path: Path) -> Format:
-    """What kind of file of weights `path` is, from its first bytes.
+    """The format of a file of weights, from its first bytes.
 
     Raises:
         WeightsError: it is none; the sentence says what it is instead.
@@ -154,10 +154,10 @@ def with_settings(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> d
 
 
 def _metadata_of(loaded: Any) -> dict[str, str]:
-    """What `with_settings` put there."""
+    """The settings that `with_settings` put there."""
     metadata = getattr(loaded, "_metadata", None)
-    found = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
-    text = found.get(FORMAT) if isinstance(found, Mapping) else None
+    carried = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
+    text = carried.get(FORMAT) if isinstance(carried, Mapping) else None
     return {FORMAT: text} if isinstance(text, str) else {}
 
 
@@ -187,12 +187,12 @@ def _first_line(failure: Exception) -> str:
 
 def _tensors_inside(loaded: Any, path: Path) -> dict[str, Tensor]:
     """The dictionary of tensors in what was loaded, unwrapped from what trainers put around it."""
-    found = _unwrap(loaded)
-    if not found:
+    tensors = _unwrap(loaded)
+    if not tensors:
         kind = type(loaded).__name__
         inside = f" with {_some(loaded)}" if isinstance(loaded, Mapping) else ""
         raise WeightsError(f"{path} holds a {kind}{inside}, but no network's weights by name")
-    return found
+    return tensors
 
 
 def _unwrap(loaded: Any, depth: int = 0) -> dict[str, Tensor]:
@@ -244,12 +244,12 @@ def find_weights(folder: Path) -> list[Path]:
         if (folder / usual).is_file():
             return [folder / usual]
     for suffix in SUFFIXES:
-        found = sorted(p for p in folder.glob(f"*{suffix}") if p.is_file())
-        if len(found) == 1:
-            return found
-        if found:
+        candidates = sorted(p for p in folder.glob(f"*{suffix}") if p.is_file())
+        if len(candidates) == 1:
+            return candidates
+        if candidates:
             raise WeightsError(
-                f"{folder} holds several files of weights ({_some(p.name for p in found)}): "
+                f"{folder} holds several files of weights ({_some(p.name for p in candidates)}): "
                 "give the path of one"
             )
     raise WeightsError(f"{folder} holds no file of weights ({', '.join(SUFFIXES)})")

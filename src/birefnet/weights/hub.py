@@ -105,13 +105,14 @@ def choose_files(names: list[str], label: str) -> list[str]:
         if name in there:
             return [*chosen, name]
     for suffix in SUFFIXES:
-        found = sorted(name for name in there if name.endswith(suffix))
-        if len(found) == 1:
-            return [*chosen, found[0]]
-        if found:
+        candidates = sorted(name for name in there if name.endswith(suffix))
+        if len(candidates) == 1:
+            return [*chosen, candidates[0]]
+        if candidates:
+            some = ", ".join(candidates[:4])
             raise WeightsError(
-                f"{label} holds several files of weights ({', '.join(found[:4])}): download one of "
-                f"them and give its path"
+                f"{label} holds several files of weights ({some}): download one of them and give "
+                "its path"
             )
     raise WeightsError(f"{label} holds no file of weights ({', '.join(SUFFIXES)})")
 

@@ -1,4 +1,4 @@
-"""What a name of weights means: a bundled or released network, a path, an id or an address."""
+"""Locate weights by name: a bundled or released network, a path, an id or an address."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Repository(NamedTuple):
 
 @dataclass(frozen=True)
 class Located:
-    """What a name of weights means; nothing has been read or downloaded for it. One of:
+    """The meaning of a name of weights; nothing has been read or downloaded for it. One of:
 
     Attributes:
         name: as it was given.
@@ -74,7 +74,7 @@ class Located:
 
 
 def locate(name: str | os.PathLike[str] | Located) -> Located:
-    """What `name` means. Nothing is downloaded.
+    """Find out what `name` means. Nothing is downloaded.
 
     In this order: a bundled name, a name of the catalogue, an existing path, a Hugging Face id, an
     http(s) address. A path wins over an id and, where it ends as files of weights do, over a name

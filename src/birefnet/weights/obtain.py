@@ -71,7 +71,7 @@ def weight_files(
 def missing(
     name: str | os.PathLike[str] | Located, *, cache_dir: str | os.PathLike[str] | None = None
 ) -> Missing | None:
-    """What `weight_files` would download; `None` where all of it is there.
+    """The download that `weight_files` would make; `None` where all of it is there.
 
     Raises:
         WeightsError: nothing of the name is known, or it has no weights.

@@ -141,7 +141,7 @@ def settings(
     licence: str | None,
     source: str | None,
 ) -> dict[str, Any]:
-    """What config.json says of a network."""
+    """The config.json of a network."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -1,4 +1,4 @@
-"""What runs a network: normalised pictures in, logits out."""
+"""Engines run a network: normalised pictures in, logits out."""
 
 from __future__ import annotations
 

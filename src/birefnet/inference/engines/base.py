@@ -57,5 +57,5 @@ def concurrent(engine: Engine, pixels: int) -> tuple[Engine, int]:
     make = getattr(engine, "concurrent", None)
     if make is None or pixels > CONCURRENT_PIXELS:
         return engine, 1
-    found: tuple[Engine, int] = make()
-    return found
+    pair: tuple[Engine, int] = make()
+    return pair

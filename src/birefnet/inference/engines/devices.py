@@ -16,12 +16,12 @@ DTYPES: dict[str, torch.dtype] = {
 
 def available_devices() -> list[str]:
     """Devices that torch can use here, the one that `auto` takes first."""
-    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if not torch.cuda.is_available():
-        found = []
+        devices = []
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return [*found, "cpu"]
+        devices.append("mps")
+    return [*devices, "cpu"]
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -33,17 +33,17 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     if isinstance(device, str) and device == "auto":
         return torch.device(available_devices()[0])
     try:
-        asked = torch.device(device)
+        wanted = torch.device(device)
     except (RuntimeError, TypeError):
         raise UnknownDeviceError(
             f"device {device!r} is unknown; give auto, cpu, cuda, cuda:1 or mps"
         ) from None
-    if asked.type == "cpu" or asked.type == "meta":
-        return torch.device(asked.type)
+    if wanted.type == "cpu" or wanted.type == "meta":
+        return torch.device(wanted.type)
     here = available_devices()
-    if asked.type == "cuda" and asked.index is None:
-        asked = torch.device("cuda", torch.cuda.current_device() if "cuda:0" in here else 0)
-    name = "mps" if asked.type == "mps" else str(asked)
+    if wanted.type == "cuda" and wanted.index is None:
+        wanted = torch.device("cuda", torch.cuda.current_device() if "cuda:0" in here else 0)
+    name = "mps" if wanted.type == "mps" else str(wanted)
     if name not in here:
         raise DeviceError(
             f"device {str(device)!r} was asked for, but torch {torch.__version__} finds only "

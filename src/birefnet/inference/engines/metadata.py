@@ -1,4 +1,4 @@
-"""What an exported file says of itself: how its pictures are prepared and what it gives.
+"""The metadata of an exported file: how its pictures are prepared and what it gives.
 
 Every export carries these values as JSON: in an ONNX file's metadata under the key `birefnet`, in
 an OpenVINO file's runtime information under `birefnet`, in a .pt2 package as the extra file
@@ -72,7 +72,7 @@ class Metadata:
         return json.dumps(values, sort_keys=True)
 
     def encode(self, batch: NDArray[np.float32]) -> NDArray:
-        """What the graph takes, of a batch that `preprocess` normalised, float32 [B, 3, H, W].
+        """The input of the graph, from a batch that `preprocess` normalised, float32 [B, 3, H, W].
 
         For `pixels`, the normalisation is undone: uint8 [B, H, W, 3]. A network that is guided
         gets a channel of zeros where the batch has none.
@@ -139,6 +139,6 @@ class Metadata:
 
 
 def logits_of(matte: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the sigmoid makes `matte` of; finite for 0 and 1 too."""
+    """The inverse of the sigmoid; finite for 0 and 1 too."""
     inside = np.clip(matte, _NEAREST, 1 - _NEAREST)
     return np.log(inside / (1 - inside))

@@ -95,7 +95,7 @@ def write_graph(graph: Model, metadata: Metadata, path: Path, *, half: bool = Fa
 
 
 def _key(source: WeightFiles) -> str:
-    """What a graph depends on, as 16 digits."""
+    """A checksum of everything that a graph depends on, 16 digits."""
     import birefnet
 
     try:

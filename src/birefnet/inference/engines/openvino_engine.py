@@ -147,8 +147,8 @@ class OpenVinoEngine:
             return self._many or self, self._concurrency
 
     def _make_concurrent(self) -> tuple[OpenVinoEngine | None, int]:
-        asked = self._settings.get("INFERENCE_NUM_THREADS")
-        cores = int(asked or os.cpu_count() or 1) if self.device == "CPU" else 1
+        threads = self._settings.get("INFERENCE_NUM_THREADS")
+        cores = int(threads or os.cpu_count() or 1) if self.device == "CPU" else 1
         concurrency = min(cores, MOST_CONCURRENT)
         if concurrency == 1:
             return None, 1
@@ -348,7 +348,7 @@ def _device(device: str, core: Core) -> str:
 
 
 def _precision(dtype: str, metadata: Metadata, device: str, core: Core, label: str) -> str:
-    """What to compute in, beside the integers of an int8 file."""
+    """The precision of the arithmetic, beside the integers of an int8 file."""
     capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     if metadata.precision == "int8" and dtype in ("auto", "int8"):
         # A quarter quicker, and no worse, see docs/performance.md.
@@ -372,5 +372,6 @@ def _precision(dtype: str, metadata: Metadata, device: str, core: Core, label: s
 def _short(text: str) -> str:
     """The last line of a message that says something, without OpenVINO's file names."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("Exception from", "Check ", "While "))]
-    return (said or lines or ["no reason given"])[-1][:300]
+    where = ("Exception from", "Check ", "While ")
+    reasons = [line for line in lines if not line.startswith(where)]
+    return (reasons or lines or ["no reason given"])[-1][:300]

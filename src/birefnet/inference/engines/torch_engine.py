@@ -168,10 +168,10 @@ class TorchEngine:
             return self, 1
         return ConcurrentEngine(self, cores // concurrency), concurrency
 
-    def _wants_graphs(self, asked: bool | None) -> bool:
+    def _wants_graphs(self, setting: bool | None) -> bool:
         if self.device.type == "cuda":
-            return os.environ.get("BIREFNET_CUDA_GRAPHS") != "0" if asked is None else asked
-        if asked:
+            return os.environ.get("BIREFNET_CUDA_GRAPHS") != "0" if setting is None else setting
+        if setting:
             raise DeviceError(f"CUDA graphs were asked for, but the network runs on {self.device}")
         return False
 

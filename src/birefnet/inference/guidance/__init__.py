@@ -64,6 +64,6 @@ def matte_of(
     alpha = np.zeros((height, width), np.float32)
     for box in boxes:
         guide = Guide(boxes=(box,)) if has_channel else None
-        found = matte_in_box(predict, picture, box, context=context, guide=guide)
-        np.maximum(alpha, found, out=alpha)
+        part = matte_in_box(predict, picture, box, context=context, guide=guide)
+        np.maximum(alpha, part, out=alpha)
     return alpha

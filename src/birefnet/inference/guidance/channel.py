@@ -1,4 +1,4 @@
-"""What is meant, as the fourth channel of a network that was trained with one.
+"""Guidance as the fourth channel of a network that was trained with one.
 
 See `birefnet.network.guidance` for the channel's values. Here they are:
 - A box is `BOX` inside and -1 outside: the object is in it, not all of it.
@@ -32,7 +32,7 @@ Mark = tuple[float, float, bool]
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What is meant, in the pixels of one view of a picture.
+    """Guidance in the pixels of one view of a picture.
 
     Attributes:
         boxes: around the object.

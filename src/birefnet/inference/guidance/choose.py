@@ -59,15 +59,15 @@ def matte_at_points(
     if has_channel:
         marks = [(*place, True) for place in wanted] + [(*place, False) for place in unwanted]
         guide = Guide(marks=tuple(marks))
-    found = _closest(predict, picture, wanted, unwanted, guide)
-    box = Box.around(found)
+    alpha = _closest(predict, picture, wanted, unwanted, guide)
+    box = Box.around(alpha)
     if box is None:
         return np.zeros((height, width), np.float32)
     closer = matte_in_box(predict, picture, box, context=context, guide=guide)
     closer = _chosen(picture, closer, wanted, unwanted)
     # A closer look that loses the object says less than the first one.
-    overlap = np.minimum(found, closer).sum()
-    return closer if overlap > 0.5 * found.sum() else found
+    overlap = np.minimum(alpha, closer).sum()
+    return closer if overlap > 0.5 * alpha.sum() else alpha
 
 
 def matte_near_mask(

@@ -1,4 +1,4 @@
-"""What people point at: boxes and points, in pixels or as shares of the picture, and masks."""
+"""Regions that people point at: boxes and points, in pixels or shares of the picture, and masks."""
 
 from __future__ import annotations
 
