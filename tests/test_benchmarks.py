@@ -32,6 +32,7 @@ TINY = {
     "large": "--megapixels 0.05 --passes 1",
     "losses_compare": "CUTOUTS RESULTS --show",
     "network": "tiny --size 64 --rounds 1 --threads 1",
+    "path": "--engine onnx",
     "serving": "--clients 2 --side 64 --seconds 0.2 --rounds 1 --requests 2",
     "shapes": "CUTOUTS BACKGROUNDS --pictures 1",
     "training": "tiny --size 64 --rounds 1 --batch-size 2 --threads 1 --cpu",
