@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from birefnet.cli.common import NetworkConfigText, check_output, parse_network_config
+from birefnet.cli.common import (
+    Json,
+    NetworkConfigText,
+    check_output,
+    fail,
+    parse_network_config,
+    say,
+)
 from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.terminal import console
 from birefnet.errors import require
 
 if TYPE_CHECKING:
@@ -34,10 +41,10 @@ _USES = {
     "restricted-data": "trained on restricted data",
     "non-commercial": "non-commercial only",
 }
-_JSON = typer.Option("--json", help="Report as JSON on standard output.")
-_CACHE = typer.Option("--cache", metavar="DIR", help="Folder for downloads (BIREFNET_CACHE).")
-# A terminal has its own width; a file or pipe gets lines that are not broken.
-_WIDTH_OF_FILES = 200
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Folder for downloads (BIREFNET_CACHE)."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +63,8 @@ def list_models(
     all_files: Annotated[
         bool, typer.Option("--all", help="Also files of releases, ONNX files and backbones.")
     ] = False,
-    as_json: Annotated[bool, _JSON] = False,
-    cache: Annotated[Path | None, _CACHE] = None,
+    as_json: Json = False,
+    cache: Cache = None,
 ) -> None:
     """List the names for --model: bundled and released networks."""
     from birefnet.weights.catalogue import CHECKPOINTS
@@ -73,7 +80,7 @@ def list_models(
         _print_json(rows)
         return
     _print_table(rows)
-    _say(
+    say(
         "Licences are those of the weights. Most of these were trained on sets such as DIS5K and "
         "P3M-10k, which are released for research only: `birefnet models info NAME` tells which."
     )
@@ -89,8 +96,8 @@ def list_models(
 )
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A name, file or folder.")],
-    as_json: Annotated[bool, _JSON] = False,
-    cache: Annotated[Path | None, _CACHE] = None,
+    as_json: Json = False,
+    cache: Cache = None,
 ) -> None:
     """Show information about a network; nothing is downloaded."""
     from birefnet.weights.locate import locate
@@ -123,14 +130,13 @@ def download(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME", help="Names, Hugging Face ids or URLs.")
     ],
-    cache: Annotated[Path | None, _CACHE] = None,
+    cache: Cache = None,
     any_checksum: Annotated[
         bool, typer.Option("--any-checksum", help="Accept a file with another checksum.")
     ] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Download weights and print their paths; existing files are kept."""
-    from birefnet.cli.common import fail
     from birefnet.errors import UnknownModelError, WeightsError
     from birefnet.weights.locate import locate
 
@@ -184,7 +190,7 @@ def convert_model(
     ] = None,
     network_config: NetworkConfigText = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the target.")] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a network in another layout, with the same values."""
     from birefnet.weights.locate import locate
@@ -221,7 +227,7 @@ def convert_model(
     used = layout or layout_of(target)
     note = for_other_programs(load_checkpoint(written, dtype=None).preprocess, used)
     if note:
-        _say(note)
+        say(note)
 
 
 def _fetch(located: Located, cache: Path | None, *, verify: bool) -> Path:
@@ -238,7 +244,7 @@ def _fetch(located: Located, cache: Path | None, *, verify: bool) -> Path:
     if located.onnx is not None and runs_published_onnx(located):
         what = located.onnx
         if what != located.checkpoint:
-            _say(
+            say(
                 f"without PyTorch {located.name} runs as its published ONNX file {what.name}, so "
                 'that file is fetched; for the weights first pip install "birefnet[torch]"'
             )
@@ -335,7 +341,6 @@ def _input_of(preprocess: Mapping[str, Any]) -> str:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -349,7 +354,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_row(
             row["name"], row["title"], row["task"], row["input"], _size(row), licence, here
         )
-    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
+    console().print(table)
 
 
 def _size(row: dict[str, Any]) -> str:
@@ -382,7 +387,3 @@ def _score(score: dict[str, Any]) -> str:
 
 def _print_json(values: Any) -> None:
     typer.echo(json.dumps(values, indent=2))
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

@@ -123,7 +123,7 @@ def snapshot(
         return decode(source, limits=limits, convert_to_srgb=convert_to_srgb)
     if hasattr(source, "read") and not isinstance(source, (os.PathLike, Remote)):
         data, name = read_source(source, limits or Limits())
-        return cast(Source, Remote(lambda: io.BytesIO(data), name))
+        return Remote(lambda: io.BytesIO(data), name)
     return cast("Source | Picture", source)
 
 

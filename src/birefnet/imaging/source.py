@@ -14,9 +14,10 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError, MissingPictureError
 from birefnet.imaging.picture import LIMIT_VARIABLE, Limits, Picture, to_float, to_uint16
+from birefnet.imaging.remote import Remote
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
-"""A path, an encoded file as bytes or open binary file, a Pillow image, or an array: H x W,
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Remote | Image.Image | NDArray[Any]
+"""A path, an encoded file as bytes, open file or `Remote`, a Pillow image, or an array: H x W,
 H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
 
 _LIMIT = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from birefnet.cli.remove.render import readable, source_of
 from birefnet.cli.terminal import progress_bar
 from birefnet.errors import BiRefNetError
 from birefnet.html_report import Figure, Group, Order, Section, figure, render
-from birefnet.imaging.io import decode_frames
+from birefnet.imaging.io import Source, decode_frames
 
 if TYPE_CHECKING:
     from birefnet.cli.remove.plan import Plan
@@ -80,7 +80,7 @@ class RemoveReport:
         figures: list[Figure] = []
         problems: list[str] = []
 
-        def show(caption: str, source: Any) -> None:
+        def show(caption: str, source: Source) -> None:
             try:
                 picture = next(decode_frames(source, limits=self._plan.limits))
             except BiRefNetError as error:

@@ -14,17 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.render import failed, source_of, write_animation, write_picture
 from birefnet.cli.remove.report import Outcome
-from birefnet.cli.remove.run_log import DiskFull, RunLog, StartedJob
+from birefnet.cli.remove.run_log import DiskFullError, RunLog, StartedJob
 from birefnet.errors import BiRefNetError
 from birefnet.inference.profiling import timed
 
 if TYPE_CHECKING:
+    from birefnet.imaging.io import Source
     from birefnet.inference.predictor import Predictor
     from birefnet.matte import Matte
 
@@ -33,7 +34,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before failed pictures are tried
 
 
 @dataclass(eq=False)
-class Work:
+class LocalWorker:
     """Does jobs on this machine, with a network that is loaded when the first picture needs it."""
 
     plan: Plan
@@ -71,7 +72,7 @@ class Work:
             wait = min(2 * wait, LONGEST_WAIT)
             again = self._once(again, retries=left)
 
-    def _mattes(self, sources: Iterator[Any]) -> Iterator[Matte | BiRefNetError]:
+    def _mattes(self, sources: Iterator[Source]) -> Iterator[Matte | BiRefNetError]:
         settings, predictor = self.plan.settings, self.predictor
         guidance = settings.guidance
         if guidance is None and settings.passes == 1:
@@ -100,7 +101,7 @@ class Work:
         reading: deque[StartedJob] = deque()
         writing: deque[tuple[StartedJob, Future[Outcome]]] = deque()
 
-        def sources() -> Iterator[Any]:
+        def sources() -> Iterator[Source]:
             for job in chain([first], jobs):
                 if job.animation is not None or plan.settings.format == "gif":
                     animated.append(job)
@@ -136,12 +137,12 @@ class Work:
                 for job in animated:
                     started = self.run_log.begin(job)
                     take(started, write_animation(job, plan, self.predictor))
-            except (KeyboardInterrupt, DiskFull):
+            except (KeyboardInterrupt, DiskFullError):
                 for _, future in writing:
                     future.cancel()
                 for started, future in writing:
                     if not future.cancelled():
-                        with suppress(DiskFull):
+                        with suppress(DiskFullError):
                             take(started, future.result())
                 raise
         return again

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.cli.remove.jobs import InputError, Job
-from birefnet.cli.remove.pipeline import Work
+from birefnet.cli.remove.pipeline import LocalWorker
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.report import Outcome, Report
 from birefnet.cli.remove.run_log import RunLog
@@ -28,7 +28,7 @@ BLOCK = 32  # jobs that an actor does at a time: what a lost node does again, at
 
 
 @dataclass(eq=False)
-class ClusterWork:
+class RayWorker:
     """Does jobs on the cluster that RAY_ADDRESS names, or on one started on this machine."""
 
     plan: Plan
@@ -67,8 +67,8 @@ class Actor:
     """One network of the cluster, with what it needs to do jobs."""
 
     def __init__(self, plan: Plan) -> None:
-        self._work = Work(plan, RunLog(plan, Report()))
-        _ = self._work.predictor
+        self._worker = LocalWorker(plan, RunLog(plan, Report()))
+        _ = self._worker.predictor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Do one block of jobs; a row for each outcome."""
@@ -76,9 +76,9 @@ class Actor:
         jobs = [_from_row(*map(str, row)) for row in zip(*columns, strict=True)]
         index_of = dict(zip(jobs, batch["index"], strict=True))
         report = Report(keeps_all=True)
-        self._work.run_log = RunLog(self._work.plan, report)
-        self._work.do(jobs)
-        predictor = self._work.predictor
+        self._worker.run_log = RunLog(self._worker.plan, report)
+        self._worker.do(jobs)
+        predictor = self._worker.predictor
         return {
             "index": [int(index_of[outcome.job]) for outcome in report.outcomes],
             "outcome": [outcome.facts_as_json() for outcome in report.outcomes],

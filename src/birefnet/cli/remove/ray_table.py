@@ -27,7 +27,7 @@ _FACTS = ("width", "height", "coverage", "confidence", "is_empty")
 
 
 @dataclass(eq=False)
-class TableWork:
+class RayTableWorker:
     """Cuts out the pictures of one column, and writes files or another table.
 
     Without `--column` it is `image`, in shards `jpg`. Files are named by `--name-column`, in shards

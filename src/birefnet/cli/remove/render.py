@@ -26,7 +26,7 @@ from birefnet.cli.remove.storage import StoragePath, is_same, write
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import Area, union
-from birefnet.imaging.io import decode_frames
+from birefnet.imaging.io import Source, decode_frames
 from birefnet.imaging.remote import Remote
 from birefnet.inference.profiling import timed
 from birefnet.matte import Matte
@@ -47,7 +47,7 @@ _LASTING = {
 }  # fmt: skip
 
 
-def source_of(job: Job, plan: Plan) -> Any:
+def source_of(job: Job, plan: Plan) -> Source:
     """The picture of a job, for the predictor."""
     if job.source is None:
         return plan.search.stream
@@ -57,7 +57,7 @@ def source_of(job: Job, plan: Plan) -> Any:
     return readable(path)
 
 
-def readable(path: StoragePath) -> Any:
+def readable(path: StoragePath) -> Source:
     """A path for the decoder, or a file that opens where it is needed."""
     return path if isinstance(path, Path) else Remote(lambda: path.open("rb"), str(path))
 

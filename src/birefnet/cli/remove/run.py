@@ -14,10 +14,10 @@ from typing import Protocol
 from birefnet.cli.common import INTERRUPTED, say
 from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest
-from birefnet.cli.remove.pipeline import Work
+from birefnet.cli.remove.pipeline import LocalWorker
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.report import Report
-from birefnet.cli.remove.run_log import DiskFull, RunLog
+from birefnet.cli.remove.run_log import DiskFullError, RunLog
 from birefnet.cli.remove.watch import Watch
 from birefnet.errors import BiRefNetError
 
@@ -54,7 +54,7 @@ def remove_all(plan: Plan) -> int:
                         work.do(plan.search)
         except KeyboardInterrupt:
             report.interrupted = True
-        except DiskFull as error:
+        except DiskFullError as error:
             full = str(error)
     report.seconds = time.perf_counter() - start
     if plan.run.as_json:
@@ -79,14 +79,14 @@ class Worker(Protocol):
 
 def _worker(plan: Plan, run_log: RunLog) -> Worker:
     if plan.is_table:
-        from birefnet.cli.remove.ray_table import TableWork
+        from birefnet.cli.remove.ray_table import RayTableWorker
 
-        return TableWork(plan, run_log)
+        return RayTableWorker(plan, run_log)
     if plan.run.engine == "ray":
-        from birefnet.cli.remove.ray_cluster import ClusterWork
+        from birefnet.cli.remove.ray_cluster import RayWorker
 
-        return ClusterWork(plan, run_log)
-    return Work(plan, run_log)
+        return RayWorker(plan, run_log)
+    return LocalWorker(plan, run_log)
 
 
 def _watch(plan: Plan, work: Worker) -> None:

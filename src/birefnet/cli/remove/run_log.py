@@ -14,7 +14,7 @@ from birefnet.cli.remove.storage import identity, version_of
 from birefnet.errors import BiRefNetError
 
 
-class DiskFull(BiRefNetError):  # noqa: N818
+class DiskFullError(BiRefNetError):
     """There is no room for more results, so that a run ends early."""
 
 
@@ -59,7 +59,7 @@ class RunLog:
         """To be called when the job's target is written, or has failed.
 
         Raises:
-            DiskFull: there is no room for the results, or for their account.
+            DiskFullError: there is no room for the results, or for their account.
         """
         if outcome.seconds is None:
             outcome = replace(outcome, seconds=time.perf_counter() - started.since)
@@ -68,12 +68,12 @@ class RunLog:
             if self.manifest is not None and started.key is not None:
                 self.manifest.add(started.key, outcome.to_dict())
         except OSError as error:
-            raise DiskFull(
+            raise DiskFullError(
                 f"the manifest cannot be written ({error.strerror}); make room, and give the "
                 "command again: it does what is left"
             ) from error
         if outcome.disk_full:
-            raise DiskFull(
+            raise DiskFullError(
                 "the disk is full, so the run ends here; make room, and give the command again: it "
                 "does what is left"
             )
