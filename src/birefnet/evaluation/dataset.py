@@ -127,13 +127,8 @@ def evaluate_folder(
     folders = {"image": image, "trimap": trimap}
     inputs = {key: Path(folder) if folder else None for key, folder in folders.items()}
     pairs, extra = _pairs(Path(prediction), Path(truth), missing=missing, **inputs)
-    result = SetResult(
-        method or Path(prediction).name,
-        dataset or Path(truth).name,
-        names,
-        {},
-        thresholds=thresholds or Thresholds(),
-    )
+    result = SetResult(method or Path(prediction).name, dataset or Path(truth).name, names, {})
+    result.thresholds = thresholds or result.thresholds
     work = partial(_evaluate_files, names=names, missing=missing, channel=channel)
     accumulator, notes = Accumulator(), Counter[str]()
     curves: dict[str, list[Curve]] = {}
