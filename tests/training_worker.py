@@ -90,7 +90,7 @@ def main(mode: str, folder: Path, settings: list[str]) -> None:
         trainer.update(parts)
         gradients = {
             name: parameter.grad
-            for name, parameter in trainer.bare.named_parameters()
+            for name, parameter in trainer.learner.bare.named_parameters()
             if parameter.grad is not None
         }
         torch.save(gradients, folder / f"gradients-{rank}.pt")

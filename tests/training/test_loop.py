@@ -90,10 +90,10 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> 
 
 def test_one_step_with_one_picture() -> None:
     made = trainer(schedule__batch_size=1, schedule__steps=1)
-    keys = set(made.bare.state_dict())
+    keys = set(made.learner.bare.state_dict())
     assert made.run().step == 1
-    assert set(made.bare.state_dict()) == keys
-    assert all(torch.isfinite(p).all() for p in made.bare.parameters())
+    assert set(made.learner.bare.state_dict()) == keys
+    assert all(torch.isfinite(p).all() for p in made.learner.bare.parameters())
 
 
 def gradients(batch_size: int, accumulate: int) -> dict[str, torch.Tensor]:
@@ -111,7 +111,7 @@ def gradients(batch_size: int, accumulate: int) -> dict[str, torch.Tensor]:
     )
     numbers = [made.plan.numbers(part, 0) for part in range(accumulate)]
     made.update([(part, made.data.batch((64, 64), n)) for part, n in enumerate(numbers)])
-    return {n: p.grad for n, p in made.bare.named_parameters() if p.grad is not None}
+    return {n: p.grad for n, p in made.learner.bare.named_parameters() if p.grad is not None}
 
 
 def test_accumulated_gradient_is_that_of_the_whole_batch() -> None:
@@ -124,9 +124,9 @@ def test_accumulated_gradient_is_that_of_the_whole_batch() -> None:
 
 def test_frozen_parts_do_not_move() -> None:
     made = trainer(loop__frozen_blocks=2, loop__frozen_encoder_norms=True, schedule__steps=1)
-    before = {name: t.clone() for name, t in made.bare.state_dict().items()}
+    before = {name: t.clone() for name, t in made.learner.bare.state_dict().items()}
     made.run()
-    after = made.bare.state_dict()
+    after = made.learner.bare.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     backbone = "encoder.backbone."
     still = tuple(backbone + part for part in ("stem", "blocks.0.", "blocks.1."))
@@ -138,9 +138,11 @@ def test_frozen_parts_do_not_move() -> None:
 
 def test_frozen_encoder_does_not_move_at_all() -> None:
     made = trainer(loop__frozen_encoder=True, schedule__steps=1)
-    before = {name: t.clone() for name, t in made.bare.encoder.backbone.state_dict().items()}
+    before = {
+        name: t.clone() for name, t in made.learner.bare.encoder.backbone.state_dict().items()
+    }
     made.run()
-    assert same(before, dict(made.bare.encoder.backbone.state_dict()))
+    assert same(before, dict(made.learner.bare.encoder.backbone.state_dict()))
 
 
 def test_checkpointing_activations_changes_nothing_but_memory() -> None:
@@ -149,7 +151,7 @@ def test_checkpointing_activations_changes_nothing_but_memory() -> None:
     )
     for made in (plain, checkpointed):
         made.run()
-    one, other = plain.bare.state_dict(), checkpointed.bare.state_dict()
+    one, other = plain.learner.bare.state_dict(), checkpointed.learner.bare.state_dict()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
 
@@ -157,8 +159,8 @@ def test_checkpointing_activations_changes_nothing_but_memory() -> None:
 def test_bf16_trains_on_a_cpu_and_fp16_is_refused() -> None:
     made = trainer(loop__precision="bf16", schedule__steps=2)
     made.run()
-    assert all(torch.isfinite(p).all() for p in made.bare.parameters())
-    assert next(made.bare.parameters()).dtype == torch.float32
+    assert all(torch.isfinite(p).all() for p in made.learner.bare.parameters())
+    assert next(made.learner.bare.parameters()).dtype == torch.float32
     with pytest.raises(DeviceError, match="fp16, which CPUs do not train in"):
         trainer(loop__precision="fp16")
 
@@ -172,7 +174,7 @@ def test_best_is_the_start_where_nothing_beats_it(tmp_path: Path) -> None:
         higher_is_better=True,
     )
     start = {name: t.clone(memory_format=torch.contiguous_format)
-             for name, t in made.bare.state_dict().items()}  # fmt: skip
+             for name, t in made.learner.bare.state_dict().items()}  # fmt: skip
     outcome = made.run()
     assert (outcome.best_step, outcome.best) == (0, outcome.baseline)
     kept = birefnet.load_network(tmp_path / "run" / "best").state_dict()

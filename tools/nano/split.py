@@ -120,7 +120,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def backgrounds(part: Path) -> tuple[str, ...]:
-    """What `train` or `validation` has of backgrounds, as `DataSettings.backgrounds`."""
+    """The backgrounds of `train` or `validation`, as `DataSettings.backgrounds`."""
     prefixes = {"backgrounds": "", "panoramas": "panorama:", "scenes": "subjects-removed:"}
     return tuple(f"{p}{part / name}" for name, p in prefixes.items() if (part / name).is_dir())
 

@@ -36,7 +36,7 @@ from birefnet.weights.obtain import Missing, missing, weight_files
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What a run begins with.
+    """The set-up of a run: network, preprocessing, recipe.
 
     Attributes:
         network: with the recipe's weights, or random ones.
@@ -54,7 +54,7 @@ class TrainingSetup:
 
 @dataclass(frozen=True)
 class _Base:
-    """What is known of the weights that a run starts from; `network` only where they are here."""
+    """The weights that a run starts from; `network` only where they are here."""
 
     config: NetworkConfig
     preprocess: Preprocess
@@ -63,7 +63,7 @@ class _Base:
 
 
 def weights_to_fetch(recipe: Recipe) -> Missing | None:
-    """What `set_up_training` would download for a recipe; `None` where nothing is to be downloaded.
+    """The download that `set_up_training` would need; `None` where everything is here.
 
     Raises:
         SettingsError: neither a network nor weights are named.
@@ -172,7 +172,7 @@ def _config_of(recipe: Recipe) -> NetworkConfig:
 
 
 def _normalisation(config: NetworkConfig) -> Preprocess:
-    """What the backbone's pretrained weights expect."""
+    """The normalisation of the backbone's pretrained weights."""
     if config.backbone.startswith("efficientnet_lite"):
         return Preprocess(mean=PIXEL_MEAN, std=PIXEL_STD)
     return Preprocess()

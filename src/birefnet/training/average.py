@@ -65,6 +65,6 @@ class Average:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor that may be sharded; the same memory."""
+    """The part of a tensor that this process holds, sharded or not; the same memory."""
     to_local = getattr(tensor, "to_local", None)
     return tensor if to_local is None else to_local()

@@ -37,7 +37,7 @@ class TrainingData(Protocol):
         ...
 
     def to_device_batch(self, samples: Any, device: torch.device, step: int) -> DeviceBatch:
-        """What `batch` gave, on the training device, normalised."""
+        """The samples of `batch` on the training device, normalised."""
         ...
 
 

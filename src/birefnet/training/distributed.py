@@ -1,6 +1,4 @@
-"""What the loop needs of accelerate: the device, several processes, and whole states of sharded
-networks.
-"""
+"""Accelerate for the loop: the device, processes, and whole states of sharded networks."""
 
 from __future__ import annotations
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import MissingExtraError
 
 try:
     import torch
@@ -23,40 +21,28 @@ except ModuleNotFoundError:
     raise MissingExtraError("birefnet.training.loop", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
-from birefnet.network.guidance import PICTURE_CHANNELS
 from birefnet.network.simplify import simplify
-from birefnet.training import distributed, freezing, optim
-from birefnet.training.adversary import Adversary
-from birefnet.training.average import Average
+from birefnet.training import distributed
 from birefnet.training.batches import TrainingData, batches, fitting_workers
 from birefnet.training.interrupt import Interruptible
-from birefnet.training.objective import MAP_TERMS, Objective
+from birefnet.training.learner import Learner, TrainingError
 from birefnet.training.pace import Pace
 from birefnet.training.progress import Display, Report, Silent
 from birefnet.training.recipe import Recipe
 from birefnet.training.run_folder import RunFolder
 from birefnet.training.schedule import Plan
 from birefnet.training.validation import Scored, Validator, write_previews
-from birefnet.weights.checkpoint import assign_weights
 from birefnet.weights.save import save_directory
-from birefnet.weights.skeleton import empty_network
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from birefnet.imaging.geometry import Preprocess
 
-_SEEDS_APART = 1_000_003  # a prime, so that seeds of different runs do not meet soon
-_SMALLEST_SCALE = 1.0  # of fp16 gradients; below it the numbers themselves overflow
-
-
-class TrainingError(BiRefNetError):
-    """A run that cannot go on: the message says why and what to change."""
-
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is written beside the weights.
+    """The facts that are written beside the weights.
 
     Attributes:
         name: of the model.
@@ -130,8 +116,7 @@ class Trainer:
         self.display: Display = display if display and self.is_main else Silent()
         self.model_info = model_info or ModelInfo(recipe.name)
         self.plan = Plan(recipe.schedule, data.epoch_length, self.accelerator.num_processes)
-        self.objective = Objective(recipe.loss, epochs=self.plan.epochs)
-        self.step = 0
+        self.learner = Learner(recipe, network, data, self.plan, self.accelerator)
         self.baseline: float | None = None
         self.best: float | None = None
         self.best_step = 0
@@ -140,7 +125,6 @@ class Trainer:
         self._saved: tuple[int, int] | None = None
         self._interrupt = Interruptible()
         self._pace = Pace()
-        self._prepare(network)
 
     @property
     def device(self) -> torch.device:
@@ -148,60 +132,14 @@ class Trainer:
         return self.accelerator.device
 
     @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return self.learner.step
+
+    @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes and speaks."""
         return self.accelerator.is_main_process
-
-    def _prepare(self, network: BiRefNet) -> None:
-        recipe, loop = self.recipe, self.recipe.loop
-        self.bare = network
-        """The network without wrappers; under FSDP its tensors are shards."""
-        freezing.freeze(network, loop)
-        freezing.synchronise_norms(network, loop, self.device.type)
-        freezing.checkpoint_activations(network, loop.checkpoint_activations)
-        if distributed.is_sharded(self.accelerator):
-            distributed.prepare_for_sharding()
-        elif loop.channels_last:  # shards are cut from contiguous weights
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        distributed.expect_unused(self.accelerator, self._leaves_heads_unused(network))
-        if loop.compile:
-            network.compile()
-        depths = freezing.block_depths(network.encoder.backbone)
-        rate = optim.scaled_rate(recipe.optimiser, self.plan.pictures_per_step)
-        self.rate = rate
-
-        def optimiser_of(prepared: nn.Module) -> torch.optim.Optimizer:
-            groups = optim.parameter_groups(
-                prepared.named_parameters(), recipe.optimiser, depths=depths, rate=rate
-            )
-            if not groups:
-                raise TrainingError("every weight is frozen; unfreeze something to train")
-            return optim.make_optimiser(groups, recipe.optimiser)
-
-        if self.accelerator.is_fsdp2:  # shards network and optimiser together
-            prepared = self.accelerator.prepare(network, optimiser_of(network))
-            self.network, self.optimiser = prepared
-        else:
-            self.network = self.accelerator.prepare(network)
-            self.optimiser = self.accelerator.prepare(optimiser_of(self.network))
-        decay = recipe.schedule.ema
-        self.average = Average(self.network, decay) if decay else None
-        self.adversary: Adversary | None = None
-        if recipe.loss.adversarial:
-            torch.manual_seed(loop.seed)
-            self.adversary = Adversary(recipe.loss, rate, self.device, self._mean)
-
-    def _leaves_heads_unused(self, network: BiRefNet) -> bool:
-        """Whether some head gets no gradient in some epoch, because its loss is switched off."""
-        weights = [self.objective.weights_at(epoch) for epoch in range(self.plan.epochs)]
-        loss = self.recipe.loss
-        coarse = [sum(w[term] for term in loss.coarse_terms or MAP_TERMS) for w in weights]
-        config = network.config
-        return (
-            (config.outward_reference and not all(w["gradient"] for w in weights))
-            or (config.multi_scale_supervision and not (loss.coarse and all(coarse)))
-            or (config.auxiliary_classes > 0 and not all(w["classification"] for w in weights))
-        )
 
     # The run
 
@@ -240,7 +178,7 @@ class Trainer:
             workers=workers,
             pinned=self.device.type == "cuda",
         )
-        window = _Window(self._mean)
+        window = _Window(self.learner.mean_over_processes)
         # Asked before the first step too: validation of the start may have taken long.
         while not self._is_interrupted() and self.step < last:
             since = time.monotonic()
@@ -263,81 +201,6 @@ class Trainer:
             window.go_on()
         self.save()
 
-    def update(self, parts: list[tuple[int, Any]]) -> dict[str, Tensor]:
-        """One step of the optimiser on the parts of its batch; the mean of the losses.
-
-        Args:
-            parts: number of the part in the run, and its samples.
-        """
-        optim.set_rates(self.optimiser, self.plan.factor(self.step))
-        epoch = self.plan.epoch(self.step)
-        freezing.train_mode(self.bare, self.recipe.loop)
-        self.optimiser.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        for index, (part, samples) in enumerate(parts):
-            with self._synchronised(index == len(parts) - 1):
-                for name, value in self._part(part, samples, epoch, len(parts)).items():
-                    sums[name] += value / len(parts)
-        self._make_step()
-        self.step += 1
-        if self.average:
-            self.average.update(self.step)
-        return dict(sums)
-
-    def _part(self, part: int, samples: Any, epoch: int, parts: int) -> dict[str, Tensor]:
-        """Forward and backward pass of one part of a step; its losses."""
-        # Dropout is a function of seed, part and process, so a resumed run draws the same.
-        number = part * self.accelerator.num_processes + self.accelerator.process_index
-        torch.manual_seed(self.recipe.loop.seed * _SEEDS_APART + number)
-        batch = self.data.to_device_batch(samples, self.device, self.step)
-        image = batch.image
-        if self.recipe.loop.channels_last:
-            image = image.contiguous(memory_format=torch.channels_last)
-        try:
-            output = self.network(image, supervised=True)
-        except ValueError as failure:
-            if "more than 1 value per channel" not in str(failure):  # torch's, of BatchNorm
-                raise
-            raise TrainingError(
-                f"{len(image)} picture of {image.shape[3]} x {image.shape[2]} at a time leaves a "
-                "BatchNorm a single value; train two at a time (schedule.batch_size=2), larger "
-                "pictures, or freeze the norms (loop.batch_norm=frozen, "
-                "loop.frozen_encoder_norms=true)"
-            ) from None
-        picture = image[:, :PICTURE_CHANNELS]  # without guidance
-        loss, losses = self.objective(
-            output,
-            picture,
-            batch.truth,
-            epoch=epoch,
-            classes=batch.labels,
-            weight=batch.weight,
-            discriminator=self.adversary.discriminator if self.adversary else None,
-        )
-        self.accelerator.backward(loss / parts)
-        if self.adversary:
-            self.adversary.update(part, picture, output.logits, batch.truth)
-        return {"loss": loss.detach(), **losses}
-
-    def _synchronised(self, is_last: bool) -> AbstractContextManager[Any]:
-        """Gradients are averaged over the processes once per step, in its last part."""
-        return nullcontext() if is_last else self.accelerator.no_sync(self.network)
-
-    def _make_step(self) -> None:
-        clip = self.recipe.loop.clip or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), clip)
-        assert norm is not None
-        scaler = self.accelerator.scaler
-        # With fp16 the scaler skips such a step and lowers its factor; that is its normal work.
-        is_final = scaler is None or scaler.get_scale() < _SMALLEST_SCALE
-        if is_final and not torch.isfinite(distributed.whole(norm)):
-            raise TrainingError(
-                f"the gradient of step {self.step} is not finite; continue from the last save "
-                "with a lower rate, such as --resume --set optimiser.rate="
-                f"{self.recipe.optimiser.rate / 2:g}"
-            )
-        self.optimiser.step()
-
     def _is_interrupted(self) -> bool:
         return self._in_any_process(self._interrupt.signal is not None)
 
@@ -353,6 +216,10 @@ class Trainer:
         if flag:
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
+
+    def update(self, parts: list[tuple[int, Any]]) -> dict[str, Tensor]:
+        """One step of the optimiser, see `Learner.update`."""
+        return self.learner.update(parts)
 
     # Watching
 
@@ -373,7 +240,7 @@ class Trainer:
         assert self.validator is not None
         self.display.say(f"step {self.step}: validating on {len(self.validator)} pictures …")
         since = time.monotonic()
-        network = self._network_of(self._averaged_state())
+        network = self.learner.network_of(self.learner.averaged_state())
         with self.accelerator.autocast():
             scored, previews = self.validator.run(
                 _for_inference(network, self.device),
@@ -415,20 +282,6 @@ class Trainer:
 
         return gather_object(scored)
 
-    def _averaged_state(self) -> dict[str, Tensor]:
-        """The averaged weights (the weights as they are, without averaging), gathered."""
-        with self.average.applied() if self.average else nullcontext():
-            state = distributed.network_state(self.network, self.accelerator)
-            state = {name: tensor.detach().clone() for name, tensor in state.items()}
-        distributed.broadcast_statistics(state, self.accelerator)
-        return state
-
-    def _network_of(self, state: dict[str, Tensor]) -> BiRefNet:
-        """A network with these very tensors, for validation and saving."""
-        network = empty_network(self.bare.config)
-        assign_weights(network, state, label="the trained network")
-        return network.requires_grad_(False)
-
     # Writing
 
     def _write_model(self, folder: Any, network: BiRefNet, scores: dict[str, float] | None) -> None:
@@ -456,24 +309,16 @@ class Trainer:
         state = self.state_dict()
         if self.is_main:
             self.run_folder.save_state(state)
-            network = self._network_of(state["average"] or state["network"])
+            network = self.learner.network_of(state["average"] or state["network"])
             self._write_model(self.run_folder.last, network, None)
         self._saved = (self.step, self.best_step)
         self._pace.saved(time.monotonic() - since)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and texts that `load_state_dict` continues from; gathered."""
-        scaler = self.accelerator.scaler
         return {
-            "step": self.step,
+            **self.learner.state_dict(),
             "preprocess": self.preprocess.to_dict(),
-            "network": distributed.network_state(self.network, self.accelerator),
-            "average": self._averaged_state() if self.average else None,
-            "optimiser": distributed.optimiser_state(
-                self.network, self._inner_optimiser(), self.accelerator
-            ),
-            "scaler": scaler.state_dict() if scaler else None,
-            "adversary": self.adversary.state_dict() if self.adversary else None,
             "baseline": self.baseline,
             "best": self.best,
             "best_step": self.best_step,
@@ -482,31 +327,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`; learning rates are those of this trainer's recipe."""
-        accelerator = self.accelerator
-        try:
-            if self.average:
-                first = state["average"] or state["network"]
-                distributed.load_network_state(self.network, first, accelerator)
-                self.average.reset()
-            distributed.load_network_state(self.network, state["network"], accelerator)
-            optimiser = self._inner_optimiser()
-            fresh = [dict(group) for group in optimiser.param_groups]
-            distributed.load_optimiser_state(
-                self.network, optimiser, state["optimiser"], accelerator
-            )
-        except (RuntimeError, ValueError, KeyError) as failure:
-            reason = str(failure).strip().splitlines()[-1].strip()
-            raise TrainingError(
-                f"the saved state does not fit this recipe ({reason}); resume with the network, "
-                "optimiser and frozen parts that the run was started with"
-            ) from None
-        for group, original in zip(optimiser.param_groups, fresh, strict=True):
-            group.update({k: v for k, v in original.items() if k != "params"})
-        if accelerator.scaler and state["scaler"]:
-            accelerator.scaler.load_state_dict(state["scaler"])
-        if self.adversary and state["adversary"]:
-            self.adversary.load_state_dict(state["adversary"])
-        self.step = state["step"]
+        self.learner.load_state_dict(state)
         self.baseline, self.best = state["baseline"], state["best"]
         self.best_step = state["best_step"]
         self._validated_step = state["validated_step"]
@@ -524,16 +345,7 @@ class Trainer:
         if self.is_main:
             self.run_folder.forget_metrics_after(self.step)
 
-    def _inner_optimiser(self) -> torch.optim.Optimizer:
-        return getattr(self.optimiser, "optimizer", self.optimiser)
-
     # Reports
-
-    def _mean(self, value: Tensor) -> Tensor:
-        """Over all processes."""
-        if self.accelerator.num_processes == 1:
-            return value
-        return self.accelerator.reduce(value, "mean")
 
     def _report(self, window: _Window) -> Report:
         return Report(
@@ -542,7 +354,7 @@ class Trainer:
             epoch=self.plan.epoch(self.step - 1) + 1,
             epochs=self.plan.epochs,
             losses=window.means(),
-            rate=self.rate * self.plan.factor(self.step - 1),
+            rate=self.learner.rate * self.plan.factor(self.step - 1),
             pictures_per_second=window.pictures_per_second(),
             memory=memory_in_use(self.device),
             seconds_left=self._pace.seconds_left(

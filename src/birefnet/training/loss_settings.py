@@ -21,7 +21,7 @@ TERMS = (*MAP_TERMS, "gradient", "classification", "adversarial")
 
 @dataclass(frozen=True)
 class LossPhase:
-    """What changes in the last epochs of a run.
+    """Changes of the loss in the last epochs of a run.
 
     Attributes:
         last: so many epochs at the end; below 1 it is a share of the run, rounded to epochs.

@@ -68,7 +68,7 @@ class Estimate:
         return needed if self.fits else f"{needed}; {self.cure()}"
 
     def cure(self) -> str:
-        """What to change where it does not fit."""
+        """Advice where it does not fit."""
         smaller = self.smaller()
         if smaller is None:
             return cure_for_one_picture()
@@ -79,7 +79,7 @@ class Estimate:
 
 
 def cure_for_one_picture() -> str:
-    """What to change where even one picture is too much."""
+    """Advice where even one picture is too much."""
     return (
         "even one picture at a time is too much: add --set loop.checkpoint_activations=true, "
         "--set loop.precision=bf16, or make pictures smaller with --set data.width=512 "

@@ -1,4 +1,4 @@
-"""What training minimises: weighted losses of every decoder stage and of the outward reference.
+"""The objective: weighted losses of every decoder stage and of the outward reference.
 
 The settings are data; `Objective.weights_at(epoch)` is a pure function of them, so a resumed run
 weighs as an uninterrupted one, and nothing is edited while training.

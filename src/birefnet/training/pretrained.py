@@ -18,7 +18,7 @@ from birefnet.weights.files import read_weights
 from birefnet.weights.obtain import Missing
 
 IMAGENET = "imagenet"
-"""What recipes call the weights that the authors of a backbone publish."""
+"""The name in recipes for the weights that the authors of a backbone publish."""
 
 State = Mapping[str, Tensor]
 
@@ -50,7 +50,7 @@ def locate_weights(name: str, backbone: str) -> Path:
 
 
 def missing_weights(name: str, backbone: str) -> Missing | None:
-    """What `locate_weights` would download; `None` where nothing is to be downloaded.
+    """The download that `locate_weights` would need; `None` where the file is here.
 
     Raises:
         WeightsError: the table has none for this backbone.

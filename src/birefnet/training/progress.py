@@ -1,4 +1,4 @@
-"""What people see of a run: a bar with the losses on a terminal, plain lines now and then else."""
+"""Progress of a run: a bar with the losses on a terminal, else a plain line now and then."""
 
 from __future__ import annotations
 

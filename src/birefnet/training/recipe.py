@@ -26,7 +26,7 @@ BatchNormMode = Literal["train", "frozen", "synchronised"]
 
 @dataclass(frozen=True)
 class About:
-    """What to expect of a recipe, said before it starts.
+    """Time, memory and score of a recipe, said before it starts.
 
     Attributes:
         purpose: what it is for.

@@ -102,7 +102,7 @@ class RunFolder:
             ) from None
 
     def load_state(self) -> dict[str, Any]:
-        """What `save_state` wrote, on the CPU; no code in the file is run.
+        """The state that `save_state` wrote, on the CPU; no code in the file is run.
 
         Raises:
             RunError: no such file, or it is damaged.

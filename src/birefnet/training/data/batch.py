@@ -70,7 +70,7 @@ class Batch:
 
 
 class DeviceBatch(NamedTuple):
-    """What a step of training takes.
+    """The input of one step of training.
 
     Attributes:
         image: B x 3 x H x W, float32, normalised; B x 4 x H x W with guidance from -1 to 1.

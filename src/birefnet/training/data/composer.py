@@ -223,7 +223,7 @@ class Composer:
     def _ground(
         self, height: int, width: int, rng: Generator, subject: Pixels
     ) -> SampleSpecification:
-        """What a subject (h x w x 4) is put on."""
+        """The ground that a subject (h x w x 4) is put on."""
         settings = self.composite
         if self._is_on_one_colour(rng):
             return _one_colour(subject, rng)

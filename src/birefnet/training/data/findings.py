@@ -81,7 +81,7 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """What is wrong with how many files."""
+        """The problem, and how many files have it."""
         count = len(self.items)
         forms = _ONE if count == 1 else _MANY
         return self.kind.sentence.format(n=f"{count:,}", **forms)
@@ -89,7 +89,7 @@ class Finding:
 
 @dataclass
 class SetReport:
-    """What a set holds: how many of what, how large, how much of it is subject.
+    """A summary of a set: how many of what, how large, how much of it is subject.
 
     Attributes:
         sizes: smallest, median and largest shorter side [px].

@@ -129,7 +129,7 @@ def _folder(text: str) -> Path:
 
 
 def _role(name: str) -> Literal["images", "truths"] | None:
-    """What a folder of this name holds: the whole name tells, or its last word (`DUTS-TR-Mask`)."""
+    """The role of a folder, by its whole name or its last word (`DUTS-TR-Mask`)."""
     lower = name.lower()
     words = {lower, re.split(r"[-_. ]+", lower)[-1]}
     if words & TRUTH_FOLDERS:

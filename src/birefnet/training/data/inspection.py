@@ -1,4 +1,4 @@
-"""What a check needs to know of one picture and its truth: a few numbers, not the pixels."""
+"""Facts of one picture and its mask for the check: a few numbers, not the pixels."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TruthFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was seen of one entry; `error` and `truth_error` say why something was not.
+    """Facts of one entry; `error` and `truth_error` say why some are missing.
 
     Attributes:
         height, width: of the picture [px].

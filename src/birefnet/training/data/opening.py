@@ -8,7 +8,7 @@ from birefnet.training.data.sources import FolderSource, Source
 from birefnet.training.data.thin_structures import ThinStructures
 
 PREFIXES = ("hf:", "wds:", "thin:", "panorama:", "subjects-removed:")
-"""What a name begins with that is not a folder."""
+"""Prefixes of names that are not folders."""
 
 
 def open_source(uri: str) -> Source:

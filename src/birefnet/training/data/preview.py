@@ -1,4 +1,4 @@
-"""What a run sees: samples and their truth, side by side in one picture."""
+"""Samples and their masks as a run sees them, side by side in one picture."""
 
 from __future__ import annotations
 

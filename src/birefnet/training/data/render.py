@@ -208,7 +208,7 @@ def _shade(rgb: Pixels, alpha: Pixels, shadow: Shadow) -> Pixels:
 
 
 def degrade(rgb: Pixels, how: Degradation) -> Pixels:
-    """What cameras and files do to a picture."""
+    """Change the picture as cameras and files do."""
     if how.colour is not None:
         rgb = recolour(rgb, how.colour)
     rgb = blur(rgb, how.blur)

@@ -1,4 +1,4 @@
-"""What a training run draws its pictures from, and how it changes them. Imports nothing heavy."""
+"""Settings of the training data: sources, augmentation, composites. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class CompositeSettings:
 
 @dataclass(frozen=True)
 class GuidanceSettings:
-    """What samples say of the object that is meant, for networks with a guidance channel.
+    """Simulated guidance, for networks with a guidance channel.
 
     Attributes:
         share: of the samples that say something; 0 makes samples without the channel.

@@ -54,7 +54,7 @@ class Colour:
     contrast: float = 1.0
 
     def offset(self, mean: NDArray) -> float:
-        """What contrast adds to each channel, for a picture of this mean colour."""
+        """The amount that contrast adds to each channel of a picture of this mean colour."""
         return (1 - self.contrast) * float(LUMA @ self.linear @ mean)
 
 
@@ -95,7 +95,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What happens to the whole picture at the end; 0 means no.
+    """Degradations of the whole picture, as cameras and files cause them; 0 means no.
 
     Attributes:
         colour: a change of colours.

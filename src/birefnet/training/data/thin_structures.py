@@ -51,7 +51,7 @@ def thin_structure(size: int, rng: Generator) -> Alpha:
     draw = _KINDS[int(rng.integers(len(_KINDS)))]
     draw(canvas, side, rng)
     alpha = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    return alpha.astype(np.float32) / 255
+    return alpha.astype(np.float32) / np.float32(255)
 
 
 def _line(canvas: Canvas, points: NDArray, thickness: float) -> None:

@@ -1,4 +1,4 @@
-"""What several recipes share: losses, augmentation, optimiser and schedule of each variant.
+"""Shared by several recipes: losses, augmentation, optimiser and schedule of each variant.
 
 Sources: paper Sec. 3.5, 3.6, 4.3; of the released code its config.py, train.py, train.sh and
 image_proc.py.
