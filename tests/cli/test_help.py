@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from birefnet.cli.main import app
-from birefnet.compat.rembg import resolve_name
+from birefnet.compat.rembg.names import MODELS
 from birefnet.options import OPTIONS, VIDEO_OPTIONS, Options, VideoOptions
 from birefnet.weights.locate import locate
 
@@ -91,7 +91,7 @@ def check_values(name: str, values: dict[str, Any]) -> None:
     models += values.get("models") or () if name == "rembg" else ()
     for model in models:
         if model and "/" not in model:
-            locate(resolve_name(model) if name == "rembg" else model)
+            locate(MODELS.get(model, model) if name == "rembg" else model)
 
 
 @pytest.mark.parametrize(

@@ -107,11 +107,11 @@ def test_a_gif_and_the_mask_alone(client: TestClient) -> None:
 
 def test_models_of_fal_are_released_networks(client: TestClient) -> None:
     assert set(MODELS.values()) <= set(CHECKPOINTS)
-    answer = client.post(PATH, json={"image_url": uri(), "model": "Portrait"})
+    answer = client.post(PATH, json={"image_url": uri(), "model": "portraits"})
     assert answer.status_code == 422
     (detail,) = answer.json()["detail"]
     assert detail["loc"] == ["body", "model"]
-    assert "portrait" in detail["msg"]
+    assert "portraits" in detail["msg"]
     named = client.post(PATH, json={"image_url": uri(), "model": "bright"})
     assert named.status_code == 200
 
@@ -120,7 +120,20 @@ def test_fal_names_are_mapped_where_the_operator_offers_them() -> None:
     settings = ServerSettings(page=False, models=("portrait=nano",))
     with serving(settings) as client:
         fields = {"image_url": uri(), "model": "Portrait", "sync_mode": True}
-        assert client.post(PATH, json=fields).status_code == 200
+        answer = client.post(PATH, json=fields)
+        assert (answer.status_code, answer.headers["X-Model"]) == (200, "portrait")
+        assert "X-Model-Requested" not in answer.headers
+
+
+def test_the_first_version_s_path(client: TestClient) -> None:
+    """fal-ai/birefnet, beside fal-ai/birefnet/v2."""
+    first = PATH.removesuffix("/v2")
+    fields = {"image_url": uri(), "model": "General Use (Light)", "sync_mode": True}
+    urls = [client.post(path, json=fields).json()["image"]["url"] for path in (first, PATH)]
+    assert urls[0] == urls[1]
+    queued = client.post("/queue" + first, json=fields).json()
+    finished(client, queued)
+    assert client.get(queued["response_url"]).json()["image"]["url"].startswith("data:")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,7 +154,6 @@ def test_unused_fields_are_accepted(client: TestClient) -> None:
         ({"n": "11"}, "n"),
         ({"n": "9" * 5000}, "n"),
         ({"output_format": "webp", "output_compression": "101"}, "output_compression"),
-        ({"stream": "true"}, "stream"),
     ],
 )
 def test_a_bad_field_is_named(client: TestClient, fields: dict[str, str], param: str) -> None:
@@ -185,9 +185,35 @@ def test_pictures_that_cannot_be_used(client: TestClient, body: Any) -> None:
 
 
 def test_unknown_models_are_refused(client: TestClient) -> None:
-    answer = send(client, model="gpt-image-1")
+    answer = send(client, model="gpt-5")
     assert (answer.status_code, error_of(answer)["code"]) == (404, "model_not_found")
     assert send(client, model="bright").status_code == 200
+
+
+@pytest.mark.parametrize("fields", [{}, {"n": "2"}, {"response_format": "url"}])
+def test_a_stream_is_an_event_for_each_picture(client: TestClient, fields: dict[str, str]) -> None:
+    answer = send(client, stream="true", model="gpt-image-1", **fields)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = answer.text.split("\n\n")[:-1]
+    assert len(events) == int(fields.get("n", 1))
+    for event in events:
+        name, data = event.split("\n")
+        content = json.loads(data.removeprefix("data: "))
+        assert name.removeprefix("event: ") == content["type"] == "image_edit.completed"
+        assert set(content) == {
+            *("type", "b64_json", "background", "created_at", "output_format", "quality", "size"),
+            "usage",
+        }
+        assert picture(content).shape == (48, 64, 4)
+
+
+def test_one_model_can_be_looked_up(client: TestClient) -> None:
+    for name in ("bright", "nano", "gpt-image-1"):
+        content = client.get(f"/v1/models/{name}").json()
+        assert (content["id"], content["object"]) == (name, "model")
+        assert {"created", "owned_by"} <= set(content)
+    missing = client.get("/v1/models/gpt-5")
+    assert (missing.status_code, error_of(missing)["code"]) == (404, "model_not_found")
 
 
 def test_keys_and_bodies() -> None:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from birefnet.cli.main import app
 from birefnet.cli.serve import ServeOptions
-from birefnet.compat.rembg import api
 from birefnet.compat.rembg import run as work
+from birefnet.compat.rembg import sessions
 from birefnet.inference.predictor import Predictor
 from fakes import PLAIN, BrightEngine, disc, write_disc
 
@@ -31,7 +31,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return Predictor(BrightEngine(), PLAIN)
 
-    monkeypatch.setattr(api, "load", load)
+    monkeypatch.setattr(sessions, "load", load)
     monkeypatch.delenv("BIREFNET_MODEL", raising=False)
     return names
 
@@ -93,7 +93,7 @@ def test_every_option(loaded: list[str], tmp_path: Path) -> None:
 def test_options_that_make_no_sense(loaded: list[str], tmp_path: Path) -> None:
     source = write_disc(tmp_path / "disc.png")
     assert "JSON object" in run("i", "-x", "[1]", source, "-").stderr
-    assert run("i", "-vm", source, "-").exception is not None
+    assert "ViTMatte is not part" in run("i", "-vm", source, "-").stderr
     assert "u2net is another kind" in str(run("i", "-m", "u2net", source, "-").exception)
     assert "no argument 'sam'" in str(run("i", "-x", '{"sam": 1}', source, "-").exception)
     assert run("p", tmp_path / "nowhere", tmp_path).exit_code == 2
@@ -166,6 +166,10 @@ def test_raw_frames(loaded: list[str], tmp_path: Path) -> None:
     cut = run("b", 60, 40, input=raw[:-1])
     assert "ends after 7199 of 7200 bytes of frame 1" in str(cut.exception)
     assert "give a name with %d" in run("b", 60, 40, "-o", "frame.png", input=raw).stderr
+
+
+def test_the_version_is_told_as_rembg_tells_it() -> None:
+    assert run("--version").stdout.startswith("rembg, version 2.0.")
 
 
 def test_downloads(monkeypatch: pytest.MonkeyPatch) -> None:

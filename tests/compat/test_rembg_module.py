@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.compat.rembg import api, new_session, remove
+from birefnet.compat.rembg import bg, new_session, remove, sessions
+from birefnet.compat.rembg.names import MODELS
 from birefnet.errors import BiRefNetError, ImageError, WeightsError
 from birefnet.imaging.picture import Picture
 from birefnet.inference.predictor import Predictor
@@ -30,9 +31,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         loaded.append((name, settings))
         return Predictor(BrightEngine(), PLAIN)
 
-    monkeypatch.setattr(api, "load", load)
+    monkeypatch.setattr(sessions, "load", load)
     monkeypatch.delenv("BIREFNET_MODEL", raising=False)
-    api._default.cache_clear()
+    bg._default.cache_clear()
     return loaded
 
 
@@ -124,7 +125,7 @@ def test_post_processing_is_rembg_s() -> None:
     alpha[30:32, 40:42] = 0  # a hole
     alpha[15:45, 55:60] = 0.7
     picture = Picture(np.zeros((60, 80, 3), np.uint8))
-    result = api.post_processed(Matte(alpha, picture)).mask()
+    result = bg.post_processed(Matte(alpha, picture)).mask()
     cross = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     levels = np.round(alpha * 255).astype(np.uint8)
     opened = cv2.morphologyEx(levels, cv2.MORPH_OPEN, cross)
@@ -167,8 +168,9 @@ def test_own_options_and_unknown_ones() -> None:
     assert remove(disc(), threshold=0.5, only_mask=True).max() == 255
     with pytest.raises(BiRefNetError, match="no argument 'alpha_mating'"):
         remove(disc(), alpha_mating=True)
-    with pytest.raises(BiRefNetError, match="vitmatte is not part"):
-        remove(disc(), vitmatte=True)
+    with pytest.warns(UserWarning, match="ViTMatte is not part"):
+        refined = remove(disc(), vitmatte=True)
+    assert np.array_equal(refined, remove(disc(), alpha_matting=True))
 
 
 def test_which_object_is_meant() -> None:
@@ -203,14 +205,14 @@ def test_sessions(loaded: list[tuple[str, dict[str, Any]]]) -> None:
     remove(disc())
     remove(disc())
     assert loaded[1:] == [("nano", {})]  # loaded once
-    for name, here in api.MODELS.items():
+    for name, here in MODELS.items():
         assert lookup(here) is not None, name
         new_session(name)
-    assert {name for name, _ in loaded} >= set(api.MODELS.values())
+    assert {name for name, _ in loaded} >= set(MODELS.values())
     new_session("matting", providers=["CPUExecutionProvider"])
     assert loaded[-1] == ("matting", {"device": "cpu"})
     new_session("hr", providers=["CoreMLExecutionProvider", ("CPUExecutionProvider", {})])
-    assert loaded[-1][1]["device"] in ("cpu", "mps")
+    assert loaded[-1][1]["device"] in ("cpu", "mps", "coreml")
     new_session("hr", providers=["OpenVINOExecutionProvider"])
     assert loaded[-1] == ("hr", {"device": "cpu", "engine": "openvino"})
     with pytest.warns(UserWarning, match="sess_opts has no effect"):
@@ -223,7 +225,7 @@ def test_apples_gpu_is_onnxruntime_s_without_torch(
     onnxruntime = pytest.importorskip("onnxruntime")
     has = ["CoreMLExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: has)
-    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    monkeypatch.setattr(sessions, "find_spec", lambda name: None)
     new_session("hr", providers=has)
     assert loaded[-1] == ("hr", {"device": "coreml"})
 
@@ -238,8 +240,9 @@ def test_other_networks_are_named_not_replaced(name: str, loaded: list[Any]) -> 
 def test_what_a_session_cannot_have() -> None:
     with pytest.raises(BiRefNetError, match="no provider 'QNNExecutionProvider'"):
         new_session("hr", providers=["QNNExecutionProvider"])
-    with pytest.raises(BiRefNetError, match="no argument 'model_path'"):
-        new_session("hr", model_path="x.onnx")
+    with pytest.raises(BiRefNetError, match="no argument 'model_pth'"):
+        new_session("hr", model_pth="x.onnx")
     with pytest.raises(BiRefNetError, match="name the models to fetch"):
-        api.download_models()
-    assert api.download_models("nano")[0].endswith("model.safetensors")
+        bg.download_models()
+    for names in (("nano",), (("nano",),), (["nano"],)):
+        assert bg.download_models(*names)[0].endswith("model.safetensors")

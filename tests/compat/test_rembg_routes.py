@@ -75,7 +75,7 @@ def test_a_background_colour(client: TestClient, place: str) -> None:
         data=colour if place == "form" else {},
         params={} if place == "form" else colour,
     )
-    assert pixels_of(answer.content)[0, 0].tolist() == [255, 0, 0]
+    assert pixels_of(answer.content)[0, 0].tolist() == [255, 0, 0, 255]
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,23 @@ def test_extras_that_make_no_sense_are_refused(client: TestClient, extras: str) 
     assert isinstance(answer.json()["detail"][0]["msg"], str)
 
 
-@pytest.mark.parametrize("model", ["u2net", "isnet-general-use", "sam", "birefnet-general"])
-def test_models_that_are_not_there_are_never_replaced(client: TestClient, model: str) -> None:
-    answer = post(client, model=model)
-    assert answer.status_code == 422
-    assert answer.json() == {
-        "detail": f"this server has no model {model!r}; it has bright, nano"
-    } or model in str(answer.json())
+@pytest.mark.parametrize("edge", [{"a": "true"}, {"vm": "true"}, {"ppm": "true"}, {"dc": "true"}])
+@pytest.mark.parametrize("output", [{}, {"om": "true"}, {"bgc": "0,0,255,128"}])
+def test_a_route_gives_what_the_function_gives(
+    client: TestClient, edge: dict[str, str], output: dict[str, str]
+) -> None:
+    from birefnet.compat.rembg import Session, remove
+
+    session = Session("bright", predictor=Predictor(BrightEngine(), PLAIN, name="bright"))
+    expected = remove(
+        disc_file(),
+        session=session,
+        alpha_matting="a" in edge or "vm" in edge,
+        post_process_mask="ppm" in edge,
+        only_mask="om" in output,
+        bgcolor=(0, 0, 255, 128) if "bgc" in output else None,
+    )
+    assert np.array_equal(pixels_of(post(client, **edge, **output).content), pixels_of(expected))
 
 
 def test_names_of_rembg_find_released_networks() -> None:

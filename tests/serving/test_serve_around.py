@@ -279,3 +279,20 @@ def test_the_command_serves_and_ends_at_sigterm() -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_every_option_of_the_command_reaches_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from birefnet.cli.main import app
+
+    started: list[ServerSettings] = []
+    monkeypatch.setattr(
+        "birefnet.cli.serve.run_server", lambda settings, *_: started.append(settings)
+    )
+    for arguments in ([], ["--strict-models", "--also", "u2net=nano", "--no-page"]):
+        done = CliRunner().invoke(app, ["serve", *arguments])
+        assert done.exit_code == 0, done.output
+    usual, other = started
+    assert (usual.strict_models, usual.models, usual.page) == (False, (), True)
+    assert (other.strict_models, other.models, other.page) == (True, ("u2net=nano",), False)

@@ -25,7 +25,6 @@ from birefnet.cli.common import (
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 
 if TYPE_CHECKING:
-    from birefnet.presets import read_presets, with_files
     from birefnet.serving.settings import ServerSettings
 
 KEYS = "BIREFNET_API_KEYS"
@@ -54,6 +53,12 @@ class ServeOptions:
         "Another model for requests; `all` for every released one. It is downloaded at "
         "its first request.",
         metavar="NAME|NAME=PATH",
+    )
+    strict_models: bool = setting(
+        False,
+        "Refuse the model names of other services' clients, such as u2net or gpt-image-1; "
+        "otherwise the default model answers.",
+        "--strict-models",
     )
     presets: Path | None = setting(
         None,
@@ -139,6 +144,7 @@ def serve(options: ServeOptions) -> None:
 
 def start_server(options: ServeOptions) -> None:
     """The work of `birefnet serve`."""
+    from birefnet.presets import read_presets, with_files
     from birefnet.serving.settings import ServerSettings
 
     settings = ServerSettings(
@@ -151,6 +157,7 @@ def start_server(options: ServeOptions) -> None:
         page=options.page,
         model=with_network_config(options.model, options.network_config),
         models=tuple(options.also or ()),
+        strict_models=options.strict_models,
         presets=with_files(read_presets(options.presets)),
         device=options.device,
         dtype=options.dtype,

@@ -7,14 +7,16 @@ of the `openai` package for Python 3.54, read in November 2026.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from birefnet.compat.http.body import Fields, picture_of, read_body
+from birefnet.compat.http.body import Fields, boolean, picture_of, read_body
 from birefnet.compat.http.describe import forms_and_json
 from birefnet.compat.http.files import address, files_of
+from birefnet.compat.http.models import model_for
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, ServingError
 from birefnet.serving.native.remove import base64_text, json_answer
@@ -22,6 +24,8 @@ from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 
 PATH = "/v1/images/edits"
+MODELS = dict.fromkeys(("gpt-image-*", "chatgpt-image-*", "dall-e-2", "dall-e-3"), "")
+"""Names that its clients send; see `model_for`."""
 MOST_IMAGES = 16
 MOST_COPIES = 10
 
@@ -38,6 +42,7 @@ SCHEMA: dict[str, Any] = {
     "quality": _TEXT | {"description": "accepted, not used"},
     "input_fidelity": _TEXT | {"description": "accepted, not used"},
     "user": _TEXT | {"description": "accepted, not used"},
+    "stream": {"type": "boolean", "description": "answer with an event for each picture"},
 }
 """The fields beside the pictures, for the OpenAPI document."""
 
@@ -91,10 +96,10 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 
 def register_routes(registry: Registry) -> None:
-    """Add `POST /v1/images/edits`."""
+    """Add `POST /v1/images/edits` and `GET /v1/models/{model}`."""
     registry.add(
         _router(registry.service),
-        error_forms={"/v1/images": error_response},
+        error_forms=dict.fromkeys(("/v1/images", "/v1/models/"), error_response),
         error_schema=ERROR_SCHEMA,
     )
 
@@ -116,7 +121,9 @@ def _router(service: Service) -> APIRouter:
         sources = await _pictures(body, service)
         if len(sources) > 1 and (copies > 1 or options.guide is not None):
             raise ParameterError("n", "several images give one result each; leave out n and mask")
-        model = body.get("model")
+        model, headers = model_for(service, body.get("model"), MODELS)
+        is_streamed = boolean(body.get("stream"), "stream")
+        as_url = as_url and not is_streamed  # events hold the picture itself
         entries: list[dict[str, Any]] = []
         first = ""
         for data in sources:
@@ -145,9 +152,30 @@ def _router(service: Service) -> APIRouter:
             "data": entries,
             "usage": {**counts, "input_tokens_details": none},
         }
-        return await service.in_thread(json_answer, content, {"X-Model": result.model})
+        if is_streamed:
+            return await service.in_thread(_events, content, headers)
+        return await service.in_thread(json_answer, content, headers)
+
+    @routes.get("/v1/models/{model:path}", summary="OpenAI: one model")
+    async def one_model(model: str) -> JSONResponse:
+        name, headers = model_for(service, model, MODELS)
+        return JSONResponse({**service.pool.about_one(name), "id": model}, headers=headers)
 
     return routes
+
+
+def _events(content: dict[str, Any], headers: Mapping[str, str]) -> Response:
+    """The answer of `stream=true`: an event for each picture, all at the end."""
+    shared = {name: content[name] for name in ("background", "output_format", "size", "usage")}
+    shared |= {"type": _EVENT, "created_at": content["created"], "quality": "auto"}
+    parts: list[bytes] = []
+    for entry in content["data"]:
+        data = bytes(json_answer({**shared, **entry}).body)
+        parts += [f"event: {_EVENT}\ndata: ".encode(), data, b"\n\n"]
+    return Response(b"".join(parts), media_type="text/event-stream", headers=headers)
+
+
+_EVENT = "image_edit.completed"
 
 
 async def _options(body: Fields, service: Service) -> Options:
@@ -156,8 +184,6 @@ async def _options(body: Fields, service: Service) -> Options:
     Raises:
         ParameterError: a field that cannot be used.
     """
-    if str(body.get("stream", "")).lower() in ("true", "1"):
-        raise ParameterError("stream", "nothing is streamed here; leave stream out")
     if "model" in body and not isinstance(body["model"], str):
         raise ParameterError("model", "model is not text; give one of /v1/models")
     ground = _choice(body, "background", ("auto", "transparent", "opaque"))

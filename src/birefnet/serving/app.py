@@ -93,7 +93,7 @@ def create_app(
     if settings.page and importlib.util.find_spec("gradio") is not None:
         from birefnet.serving.page import mount_page
 
-        mount_page(app, service)
+        mount_page(app, service, endpoints=registry.page_endpoints)
     _surround(app, service, forms)
     return app
 
@@ -110,7 +110,7 @@ def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
             allow_origins=list(settings.cors),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=[REQUEST_ID, "Retry-After"],
+            expose_headers=[REQUEST_ID, "Retry-After", "X-Model", "X-Model-Requested"],
         )
     app.add_middleware(HostMiddleware, allowed=settings.allowed_hosts, forms=forms)
     app.add_middleware(RequestIdMiddleware, forms=forms, metrics=service.metrics)

@@ -114,28 +114,31 @@ class ModelPool:
 
     def about(self) -> list[dict[str, Any]]:
         """Each model as plain values, for `/v1/models`."""
-        entries = []
-        for name in self.names:
-            held, known = self._loaded.get(name), lookup(name)
-            entry: dict[str, Any] = {
-                "id": name,
-                "object": "model",
-                "default": name == self.default,
-                "loaded": held is not None,
-                "title": known.title if known else None,
-                "licence": known.licence if known else None,
-                "input": known.input_size if known else None,
+        return [self.about_one(name) for name in self.names]
+
+    def about_one(self, name: str) -> dict[str, Any]:
+        """The same of one of `names`."""
+        held, known = self._loaded.get(name), lookup(name)
+        entry: dict[str, Any] = {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "birefnet",
+            "default": name == self.default,
+            "loaded": held is not None,
+            "title": known.title if known else None,
+            "licence": known.licence if known else None,
+            "input": known.input_size if known else None,
+        }
+        if held is not None:
+            preprocess = held.predictor.preprocess
+            entry |= {
+                "engine": held.predictor.engine.name,
+                "bytes": held.bytes,
+                "licence": held.predictor.licence or entry["licence"],
+                "input": entry["input"] or f"{preprocess.width}x{preprocess.height}",
             }
-            if held is not None:
-                preprocess = held.predictor.preprocess
-                entry |= {
-                    "engine": held.predictor.engine.name,
-                    "bytes": held.bytes,
-                    "licence": held.predictor.licence or entry["licence"],
-                    "input": entry["input"] or f"{preprocess.width}x{preprocess.height}",
-                }
-            entries.append(entry)
-        return entries
+        return entry
 
     async def _load(self, name: str) -> None:
         known = lookup(name)

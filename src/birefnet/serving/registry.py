@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -17,10 +17,13 @@ class Registry:
 
     Attributes:
         service: what does the work of the routes.
+        page_endpoints: of the page, for programs that use gradio_client; by name, see
+            `birefnet.serving.page.endpoints.Endpoint`.
     """
 
     def __init__(self, app: FastAPI, service: Service, forms: ErrorForms) -> None:
         self.service = service
+        self.page_endpoints: dict[str, Callable[..., Awaitable[tuple[bytes, str]]]] = {}
         self._app, self._forms = app, forms
 
     def add(

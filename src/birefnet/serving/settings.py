@@ -29,6 +29,8 @@ class ServerSettings:
         models: others that requests may name: names of `birefnet models list`, or NAME=PATH. The
             bundled models are always among them; "all" stands for every released network. Nothing
             else can be asked for, so that no request opens a file or downloads what it likes.
+        strict_models: refuse the names that clients of other services send by themselves, such as
+            gpt-image-1 or u2net; otherwise the default model answers them.
         presets: options that requests may name, see `birefnet.presets.read_presets`.
         device, dtype, engine: of every model, see `birefnet.load`.
         preload: load the default model before the first request.
@@ -77,6 +79,7 @@ class ServerSettings:
     page: bool = True
     model: str | None = None
     models: tuple[str, ...] = ()
+    strict_models: bool = False
     presets: Mapping[str, Preset] = field(default_factory=PRESETS.copy)
     device: str = "auto"
     dtype: str = "auto"

@@ -62,11 +62,6 @@ class Input(BaseModel):
         return self
 
     @property
-    def network(self) -> str | None:
-        """The model to ask the service for."""
-        return MODELS.get(self.model, self.model) if self.model else None
-
-    @property
     def resolution(self) -> tuple[int, int] | None:
         """Width and height."""
         if self.operating_resolution is None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from birefnet.compat.fal.fields import (
     ERROR_SCHEMA,
+    MODELS,
     ImageInput,
     Input,
     MediaFile,
@@ -33,6 +35,7 @@ from birefnet.compat.fal.run import cut_image, cut_video
 from birefnet.compat.http.body import read_body
 from birefnet.compat.http.describe import json_only
 from birefnet.compat.http.files import address, files_of
+from birefnet.compat.http.models import model_for
 from birefnet.errors import BiRefNetError
 from birefnet.serving.errors import (
     Failure,
@@ -59,17 +62,17 @@ class Endpoint:
     """One endpoint: a path and its work.
 
     Attributes:
-        path: below `APP`.
+        paths: below `APP`.
         kind: of its input.
         file: the field that names the file.
         work: gives the results by the names of the output.
         job_kind: kind of its jobs; only so many of a kind run at the same time.
     """
 
-    path: str
+    paths: tuple[str, ...]
     kind: type[Input]
     file: str
-    work: Callable[[Any, Job | None], Awaitable[dict[str, MediaFile | None]]]
+    work: Callable[[Any, Job | None, str], Awaitable[dict[str, MediaFile | None]]]
     job_kind: str
 
 
@@ -85,8 +88,8 @@ def register_routes(registry: Registry) -> None:
 def _router(service: Service) -> APIRouter:
     settings = service.settings
     routes = APIRouter(tags=["compatible: fal.ai"])
-    image = Endpoint("/v2", ImageInput, "image_url", partial(cut_image, service), "fal")
-    video = Endpoint("/v2/video", VideoInput, "video_url", partial(cut_video, service), "video")
+    image = Endpoint(("/v2", ""), ImageInput, "image_url", partial(cut_image, service), "fal")
+    video = Endpoint(("/v2/video",), VideoInput, "video_url", partial(cut_video, service), "video")
 
     def output(request: Request, inputs: Input, files: Mapping[str, MediaFile | None]) -> Output:
         return {
@@ -102,26 +105,30 @@ def _router(service: Service) -> APIRouter:
             inputs = endpoint.kind.model_validate(body)
         except ValidationError as error:
             return validation_response(error)
-        service.pool.name_of(inputs.network)  # an unknown model is refused at once
+        model, headers = model_for(service, inputs.model, MODELS)
         if is_queued and "fal_webhook" in request.query_params:
             raise InvalidRequest("this server calls no webhooks; poll the status_url instead")
 
         if not is_queued and endpoint is image:
             try:
-                files = await endpoint.work(inputs, None)
+                files = await endpoint.work(inputs, None, model)
             except (BiRefNetError, ServingError) as error:
                 return error_response(failure_of(error), endpoint.file)
-            return await service.in_thread(lambda: json_answer(output(request, inputs, files)))
+            return await service.in_thread(
+                lambda: json_answer(output(request, inputs, files), headers)
+            )
 
         async def work(job: Job) -> Output:
-            files = await endpoint.work(inputs, job)
+            files = await endpoint.work(inputs, job, model)
             return await service.in_thread(output, request, inputs, files)
 
         job = service.jobs.create(endpoint.job_kind, owner_of(request, settings))
-        job.detail = {"endpoint": APP + endpoint.path, "file": endpoint.file}
+        job.detail = {"endpoint": endpoint.kind.__name__, "file": endpoint.file, "headers": headers}
         service.jobs.start(job, work)
         if is_queued:
-            return JSONResponse({"queue_position": 0, **_status(request, job, service)})
+            return JSONResponse(
+                {"queue_position": 0, **_status(request, job, service)}, headers=headers
+            )
         assert job.task is not None
         try:
             await job.task
@@ -134,7 +141,7 @@ def _router(service: Service) -> APIRouter:
             return error_response(job.failure, job.detail["file"])
         if job.status == "cancelled":
             return error_response(Failure(410, "cancelled", "the request was cancelled"))
-        return json_answer(job.result)
+        return json_answer(job.result, job.detail["headers"])
 
     def job_of(request: Request, request_id: str) -> Job:
         job = service.jobs.get(request_id, owner=owner_of(request, settings))
@@ -233,12 +240,14 @@ def _add_submit(
         return await submit(request)
 
     what = "video" if endpoint.kind is VideoInput else "image"
-    for prefix, how in (("", "directly"), (QUEUE, "queued")):
+    ways = (("", "directly"), (QUEUE, "queued"))
+    for path, (prefix, how) in product(endpoint.paths, ways):
         routes.add_api_route(
-            prefix + APP + endpoint.path,
+            prefix + APP + path,
             call,
             methods=["POST"],
             summary=f"fal.ai: {what}, {how}",
+            include_in_schema=bool(path),
             name=f"fal_{what}_{how}",
             response_class=Response,
             responses={200: {"content": {"application/json": {}}}},

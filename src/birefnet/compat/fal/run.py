@@ -30,7 +30,7 @@ Results = dict[str, MediaFile | None]
 """By the names of the output."""
 
 
-async def cut_image(service: Service, inputs: ImageInput, job: Job | None) -> Results:
+async def cut_image(service: Service, inputs: ImageInput, job: Job | None, model: str) -> Results:
     """`image`, and `mask_image` on request; a job waits where the queue is full."""
     data = await file_at(inputs.image_url, "image_url", service)
     options = Options(
@@ -39,7 +39,7 @@ async def cut_image(service: Service, inputs: ImageInput, job: Job | None) -> Re
         resolution=inputs.resolution,
     )
     async with service.removing(
-        data, options, model=inputs.network, encode=False, wait=job is not None
+        data, options, model=model, encode=False, wait=job is not None
     ) as done:
 
         def make() -> Results:
@@ -62,11 +62,10 @@ def _still(matte: Matte, kind: str, inputs: ImageInput) -> MediaFile:
     return MediaFile(_name(inputs.output_format), data, f"image/{inputs.output_format}", sides)
 
 
-async def cut_video(service: Service, inputs: VideoInput, job: Job | None) -> Results:
+async def cut_video(service: Service, inputs: VideoInput, job: Job | None, model: str) -> Results:
     """`video`, and `mask_video` on request."""
     assert job is not None
     load_video()
-    model = service.pool.name_of(inputs.network)
     with tempfile.TemporaryFile(dir=job.folder) as file:
         if inputs.video_url[:5].lower() == "data:":
             file.write(await file_at(inputs.video_url, "video_url", service))

@@ -1,34 +1,29 @@
 """rembg for Python: `from birefnet.compat.rembg import remove, new_session`; see docs/drop_in.md.
 
-Beside it stand its command, `birefnet rembg`, and the routes of its server.
+Modules and classes are where rembg has them: `bg`, `session_factory`, `sessions`. Beside them stand
+its command, `birefnet rembg`, and the routes of its server.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import birefnet
+
 if TYPE_CHECKING:
-    from birefnet.compat.rembg.api import (
-        MODELS,
-        BaseSession,
-        Session,
-        download_models,
-        new_session,
-        post_processed,
-        remove,
-        resolve_name,
-        sessions_names,
-    )
+    from birefnet.compat.rembg.bg import download_models, remove
+    from birefnet.compat.rembg.session_factory import new_session
+    from birefnet.compat.rembg.sessions import BaseSession, Session, sessions_names
+
+__version__ = birefnet.__version__
 
 __all__ = [
-    "MODELS",
     "BaseSession",
     "Session",
+    "__version__",
     "download_models",
     "new_session",
-    "post_processed",
     "remove",
-    "resolve_name",
     "sessions_names",
 ]
 
@@ -37,6 +32,6 @@ def __getattr__(name: str) -> Any:
     # Looked up on first use: `birefnet --help` imports this package for its command.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from birefnet.compat.rembg import api
+    from birefnet.compat.rembg import bg
 
-    return getattr(api, name)
+    return getattr(bg, name)

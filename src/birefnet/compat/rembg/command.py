@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+import birefnet
 from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
 from birefnet.cli.options import GroupedCommand, examples, with_options
 from birefnet.cli.serve import ServeOptions, start_server
+from birefnet.compat.rembg.names import RELEASE
 
 Model = Annotated[
     str | None,
@@ -61,7 +63,7 @@ class Arguments:
         bool, typer.Option("-dc", "--decontaminate", help="Always done; has no effect.")
     ] = False
     vitmatte: Annotated[
-        bool, typer.Option("-vm", "--vitmatte", help="Not part of this package.")
+        bool, typer.Option("-vm", "--vitmatte", help="There is no ViTMatte here: the same as -a.")
     ] = False
     colour: Annotated[
         tuple[int, int, int, int],
@@ -106,7 +108,6 @@ class Arguments:
 
 
 rembg = typer.Typer(
-    help="rembg's commands, run by BiRefNet.",
     no_args_is_help=True,
     epilog=examples(
         "birefnet rembg i photo.jpg photo.png",
@@ -114,6 +115,24 @@ rembg = typer.Typer(
         "birefnet rembg s --port 7000",
     ),
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"rembg, version {RELEASE} (birefnet {birefnet.__version__})")
+        raise typer.Exit
+
+
+@rembg.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """rembg's commands, run by BiRefNet."""
 
 
 def register_command(app: typer.Typer) -> None:
@@ -209,11 +228,11 @@ def server(
     model: Model = None,
 ) -> None:
     """A server with rembg's route /api/remove, and those of `birefnet serve`."""
-    from birefnet.compat.rembg import resolve_name
+    from birefnet.compat.rembg.names import MODELS
 
     start_server(
         ServeOptions(
-            model=resolve_name(model) if model else None,
+            model=MODELS.get(model, model) if model else None,
             host=host,
             port=port,
             workers=threads,
@@ -270,7 +289,7 @@ def download(
     models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Models to download.")],
 ) -> None:
     """Download the weights of models."""
-    from birefnet.compat.rembg import download_models
+    from birefnet.compat.rembg.bg import download_models
 
     for path in download_models(*models):
         typer.echo(path)

@@ -5,9 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, UsageError
+from birefnet.options import OPTIONS, Options
 
 MARKS = ("boxes", "points", "not_points", "sam_prompt")
+# Options of this package that `remove` takes besides rembg's arguments.
+_OWN = set(OPTIONS) - {
+    *("kind", "background", "batch_size", "format", "quality", "keep_profile", "metadata"),
+    *("objects", "min_object"),
+}
+
+
+def options_of(arguments: Mapping[str, Any], **choices: Any) -> Options:
+    """The further arguments of `remove` as options.
+
+    Args:
+        arguments: marks, see `guidance_of`, and fields of `Options`.
+        choices: other fields.
+
+    Raises:
+        BiRefNetError: there is no such argument, or it makes no sense.
+    """
+    if unknown := sorted(set(arguments) - {*_OWN, *MARKS}):
+        raise UsageError(
+            f"there is no argument {unknown[0]!r} here; besides rembg's there are "
+            f"{', '.join(sorted({*_OWN, *MARKS}))}"
+        )
+    marks = {key: value for key, value in arguments.items() if key in MARKS}
+    others = {key: value for key, value in arguments.items() if key not in MARKS}
+    return Options(**{**choices, **(guidance_of(marks) if marks else {}), **others}).prepared()
 
 
 def guidance_of(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -5,6 +5,8 @@ Parameters: https://github.com/danielgatis/rembg, `rembg s` and its page /api (r
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, UploadFile
@@ -12,9 +14,13 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from birefnet.compat.http.describe import PROBLEM
+from birefnet.compat.http.models import model_for
 from birefnet.compat.rembg.marks import MARKS
 from birefnet.compat.rembg.marks import guidance_of as guidance_of_marks
+from birefnet.compat.rembg.names import MODELS, OTHERS
+from birefnet.compat.rembg.render import render
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.encoding import encode
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, InvalidRequest
 from birefnet.serving.json_guard import read_object
@@ -24,8 +30,8 @@ from birefnet.serving.service import Service
 
 PATH = "/api/remove"
 
-# rembg's post-processing: a Gaussian of two pixels, then everything above the middle.
-_SMOOTH = {"mask_blur": 4.0, "threshold": 0.5}
+NAMES = {**MODELS, **dict.fromkeys(OTHERS, "")}
+"""Names of networks that rembg's clients send, and those here that they mean."""
 
 
 def error_response(failure: Failure) -> Response:
@@ -61,6 +67,8 @@ class Parameters(BaseModel):
     ae: int = Field(10, ge=0, le=1000, description="width of that band")
     om: bool = Field(False, description="only the mask")
     ppm: bool = Field(False, description="smooth the mask and make it all or nothing")
+    dc: bool = Field(False, description="accepted; the old background's colour always goes")
+    vm: bool = Field(False, description="there is no ViTMatte here: the same as `a`")
     bgc: str = Field("", max_length=100, description="background colour: R,G,B,A")
     extras: str = Field("", max_length=100_000, description="JSON: boxes, points, sam_prompt")
 
@@ -82,6 +90,10 @@ def register_routes(registry: Registry) -> None:
     registry.add(
         _router(registry.service), error_forms={PATH: error_response}, error_schema=ERROR_SCHEMA
     )
+    # Of the newer and the older releases of Gradio.
+    registry.page_endpoints |= dict.fromkeys(
+        ("inference", "predict"), _page_endpoint(registry.service)
+    )
 
 
 def _router(service: Service) -> APIRouter:
@@ -95,11 +107,8 @@ def _router(service: Service) -> APIRouter:
     }
 
     async def answer(data: bytes, parameters: Parameters) -> Response:
-        result = await service.remove(data, options_of(parameters), model=parameters.model)
-        assert result.data is not None
-        return Response(
-            result.data, media_type=result.media_type, headers={"X-Model": result.model}
-        )
+        png, headers = await _remove(service, data, parameters)
+        return Response(png, media_type="image/png", headers=headers)
 
     @routes.get(PATH, summary="rembg: remove from URL", response_class=Response, responses=answers)
     async def from_url(parameters: Annotated[FromUrl, Query()]) -> Response:
@@ -120,6 +129,55 @@ def _router(service: Service) -> APIRouter:
     return routes
 
 
+async def _remove(
+    service: Service, data: bytes, parameters: Parameters
+) -> tuple[bytes, dict[str, str]]:
+    """A PNG, and headers that name the model."""
+    model, headers = model_for(service, parameters.model, NAMES)
+    options = options_of(parameters)
+    network = replace(options, kind="mask", background=None, matting="none", band=None)
+    async with service.removing(data, network, model=model, encode=False) as result:
+
+        def make() -> bytes:
+            pixels = render(result.matte, options, post_process=parameters.ppm)
+            return encode(pixels, format="png")
+
+        return await service.in_thread(make), headers
+
+
+def _page_endpoint(service: Service) -> Callable[..., Awaitable[tuple[bytes, str]]]:
+    """What the page of rembg's server offers to programs."""
+
+    async def inference(
+        input_image: bytes,
+        model: str = "",
+        a: bool = False,
+        af: float = 240,
+        ab: float = 10,
+        ae: float = 10,
+        om: bool = False,
+        ppm: bool = False,
+        dc: bool = False,
+        vm: bool = False,
+        cmd_args: str = "",
+    ) -> tuple[bytes, str]:
+        """rembg's own endpoint, with the parameters of its server."""
+        values: dict[str, Any] = {
+            "model": model,
+            "a": a,
+            "af": af,
+            "ab": ab,
+            "ae": ae,
+            "om": om,
+            "ppm": ppm,
+        }
+        parameters = Parameters(**values, dc=dc, vm=vm, extras=cmd_args or "")
+        png, _ = await _remove(service, input_image, parameters)
+        return png, "png"
+
+    return inference
+
+
 def options_of(parameters: Parameters) -> Options:
     """The options for these parameters.
 
@@ -129,12 +187,10 @@ def options_of(parameters: Parameters) -> Options:
     choices: dict[str, Any] = {"kind": "mask" if parameters.om else "cutout", "format": "png"}
     if parameters.bgc and not parameters.om:
         choices["background"] = parameters.bgc
-    if parameters.ppm:
-        choices |= _SMOOTH
-    if parameters.a:
+    if parameters.a or parameters.vm:
         # rembg erodes both certain sides by a square of `ae` pixels: each retreats by its half.
         choices |= {"matting": "guided", "band": max(1.0, parameters.ae / 2)}
-    return Options(**choices | guidance_of(parameters.extras))
+    return Options(**choices | guidance_of(parameters.extras)).prepared()
 
 
 def guidance_of(extras: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from birefnet.cli.remove.jobs import STREAM, Job
 from birefnet.cli.remove.search import Search
 from birefnet.cli.remove.storage import write
 from birefnet.cli.remove.watch import Watch
-from birefnet.compat.rembg import api
+from birefnet.compat.rembg import bg
+from birefnet.compat.rembg.sessions import BaseSession
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits
 
@@ -36,7 +37,7 @@ def one_picture(
         target = str(Path(source).with_suffix(_SUFFIX)) if to_file else STREAM
     # One byte above the limit is enough for the decoder to refuse it.
     data: Any = sys.stdin.buffer.read(Limits().max_bytes + 1) if is_stream else Path(source)
-    png = _remove(data, api.new_session(model), arguments, force_return_bytes=True)
+    png = _remove(data, _session(model, arguments), arguments, force_return_bytes=True)
     if target == STREAM:
         sys.stdout.buffer.write(png)
         sys.stdout.buffer.flush()
@@ -59,7 +60,7 @@ def folder(
     """
     if not Path(source).is_dir():
         raise typer.BadParameter(f"INPUT is {source!r}; give a folder")
-    session = api.new_session(model)
+    session = _session(model, arguments)
     search = Search((source,), target, format="png", on_error=lambda error: warn(str(error)))
     search.check()
     failed = done = 0
@@ -101,7 +102,7 @@ def frames(
             raise typer.BadParameter(
                 f"-o is {specifier!r}; give a name with %d, such as frame-%03d.png"
             ) from None
-    session = api.new_session(model)
+    session = _session(model, arguments)
     for number, data in enumerate(_chunks(sys.stdin.buffer, width * height * 3)):
         pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
         png = _remove(pixels, session, arguments, force_return_bytes=True)
@@ -112,10 +113,16 @@ def frames(
             write(Path(specifier % number), png)
 
 
-def _remove(data: Any, session: api.Session, arguments: Mapping[str, Any], **more: Any) -> Any:
+def _session(model: str | None, arguments: dict[str, Any]) -> BaseSession:
+    """The session; takes `model_path` out of the arguments of `remove`."""
+    path = {"model_path": arguments.pop("model_path")} if "model_path" in arguments else {}
+    return bg.new_session(model, **path)
+
+
+def _remove(data: Any, session: BaseSession, arguments: Mapping[str, Any], **more: Any) -> Any:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("once")
-        result = api.remove(data, session=session, **{**arguments, **more})
+        result = bg.remove(data, session=session, **{**arguments, **more})
     for message in caught:
         if message.category is UserWarning:
             warn(str(message.message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from birefnet.serving.page.batch import Batch
+from birefnet.serving.page.endpoints import Endpoint, add_endpoints
 from birefnet.serving.page.form import FORMATS, FormState, form_of
 from birefnet.serving.page.panel import Panel, build_panel, model_control, resolution_control
 from birefnet.serving.page.picture import EXAMPLES, PageController, examples, problem
@@ -36,12 +37,17 @@ QUIET: dict[str, Any] = {
 }
 
 
-def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
+def build_page(
+    service: Service,
+    store: Store | None = None,
+    endpoints: Mapping[str, Endpoint] | None = None,
+) -> gr.Blocks:
     """The page, to be mounted by `mount_page`.
 
     Args:
         service: does the work, and knows what is accepted.
         store: where visitors' pictures and results lie; `mount_page` serves them from there.
+        endpoints: for programs, beside `/remove`; see `add_endpoints`.
     """
     store = Store() if store is None else store  # an empty one counts as false
 
@@ -67,6 +73,7 @@ def build_page(service: Service, store: Store | None = None) -> gr.Blocks:
             if find_spec("av") is not None:
                 with gr.Tab("Video"):
                     _video_tab(VideoController(service, service.settings, store, uploads), service)
+        add_endpoints(service, uploads, endpoints or {})
     return page
 
 

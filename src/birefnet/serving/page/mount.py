@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from birefnet.serving.errors import NotFound
+from birefnet.serving.page.endpoints import Endpoint
 from birefnet.serving.page.layout import build_page
 from birefnet.serving.page.store import Store
 from birefnet.serving.page.theme import FOLDER, text_of, theme
@@ -32,7 +34,12 @@ OWN = frozenset(
 its own and `robots.txt`; those are not there."""
 
 
-def mount_page(app: FastAPI, service: Service, path: str = "/") -> Store:
+def mount_page(
+    app: FastAPI,
+    service: Service,
+    path: str = "/",
+    endpoints: Mapping[str, Endpoint] | None = None,
+) -> Store:
     """Serve the page at `path`; other routes of the app must be there already.
 
     Gives the store with what visitors work on.
@@ -55,9 +62,13 @@ def mount_page(app: FastAPI, service: Service, path: str = "/") -> Store:
         icon = {"src": f"{base}/favicon.ico", "type": "image/svg+xml", "sizes": "any"}
         return {"name": "birefnet", "start_url": f"{base}/", "icons": [icon]}
 
+    page = build_page(service, store, endpoints)
+    # Gradio checks the paths that clients send only after a launch, and mounting is none: without
+    # this, a request could name any file of this machine as an upload.
+    page.has_launched = True
     gr.mount_gradio_app(
         app,
-        build_page(service, store),
+        page,
         path=path,
         theme=theme(),
         css=text_of("page.css"),

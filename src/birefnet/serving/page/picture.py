@@ -194,14 +194,8 @@ class PageController:
         if url := event.get("url"):
             data = await fetch(str(url), self.settings)
             return str(url).split("?")[0].rstrip("/").rpartition("/")[2] or "picture", data
-        path = uploaded(event.get("path"), self.uploads())
-        try:
-            if path.stat().st_size > self.settings.max_bytes:
-                limit = self.settings.max_bytes / 2**20
-                raise BiRefNetError(f"the file is larger than {limit:g} MB; take a smaller one")
-            return str(event.get("name") or "picture")[-120:], path.read_bytes()
-        finally:
-            path.unlink(missing_ok=True)
+        data = read_upload(event.get("path"), self.uploads(), self.settings.max_bytes)
+        return str(event.get("name") or "picture")[-120:], data
 
     def _url_of(self, file: File) -> str:
         """Keep a file for the browser; gives its address below the page's."""
@@ -224,6 +218,22 @@ def uploaded(path: object, folder: Path) -> Path:
         if file.is_relative_to(folder.resolve()) and file.is_file():
             return file
     raise BiRefNetError("the file did not arrive; upload it again")
+
+
+def read_upload(path: object, folder: Path, max_bytes: int) -> bytes:
+    """The bytes of an uploaded file, which is deleted.
+
+    Raises:
+        BiRefNetError: see `uploaded`; or it is too large.
+    """
+    file = uploaded(path, folder)
+    try:
+        if file.stat().st_size > max_bytes:
+            limit = max_bytes / 2**20
+            raise BiRefNetError(f"the file is larger than {limit:g} MB; take a smaller one")
+        return file.read_bytes()
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def read_guide(event: dict[str, Any]) -> dict[str, Any]:
