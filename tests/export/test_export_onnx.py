@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from birefnet.errors import BiRefNetError, DeviceError, WeightsError
 from birefnet.export import graph as export_graph
 from birefnet.export.adapt import traceable
 from birefnet.export.calibration import CalibrationPictures
+from birefnet.export.onnx import export_onnx
 from birefnet.export.parity import LIMITS, Case
 from birefnet.export.request import Request
 from birefnet.export.run import export
@@ -92,6 +94,40 @@ def test_deformable_convolution_is_native_or_standard(tiny: BiRefNet, tmp_path: 
     assert "GridSample" in kinds[1]
     assert obstacles(native) == []
     assert onnx.load(standard).opset_import[0].version == 17
+
+
+@pytest.mark.parametrize(
+    ("backbone", "opset"),
+    [
+        ("efficientnet_lite0", 17),
+        ("efficientnet_lite0", 20),
+        ("swin_v1_t", 20),
+        ("pvt_v2_b0", 20),
+        ("resnet50", 20),
+        ("vgg16bn", 20),
+    ],
+)
+def test_the_standard_form_suits_small_runtimes(backbone: str, opset: int, tmp_path: Path) -> None:
+    """Of one size: at most five axes, indices of 32 bits, no arithmetic on shapes."""
+    torch.manual_seed(0)
+    config = replace(PRESETS["tiny"], backbone=backbone)
+    network = simplify(build_network(config).eval(), inplace=True)
+    path = tmp_path / "standard.onnx"
+    export_onnx(Request(network, Preprocess(96, 160), standard_ops=True, opset=opset), path)
+    assert largest_difference(network, path, 2, 160, 96) < 1e-5  # 2.5 becomes 3 in the half scale
+    model = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True, data_prop=True)
+    constants = {one.name: one for one in model.graph.initializer}
+    maps = [*model.graph.value_info, *model.graph.output]
+    types = {one.name: one.type.tensor_type for one in maps}
+    for node in model.graph.node:
+        assert node.op_type not in ("Shape", "DeformConv", "If", "Loop")
+        for name in node.output:
+            assert types[name].HasField("shape"), f"{node.op_type} {name} has no shape"
+            assert len(types[name].shape.dim) <= 5, node.op_type
+            assert types[name].elem_type == onnx.TensorProto.FLOAT, node.op_type
+        if node.op_type in ("Gather", "Slice"):
+            for name in node.input[1:]:
+                assert constants[name].data_type == onnx.TensorProto.INT32, node.op_type
 
 
 def test_a_fixed_file_refuses_other_sizes(tiny: BiRefNet, tmp_path: Path) -> None:

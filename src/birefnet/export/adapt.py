@@ -122,7 +122,8 @@ class _Stage(nn.Module):
         batch, channels, height, width = image.shape
         grid = self.grid
         rows, columns = height // grid, width // grid
-        tiles = image.reshape(batch, channels, grid, rows, grid, columns).permute(0, 1, 2, 4, 3, 5)
+        # Four axes: ncnn has no more, others have five.
+        tiles = image.reshape(batch * channels * grid, rows, grid, columns).transpose(1, 2)
         return tiles.reshape(batch, channels * grid * grid, rows, columns)
 
 

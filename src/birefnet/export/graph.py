@@ -35,6 +35,7 @@ def tidy(path: Path, example: Mapping[str, NDArray] | None = None) -> ModelProto
         return model  # too large to be handed over in one piece; runtimes tidy it when they load it
     if example is not None:
         _fix_sizes(model, example)
+        _fix_shapes(model, example)
         onnx.save(model, str(path))
     done = path.with_name("tidy.onnx")
     options = onnxruntime.SessionOptions()
@@ -62,7 +63,6 @@ def _fix_sizes(model: ModelProto, example: Mapping[str, NDArray]) -> None:
     Behind a resize nobody can infer them while the batch is free; one run tells them.
     """
     import onnx
-    import onnxruntime
 
     constants = {one.name: one for one in model.graph.initializer}
     constants |= {
@@ -79,19 +79,109 @@ def _fix_sizes(model: ModelProto, example: Mapping[str, NDArray]) -> None:
         and (index := _constant(constants, node, 1)) is not None
         and index.all()
     ]
+    values = _observed(model, [node.output[0] for node in sides], example)
+    for node in sides:
+        value = values[node.output[0]]
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, node.output[0]))
+        model.graph.node.remove(node)
+
+
+def _fix_shapes(model: ModelProto, example: Mapping[str, NDArray]) -> None:
+    """Make constants of the shapes of Reshape and the factors of Resize; the batch stays free.
+
+    Two runs, with one picture and with two, tell which number of a shape is the batch's.
+    """
+    import onnx
+
+    nodes = [
+        node
+        for node in model.graph.node
+        if node.op_type == "Reshape" or (node.op_type == "Resize" and len(node.input) == 4)
+    ]
     spied = onnx.ModelProto()
     spied.CopyFrom(model)
-    names = [node.output[0] for node in sides]
+    maps = sorted({name for node in nodes for name in (node.input[0], node.output[0])})
+    spied.graph.node.extend(
+        onnx.helper.make_node("Shape", [name], [f"shape of {name}"]) for name in maps
+    )
+    names = [f"shape of {name}" for name in maps]
+    pair = {name: np.concatenate([value, value]) for name, value in example.items()}
+    one, two = (_observed(spied, names, given) for given in (example, pair))
+    for number, node in enumerate(nodes):
+        source, target = f"shape of {node.input[0]}", f"shape of {node.output[0]}"
+        name, value = f"fixed_shape_{number}", one[target].copy()
+        if node.op_type == "Resize":
+            value = _factors(one[source], value)
+            node.input[2] = name
+            del node.input[3]
+        else:
+            free = one[target] != two[target]
+            if free.sum() > 1:
+                continue
+            value[free] = -1
+            node.input[1] = name
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    drop_unused(model)
+
+
+def _factors(source: NDArray, target: NDArray) -> NDArray:
+    """Of a Resize, in float32: the sides of `source` times them, rounded down, are `target`'s."""
+    factors = (target / source).astype(np.float32)
+    is_low = factors.astype(np.float64) * source < target  # runtimes multiply in either precision
+    factors[is_low] = np.nextafter(factors[is_low], np.float32(np.inf))
+    return factors
+
+
+def _observed(
+    model: ModelProto, names: list[str], example: Mapping[str, NDArray]
+) -> dict[str, NDArray]:
+    """Integer tensors inside a graph, by name, for one input."""
+    import onnx
+    import onnxruntime
+
+    if not names:
+        return {}
+    spied = onnx.ModelProto()
+    spied.CopyFrom(model)
     spied.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
         spied.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    values = session.run(names, dict(example)) if names else []
-    for node, value in zip(sides, values, strict=True):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(value, node.output[0]))
-        model.graph.node.remove(node)
+    return dict(zip(names, session.run(names, dict(example)), strict=True))
+
+
+def drop_unused(model: ModelProto) -> None:
+    """Remove the nodes and constants that nothing needs."""
+    needed = {output.name for output in model.graph.output}
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    for items in (model.graph.node, model.graph.initializer):
+        for item in list(items):
+            if not needed.intersection(getattr(item, "output", None) or [item.name]):
+                items.remove(item)
+
+
+def to_short_indices(model: ModelProto) -> None:
+    """Let Gather and Slice have indices of 32 bits, for runtimes that have no longer ones."""
+    import onnx
+
+    constants = {one.name: one for one in model.graph.initializer}
+    indices = [
+        (node, number)
+        for node in model.graph.node
+        for number in range(1, len(node.input))
+        if node.op_type in ("Gather", "Slice") and node.input[number] in constants
+    ]
+    for name in {node.input[number] for node, number in indices}:
+        value = onnx.numpy_helper.to_array(constants[name])
+        value = np.clip(value, -(2**31), 2**31 - 1).astype(np.int32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, f"{name}_32"))
+    for node, number in indices:
+        node.input[number] += "_32"
+    drop_unused(model)
 
 
 def fold_padding(model: ModelProto) -> None:

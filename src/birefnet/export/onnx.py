@@ -54,6 +54,8 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
         trace(request, traced, opset)
         is_fixed = not request.is_dynamic and not request.with_preprocessing
         model = graph.tidy(traced, _examples(request)[0] if is_fixed else None)
+    if request.standard_ops and is_fixed:
+        graph.to_short_indices(model)
     if request.precision == "fp16":
         from birefnet.export.half import to_half
 

@@ -92,9 +92,11 @@ class TraceableWindowAttention(nn.Module):
             # The released networks project the padding too: zeros become the bias, and are seen.
             x = F.pad(x, (0, 0, 0, 1))
         x = x.index_select(1, windows.order)
-        qkv = F.linear(x, self.weight, self.qkv_bias)
-        qkv = qkv.reshape(batch, -1, slots, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)
+        # Five axes, for runtimes that have no more.
+        q, k, v = (
+            part.reshape(batch, -1, slots, self.heads, channels // self.heads).transpose(2, 3)
+            for part in F.linear(x, self.weight, self.qkv_bias).chunk(3, dim=-1)
+        )
         bias = self.masks
         if windows.kinds is not None:
             bias = bias.index_select(0, windows.kinds)
@@ -133,7 +135,7 @@ class TraceablePatchMerging(nn.Module):
         batch, height, width, channels = x.shape
         rows, columns = (height + 1) // 2, (width + 1) // 2
         x = F.pad(x, (0, 0, 0, 2 * columns - width, 0, 2 * rows - height))
-        x = x.reshape(batch, rows, 2, columns, 2, channels).permute(0, 1, 3, 4, 2, 5)
+        x = x.reshape(batch * rows, 2, columns, 2, channels).permute(0, 2, 3, 1, 4)
         return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
 
 
