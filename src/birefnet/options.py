@@ -369,7 +369,7 @@ class Options:
         if self.kind == "colour" and self.background is None:
             raise OptionError("{kind} colour needs a {background}: give one such as '#ff8800'")
         for name, about in OPTIONS.items():
-            if not self._is_set(name):
+            if not self.is_set(name):
                 continue
             if self._misses(about.requires):
                 needed = " or ".join(
@@ -388,7 +388,7 @@ class Options:
             check_format(self.kind, self.format)
         return replace(self, resolution=parse_resolution(self.resolution))
 
-    def _is_set(self, name: str, values: tuple[str, ...] = ()) -> bool:
+    def is_set(self, name: str, values: tuple[str, ...] = ()) -> bool:
         """Whether an option has one of these values; without any, another than its default."""
         value, default = getattr(self, name), DEFAULTS[name]
         if values:
@@ -399,7 +399,7 @@ class Options:
 
     def _first(self, others: Values) -> str | None:
         """The first of these that is set."""
-        return next((name for name, values in others.items() if self._is_set(name, values)), None)
+        return next((name for name, values in others.items() if self.is_set(name, values)), None)
 
     def _misses(self, required: Values) -> bool:
         return bool(required) and self._first(required) is None

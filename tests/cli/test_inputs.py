@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from birefnet.cli.options import flag_of
 from birefnet.cli.remove.jobs import InputError, Job, requested_format, result_format
+from birefnet.cli.remove.options import RunOptions
+from birefnet.cli.remove.plan import OF_TABLES, make_plan
 from birefnet.cli.remove.search import Search
+from birefnet.options import OPTIONS, Options
+from fakes import write_disc
 
 
 @pytest.fixture
@@ -216,3 +221,33 @@ def test_asked_format(folder: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             requested_format(format, output, ["a.jpg"])
+
+
+# Tables of a cluster
+
+NOT_OF_TABLES: tuple[dict[str, Any], ...] = (
+    {"threshold": 0.5, "mask_blur": 2, "mask_offset": 1, "keep_profile": True, "passes": 2},
+    {"boxes": ("0,0,9,9",), "matting": "guided", "band": 9},
+    {"points": ("1,1",), "other_points": ("5,5",)},
+    {"guide": "mask.png"},
+    {"objects": True, "min_object": "1%"},
+    {"crop": True, "crop_margin": "5%", "aspect": "4:5", "outline": 3, "outline_colour": "red"},
+    {f"shadow_{name}": 0.9 for name in ("strength", "blur", "angle", "length")}
+    | {"shadow": "ground"},
+)
+
+
+def test_a_table_refuses_every_option_that_it_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_disc(tmp_path / "mask.png")
+    (tmp_path / "table.parquet").write_bytes(b"")
+    tried = set(OF_TABLES)
+    for values in NOT_OF_TABLES:
+        run = RunOptions(engine="ray")
+        with pytest.raises(InputError, match="for files, not for tables") as caught:
+            make_plan(["table.parquet"], "out.parquet", Options(**values), run)
+        assert all(flag_of(name) in str(caught.value) for name in values)
+        tried |= set(values)
+    assert tried == set(OPTIONS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from birefnet.cli.common import warn
-from birefnet.cli.options import message_of
+from birefnet.cli.options import flag_of, message_of
 from birefnet.cli.remove.jobs import INDEX, STREAM, InputError, is_one, requested_format
 from birefnet.cli.remove.manifest import NAME
 from birefnet.cli.remove.options import RunOptions
@@ -19,7 +19,7 @@ from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.formats import end_of_picture, sniff
 from birefnet.imaging.picture import Limits
 from birefnet.inference.profiling import Profile
-from birefnet.options import Options
+from birefnet.options import OPTIONS, Options
 from birefnet.weights.locate import default_model
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def make_plan(
     if run.report is not None and (table or search.is_stream):
         raise InputError("--report shows results that are files; give -o FOLDER, or leave it out")
     if table:
-        _check_table(search, settings)
+        _check_table(search, typed)
         if limits != Limits():
             raise InputError("--max-megapixels is for files, not for tables; leave it out")
     elif run.column or run.name_column:
@@ -133,6 +133,11 @@ def make_plan(
         loading,
     )
 
+
+OF_TABLES = frozenset(
+    ("kind", "background", "refine", "format", "quality", "metadata", "resolution", "batch_size")
+)
+"""Options that a table on a cluster takes."""
 
 _STDIN = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
@@ -175,21 +180,12 @@ def _one_picture(data: bytes, name: str) -> bytes:
     return data
 
 
-def _check_table(search: Search, settings: Options) -> None:
+def _check_table(search: Search, typed: Options) -> None:
     if search.output is None:
         raise InputError("give -o FOLDER for files, or -o NAME.parquet for another table")
-    is_plain = settings.guidance is None and settings.passes == 1
-    is_adjusted = settings.threshold or settings.mask_blur or settings.mask_offset
-    if is_adjusted or settings.keep_profile or not is_plain:
-        raise InputError(
-            "--threshold, --mask-blur, --mask-offset, --keep-profile, --refine-passes and guidance "
-            "are for files, not for tables; leave them out"
-        )
-    if settings.matting != "none" or settings.shadow != "none" or settings.objects or settings.crop:
-        raise InputError(
-            "--matting, --objects, --crop and --shadow are for files, not for tables; leave them "
-            "out"
-        )
+    others = [flag_of(name) for name in OPTIONS if name not in OF_TABLES and typed.is_set(name)]
+    if others:
+        raise InputError(f"{', '.join(others)}: for files, not for tables; leave them out")
 
 
 def _manifest(typed: str | None, search: Search, is_table: bool) -> Path | None:
