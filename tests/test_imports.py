@@ -200,8 +200,7 @@ def test_scripts_name_modules_that_are_there(folder: str) -> None:
 
 def test_imaging_and_evaluation_have_no_torch() -> None:
     for path in [*modules("imaging"), *modules("evaluation")]:
-        if path.name != "foreground_torch.py":
-            assert not {n for n in imported(path) if n.split(".")[0] == "torch"}, path
+        assert not {n for n in imported(path) if n.split(".")[0] == "torch"}, path
 
 
 def test_command_modules_import_only_typer() -> None:

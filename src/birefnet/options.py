@@ -361,7 +361,6 @@ class Options:
             OptionError: one sentence on what makes no sense.
             MissingExtraError: a matting that needs a library.
         """
-        from birefnet.imaging.matting import check_method
         from birefnet.matte import check_format
 
         for name, about in OPTIONS.items():
@@ -383,7 +382,10 @@ class Options:
                     f"{{{name}}} does not go with {{{other}}} {value}".rstrip()
                     + "; leave one of them out"
                 )
-        check_method(self.matting)
+        if self.matting != "none":
+            from birefnet.imaging.matting import check_method
+
+            check_method(self.matting)
         if self.format is not None:
             check_format(self.kind, self.format)
         return replace(self, resolution=parse_resolution(self.resolution))

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,6 @@ def peak_of(case: str, height: int, width: int) -> int:
     predictor = Predictor(BrightEngine(), PLAIN)
 
     def work(pixels: np.ndarray) -> None:
-        if case == "tensors":
-            import torch
-
-            from birefnet.imaging.foreground_torch import estimate_foreground
-
-            image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
-            estimate_foreground(image, image[:, :1])
-            return
         options = Options(**CASES[case]).prepared()
         matte = options.finish(options.predict(predictor, encode(pixels, format="png")))
         for part in options.parts(matte) if options.objects else ():
@@ -125,21 +116,17 @@ def peaks() -> dict[str, dict[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("case", [*CASES, "tensors"])
+@pytest.mark.parametrize("case", CASES)
 def test_every_shape_costs_what_its_pixels_cost(case: str, peaks: dict[str, Any]) -> None:
-    if case not in peaks:
-        pytest.skip("PyTorch is not installed")
-    limit = 250 if case == "tensors" else BYTES_A_PIXEL  # with seven planes in float32, twice
     for shape, peak in peaks[case].items():
-        assert peak <= FIXED + limit * PIXELS, (case, shape, peak / PIXELS)
+        assert peak <= FIXED + BYTES_A_PIXEL * PIXELS, (case, shape, peak / PIXELS)
 
 
 def _measure() -> dict[str, dict[str, int]]:
     shapes = [*SHAPES, *((width, height) for height, width in SHAPES[1:])]
-    cases = [*CASES, *(["tensors"] if find_spec("torch") else [])]
     return {
         case: {f"{height}x{width}": peak_of(case, height, width) for height, width in shapes}
-        for case in cases
+        for case in CASES
     }
 
 

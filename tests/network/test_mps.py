@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from birefnet.imaging.foreground_torch import estimate_foreground
 from birefnet.inference.engines import devices
 from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.build import build_network
@@ -77,11 +76,3 @@ def test_a_training_step_and_its_validation() -> None:
         for ours, theirs in zip(network.parameters(), here.parameters(), strict=True):
             assert (ours.grad is None) == (theirs.grad is None)
         simplify(network.eval())(x)
-
-
-def test_colours_of_the_foreground() -> None:
-    image, alpha = torch.rand(1, 3, 37, 50), torch.rand(1, 1, 37, 50)
-    expected = estimate_foreground(image, alpha)
-    with fake_mps() as device:
-        found = estimate_foreground(image.to(device), alpha.to(device)).cpu()
-    torch.testing.assert_close(found, expected)

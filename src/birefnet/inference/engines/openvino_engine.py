@@ -31,8 +31,6 @@ _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 # Operations behind which an output is still what it was before them, for finding the sigmoid.
 _TRANSPARENT = {"Convert", "Squeeze", "Unsqueeze", "Reshape", "Clamp", "Transpose", "Result"}
 _CHANNELS = {False: ("3", "?"), True: ("4",)}  # of pictures, or guided ones, in a shape's words
-# A probability of 0 or 1 has no logit; this is the nearest that float32 tells from 1.
-_NEAREST = np.float32(1e-7)
 
 
 class UnknownModuleError(BiRefNetError):
@@ -134,10 +132,7 @@ class OpenVinoEngine:
                 f"{self._label} gave NaN or infinity as {self.name}; use dtype fp32, or its "
                 "weights are damaged"
             )
-        if self.metadata.output == "matte":
-            matte = np.clip(result, _NEAREST, 1 - _NEAREST)
-            return np.log(matte / (1 - matte))
-        return result
+        return self.metadata.decode(result)
 
     def concurrent(self) -> tuple[OpenVinoEngine, int]:
         """On a CPU, the graph for concurrent calls, see `engines.base.concurrent`."""
