@@ -8,6 +8,7 @@ ComfyUI's server does before it runs anything.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -129,11 +130,17 @@ class ComfyUI:
         if kind not in self.nodes:
             raise RefusedError(f"{name}: there is no node {kind}")
         declared = self.nodes[kind].INPUT_TYPES()
+        check = getattr(self.nodes[kind], "VALIDATE_INPUTS", None)
+        own = set(inspect.signature(check).parameters) if check else set()
+        if check and check(**{key: node["inputs"][key] for key in own}) is not True:
+            raise RefusedError(f"{name}: {kind} refuses {own}")
         for section in ("required", "optional"):
             for key, spec in declared.get(section, {}).items():
                 if key not in node["inputs"]:
                     if section == "required":
                         raise RefusedError(f"{name}: {kind} lacks {key}")
+                    continue
+                if key in own:  # as ComfyUI: the node looks at these instead
                     continue
                 node["inputs"][key] = self._checked(key, node["inputs"][key], spec, prompt)
 

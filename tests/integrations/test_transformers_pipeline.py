@@ -365,3 +365,32 @@ def test_the_trainer_of_transformers_trains_and_resumes(tmp_path: Path) -> None:
     kept = again.state_dict()["bb.stem.norm.num_batches_tracked"]
     counted = second.model.state_dict()["bb.stem.norm.num_batches_tracked"]
     assert counted == kept * 3 // 2  # two steps came from the checkpoint, one was made
+
+
+def test_how_far_pipeline_goes_without_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of docs/transformers.md; a row that fails here may be one that works now."""
+    import huggingface_hub.constants
+    import transformers
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    model = BiRefNetForImageSegmentation.from_pretrained("nano")
+    model.save_pretrained(tmp_path)
+    folder = str(tmp_path)
+    processor = BiRefNetImageProcessor.from_pretrained("nano")
+    works: list[dict[str, Any]] = [
+        {"task": "background-removal", "model": folder},
+        {"task": "background-removal", "model": model},
+        {"task": "image-segmentation", "model": folder},
+        {"task": "image-segmentation", "model": model, "image_processor": processor},
+    ]
+    for arguments in works:
+        assert transformers.pipeline(**arguments).task == arguments["task"]
+    for arguments in (
+        {"model": folder},
+        {"task": "background-removal", "model": "nano"},
+        {"task": "image-segmentation", "model": "nano"},
+    ):
+        with pytest.raises((RuntimeError, OSError)):
+            transformers.pipeline(**arguments)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from birefnet.compat.comfyui_packs import PACKS
 from birefnet.errors import BiRefNetError, DeviceError, ImageError, WeightsError
 from birefnet.integrations.comfyui import models
 from birefnet.integrations.comfyui.mask_nodes import AdjustMask, Composite, Foreground, Objects
 from birefnet.integrations.comfyui.nodes import LoadModel, RemoveBackground, VideoFrames
+from birefnet.integrations.comfyui.register import OWN
 from birefnet.integrations.comfyui.settings import WIDGETS
 from birefnet.integrations.comfyui.tensors import masks_of, picture_of
 from birefnet.options import OPTIONS
@@ -350,3 +352,29 @@ def test_objects(comfyui: ComfyUI) -> None:
     )
     cutouts, _, _ = Objects().run(image, mask, "20%", False, "0", "", False)
     assert [c.shape for c in cutouts] == [(1, 64, 96, 4)]
+
+
+NODES = {
+    f"{pack}: {name}": kind
+    for pack, nodes in {**PACKS, "own": OWN}.items()
+    for name, (kind, _) in nodes.items()
+    if any(f"'{wire}'" in str(kind.INPUT_TYPES()["required"]) for wire in ("IMAGE", "MASK"))
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_an_empty_batch_is_told(name: str, comfyui: ComfyUI, loads) -> None:
+    """As nodes that filter pictures give it; other packs' nodes end in an error of PyTorch."""
+    node = NODES[name]
+    network, _ = LoadModel().run("nano", "auto", "auto", "auto")
+    wires = {"IMAGE": torch.zeros(0, 8, 8, 3), "MASK": torch.zeros(0, 8, 8)}
+    given: dict[str, Any] = {}
+    for key, (kind, *settings) in node.INPUT_TYPES()["required"].items():
+        if isinstance(kind, list):
+            given[key] = kind[0]
+        elif settings and "default" in settings[0]:
+            given[key] = settings[0]["default"]
+        else:
+            given[key] = wires.get(kind, network)
+    with pytest.raises(ImageError, match=r"the (IMAGE|MASK) is empty"):
+        node().run(**given)

@@ -165,6 +165,25 @@ def test_viperyl(comfyui: ComfyUI, loads, photo: np.ndarray) -> None:
     assert loads[1]["source"] == str(path)
 
 
+@pytest.mark.parametrize("kind", ["BiRefNet", "BiRefNetLoadModel"])
+def test_a_device_of_another_machine(
+    comfyui: ComfyUI, loads, photo: np.ndarray, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """viperyl's own example was saved with cuda:0."""
+    inputs = {
+        "BiRefNet": {"image": ["1", 0]},
+        "BiRefNetLoadModel": {"model": "nano", "precision": "auto", "engine": "auto"},
+    }[kind]
+    comfyui.run(
+        {
+            "1": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+            "2": {"class_type": kind, "inputs": {"device": "cuda:7", **inputs}},
+        }
+    )
+    assert loads[0]["device"] == "cpu"
+    assert "device cuda:7 is not there" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["comfyui_core", "comfyui_core_api"])
 def test_comfyui_s_own(comfyui: ComfyUI, loads, photo: np.ndarray, name: str) -> None:
     path = weights(comfyui, "background_removal/birefnet.safetensors")

@@ -14,7 +14,7 @@ from torch import Tensor
 from birefnet.errors import WeightsError
 from birefnet.integrations.comfyui import models, widgets
 from birefnet.integrations.comfyui.running import masks
-from birefnet.integrations.comfyui.widgets import Node, choice, inputs, whole
+from birefnet.integrations.comfyui.widgets import ChoosesDevice, Node, choice, inputs, whole
 from birefnet.options import Options
 from birefnet.weights.locate import default_model
 
@@ -42,7 +42,7 @@ class ZhoRemove(Node):
         return torch.cat([colours, mask[..., None]], dim=-1), mask
 
 
-class Viperyl(Node):
+class Viperyl(ChoosesDevice):
     """Its file is models/BiRefNet/BiRefNet-ep480.pth; without it the default network runs."""
 
     RETURN_TYPES = ("MASK",)

@@ -71,9 +71,13 @@ def registered_nodes() -> dict[str, Any]:
 def device_of(choice: str) -> str:
     """`auto` → the device that ComfyUI computes on; outside it, `auto` stays.
 
-    Intel's and DirectML's devices cannot run the networks: the CPU does.
+    A device that is not there, as in a workflow saved on another machine, counts as `auto`. Intel's
+    and DirectML's devices cannot run the networks: the CPU does. The log says both.
     """
     management = _module("comfy.model_management")
+    if choice not in ("auto", "cpu", "cuda") and choice not in cuda_devices():
+        log.warning("birefnet: the workflow's device %s is not there; ComfyUI's is used", choice)
+        choice = "auto"
     if choice != "auto" or management is None:
         return choice
     device = str(management.get_torch_device())

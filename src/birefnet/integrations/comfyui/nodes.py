@@ -16,7 +16,7 @@ from birefnet.integrations.comfyui import models, settings, widgets
 from birefnet.integrations.comfyui.running import Guides, mattes
 from birefnet.integrations.comfyui.settings import options_of
 from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_of
-from birefnet.integrations.comfyui.widgets import MODEL, Node, inputs
+from birefnet.integrations.comfyui.widgets import MODEL, ChoosesDevice, Node, inputs
 from birefnet.matte import Matte
 from birefnet.options import Options
 
@@ -36,7 +36,7 @@ _OF_FRAMES = [
 _BEHIND = widgets.wired("IMAGE", "For the output picture: one, or one for each.")
 
 
-class LoadModel(Node):
+class LoadModel(ChoosesDevice):
     """A network by name; also as a model of ComfyUI's own background removal nodes."""
 
     DESCRIPTION = "Load a BiRefNet network: the bundled one, a file of models/, or a released one."

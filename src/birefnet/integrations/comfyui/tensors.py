@@ -25,13 +25,21 @@ def pictures_of(images: Tensor) -> Iterator[Picture]:
     Pictures from files come as they were, in 8 bits; what a network made is kept in 16.
 
     Raises:
-        ImageError: no IMAGE.
+        ImageError: no IMAGE, or an empty one.
     """
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4):
         raise ImageError(
             f"got an IMAGE of shape {tuple(images.shape)}; expected B x H x W x 3 (or 4, or 1)"
         )
+    _refuse_empty("IMAGE", images)
     return (picture_of(image) for image in images)
+
+
+def _refuse_empty(kind: str, values: Tensor) -> None:
+    if not values.numel():
+        raise ImageError(
+            f"the {kind} is empty (shape {tuple(values.shape)}): the node before gave no picture"
+        )
 
 
 def picture_of(image: Tensor) -> Picture:
@@ -55,7 +63,7 @@ def masks_of(masks: Tensor, count: int) -> list[NDArray[np.float32]]:
     """MASK → one array H x W for each of `count` pictures; a single mask serves all.
 
     Raises:
-        ImageError: another number of masks.
+        ImageError: another number of masks, or none.
     """
     if masks.ndim == 2:
         masks = masks[None]
@@ -63,6 +71,7 @@ def masks_of(masks: Tensor, count: int) -> list[NDArray[np.float32]]:
         masks = masks.squeeze(1 if masks.shape[1] == 1 else 3)
     if masks.ndim != 3:
         raise ImageError(f"got a MASK of shape {tuple(masks.shape)}; expected B x H x W")
+    _refuse_empty("MASK", masks)
     if len(masks) not in (1, count):
         raise ImageError(
             f"got {len(masks)} masks for {count} pictures; give one for each, or one for all"

@@ -31,6 +31,15 @@ class Node:
     FUNCTION = "run"
 
 
+class ChoosesDevice(Node):
+    """A node whose devices are those of the machine: workflows may come from another one."""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, device: str) -> bool:
+        """ComfyUI asks this instead of looking `device` up in the list."""
+        return True
+
+
 def inputs(required: Widgets, optional: Widgets | None = None) -> Any:
     """The class method `INPUT_TYPES` of a node with these inputs."""
     groups = {"required": required, **({"optional": optional} if optional else {})}
