@@ -10,6 +10,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from PIL import Image
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.build import build_network
-from birefnet.weights.save import save_directory
+from birefnet.network.config import preset
+from birefnet.weights.save import save_directory, save_file
 from data_sets import make_backgrounds, make_cutouts, photo, save
 from fakes import disc, write_animation
 from pages import DOCS, ROOT, commands
@@ -107,6 +109,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = build_network("tiny").eval()
     for name in ("tiny", "MY_NETWORK"):
         save_directory(root / name, tiny, Preprocess(64, 64), name=name)
+    added = build_network(replace(preset("tiny"), image_pyramid="add")).eval()
+    save_file(root / "mine.pth", added, layout="pth")
     return root
 
 
