@@ -134,17 +134,19 @@ def _router(service: Service) -> APIRouter:
             await job.task
         finally:  # done, or the client has gone
             service.jobs.remove(job)
-        return answer(job)
+        return _answer(job)
 
-    def answer(job: Job) -> Response:
-        if job.failure is not None:
-            return error_response(job.failure, job.detail["file"])
-        if job.status == "cancelled":
-            return error_response(Failure(410, "cancelled", "the request was cancelled"))
-        return json_answer(job.result, job.detail["headers"])
+    for endpoint in (image, video):
+        _add_submit(routes, endpoint, partial(submit, endpoint=endpoint))
+    _add_requests(routes, service)
+    return routes
+
+
+def _add_requests(routes: APIRouter, service: Service) -> None:
+    """Add the paths below which clients ask about a queued request."""
 
     def job_of(request: Request, request_id: str) -> Job:
-        job = service.jobs.get(request_id, owner=owner_of(request, settings))
+        job = service.jobs.get(request_id, owner=owner_of(request, service.settings))
         if "endpoint" not in job.detail:
             raise NotFound("there is no such request; results are kept for a limited time")
         return job
@@ -174,7 +176,7 @@ def _router(service: Service) -> APIRouter:
         job = job_of(request, request_id)
         if not job.is_over:
             return JSONResponse({"detail": "Request is still in progress"}, 400)
-        return answer(job)
+        return _answer(job)
 
     async def cancel(request: Request, request_id: str) -> Response:
         job = job_of(request, request_id)
@@ -183,8 +185,6 @@ def _router(service: Service) -> APIRouter:
         service.jobs.cancel(job)
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
 
-    for endpoint in (image, video):
-        _add_submit(routes, endpoint, partial(submit, endpoint=endpoint))
     # Clients ask below the app's name; some below the whole path that they submitted to.
     for base in (APP, f"{APP}/v2", f"{APP}/v2/video"):
         for prefix in ("", QUEUE):
@@ -210,7 +210,15 @@ def _router(service: Service) -> APIRouter:
                         **({400: _OVER} if call is cancel else {}),
                     },
                 )
-    return routes
+
+
+def _answer(job: Job) -> Response:
+    """The result of a job that is over."""
+    if job.failure is not None:
+        return error_response(job.failure, job.detail["file"])
+    if job.status == "cancelled":
+        return error_response(Failure(410, "cancelled", "the request was cancelled"))
+    return json_answer(job.result, job.detail["headers"])
 
 
 _OVER: dict[str, Any] = {
