@@ -96,7 +96,7 @@ def plain_step(options: argparse.Namespace, device: torch.device) -> Callable[[]
             torch.autocast(device.type, torch.bfloat16, enabled=is_mixed),
         ):
             output = network(batch.image, supervised=True)
-        loss, _ = objective(output, batch.image, batch.truth)
+        loss, _ = objective(output, batch.image, batch.mask)
         loss.backward()
         optimiser.step()
         return loss.detach()

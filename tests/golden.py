@@ -405,7 +405,7 @@ def _from_data(title: str) -> Callable[[int], Sequence[Any]]:
 
     def draw(number: int) -> Sequence[Any]:
         sample = data[5 * number]
-        return [sample.image, sample.truth, *([] if sample.guide is None else [sample.guide])]
+        return [sample.image, sample.mask, *([] if sample.guide is None else [sample.guide])]
 
     return draw
 

@@ -14,7 +14,7 @@ from PIL import Image
 from birefnet.training.data.findings import KINDS, CheckReport, check
 from birefnet.training.data.findings_report import write_html, write_png
 from birefnet.training.data.folders import DataError
-from birefnet.training.data.inspection import PerceptualHash, perceptual_hash, truth_facts
+from birefnet.training.data.inspection import PerceptualHash, mask_facts, perceptual_hash
 from birefnet.training.data.near_duplicates import _count_bits, duplicates_within
 from data_sets import cutout, photo, save
 
@@ -238,7 +238,7 @@ def test_numbers_of_a_mask() -> None:
     levels = np.zeros((100, 100), np.uint8)
     levels[20:80, 20:80] = 255
     levels[20:80, 50:60] = 128
-    facts = truth_facts(levels)
+    facts = mask_facts(levels)
     assert facts.share == pytest.approx(0.30 + 0.06 * 128 / 255, abs=1e-6)
     assert facts.between == pytest.approx(0.06)
     assert facts.areas == pytest.approx(54 * 4 / 10_000)  # 54 x 4 of 60 x 10

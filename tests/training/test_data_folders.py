@@ -13,8 +13,8 @@ from birefnet.training.data.labels import Classes
 from birefnet.training.data.opening import open_source
 from birefnet.training.data.sources import (
     parse_source,
+    read_mask,
     read_pair,
-    read_truth,
     shrink,
 )
 from data_sets import cutout, make_cutouts, make_pairs, photo, save
@@ -37,14 +37,14 @@ def test_usual_names_of_folders(tmp_path: Path, images: str, truths: str) -> Non
     found = find_set(str(tmp_path))
     assert found.kind == "pairs"
     assert [entry.name for entry in found.entries] == ["p0", "p1"]
-    assert all(e.truth and e.truth.parent != e.image.parent for e in found.entries)
+    assert all(e.mask and e.mask.parent != e.image.parent for e in found.entries)
 
 
 def test_the_folder_of_images_finds_its_sibling(tmp_path: Path) -> None:
     make_pairs(tmp_path / "im" / "set", 2)  # a folder named im above must not matter
     found = find_set(str(tmp_path / "im" / "set" / "im"))
-    assert [e.truth.name for e in found.entries if e.truth] == ["p0.png", "p1.png"]
-    assert {e.truth.parent for e in found.entries if e.truth} == {tmp_path / "im" / "set" / "gt"}
+    assert [e.mask.name for e in found.entries if e.mask] == ["p0.png", "p1.png"]
+    assert {e.mask.parent for e in found.entries if e.mask} == {tmp_path / "im" / "set" / "gt"}
 
 
 def test_two_folders_of_any_name(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_suffixes_case_endings_and_subfolders_do_not_matter(tmp_path: Path) -> N
     save(tmp_path / "im" / ".hidden.png", rgb)
     found = find_set(str(tmp_path))
     found.require_complete()
-    assert {(e.name, e.truth.name) for e in found.entries if e.truth} == {
+    assert {(e.name, e.mask.name) for e in found.entries if e.mask} == {
         ("A", "a.PNG"), ("b", "b_mask.tif"), ("sub/c", "c.bmp"), ("d", "d.png"),
     }  # fmt: skip
 
@@ -71,12 +71,12 @@ def test_same_stems_in_subfolders_are_told_apart(tmp_path: Path) -> None:
     for scene in ("one", "two"):
         make_pairs(tmp_path, 1, images=f"im/{scene}", truths=f"gt/{scene}")
     for entry in find_set(str(tmp_path)).entries:
-        assert entry.truth is not None
-        assert entry.truth.parent.name == entry.image.parent.name
+        assert entry.mask is not None
+        assert entry.mask.parent.name == entry.image.parent.name
     (tmp_path / "gt/one/p0.png").unlink()
     (tmp_path / "im/two/p0.png").unlink()
     (tmp_path / "gt/two/p0.png").rename(tmp_path / "gt/two/other.png")
-    with pytest.raises(DataError, match="have no truth"):
+    with pytest.raises(DataError, match="have no mask"):
         find_set(str(tmp_path)).require_complete()
 
 
@@ -87,7 +87,7 @@ def test_picture_and_mask_side_by_side(tmp_path: Path) -> None:
     save(tmp_path / "b.png", rgb)
     save(tmp_path / "b_mask.png", truth)
     found = find_set(str(tmp_path))
-    assert [(e.image.name, e.truth.name) for e in found.entries if e.truth] == [
+    assert [(e.image.name, e.mask.name) for e in found.entries if e.mask] == [
         ("a.jpg", "a.png"), ("b.png", "b_mask.png"),
     ]  # fmt: skip
 
@@ -152,18 +152,16 @@ def test_the_alpha_of_a_mask_is_the_mask(tmp_path: Path) -> None:
     white = np.full((50, 40, 4), 255, np.uint8)
     white[..., 3] = cutout(0)[..., 3]
     path = save(tmp_path / "m.png", white)
-    np.testing.assert_array_equal(read_truth(path), white[..., 3])
-    np.testing.assert_array_equal(
-        read_truth(save(tmp_path / "c.png", cutout(0))), cutout(0)[..., 3]
-    )
+    np.testing.assert_array_equal(read_mask(path), white[..., 3])
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "c.png", cutout(0))), cutout(0)[..., 3])
 
 
 def test_masks_that_would_be_misread_are_refused(tmp_path: Path) -> None:
     rgb, truth = photo(0)
     with pytest.raises(ImageError, match="colour picture"):
-        read_truth(save(tmp_path / "rgb.png", rgb))
+        read_mask(save(tmp_path / "rgb.png", rgb))
     with pytest.raises(ImageError, match="levels 0 and 1"):
-        read_truth(save(tmp_path / "01.png", (truth > 127).astype(np.uint8)))
+        read_mask(save(tmp_path / "01.png", (truth > 127).astype(np.uint8)))
 
 
 def test_exif_turns_picture_as_in_inference(tmp_path: Path) -> None:
@@ -187,7 +185,7 @@ def test_truth_of_another_scale_fits_and_of_another_shape_does_not(tmp_path: Pat
     image = save(tmp_path / "a.png", rgb)
     half = np.ascontiguousarray(truth[::2, ::2])
     assert read_pair(image, save(tmp_path / "half.png", half)).shape == (60, 90, 4)
-    with pytest.raises(ImageError, match=r"90 x 60 .* its truth 45 x 60"):
+    with pytest.raises(ImageError, match=r"90 x 60 .* its mask 45 x 60"):
         read_pair(image, save(tmp_path / "narrow.png", np.ascontiguousarray(truth[:, ::2])))
 
 

@@ -55,7 +55,7 @@ def settings_for(root: Path, **changes: object) -> DataSettings:
 def equal(one: Sample, other: Sample) -> bool:
     return (
         torch.equal(one.image, other.image)
-        and torch.equal(one.truth, other.truth)
+        and torch.equal(one.mask, other.mask)
         and (one.name, one.label, one.number) == (other.name, other.label, other.number)
     )
 
@@ -68,8 +68,8 @@ def test_a_sample_is_a_function_of_seed_and_number(root: Path) -> None:
     for number in numbers:
         sample = data[number]
         assert sample.image.shape == (3, 64, 96)
-        assert sample.truth.shape == (1, 64, 96)
-        assert sample.image.dtype == sample.truth.dtype == torch.uint8
+        assert sample.mask.shape == (1, 64, 96)
+        assert sample.image.dtype == sample.mask.dtype == torch.uint8
         assert equal(sample, again[number])
         assert not equal(sample, other[number])
     in_batch = data.batch(SIZE, numbers)
@@ -91,7 +91,7 @@ def test_subjects_on_one_colour(root: Path) -> None:
     for number in range(count):
         sample = data[number]
         picture = sample.image.permute(1, 2, 0).numpy().astype(int)
-        truth = sample.truth[0].numpy()
+        truth = sample.mask[0].numpy()
         ground = picture[truth == 0]
         assert len(ground)
         assert np.ptp(ground, axis=0).max() <= 3  # but for the rounding of alpha
@@ -128,7 +128,7 @@ def test_workers_give_equal_samples_and_share_the_cache(root: Path) -> None:
     )  # fmt: skip
     for batch, wanted in zip(loader, expected, strict=True):
         assert torch.equal(batch.image, wanted.image)
-        assert torch.equal(batch.truth, wanted.truth)
+        assert torch.equal(batch.mask, wanted.mask)
         assert batch.names == wanted.names
     assert data._cache is not None
     assert data._cache.used > 0  # what the workers have decoded is here
@@ -145,7 +145,7 @@ def test_truth_follows_the_picture_through_every_change(root: Path) -> None:
     for number in range(30):
         sample = data[number]
         bright = sample.image.min(dim=0).values > 160
-        assert (bright == (sample.truth[0] > 127)).float().mean() > 0.975
+        assert (bright == (sample.mask[0] > 127)).float().mean() > 0.975
         assert sample.image.amax(dim=0).min() > 0  # reflected, never filled with black
 
 
@@ -172,7 +172,7 @@ def test_binary_truth_stays_binary_and_soft_truth_soft(root: Path) -> None:
     for truth in ("binary", "soft"):
         settings = settings_for(root, truth=truth)
         data = build_dataset(settings, seed=3)
-        levels = data.to_device_batch(data.batch(SIZE, range(19)), "cpu", 0).truth
+        levels = data.to_device_batch(data.batch(SIZE, range(19)), "cpu", 0).mask
         between = (levels > 0.02) & (levels < 0.98)
         assert bool(between.any()) == (truth == "soft")
         assert 0 <= levels.min() <= levels.max() <= 1
@@ -185,7 +185,7 @@ def test_half_transparent_subjects_keep_their_level(tmp_path: Path) -> None:
     composite = CompositeSettings(empty=0, objects=1, distractors=0)
     settings = DataSettings((str(tmp_path),), width=64, height=64, composite=composite)
     data = build_dataset(settings, seed=0)
-    levels = torch.stack([data[i].truth for i in range(8)])
+    levels = torch.stack([data[i].mask for i in range(8)])
     assert levels.max() <= 128
     assert (levels == 127).float().mean() > 0.05
 
@@ -199,10 +199,10 @@ def test_cutouts_are_composed_with_their_alpha(root: Path) -> None:
     data = build_dataset(settings, seed=4)
     for number in range(15):
         sample = data[number]
-        image, inside = sample.image.float(), sample.truth[0] > 250
+        image, inside = sample.image.float(), sample.mask[0] > 250
         assert 0.02 < inside.float().mean() < 0.9
         assert image[0][inside].min() > 150  # red object
-        outside = sample.truth[0] < 5
+        outside = sample.mask[0] < 5
         assert image[2][outside].mean() > 100 > image[0][outside].mean()  # blue scene
         assert image[1].max() < 140  # nothing of the green under transparent pixels
 
@@ -213,7 +213,7 @@ def test_every_cutout_and_empty_scene_has_its_turn(root: Path) -> None:
     data = build_dataset(settings, seed=0)
     samples = [data[i] for i in range(data.epoch_length)]
     assert sorted(s.name for s in samples) == ["c0", "c1", "c2", "c3", "c4", *["empty"] * 3]
-    assert all(s.truth.max() == 0 for s in samples if s.name == "empty")
+    assert all(s.mask.max() == 0 for s in samples if s.name == "empty")
 
 
 def test_distractors_are_no_subjects(root: Path) -> None:
@@ -222,7 +222,7 @@ def test_distractors_are_no_subjects(root: Path) -> None:
                             composite=composite)  # fmt: skip
     alone = replace(settings, composite=replace(composite, distractors=0))
     areas = [
-        np.mean([float((data[i].truth > 127).float().mean()) for i in range(20)])
+        np.mean([float((data[i].mask > 127).float().mean()) for i in range(20)])
         for data in (build_dataset(settings, seed=5), build_dataset(alone, seed=5))
     ]
     assert areas[0] <= areas[1] * 1.1

@@ -113,7 +113,7 @@ def test_they_train_like_any_other_source(root: Path) -> None:
     samples = [data[number] for number in range(20)]
     assert sum(sample.name.startswith("thin") for sample in samples) == 8
     assert all((sample.image == again[sample.number].image).all() for sample in samples)
-    assert all(sample.truth.max() > 60 for sample in samples if sample.name.startswith("thin"))
+    assert all(sample.mask.max() > 60 for sample in samples if sample.name.startswith("thin"))
 
 
 def test_distractors_are_in_the_picture_and_not_in_the_mask(root: Path) -> None:
@@ -133,7 +133,7 @@ def test_distractors_are_in_the_picture_and_not_in_the_mask(root: Path) -> None:
         for number in range(24):
             sample = data[number]
             rgb = sample.image.numpy().astype(int)
-            other = (rgb[0] > rgb[2]) & (sample.truth[0].numpy() < 10)  # the scenes are blue
+            other = (rgb[0] > rgb[2]) & (sample.mask[0].numpy() < 10)  # the scenes are blue
             inner = other.copy()
             inner[2:-2, 2:-2] = False
             counts.append(int(other.sum()))
@@ -169,7 +169,7 @@ def test_a_sign_is_a_part_of_a_background(tmp_path: Path) -> None:
     for number in range(16):
         sample = data[number]
         rgb = cv2.blur(sample.image.numpy().transpose(1, 2, 0), (5, 5)).astype(int)
-        free = sample.truth[0].numpy() == 0
+        free = sample.mask[0].numpy() == 0
         blue, green = (free & (rgb[..., c] > 150) & (rgb[..., 0] < 60) for c in (2, 1))
         with_both += bool(blue.sum() > 40 and green.sum() > 40)
     assert with_both > 3

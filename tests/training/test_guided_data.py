@@ -131,8 +131,8 @@ def test_samples_carry_guidance(things: Path) -> None:
     said = sum(bool(guide.any()) for guide in guides)
     assert 20 < said < 38
     for sample, guide in zip(samples, guides, strict=True):
-        if guide.any() and (sample.truth > 127).any():
-            assert guide[sample.truth > 127].max() > 0.3
+        if guide.any() and (sample.mask > 127).any():
+            assert guide[sample.mask > 127].max() > 0.3
     batch = data.to_device_batch(data.batch((64, 64), range(6)), "cpu", 0)
     assert batch.image.shape == (6, 4, 64, 64)
     assert torch.equal(batch.image[2, 3:], guides[2])
@@ -149,7 +149,7 @@ def test_others_are_not_in_the_truth(things: Path) -> None:
         if sample.name == "empty":
             continue
         bright = (sample.image.amax(0) > 90).float().mean() / max(
-            1e-6, float((sample.truth > 127).float().mean())
+            1e-6, float((sample.mask > 127).float().mean())
         )
         parts.append(float(bright))
     assert np.median(parts) > 1.4  # about as much of others

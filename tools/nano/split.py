@@ -153,7 +153,7 @@ def compose(target: Path) -> None:
             rgb = np.ascontiguousarray(sample.image.numpy().transpose(1, 2, 0)[..., ::-1])
             file = f"{written:03d}.png"
             cv2.imwrite(str(target / "composed" / name / "im" / file), rgb)
-            cv2.imwrite(str(target / "composed" / name / "gt" / file), sample.truth[0].numpy())
+            cv2.imwrite(str(target / "composed" / name / "gt" / file), sample.mask[0].numpy())
             written += 1
 
 

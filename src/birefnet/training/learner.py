@@ -165,7 +165,7 @@ class Learner:
         loss, losses = self.objective(
             output,
             picture,
-            batch.truth,
+            batch.mask,
             epoch=epoch,
             classes=batch.labels,
             weight=batch.weight,
@@ -173,7 +173,7 @@ class Learner:
         )
         self.accelerator.backward(loss / parts)
         if self.adversary:
-            self.adversary.update(part, picture, output.logits, batch.truth)
+            self.adversary.update(part, picture, output.logits, batch.mask)
         return {"loss": loss.detach(), **losses}
 
     def _synchronised(self, is_last: bool) -> AbstractContextManager[Any]:

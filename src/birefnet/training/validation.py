@@ -115,12 +115,12 @@ class Validator:
             if stop():
                 break
             pixels = self.sets[name].read(index)
-            rgb, truth = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
+            rgb, mask = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
             guide = np.ascontiguousarray(pixels[..., 4]) if pixels.shape[2] > 4 else None
             matte = to_uint8(predict_matte(network, rgb, self.preprocess, device, guide))
-            scored.append(Scored(name, index, dict(self.metrics(matte, truth))))
+            scored.append(Scored(name, index, dict(self.metrics(matte, mask))))
             if rank == 0 and len(previews) < self.previews:
-                previews.append(preview(rgb, truth, matte))
+                previews.append(preview(rgb, mask, matte))
         return scored, previews
 
     def summary(self, scored: Sequence[Scored]) -> dict[str, float]:
@@ -193,13 +193,13 @@ class _Live:
         return logits
 
 
-def preview(rgb: Levels, truth: Levels, matte: Levels) -> Levels:
+def preview(rgb: Levels, mask: Levels, matte: Levels) -> Levels:
     """Picture, truth and matte beside each other, H x W x 3."""
     height, width = rgb.shape[:2]
     scale = PREVIEW_HEIGHT / height
     size = (max(1, round(width * scale)), PREVIEW_HEIGHT)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    parts = [rgb, *(np.repeat(plane[..., None], 3, axis=2) for plane in (truth, matte))]
+    parts = [rgb, *(np.repeat(plane[..., None], 3, axis=2) for plane in (mask, matte))]
     return np.hstack([cv2.resize(part, size, interpolation=how) for part in parts])
 
 

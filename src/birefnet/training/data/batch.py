@@ -12,11 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its truth.
+    """One picture with its mask.
 
     Attributes:
         image: 3 x H x W, uint8.
-        truth: 1 x H x W, uint8, 255 for the subject.
+        mask: 1 x H x W, uint8, 255 for the subject.
         label: class number, or -1.
         name: of the picture.
         number: global number of the sample.
@@ -24,7 +24,7 @@ class Sample:
     """
 
     image: Tensor
-    truth: Tensor
+    mask: Tensor
     label: int
     name: str
     number: int
@@ -43,7 +43,7 @@ class Batch:
     """Samples of one size, stacked; as `Sample`."""
 
     image: Tensor
-    truth: Tensor
+    mask: Tensor
     labels: Tensor
     names: tuple[str, ...]
     numbers: tuple[int, ...]
@@ -54,7 +54,7 @@ class Batch:
         return replace(
             self,
             image=self.image.pin_memory(),
-            truth=self.truth.pin_memory(),
+            mask=self.mask.pin_memory(),
             guide=self.guide.pin_memory() if self.guide is not None else None,
         )
 
@@ -63,7 +63,7 @@ class Batch:
         return replace(
             self,
             image=self.image.to(device, non_blocking=True),
-            truth=self.truth.to(device, non_blocking=True),
+            mask=self.mask.to(device, non_blocking=True),
             labels=self.labels.to(device, non_blocking=True),
             guide=self.guide.to(device, non_blocking=True) if self.guide is not None else None,
         )
@@ -74,13 +74,13 @@ class DeviceBatch(NamedTuple):
 
     Attributes:
         image: B x 3 x H x W, float32, normalised; B x 4 x H x W with guidance from -1 to 1.
-        truth: B x 1 x H x W, float32 in [0, 1].
+        mask: B x 1 x H x W, float32 in [0, 1].
         labels: B, int64, -1 for none.
         weight: of each picture in the loss (B), or None where all count the same.
     """
 
     image: Tensor
-    truth: Tensor
+    mask: Tensor
     labels: Tensor
     weight: Tensor | None = None
 
@@ -90,7 +90,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     guides = [sample.guide for sample in samples if sample.guide is not None]
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
-        truth=torch.stack([sample.truth for sample in samples]),
+        mask=torch.stack([sample.mask for sample in samples]),
         labels=torch.tensor([sample.label for sample in samples]),
         names=tuple(sample.name for sample in samples),
         numbers=tuple(sample.number for sample in samples),

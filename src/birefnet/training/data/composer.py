@@ -91,7 +91,7 @@ class Composer:
         self.cutouts, self.backgrounds = cutouts, backgrounds
 
     def photo(self, pixels: Pixels, height: int, width: int, rng: Generator) -> SampleSpecification:
-        """A picture with its truth (H x W x 4); now and then its subject on another background."""
+        """A picture with its mask (H x W x 4); now and then its subject on another background."""
         view = sample_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
         degradation = sample_degradation(self.augment, max(height, width), rng)
         is_guided = self._is_guided(rng)
@@ -247,7 +247,7 @@ class Composer:
 
 
 class Composed(Source):
-    """Cut-outs as pictures with truth: each on its own background, always the same.
+    """Cut-outs as pictures with mask: each on its own background, always the same.
 
     With guidance, a fifth channel holds its levels, see `birefnet.training.data.guides`.
 
@@ -277,11 +277,11 @@ class Composed(Source):
             self._source.read(index), self._height, self._width, rng
         )
         clean = replace(specification, degradation=Degradation())
-        rgb, truth, other = render.render_parts(clean, self._height, self._width)
-        both = render.join(rgb, truth)
+        rgb, mask, other = render.render_parts(clean, self._height, self._width)
+        both = render.join(rgb, mask)
         if not self._composer.guidance.share:
             return both
-        guide = simulate(truth, other, self._composer.guidance, rng)
+        guide = simulate(mask, other, self._composer.guidance, rng)
         return np.dstack([both, to_levels(guide * specification.is_guided)])
 
 
@@ -291,7 +291,7 @@ def filling(pixels: Pixels) -> Layer:
 
 
 def plainly(pixels: Pixels, *, is_cutout: bool) -> SampleSpecification:
-    """A picture with its truth as it is, without any randomness; a cut-out on black."""
+    """A picture with its mask as it is, without any randomness; a cut-out on black."""
     view = whole(*pixels.shape[:2])
     if not is_cutout:
         return SampleSpecification(pixels, view)

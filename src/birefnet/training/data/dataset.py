@@ -184,7 +184,7 @@ class TrainingData(Dataset[Sample]):
         """Move a batch (collated, or samples of one size) to the device: float32, normalised."""
         batch = samples if isinstance(samples, Batch) else collate(samples)
         batch = batch.to(torch.device(device))
-        image, truth = batch.image.float() / 255, batch.truth.float() / 255
+        image, mask = batch.image.float() / 255, batch.mask.float() / 255
         mean, std = (
             torch.tensor(values, device=image.device).view(1, 3, 1, 1)
             for values in (self.preprocess.mean, self.preprocess.std)
@@ -192,7 +192,7 @@ class TrainingData(Dataset[Sample]):
         image = (image - mean) / std
         if batch.guide is not None:
             image = torch.cat([image, from_levels(batch.guide)], dim=1)
-        return DeviceBatch(image, truth, batch.labels)
+        return DeviceBatch(image, mask, batch.labels)
 
     def originals(self) -> Iterator[tuple[str, Pixels]]:
         """All pictures of the sources at their own size, H x W x 4, with their names, in order."""

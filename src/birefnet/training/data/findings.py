@@ -10,7 +10,7 @@ from typing import Literal
 
 from birefnet.training.data.alignment import misfits
 from birefnet.training.data.folders import DataError, FileSet, find_set
-from birefnet.training.data.inspection import Facts, TruthFacts, inspect, inspect_source
+from birefnet.training.data.inspection import Facts, MaskFacts, inspect, inspect_source
 from birefnet.training.data.near_duplicates import duplicates_between, duplicates_within
 from birefnet.training.data.opening import PREFIXES, open_source
 from birefnet.training.data.sources import Source, same_aspect
@@ -24,7 +24,7 @@ _EMPTY, _FULL = 0.0005, 0.9995  # mean levels
 _MOSTLY = 0.5  # border that belongs to the subject, of an inverted mask
 _INVERTED_SET = 0.6  # share of such masks that makes a whole set inverted
 _FEW = 5  # pairs below which a set as a whole is not judged
-_PICTURE_LEVELS = 0.3  # share of the pixels between, of a truth that may be a picture
+_PICTURE_LEVELS = 0.3  # share of the pixels between, of a mask that may be a picture
 _STRAY_LEVEL = 0.005  # share of the pixels
 _SMEARED = 0.0003  # share of the pixels
 _HARD_EDGE = 0.0002  # share of the pixels between, of a matte without soft edges
@@ -43,7 +43,7 @@ class Item:
         set_name: of its set, as given.
         path: of the file that has it.
         detail: what exactly, if the sentence does not say.
-        image, truth: what a contact sheet shows.
+        image, mask: what a contact sheet shows.
         other: the picture that it repeats.
     """
 
@@ -51,7 +51,7 @@ class Item:
     path: Path
     detail: str = ""
     image: Path | None = None
-    truth: Path | None = None
+    mask: Path | None = None
     other: Path | None = None
 
 
@@ -94,7 +94,7 @@ class SetReport:
     Attributes:
         sizes: smallest, median and largest shorter side [px].
         share: median share of a picture that is subject.
-        soft: share of the truths with soft edges.
+        soft: share of the masks with soft edges.
     """
 
     name: str
@@ -187,7 +187,7 @@ def check(
 
     Args:
         paths: as for training, see `folders.find_set` and `opening.open_source`.
-        task: `matting` expects soft truth.
+        task: `matting` expects soft mask.
         against: sets for testing, which must share no picture with `paths`.
         smallest: shorter side below which a picture is small [px]; of cut-outs, half of it.
         ignore: keys of findings that are no problem.
@@ -274,10 +274,10 @@ def _describe(files: FileSet, facts: Sequence[Facts]) -> SetReport:
     sides = sorted(min(one.height, one.width) for one in facts if not one.error)
     if sides:
         report.sizes = (sides[0], sides[len(sides) // 2], sides[-1])
-    truths = [one.truth for one in facts if one.truth is not None]
-    if truths:
-        report.share = statistics.median(truth.share for truth in truths)
-        report.soft = sum(not _has_hard_edges(truth) for truth in truths) / len(truths)
+    masks = [one.mask for one in facts if one.mask is not None]
+    if masks:
+        report.share = statistics.median(mask.share for mask in masks)
+        report.soft = sum(not _has_hard_edges(mask) for mask in masks) / len(masks)
     return report
 
 
@@ -285,38 +285,38 @@ def _judge_set(
     files: FileSet, facts: Sequence[Facts], task: Task, smallest: int
 ) -> Iterable[tuple[str, Item]]:
     """Key and item of every problem of a set, but for duplicates."""
-    for path in files.without_truth:
+    for path in files.without_mask:
         yield "no-truth", Item(files.path, path, "", path)
     for path in files.without_picture:
         yield "no-picture", Item(files.path, path, "", None, path)
     for one, other in files.clashes:
         yield "name-clash", Item(files.path, other, f"like {one.name}", other, None, one)
-    framed = [f.truth.border > _MOSTLY for f in facts if f.truth and not _is_uniform(f.truth)]
+    framed = [f.mask.border > _MOSTLY for f in facts if f.mask and not _is_uniform(f.mask)]
     # What has no outline of its own, or is judged otherwise, cannot be compared.
     edges = [None if _is_exchanged(one) else one.edges for one in facts]
     for misfit in misfits(edges):
         entry = facts[misfit.index].entry
-        where = entry.truth or entry.image
+        where = entry.mask or entry.image
         if misfit.flip:
             detail = f"it fits when turned {misfit.flip}"
-            yield "mirrored", Item(files.path, where, detail, entry.image, entry.truth)
+            yield "mirrored", Item(files.path, where, detail, entry.image, entry.mask)
             continue
         owner = None if misfit.other is None else facts[misfit.other].entry
-        fitting = None if owner is None else owner.truth or owner.image
+        fitting = None if owner is None else owner.mask or owner.image
         detail = "" if fitting is None else f"{fitting} fits"
-        yield "swapped", Item(files.path, where, detail, entry.image, entry.truth, fitting)
+        yield "swapped", Item(files.path, where, detail, entry.image, entry.mask, fitting)
     whole_set = len(framed) >= _FEW and sum(framed) > _INVERTED_SET * len(framed)
     for fact in facts:
         for key, path, detail in _judge(fact, task, smallest, is_inverted_set=whole_set):
             entry = fact.entry
-            yield key, Item(files.path, path, detail, entry.image, entry.truth)
+            yield key, Item(files.path, path, detail, entry.image, entry.mask)
 
 
 def _judge(
     facts: Facts, task: Task, smallest: int, *, is_inverted_set: bool
 ) -> Iterable[tuple[str, Path, str]]:
     """Key, file and detail of every problem of one picture."""
-    entry, truth = facts.entry, facts.truth
+    entry, mask = facts.entry, facts.mask
     if facts.error:
         yield "unreadable", entry.image, facts.error
         return
@@ -327,67 +327,67 @@ def _judge(
     # Cut-outs fill a part of a picture only.
     if min(facts.height, facts.width) < (smallest / 2 if facts.kind == "cutouts" else smallest):
         yield "small", entry.image, f"{facts.width} x {facts.height}"
-    where = entry.truth or entry.image
-    if facts.truth_error:
-        yield "unreadable", where, facts.truth_error
-    if truth is None:
+    where = entry.mask or entry.image
+    if facts.mask_error:
+        yield "unreadable", where, facts.mask_error
+    if mask is None:
         return
     if _is_exchanged(facts):
         yield "exchanged", where, ""
         return
-    for key, detail in _judge_truth(truth, task, is_inverted_set):
+    for key, detail in _judge_mask(mask, task, is_inverted_set):
         # Glass in a cut-out may well have one grey level, an enlarged one wide soft edges.
         if facts.kind == "pairs" or key not in ("odd-levels", "jpeg-truth"):
             yield key, where, detail
     shape = (facts.height, facts.width)
-    if not same_aspect(shape, (truth.height, truth.width)):
-        is_turned = same_aspect(shape, (truth.width, truth.height))
-        sizes = f"{truth.width} x {truth.height}, not {facts.width} x {facts.height}"
+    if not same_aspect(shape, (mask.height, mask.width)):
+        is_turned = same_aspect(shape, (mask.width, mask.height))
+        sizes = f"{mask.width} x {mask.height}, not {facts.width} x {facts.height}"
         yield "turned" if is_turned else "wrong-size", where, sizes
 
 
-def _judge_truth(truth: TruthFacts, task: Task, is_inverted_set: bool) -> Iterable[tuple[str, str]]:
-    if truth.is_colour:
+def _judge_mask(mask: MaskFacts, task: Task, is_inverted_set: bool) -> Iterable[tuple[str, str]]:
+    if mask.is_colour:
         yield "colour-truth", ""
         return
-    if truth.high == 1:
+    if mask.high == 1:
         yield "levels-0-1", ""
         return
-    if truth.share <= _EMPTY:
+    if mask.share <= _EMPTY:
         yield "empty", ""
         return
-    if truth.share >= _FULL:
+    if mask.share >= _FULL:
         yield "full", ""
         return
-    if _is_framed(truth) or (is_inverted_set and truth.border > _MOSTLY):
-        yield "inverted", f"{truth.border:.0%} of the border is subject"
-    if truth.levels and truth.areas > _STRAY_LEVEL:
-        yield "odd-levels", "levels " + ", ".join(map(str, truth.levels))
+    if _is_framed(mask) or (is_inverted_set and mask.border > _MOSTLY):
+        yield "inverted", f"{mask.border:.0%} of the border is subject"
+    if mask.levels and mask.areas > _STRAY_LEVEL:
+        yield "odd-levels", "levels " + ", ".join(map(str, mask.levels))
     # Wide soft edges of mattes end in such levels, too.
-    elif truth.smeared > _SMEARED and (truth.is_jpeg or task == "segmentation"):
-        yield "jpeg-truth", "" if truth.is_jpeg else "saved otherwise since, but the smear is there"
-    if task == "matting" and _has_hard_edges(truth):
+    elif mask.smeared > _SMEARED and (mask.is_jpeg or task == "segmentation"):
+        yield "jpeg-truth", "" if mask.is_jpeg else "saved otherwise since, but the smear is there"
+    if task == "matting" and _has_hard_edges(mask):
         yield "binary-matte", ""
 
 
 def _is_exchanged(facts: Facts) -> bool:
-    """The picture has nothing but black and white, and the truth many colours or levels."""
-    truth = facts.truth
-    is_picture = truth is not None and (truth.is_colour or truth.between > _PICTURE_LEVELS)
+    """The picture has nothing but black and white, and the mask many colours or levels."""
+    mask = facts.mask
+    is_picture = mask is not None and (mask.is_colour or mask.between > _PICTURE_LEVELS)
     return facts.kind == "pairs" and facts.is_mask and is_picture
 
 
-def _is_uniform(truth: TruthFacts) -> bool:
-    return truth.share <= _EMPTY or truth.share >= _FULL or truth.high <= 1
+def _is_uniform(mask: MaskFacts) -> bool:
+    return mask.share <= _EMPTY or mask.share >= _FULL or mask.high <= 1
 
 
-def _is_framed(truth: TruthFacts) -> bool:
+def _is_framed(mask: MaskFacts) -> bool:
     """Nearly all of the border is subject, and what is not subject lies inside."""
-    return truth.border > 0.9 and truth.share < truth.border - 0.05
+    return mask.border > 0.9 and mask.share < mask.border - 0.05
 
 
-def _has_hard_edges(truth: TruthFacts) -> bool:
-    return not _is_uniform(truth) and truth.between < _HARD_EDGE
+def _has_hard_edges(mask: MaskFacts) -> bool:
+    return not _is_uniform(mask) and mask.between < _HARD_EDGE
 
 
 __all__ = ["KINDS", "CheckReport", "Finding", "Item", "Kind", "SetReport", "Task", "check"]

@@ -113,7 +113,7 @@ def _examples(finding: Finding, most: int = _EXAMPLES) -> Iterator[_Example]:
     rounds = max(len(items) for items in by_set.values())
     spread = [items[i] for i in range(rounds) for items in by_set.values() if i < len(items)]
     for item in spread[:most]:
-        asked = {"picture": item.image, "truth": item.truth, "the other": item.other}
+        asked = {"picture": item.image, "truth": item.mask, "the other": item.other}
         shown = [(word, _thumbnail(path)) for word, path in asked.items() if path is not None]
         yield _Example(item, [(word, pixels) for word, pixels in shown if pixels is not None])
 

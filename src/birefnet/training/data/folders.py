@@ -1,4 +1,4 @@
-"""Find the pictures of a data set in its folders and pair them with their truth by name.
+"""Find the pictures of a data set in its folders and pair them with their mask by name.
 
 Nothing is decoded here but the header of a few files where names alone do not tell what a folder
 holds.
@@ -23,12 +23,12 @@ IMAGE_FOLDERS = frozenset((
     "im", "ims", "img", "imgs", "image", "images", "input", "inputs", "rgb", "original",
     "originals", "photo", "photos", "picture", "pictures", "jpegimages",
 ))
-TRUTH_FOLDERS = frozenset((
+MASK_FOLDERS = frozenset((
     "gt", "gts", "mask", "masks", "alpha", "alphas", "matte", "mattes", "truth", "truths",
     "groundtruth", "label", "labels", "annotation", "annotations", "segmentation", "segmentations",
 ))
 # fmt: on
-_TRUTH_ENDINGS = re.compile(r"[-_. ](mask|gt|alpha|matte|label|segmentation)$", re.IGNORECASE)
+_MASK_ENDINGS = re.compile(r"[-_. ](mask|gt|alpha|matte|label|segmentation)$", re.IGNORECASE)
 _PROBED = 8  # files of a folder that are opened to see whether they have an alpha channel
 
 
@@ -42,11 +42,11 @@ class MissingDataError(DataError, UsageError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a set; `truth` is the file of its mask, or None for cut-outs and pictures."""
+    """One picture of a set; `mask` is the file of its mask, or None for cut-outs and pictures."""
 
     name: str
     image: Path
-    truth: Path | None = None
+    mask: Path | None = None
 
 
 @dataclass
@@ -55,11 +55,11 @@ class FileSet:
 
     Attributes:
         path: as it was given.
-        kind: `pairs` have a truth each, `cutouts` carry it as alpha, `pictures` have none.
+        kind: `pairs` have a mask each, `cutouts` carry it as alpha, `pictures` have none.
         entries: in order of their names.
-        expected: where the truths were looked for.
-        without_truth: pictures that have none.
-        without_picture: truths that have no picture.
+        expected: where the masks were looked for.
+        without_mask: pictures that have none.
+        without_picture: masks that have no picture.
         clashes: files that share their name with another, which one of them must give up.
     """
 
@@ -67,7 +67,7 @@ class FileSet:
     kind: Kind
     entries: list[Entry]
     expected: Path | None = None
-    without_truth: list[Path] = field(default_factory=list)
+    without_mask: list[Path] = field(default_factory=list)
     without_picture: list[Path] = field(default_factory=list)
     clashes: list[tuple[Path, Path]] = field(default_factory=list)
 
@@ -75,19 +75,19 @@ class FileSet:
         """Refuse a set that cannot be trained on as it is.
 
         Raises:
-            DataError: names the first picture that lacks its truth and counts the others.
+            DataError: names the first picture that lacks its mask and counts the others.
         """
         if self.clashes:
             one, other = self.clashes[0]
             raise DataError(
                 f"{one} and {other.name} have the same name{_more(len(self.clashes) - 1)}; keep "
-                "one of them, for a truth belongs to one picture"
+                "one of them, for a mask belongs to one picture"
             )
-        if self.without_truth:
-            first = self.without_truth[0]
+        if self.without_mask:
+            first = self.without_mask[0]
             raise DataError(
-                f"{len(self.without_truth)} of {len(self.entries) + len(self.without_truth)} "
-                f"pictures in {self.path} have no truth, the first is {first}; add "
+                f"{len(self.without_mask)} of {len(self.entries) + len(self.without_mask)} "
+                f"pictures in {self.path} have no mask, the first is {first}; add "
                 f"{first.stem}.png to {self.expected} or remove the picture ('birefnet data check' "
                 "lists them all)"
             )
@@ -99,16 +99,16 @@ def find_set(text: str) -> FileSet:
     """The files behind a path: a folder of folders, `IMAGES::MASKS`, or a folder of pictures.
 
     Args:
-        text: a folder that holds one folder of images and one of truths by their usual names, or
+        text: a folder that holds one folder of images and one of masks by their usual names, or
             the first of those two; two folders joined by `::`; a folder with `a.jpg` and `a.png`
             (or `a_mask.png`) side by side; a folder of cut-outs, or of plain pictures.
 
     Raises:
         DataError: no such folder, no pictures, or more than one way to read it.
     """
-    images, separator, truths = text.partition("::")
+    images, separator, masks = text.partition("::")
     if separator:
-        return _pair(text, _folder(images), _folder(truths))
+        return _pair(text, _folder(images), _folder(masks))
     folder = _folder(text)
     found = _by_role(folder)
     if found is None and _role(folder.name) == "images":
@@ -128,18 +128,18 @@ def _folder(text: str) -> Path:
     return folder
 
 
-def _role(name: str) -> Literal["images", "truths"] | None:
+def _role(name: str) -> Literal["images", "masks"] | None:
     """The role of a folder, by its whole name or its last word (`DUTS-TR-Mask`)."""
     lower = name.lower()
     words = {lower, re.split(r"[-_. ]+", lower)[-1]}
-    if words & TRUTH_FOLDERS:
-        return "truths"
+    if words & MASK_FOLDERS:
+        return "masks"
     return "images" if words & IMAGE_FOLDERS else None
 
 
 def _by_role(folder: Path, *, images: Path | None = None) -> tuple[Path, Path] | None:
-    """The folders of images and of truths in `folder`, where there is one of each."""
-    roles: dict[str, list[Path]] = {"images": [], "truths": []}
+    """The folders of images and of masks in `folder`, where there is one of each."""
+    roles: dict[str, list[Path]] = {"images": [], "masks": []}
     for child in sorted(folder.iterdir()):
         role = _role(child.name)
         if role is not None and child.is_dir() and not child.name.startswith("."):
@@ -147,10 +147,10 @@ def _by_role(folder: Path, *, images: Path | None = None) -> tuple[Path, Path] |
     if images is not None:
         roles["images"] = [images]
     # `im` and `gt` themselves go before longer names that merely end so.
-    for key, names in (("images", IMAGE_FOLDERS), ("truths", TRUTH_FOLDERS)):
+    for key, names in (("images", IMAGE_FOLDERS), ("masks", MASK_FOLDERS)):
         exact = [path for path in roles[key] if path.name.lower() in names]
         roles[key] = exact if len(exact) == 1 else roles[key]
-    if not roles["images"] or not roles["truths"]:
+    if not roles["images"] or not roles["masks"]:
         return None
     for key, paths in roles.items():
         if len(paths) > 1:
@@ -159,36 +159,36 @@ def _by_role(folder: Path, *, images: Path | None = None) -> tuple[Path, Path] |
                 f"{folder} has several folders of {key} ({names_there}); give the two to use as "
                 f"{folder / 'IMAGES'}::{folder / 'MASKS'}"
             )
-    return roles["images"][0], roles["truths"][0]
+    return roles["images"][0], roles["masks"][0]
 
 
-def _pair(text: str, images: Path, truths: Path) -> FileSet:
+def _pair(text: str, images: Path, masks: Path) -> FileSet:
     clashes: list[tuple[Path, Path]] = []
-    image_of, truth_of = _index(images, clashes), _index(truths, clashes)
+    image_of, mask_of = _index(images, clashes), _index(masks, clashes)
     entries, lacking = [], []
-    lookup = _Lookup(truth_of)
+    lookup = _Lookup(mask_of)
     for name, image in image_of.items():
-        truth = lookup.find(name)
-        if truth is None:
+        mask = lookup.find(name)
+        if mask is None:
             lacking.append(image)
         else:
-            entries.append(Entry(name, image, truth))
-    used = {entry.truth for entry in entries}
-    unused = [path for path in truth_of.values() if path not in used]
-    return FileSet(text, "pairs", entries, truths, lacking, unused, clashes)
+            entries.append(Entry(name, image, mask))
+    used = {entry.mask for entry in entries}
+    unused = [path for path in mask_of.values() if path not in used]
+    return FileSet(text, "pairs", entries, masks, lacking, unused, clashes)
 
 
 class _Lookup:
-    """Finds a truth by the picture's path in its folder, else by its stem where that is unique.
+    """Finds a mask by the picture's path in its folder, else by its stem where that is unique.
 
     Case does not matter, and an ending such as `_mask` may follow.
     """
 
-    def __init__(self, truths: Mapping[str, Path]) -> None:
-        self._by_path = {name.casefold(): path for name, path in truths.items()}
+    def __init__(self, masks: Mapping[str, Path]) -> None:
+        self._by_path = {name.casefold(): path for name, path in masks.items()}
         self._by_stem: dict[str, list[Path]] = {}
-        for name, path in truths.items():
-            bare = _TRUTH_ENDINGS.sub("", name)
+        for name, path in masks.items():
+            bare = _MASK_ENDINGS.sub("", name)
             self._by_path.setdefault(bare.casefold(), path)
             for stem in {_last(name), _last(bare)}:
                 self._by_stem.setdefault(stem, []).append(path)
@@ -260,25 +260,25 @@ def _holds_pairs(folder: Path) -> bool:
 def _beside(text: str, folder: Path, files: Iterable[Path]) -> FileSet | None:
     """Pictures and masks in one folder: `a.jpg` and `a.png`, or `a.jpg` and `a_mask.png`."""
     images: dict[str, Path] = {}
-    truths: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
     for path in files:
         name = path.relative_to(folder).with_suffix("").as_posix()
-        bare = _TRUTH_ENDINGS.sub("", name)
+        bare = _MASK_ENDINGS.sub("", name)
         if bare != name:
-            truths[bare] = path
+            masks[bare] = path
         elif name in images:
             first, second = sorted(
                 (images[name], path), key=lambda p: SUFFIXES[p.suffix.lower()] != "jpeg"
             )
-            images[name], truths[name] = first, second
+            images[name], masks[name] = first, second
         else:
             images[name] = path
-    shared = [name for name in images if name in truths]
+    shared = [name for name in images if name in masks]
     if not shared:
         return None
-    entries = [Entry(name, images[name], truths[name]) for name in shared]
-    lacking = [path for name, path in images.items() if name not in truths]
-    unused = [path for name, path in truths.items() if name not in images]
+    entries = [Entry(name, images[name], masks[name]) for name in shared]
+    lacking = [path for name, path in images.items() if name not in masks]
+    unused = [path for name, path in masks.items() if name not in images]
     return FileSet(text, "pairs", entries, folder, lacking, unused)
 
 

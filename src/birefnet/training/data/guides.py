@@ -1,6 +1,6 @@
 """Simulated guidance: what people, detectors and segmenters say of an object, and how they err.
 
-Drawn from a sample's truth, so a function of its random numbers like all else of it. The channel is
+Drawn from a sample's mask, so a function of its random numbers like all else of it. The channel is
 that of `birefnet.inference.guidance.channel`; samples carry it as levels, 128 for nothing said.
 """
 
@@ -35,15 +35,15 @@ def from_levels(levels: Tensor) -> Tensor:
     return (levels.float() - _NOTHING) / _SPAN
 
 
-def simulate(truth: Levels, other: Levels, settings: GuidanceSettings, rng: Generator) -> Plane:
+def simulate(mask: Levels, other: Levels, settings: GuidanceSettings, rng: Generator) -> Plane:
     """Guidance for one sample; zeros where there is too little to point at.
 
     Args:
-        truth: H x W, 255 on the object that is meant.
+        mask: H x W, 255 on the object that is meant.
         other: H x W, 255 on objects that are not.
     """
-    height, width = truth.shape
-    solid, others = truth > 127, other > 127
+    height, width = mask.shape
+    solid, others = mask > 127, other > 127
     if solid.mean() < _LEAST:
         return np.zeros((height, width), np.float32)
     kinds = {
@@ -57,7 +57,7 @@ def simulate(truth: Levels, other: Levels, settings: GuidanceSettings, rng: Gene
     if kind == "box":
         return _box(solid, rng)
     if kind == "mask":
-        return draw_mask(degrade(truth, rng))
+        return draw_mask(degrade(mask, rng))
     marks: list[Mark] = []
     for part in _parts(solid):  # several cats that are all meant are all pointed at
         if kind == "scribble":
@@ -122,14 +122,14 @@ def _scribble(inside: NDArray[np.bool_], is_object: bool, rng: Generator) -> lis
     ]
 
 
-def degrade(truth: Levels, rng: Generator) -> NDArray[np.float32]:
+def degrade(mask: Levels, rng: Generator) -> NDArray[np.float32]:
     """A coarse mask as detectors and segmenters give it: H x W in [0, 1].
 
     Some of: too large or too small, a polygon of few corners, of low resolution, shifted, with
     pieces missing; at least one of them.
     """
-    height, width = truth.shape
-    solid = truth > 127
+    height, width = mask.shape
+    solid = mask > 127
     side = float(np.sqrt(solid.sum()))  # of the object
     mask = solid.astype(np.uint8)
     kinds = rng.random(5) < (0.5, 0.35, 0.35, 0.3, 0.3)

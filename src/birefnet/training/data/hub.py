@@ -53,10 +53,10 @@ class HubSource(Source):
                 f"{place} has the columns {', '.join(columns)}; name the pictures and masks as in "
                 f"{place.partition('?')[0]}?image={columns[0]}&mask={columns[-1]}"
             )
-        self._image, self._truth = chosen["image"], chosen["mask"]
+        self._image, self._mask = chosen["image"], chosen["mask"]
         label = _column(options, "name", columns, place)
         self._names = [str(name) for name in rows[label]] if label else None
-        self._rows = _undecoded(rows, [c for c in (self._image, self._truth) if c])
+        self._rows = _undecoded(rows, [c for c in (self._image, self._mask) if c])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -72,7 +72,7 @@ class HubSource(Source):
             return read_cutout(image, name=name)
         if self.kind == "pictures":
             return read_picture(image, name=name)
-        return read_pair(image, _encoded(row[self._truth], name), name=name)
+        return read_pair(image, _encoded(row[self._mask], name), name=name)
 
 
 def read_options(query: str, place: str, known: tuple[str, ...]) -> dict[str, str]:

@@ -53,7 +53,7 @@ class PerceptualHash:
 
 
 @dataclass(frozen=True)
-class TruthFacts:
+class MaskFacts:
     """Numbers of a mask.
 
     Attributes:
@@ -87,13 +87,13 @@ class TruthFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of one entry; `error` and `truth_error` say why some are missing.
+    """Facts of one entry; `error` and `mask_error` say why some are missing.
 
     Attributes:
         height, width: of the picture [px].
         has_alpha: some pixel of the picture is not opaque.
         is_mask: the picture has nothing but black and white, as masks have.
-        edges: of the picture and of its truth; None where one has none.
+        edges: of the picture and of its mask; None where one has none.
     """
 
     entry: Entry
@@ -104,9 +104,9 @@ class Facts:
     is_mask: bool = False
     hash: PerceptualHash | None = field(default=None, compare=False)
     edges: Edges | None = field(default=None, compare=False)
-    truth: TruthFacts | None = None
+    mask: MaskFacts | None = None
     error: str = ""
-    truth_error: str = ""
+    mask_error: str = ""
 
 
 def inspect(files: FileSet, *, jobs: int = 1) -> Iterator[Facts]:
@@ -149,22 +149,22 @@ def _cores() -> int:
 
 
 def inspect_entry(entry: Entry, kind: Kind) -> Facts:
-    """Decode a picture and its truth once and keep numbers."""
+    """Decode a picture and its mask once and keep numbers."""
     try:
         data = _read(entry.image)
         picture = decode(data)
     except ImageError as error:
         return Facts(entry, kind, error=_reason(error))
     rgb = picture.rgb8()
-    truth, truth_error, edges = None, "", None
+    mask, mask_error, edges = None, "", None
     if kind == "cutouts" and picture.alpha is not None:
-        truth = truth_facts(to_uint8(picture.alpha))
-    elif entry.truth is not None:
+        mask = mask_facts(to_uint8(picture.alpha))
+    elif entry.mask is not None:
         try:
-            truth, levels = _read_truth(entry.truth)
+            mask, levels = _read_mask(entry.mask)
             edges = _edges_of_pair(rgb, levels)
         except ImageError as error:
-            truth_error = _reason(error)
+            mask_error = _reason(error)
     return Facts(
         entry,
         kind,
@@ -174,8 +174,8 @@ def inspect_entry(entry: Entry, kind: Kind) -> Facts:
         is_mask=_is_mask(rgb),
         edges=edges,
         hash=perceptual_hash(rgb, None if kind != "cutouts" else picture.alpha),
-        truth=truth,
-        truth_error=truth_error,
+        mask=mask,
+        mask_error=mask_error,
     )
 
 
@@ -185,10 +185,10 @@ def _inspect_sample(source: Source, index: int) -> Facts:
         pixels = source.read(index)
     except ImageError as error:
         return Facts(entry, source.kind, error=_reason(error))
-    rgb, truth = np.ascontiguousarray(pixels[..., :3]), None
+    rgb, mask = np.ascontiguousarray(pixels[..., :3]), None
     is_cutout = source.kind == "cutouts"
     if pixels.shape[2] == 4:
-        truth = np.ascontiguousarray(pixels[..., 3])
+        mask = np.ascontiguousarray(pixels[..., 3])
     return Facts(
         entry,
         source.kind,
@@ -196,9 +196,9 @@ def _inspect_sample(source: Source, index: int) -> Facts:
         width=rgb.shape[1],
         has_alpha=is_cutout,
         is_mask=_is_mask(rgb),
-        edges=None if is_cutout or truth is None else _edges_of_pair(rgb, truth),
-        hash=perceptual_hash(rgb, to_float(truth) if is_cutout and truth is not None else None),
-        truth=None if truth is None else truth_facts(truth),
+        edges=None if is_cutout or mask is None else _edges_of_pair(rgb, mask),
+        hash=perceptual_hash(rgb, to_float(mask) if is_cutout and mask is not None else None),
+        mask=None if mask is None else mask_facts(mask),
     )
 
 
@@ -226,7 +226,7 @@ def _edges_of_pair(rgb: NDArray[np.uint8], levels: NDArray[np.uint8]) -> Edges |
     return edges_of(rgb, levels) if same_aspect(rgb.shape[:2], levels.shape) else None
 
 
-def _read_truth(path: Path) -> tuple[TruthFacts, NDArray[np.uint8]]:
+def _read_mask(path: Path) -> tuple[MaskFacts, NDArray[np.uint8]]:
     """Numbers of a mask's file, and its levels, 0 to 255 where it has 0 and 1 only."""
     data = _read(path)
     picture = decode(data, convert_to_srgb=False)
@@ -237,13 +237,13 @@ def _read_truth(path: Path) -> tuple[TruthFacts, NDArray[np.uint8]]:
         levels, is_colour = to_uint8(picture.alpha), False
     else:
         levels, is_colour = grey_levels(pixels), channel_spread(pixels) > GREY_TOLERANCE
-    facts = truth_facts(levels, is_jpeg=is_jpeg, is_colour=is_colour)
+    facts = mask_facts(levels, is_jpeg=is_jpeg, is_colour=is_colour)
     return facts, levels * np.uint8(255) if facts.high == 1 else levels
 
 
-def truth_facts(
+def mask_facts(
     levels: NDArray[np.uint8], *, is_jpeg: bool = False, is_colour: bool = False
-) -> TruthFacts:
+) -> MaskFacts:
     """Numbers of a mask, H x W."""
     counts = np.bincount(levels.ravel(), minlength=256)
     used = np.flatnonzero(counts)
@@ -251,7 +251,7 @@ def truth_facts(
     commonest = sorted(between, key=lambda level: -counts[level])[:4]
     frame = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
     total = levels.size
-    return TruthFacts(
+    return MaskFacts(
         height=levels.shape[0],
         width=levels.shape[1],
         is_jpeg=is_jpeg,

@@ -13,7 +13,7 @@ _GAP = 6  # px
 
 
 def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
-    """The first samples in rows, each with its truth below, and its guidance if there is any; RGB.
+    """The first samples in rows, each with its mask below, and its guidance if there is any; RGB.
 
     Samples come through `to_device_batch`, as training gets them, on the CPU.
     """
@@ -23,11 +23,11 @@ def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
     cells = []
     for start in range(0, count, columns):
         numbers = range(start, min(start + columns, count))
-        image, truth, *_ = data.to_device_batch(data.batch(size, numbers), "cpu", start)
+        image, mask, *_ = data.to_device_batch(data.batch(size, numbers), "cpu", start)
         mean, std = (
             np.array(v).reshape(3, 1, 1) for v in (data.preprocess.mean, data.preprocess.std)
         )
-        for rgb, levels in zip(image.numpy(), truth.numpy(), strict=True):
+        for rgb, levels in zip(image.numpy(), mask.numpy(), strict=True):
             shown = [levels, *(0.5 + 0.5 * rgb[3:])[:, None]]
             cells.append(_cell(rgb[:3] * std + mean, *shown))
     empty = np.full_like(cells[0], _PAPER)

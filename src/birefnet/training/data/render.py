@@ -25,10 +25,10 @@ _WIDEST_BLUR = 3.0  # standard deviation above which a smaller picture is blurre
 def render(
     specification: SampleSpecification, height: int, width: int, *, binary: bool = False
 ) -> tuple[Pixels, Pixels]:
-    """The finished sample: RGB (height x width x 3) and truth (height x width).
+    """The finished sample: RGB (height x width x 3) and mask (height x width).
 
     Args:
-        binary: cut the truth at half, so that no levels but 0 and 255 occur.
+        binary: cut the mask at half, so that no levels but 0 and 255 occur.
     """
     return render_parts(specification, height, width, binary=binary)[:2]
 
@@ -38,31 +38,31 @@ def render_parts(
 ) -> tuple[Pixels, Pixels, Pixels]:
     """As `render`, and what can be seen of the layers that are no subjects (height x width)."""
     base = apply_view(specification.scene, specification.view, height, width)
-    rgb, truth = split(base)
+    rgb, mask = split(base)
     if specification.scene_colour is not None:
         rgb = recolour(rgb, specification.scene_colour)
     rgb = blur(rgb, specification.scene_blur)
     scene_mean = mean(rgb)
-    other = np.zeros_like(truth)
+    other = np.zeros_like(mask)
     for layer in specification.layers:
-        rgb, truth, other = _put(layer, rgb, truth, other, scene_mean)
+        rgb, mask, other = _put(layer, rgb, mask, other, scene_mean)
     if binary:
-        truth = np.asarray(cv2.threshold(truth, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
-    return degrade(rgb, specification.degradation), truth, other
+        mask = np.asarray(cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    return degrade(rgb, specification.degradation), mask, other
 
 
 def split(pixels: Pixels) -> tuple[Pixels, Pixels]:
-    """RGB and truth of H x W x 3 or 4; without a truth there is no subject."""
+    """RGB and mask of H x W x 3 or 4; without a mask there is no subject."""
     if pixels.shape[2] == 3:
         return pixels, np.zeros(pixels.shape[:2], np.uint8)
-    rgb, truth = np.empty((*pixels.shape[:2], 3), np.uint8), np.empty(pixels.shape[:2], np.uint8)
-    cv2.mixChannels([pixels], [rgb, truth], [0, 0, 1, 1, 2, 2, 3, 3])
-    return rgb, truth
+    rgb, mask = np.empty((*pixels.shape[:2], 3), np.uint8), np.empty(pixels.shape[:2], np.uint8)
+    cv2.mixChannels([pixels], [rgb, mask], [0, 0, 1, 1, 2, 2, 3, 3])
+    return rgb, mask
 
 
-def join(rgb: NDArray, truth: NDArray) -> Pixels:
+def join(rgb: NDArray, mask: NDArray) -> Pixels:
     """The inverse of `split`: H x W x 4."""
-    return np.asarray(cv2.merge([rgb, truth]), np.uint8)
+    return np.asarray(cv2.merge([rgb, mask]), np.uint8)
 
 
 def apply_view(pixels: Pixels, view: View, height: int, width: int) -> Pixels:
@@ -163,10 +163,10 @@ def shrunk_cutout(pixels: Pixels, scale: float) -> Pixels:
 
 
 def _put(
-    layer: Layer, rgb: Pixels, truth: Pixels, other: Pixels, scene_mean: NDArray
+    layer: Layer, rgb: Pixels, mask: Pixels, other: Pixels, scene_mean: NDArray
 ) -> tuple[Pixels, Pixels, Pixels]:
-    """A layer over a scene, with its shadow; what is truth and what is not follow."""
-    height, width = truth.shape
+    """A layer over a scene, with its shadow; what is mask and what is not follow."""
+    height, width = mask.shape
     pixels = layer.pixels
     if layer.colour is not None or layer.match:
         own, alpha = split(pixels)
@@ -182,14 +182,14 @@ def _put(
         rgb = _shade(rgb, alpha, layer.shadow)
     rest = np.asarray(cv2.bitwise_not(alpha), np.uint8)
     under = cv2.multiply(rgb, cv2.merge([rest] * 3), scale=1 / 255)
-    truth, other = (
-        np.asarray(cv2.multiply(plane, rest, scale=1 / 255), np.uint8) for plane in (truth, other)
+    mask, other = (
+        np.asarray(cv2.multiply(plane, rest, scale=1 / 255), np.uint8) for plane in (mask, other)
     )
     if layer.is_subject:
-        truth = np.asarray(cv2.add(truth, alpha), np.uint8)
+        mask = np.asarray(cv2.add(mask, alpha), np.uint8)
     else:
         other = np.asarray(cv2.add(other, alpha), np.uint8)
-    return np.asarray(cv2.add(under, own), np.uint8), truth, other
+    return np.asarray(cv2.add(under, own), np.uint8), mask, other
 
 
 def _shade(rgb: Pixels, alpha: Pixels, shadow: Shadow) -> Pixels:

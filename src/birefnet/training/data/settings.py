@@ -89,7 +89,7 @@ class CompositeSettings:
         blur_background: put the background out of focus.
         soften: blur the object slightly, edges included.
         empty: share of all samples that are backgrounds without any subject.
-        photos: of photos with truth, put their subject on another background.
+        photos: of photos with a mask, put their subject on another background.
         one_colour: of photos and cut-outs, put their subject on one colour: a grey (4 in 10), about
             the subject's own (4 in 10), or any; `background_color_synthesis` of the released code,
             where it is 1.
@@ -127,7 +127,7 @@ class GuidanceSettings:
         share: of the samples that say something; 0 makes samples without the channel.
         box, points, scribble, mask: relative weights of the kinds.
         others: of composites that say something, another object beside the meant one, about as
-            large, that is not in the truth; of the rest, what is in the picture is meant.
+            large, that is not in the mask; of the rest, what is in the picture is meant.
     """
 
     share: float = 0.0

@@ -20,7 +20,7 @@ from birefnet.training.data.sources import (
     read_picture,
 )
 
-_TRUTHS = ("mask", "gt", "alpha", "matte", "truth", "label", "seg")
+_MASKS = ("mask", "gt", "alpha", "matte", "truth", "label", "seg")
 _PICTURES = tuple(suffix[1:] for suffix in SUFFIXES)
 
 
@@ -56,9 +56,9 @@ class ShardSource(Source):
         if not samples:
             raise DataError(f"{place} holds no files; check the shards")
         first = next(iter(samples.values()))
-        self._image, self._truth, kind = _choose(options, first, place)
+        self._image, self._mask, kind = _choose(options, first, place)
         self.kind: Kind = kind
-        wanted = [extension for extension in (self._image, self._truth) if extension]
+        wanted = [extension for extension in (self._image, self._mask) if extension]
         self._samples = list(samples.items())
         lacking = [(key, e) for key, files in self._samples for e in wanted if e not in files]
         if lacking:
@@ -79,8 +79,8 @@ class ShardSource(Source):
         _, files = self._samples[index]
         name = f"{self.name_of(index)} in {self._shards[files[self._image].shard]}"
         image = self._bytes(files[self._image], name)
-        if self._truth is not None:
-            return read_pair(image, self._bytes(files[self._truth], name), name=name)
+        if self._mask is not None:
+            return read_pair(image, self._bytes(files[self._mask], name), name=name)
         read = read_cutout if self.kind == "cutouts" else read_picture
         return read(image, name=name)
 
@@ -135,7 +135,7 @@ def _index(shard: Path, number: int) -> list[tuple[str, str, Member]]:
 def _choose(
     options: Mapping[str, str], files: Mapping[str, Member], place: str
 ) -> tuple[str, str | None, Kind]:
-    """Extensions of picture and truth, judged by the first sample."""
+    """Extensions of picture and mask, judged by the first sample."""
     there = ", ".join(f".{extension}" for extension in files)
     for asked in options.values():
         if asked not in files:
@@ -143,16 +143,16 @@ def _choose(
     if "cutout" in options:
         return options["cutout"], None, "cutouts"
     pictures = [e for e in files if e.rsplit(".", 1)[-1] in _PICTURES]
-    truths = [e for e in pictures if e.split(".")[0] in _TRUTHS]
-    images = [e for e in pictures if e not in truths]
-    if not truths and len(images) == 2:  # a photo as JPEG and its mask as PNG
+    masks = [e for e in pictures if e.split(".")[0] in _MASKS]
+    images = [e for e in pictures if e not in masks]
+    if not masks and len(images) == 2:  # a photo as JPEG and its mask as PNG
         images.sort(key=lambda e: SUFFIXES["." + e.rsplit(".", 1)[-1]] != "jpeg")
-        truths = [images.pop()]
+        masks = [images.pop()]
     image = options.get("image") or (images[0] if len(images) == 1 else None)
-    truth = options.get("mask") or (truths[0] if len(truths) == 1 else None)
-    if image is None or (truth is None and truths):
+    mask = options.get("mask") or (masks[0] if len(masks) == 1 else None)
+    if image is None or (mask is None and masks):
         raise DataError(
             f"the samples of {place} have {there}; name the picture and its mask, as in "
             "?image=jpg&mask=png"
         )
-    return image, truth, "pairs" if truth else "pictures"
+    return image, mask, "pairs" if mask else "pictures"

@@ -1,4 +1,4 @@
-"""Sets of pictures with truth, whatever they are stored in, behind one small interface."""
+"""Sets of pictures with mask, whatever they are stored in, behind one small interface."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from birefnet.imaging.picture import to_uint8
 from birefnet.training.data.folders import DataError, FileSet, Kind
 
 Pixels = NDArray[np.uint8]
-"""H x W x 4: RGB and truth (colours not multiplied by it); H x W x 3 of pictures without a mask."""
+"""H x W x 4: RGB and mask (colours not multiplied by it); H x W x 3 of pictures without a mask."""
 
 _ASPECT_TOLERANCE = 0.02
 _WEIGHT = re.compile(r"(?P<place>.+)=(?P<number>\d*\.?\d+)(?P<percent>%?)")
@@ -46,7 +46,7 @@ class Source(ABC):
         """Decode one picture.
 
         Raises:
-            ImageError: it cannot be read, or its truth does not fit it.
+            ImageError: it cannot be read, or its mask does not fit it.
         """
 
 
@@ -66,8 +66,8 @@ class FolderSource(Source):
     def read(self, index: int) -> Pixels:
         entry = self._entries[index]
         if self.kind == "pairs":
-            assert entry.truth is not None
-            return read_pair(entry.image, entry.truth)
+            assert entry.mask is not None
+            return read_pair(entry.image, entry.mask)
         return read_cutout(entry.image) if self.kind == "cutouts" else read_picture(entry.image)
 
 
@@ -144,33 +144,33 @@ def parse_source(text: str) -> Weighted:
     return Weighted(found["place"], number)
 
 
-def read_pair(image: Encoded, truth: Encoded, *, name: str | None = None) -> Pixels:
-    """A picture and its truth; the truth is resized where it is smaller or larger.
+def read_pair(image: Encoded, mask: Encoded, *, name: str | None = None) -> Pixels:
+    """A picture and its mask; the mask is resized where it is smaller or larger.
 
     Args:
-        image, truth: whatever `imaging.io.decode` takes.
+        image, mask: whatever `imaging.io.decode` takes.
         name: for messages; the files' own names otherwise.
 
     Raises:
         ImageError: unreadable, or of different shapes.
     """
     rgb = read_picture(image, name=name)
-    levels: NDArray[np.uint8] = read_truth(truth, name=name)
+    levels: NDArray[np.uint8] = read_mask(mask, name=name)
     height, width = rgb.shape[:2]
     if levels.shape != (height, width):
-        truth_height, truth_width = levels.shape
+        mask_height, mask_width = levels.shape
         if not same_aspect(rgb.shape[:2], levels.shape):
             turned = same_aspect((width, height), levels.shape)
             cure = (
-                "the truth was drawn on the picture before its EXIF rotation: turn the truth"
+                "the mask was drawn on the picture before its EXIF rotation: turn the mask"
                 if turned
-                else "export the truth at the picture's size"
+                else "export the mask at the picture's size"
             )
             raise ImageError(
-                f"{name or _path(image)} is {width} x {height} pixels and its truth "
-                f"{truth_width} x {truth_height}; {cure}"
+                f"{name or _path(image)} is {width} x {height} pixels and its mask "
+                f"{mask_width} x {mask_height}; {cure}"
             )
-        how = cv2.INTER_AREA if truth_height > height else cv2.INTER_LINEAR
+        how = cv2.INTER_AREA if mask_height > height else cv2.INTER_LINEAR
         levels = np.asarray(cv2.resize(levels, (width, height), interpolation=how), np.uint8)
     return np.asarray(cv2.merge([rgb, levels]), np.uint8)
 
@@ -205,7 +205,7 @@ def read_cutout(image: Encoded, *, name: str | None = None) -> Pixels:
     return np.asarray(cv2.merge([picture.rgb8(), to_uint8(picture.alpha)]), np.uint8)
 
 
-def read_truth(truth: Encoded, *, name: str | None = None) -> Pixels:
+def read_mask(mask: Encoded, *, name: str | None = None) -> Pixels:
     """H x W levels of a mask, 0 for background and 255 for the subject.
 
     A file with alpha is read by the rule of `imaging.masks.alpha_is_mask`, as in evaluation.
@@ -215,23 +215,23 @@ def read_truth(truth: Encoded, *, name: str | None = None) -> Pixels:
     """
     try:
         # Colour management would shift the levels of a mask that carries a profile.
-        picture = decode(truth, convert_to_srgb=False)
+        picture = decode(mask, convert_to_srgb=False)
     except ImageError as error:
         raise _named(error, name) from error
-    name = name or picture.name or "the truth"
+    name = name or picture.name or "the mask"
     if alpha_is_mask(picture):
         assert picture.alpha is not None
         return to_uint8(picture.alpha)
     pixels = picture.rgb8()
     if channel_spread(pixels) > GREY_TOLERANCE:
         raise ImageError(
-            f"the truth of {name} is a colour picture; give a grey mask, 0 for background and 255 "
+            f"the mask of {name} is a colour picture; give a grey mask, 0 for background and 255 "
             "for the subject"
         )
     levels = grey_levels(pixels)
     if levels.max() == 1:
         raise ImageError(
-            f"the truth of {name} has only the levels 0 and 1; save it with 0 and 255 (multiply "
+            f"the mask of {name} has only the levels 0 and 1; save it with 0 and 255 (multiply "
             "by 255)"
         )
     return levels

@@ -80,7 +80,7 @@ class Layer:
         match: how far its mean colour moves to the scene's, 0 to 1.
         shadow: on what is beneath it, if any.
         blur: standard deviation [px of the canvas].
-        is_subject: whether it belongs to the truth.
+        is_subject: whether it belongs to the mask.
     """
 
     pixels: Pixels
@@ -119,7 +119,7 @@ class SampleSpecification:
     """One sample, ready to be rendered.
 
     Attributes:
-        scene: H x W x 3, or x 4 with its truth.
+        scene: H x W x 3, or x 4 with its mask.
         view: of the scene.
         scene_blur: standard deviation [px of the canvas].
         scene_colour: change of the scene's colours before anything is put on it.
