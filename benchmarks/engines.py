@@ -59,8 +59,8 @@ def prepare(kind: str, name: str, int8: str | None) -> Callable[[Any], Any]:
 
         return TorchEngine(network, "cpu", kind.split()[1]).infer
     from birefnet.inference.engines.metadata import Metadata
+    from birefnet.inference.engines.openvino_convert import convert
     from birefnet.inference.engines.openvino_engine import OpenVinoEngine
-    from birefnet.inference.engines.openvino_graph import convert
 
     about = Metadata(name)
     return OpenVinoEngine(convert(network), dtype=kind.split()[1], metadata=about).infer

@@ -30,9 +30,9 @@ from birefnet.network import blocks
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
+from birefnet.network.cpu_optimised import cpu_optimised
 from birefnet.network.decoder import Decoder, DecoderOutput, run_stages
 from birefnet.network.deform import deformable_conv2d_reference
-from birefnet.network.lean import lean
 from birefnet.network.simplify import simplify
 
 
@@ -103,7 +103,7 @@ def run_ours(network: BiRefNet, batch: Tensor) -> Tensor:
 def measure(name: str, size: int, rounds: int) -> None:
     """Print time and largest difference of both."""
     official = network_of(name)
-    ours = lean(simplify(official)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours = cpu_optimised(simplify(official)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = torch.randn(1, 3, size, size)
     best = {"official": float("inf"), "birefnet": float("inf")}
     outputs = {}
@@ -130,7 +130,9 @@ def peak(name: str, size: int, label: str) -> None:
     """Run one of the two once and print this process's peak memory [MB]."""
     network = network_of(name)
     if label == "birefnet":
-        network = lean(simplify(network, inplace=True)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = cpu_optimised(simplify(network, inplace=True)).to(
+            memory_format=torch.channels_last
+        )  # type: ignore[call-overload]
     batch = torch.randn(1, 3, size, size)
     (run_ours if label == "birefnet" else run_official)(network, batch)
     # Not getrusage: its maximum is inherited from the process that started this one.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from string import Formatter
 
 
@@ -76,6 +77,25 @@ class MissingExtraError(BiRefNetError, ImportError):
             f"{feature} needs the extra{'s' * (len(extras) > 1)} {named}: "
             f'pip install "birefnet[{",".join(extras)}]"'
         )
+
+
+@contextmanager
+def needs_extra(name: str, feature: str) -> Iterator[None]:
+    """Imports that need an extra: `with needs_extra("torch", __name__): import torch`.
+
+    Args:
+        name: of the extra.
+        feature: for the message; a public module gives its own name.
+
+    Raises:
+        MissingExtraError: in place of the error of a module that is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "birefnet":
+            raise
+        raise MissingExtraError(feature, name) from None
 
 
 _TORCH = ("torch", "safetensors")

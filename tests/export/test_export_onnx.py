@@ -14,7 +14,6 @@ from torch import nn
 import birefnet
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError
 from birefnet.export import graph as export_graph
-from birefnet.export.adapt import traceable
 from birefnet.export.calibration import CalibrationPictures
 from birefnet.export.onnx import export_onnx
 from birefnet.export.parity import LIMITS, Case
@@ -26,6 +25,7 @@ from birefnet.inference.engines.exported import open_exported
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS
+from birefnet.network.exportable import exportable
 from birefnet.network.simplify import simplify
 from fakes import disc
 
@@ -72,11 +72,11 @@ def test_one_dynamic_file_serves_all_sizes(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["swin_v1_t", "pvt_v2_b0", "tiny"])
-def test_the_traceable_network_is_equal(name: str) -> None:
+def test_the_exportable_network_is_equal(name: str) -> None:
     network = network_of(name)
     weights = sum(p.numel() for p in network.parameters())
     for fused in (False, True):
-        other = traceable(network, fused_attention=fused)
+        other = exportable(network, fused_attention=fused)
         images = torch.randn(1, 3, 96, 160)
         with torch.inference_mode():
             assert (other(images) - network(images)).abs().max() < 1e-5
@@ -175,7 +175,7 @@ def test_half_precision_keeps_float_doors(tiny: BiRefNet, tmp_path: Path) -> Non
 def test_half_precision_keeps_large_numbers_in_float(tiny: BiRefNet) -> None:
     from onnx import TensorProto, helper
 
-    from birefnet.export.half import loud_tensors
+    from birefnet.export.half import large_tensors
 
     doors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in ("x", "y")]
     nodes = [helper.make_node("Exp", ["x"], ["large"]), helper.make_node("Log", ["large"], ["y"])]
@@ -184,8 +184,8 @@ def test_half_precision_keeps_large_numbers_in_float(tiny: BiRefNet) -> None:
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=9,
     )
-    assert loud_tensors(model, [{"x": np.float32([1, 10])}]) == {"large"}
-    assert loud_tensors(model, [{"x": np.float32([1, 2])}]) == set()
+    assert large_tensors(model, [{"x": np.float32([1, 10])}]) == {"large"}
+    assert large_tensors(model, [{"x": np.float32([1, 2])}]) == set()
 
 
 def test_eight_bits(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ MOST = 64  # pictures; more hardly move the ranges
 
 
 class CalibrationPictures(Sequence[NDArray[np.float32]]):
-    """The pictures of a folder, prepared when they are asked for.
+    """The pictures of a folder, prepared when they are read.
 
     With several views each picture is shown as all of them, the first view at all pictures first.
 
@@ -42,11 +42,11 @@ class CalibrationPictures(Sequence[NDArray[np.float32]]):
         views: Sequence[View] = (),
         most: int = MOST,
     ) -> None:
-        found = sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())
-        if not found:
+        paths = sorted(path for path in folder.rglob("*") if is_picture(path) and path.is_file())
+        if not paths:
             raise UsageError(f"{folder} holds no picture to calibrate with")
         pictures = max(1, most // max(1, len(views)))
-        self.paths = found[:: -(-len(found) // pictures)]
+        self.paths = paths[:: -(-len(paths) // pictures)]
         self.preprocess, self.size, self.views = preprocess, size, tuple(views)
 
     def __len__(self) -> int:

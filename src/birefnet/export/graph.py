@@ -1,4 +1,4 @@
-"""What is done to a traced ONNX graph before it is written: fold, merge, sort."""
+"""Clean a traced ONNX graph before it is written: fold, merge, sort."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_FILE = 2**31 - 2**24
 
 
 def tidy(path: Path, example: Mapping[str, NDArray] | None = None) -> ModelProto:
-    """The traced file with constants folded and what is said twice said once.
+    """The traced file with constants folded and duplicates merged.
 
     By ONNX Runtime's basic optimisation, whose result is a standard graph for every runtime.
 
@@ -58,7 +58,7 @@ def tidy(path: Path, example: Mapping[str, NDArray] | None = None) -> ModelProto
 
 
 def _fix_sizes(model: ModelProto, example: Mapping[str, NDArray]) -> None:
-    """Make constants of all sides of maps that are asked for, but for the batch.
+    """Make constants of all sizes of maps that the graph reads, except the batch.
 
     Behind a resize nobody can infer them while the batch is free; one run tells them.
     """
@@ -98,15 +98,15 @@ def _fix_shapes(model: ModelProto, example: Mapping[str, NDArray]) -> None:
         for node in model.graph.node
         if node.op_type == "Reshape" or (node.op_type == "Resize" and len(node.input) == 4)
     ]
-    spied = onnx.ModelProto()
-    spied.CopyFrom(model)
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
     maps = sorted({name for node in nodes for name in (node.input[0], node.output[0])})
-    spied.graph.node.extend(
+    probe.graph.node.extend(
         onnx.helper.make_node("Shape", [name], [f"shape of {name}"]) for name in maps
     )
     names = [f"shape of {name}" for name in maps]
     pair = {name: np.concatenate([value, value]) for name, value in example.items()}
-    one, two = (_observed(spied, names, given) for given in (example, pair))
+    one, two = (_observed(probe, names, given) for given in (example, pair))
     for number, node in enumerate(nodes):
         source, target = f"shape of {node.input[0]}", f"shape of {node.output[0]}"
         name, value = f"fixed_shape_{number}", one[target].copy()
@@ -141,13 +141,13 @@ def _observed(
 
     if not names:
         return {}
-    spied = onnx.ModelProto()
-    spied.CopyFrom(model)
-    spied.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        spied.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return dict(zip(names, session.run(names, dict(example)), strict=True))
 
@@ -234,15 +234,15 @@ def put_in_order(model: ModelProto) -> None:
     ordered: list[onnx.NodeProto] = []
     done: set[str] = set()
     for root in nodes.values():
-        waiting = [root]
-        while waiting:
-            node = waiting[-1]
+        pending = [root]
+        while pending:
+            node = pending[-1]
             needed = [made_by[name] for name in node.input if name in made_by]
             missing = [one for one in needed if one.output[0] not in done]
             if missing:
-                waiting += missing
+                pending += missing
                 continue
-            waiting.pop()
+            pending.pop()
             if node.output[0] not in done:
                 done.add(node.output[0])
                 ordered.append(node)

@@ -159,7 +159,7 @@ class _Sharing:
 
 
 def _scale(values: NDArray[np.float32], stored: NDArray[np.floating]) -> NDArray[np.float32] | None:
-    """What each output channel of `stored` is multiplied by to give `values`, if it is a factor."""
+    """The factor of each output channel that makes `stored` into `values`, if there is one."""
     wanted, given = (part.astype(np.float64).reshape(len(part), -1) for part in (values, stored))
     energy = np.maximum((given * given).sum(axis=1), np.finfo(np.float64).tiny)
     scale = ((wanted * given).sum(axis=1) / energy).astype(np.float32)

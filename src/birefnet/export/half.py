@@ -1,4 +1,4 @@
-"""Half precision for ONNX files: float32 at the doors, and inside where half would overflow."""
+"""Half precision for ONNX files: float32 for inputs and outputs, and where half would overflow."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def to_half(model: ModelProto, examples: Sequence[Mapping[str, NDArray]]) -> Mod
 
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
-    loud = loud_tensors(model, examples)
+    large = large_tensors(model, examples)
     exact = {
-        node.name for node in model.graph.node if loud.intersection([*node.input, *node.output])
+        node.name for node in model.graph.node if large.intersection([*node.input, *node.output])
     }
     exact |= _positions(model)
     half = convert_float_to_float16(
@@ -48,35 +48,35 @@ def to_half(model: ModelProto, examples: Sequence[Mapping[str, NDArray]]) -> Mod
     return half
 
 
-def loud_tensors(model: ModelProto, examples: Sequence[Mapping[str, NDArray]]) -> set[str]:
+def large_tensors(model: ModelProto, examples: Sequence[Mapping[str, NDArray]]) -> set[str]:
     """Names of the tensors with a number beyond `SAFE` on an example, or among the weights."""
     import onnx
     import onnxruntime
 
     weights = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
-    loud = {
+    large = {
         name for name, value in weights.items() if value.dtype.kind == "f" and _peak(value) > SAFE
     }
-    spied = onnx.shape_inference.infer_shapes(model)
-    own = {output.name for output in spied.graph.output}
+    probe = onnx.shape_inference.infer_shapes(model)
+    own = {output.name for output in probe.graph.output}
     inner = [
         info
-        for info in spied.graph.value_info
+        for info in probe.graph.value_info
         if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and info.name not in own
     ]
-    spied.graph.output.extend(inner)
+    probe.graph.output.extend(inner)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Fused operations would hide what is between them.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
-        spied.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
     for example in examples:
         values = session.run(names, dict(example))
-        loud |= {name for name, value in zip(names, values, strict=True) if _peak(value) > SAFE}
-    return loud
+        large |= {name for name, value in zip(names, values, strict=True) if _peak(value) > SAFE}
+    return large
 
 
 def _peak(values: NDArray) -> float:
@@ -86,12 +86,12 @@ def _peak(values: NDArray) -> float:
 def _positions(model: ModelProto) -> set[str]:
     """Names of the nodes that compute the second input of each GridSample."""
     made_by = {name: node for node in model.graph.node for name in node.output}
-    waiting = [node.input[1] for node in model.graph.node if node.op_type == "GridSample"]
-    found: set[str] = set()
-    while waiting:
-        node = made_by.get(waiting.pop())
-        if node is None or node.name in found or node.op_type not in _ARITHMETIC:
+    pending = [node.input[1] for node in model.graph.node if node.op_type == "GridSample"]
+    positions: set[str] = set()
+    while pending:
+        node = made_by.get(pending.pop())
+        if node is None or node.name in positions or node.op_type not in _ARITHMETIC:
             continue
-        found.add(node.name)
-        waiting += node.input
-    return found
+        positions.add(node.name)
+        pending += node.input
+    return positions

@@ -65,16 +65,16 @@ def sensitive_nodes(model: ModelProto) -> set[str]:
     """Names of the nodes that `quantise` leaves in float."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     shapes = {one.name: tuple(one.dims) for one in model.graph.initializer}
-    found = _early_nodes(model)
+    sensitive = _early_nodes(model)
     for node in model.graph.node:
         if node.op_type == "DeformConv":
             for name in (node.input[2], node.input[4]):
-                found |= {one.name for one in _upstream(made_by, name)}
+                sensitive |= {one.name for one in _upstream(made_by, name)}
         elif node.op_type == "Conv":
             groups = [one.i for one in node.attribute if one.name == "group"]
             if shapes.get(node.input[1], (0,))[0] == 1 or max(groups, default=1) > 1:
-                found.add(node.name)
-    return found
+                sensitive.add(node.name)
+    return sensitive
 
 
 def _early_nodes(model: ModelProto) -> set[str]:
@@ -89,7 +89,7 @@ def _early_nodes(model: ModelProto) -> set[str]:
 
 
 def _upstream(made_by: dict[str, NodeProto], name: str) -> Iterator[NodeProto]:
-    """What makes `name`, back to the first convolution."""
+    """The nodes that make `name`, back to the first convolution."""
     node = made_by.get(name)
     if node is None:
         return

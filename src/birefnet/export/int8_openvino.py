@@ -15,8 +15,8 @@ from openvino import CompiledModel, Model, Node
 
 from birefnet.errors import MissingExtraError
 from birefnet.export.request import Request
+from birefnet.inference.engines.openvino_convert import convert
 from birefnet.inference.engines.openvino_engine import shared_core
-from birefnet.inference.engines.openvino_graph import convert
 from birefnet.inference.engines.openvino_nodes import Value, integers
 from birefnet.inference.engines.openvino_sampling import (
     Ranges,
@@ -45,8 +45,8 @@ def quantised(request: Request) -> Model:
         raise MissingExtraError("quantising for OpenVINO", "nncf") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
     shared_core()  # before those of NNCF, which end first
-    ranges = _ranges(request)
     graph = convert(request.network)
+    ranges = _ranges(graph.clone(), request)
     separate(graph)
     graph = nncf.quantize(
         graph,
@@ -66,23 +66,22 @@ def sensitive_nodes(graph: Model) -> list[str]:
     The first ones of the encoder, depthwise ones (they cost little and lose much), and those of one
     output channel: attention maps, and the logits themselves.
     """
-    found, encoder = [], []
+    sensitive, encoder = [], []
     for node in graph.get_ordered_ops():
         kind = node.get_type_name()
         if kind not in ("Convolution", "GroupConvolution"):
             continue
         name = node.get_friendly_name()
         if kind == "GroupConvolution" or node.get_output_partial_shape(0)[1] == 1:
-            found.append(name)
-        users = [one.get_node() for one in node.output(0).get_target_inputs()]
-        if any(user.get_friendly_name().startswith("encoder.backbone.") for user in users):
+            sensitive.append(name)
+        if ".encoder.backbone." in name:
             encoder.append(name)
-    return found + encoder[: round(EARLY * len(encoder))]
+    return sensitive + encoder[: round(EARLY * len(encoder))]
 
 
-def _ranges(request: Request) -> dict[str, Ranges]:
-    """Largest input and largest modulated sample of each deformable convolution."""
-    graph = convert(request.network)
+def _ranges(graph: Model, request: Request) -> dict[str, Ranges]:
+    """Largest input and largest modulated sample of each deformable convolution of `graph`,
+    which is spent."""
     observed: list[str] = []
     for node in deformable_nodes(graph):
         _, columns = sample(node)

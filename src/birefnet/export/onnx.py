@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from birefnet.errors import MissingExtraError, UsageError
+from birefnet.errors import UsageError, require
 from birefnet.export import graph
-from birefnet.export.adapt import PixelsToMatte, traceable
 from birefnet.export.parity import synthetic_batch
+from birefnet.export.pixels import PixelsToMatte
 from birefnet.files import replace_file
 from birefnet.inference.engines.metadata import KEY
+from birefnet.network.exportable import exportable
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,10 +45,12 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
     """Write `request`'s network to `path`; returns it, and the file of weights if there is one.
 
     Raises:
-        MissingExtraError: onnx or onnxruntime is not installed.
+        MissingExtraError: onnx is not installed.
         BiRefNetError: an opset that cannot hold the network.
     """
-    onnx = _require()
+    require("exporting to ONNX", "onnx")
+    import onnx
+
     opset = _opset(request)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
         traced = Path(folder) / "traced.onnx"
@@ -70,32 +73,23 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
     return save(model, path)
 
 
-def _require() -> Any:
-    try:
-        import onnx
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("exporting to ONNX", "onnx") from None
-    return onnx
-
-
 def _opset(request: Request) -> int:
     opset = request.opset or DEFAULT_OPSET
     allowed = STANDARD_OPSETS if request.standard_ops else OPSETS
     if opset not in allowed:
         cure = "" if request.standard_ops or opset > allowed[-1] else ", or add --standard-ops"
-        raise UsageError(f"opset {opset} was asked for; take {allowed[0]} to {allowed[-1]}{cure}")
+        raise UsageError(f"opset {opset} was requested; take {allowed[0]} to {allowed[-1]}{cure}")
     if request.with_preprocessing and opset < ANTIALIAS_OPSET:
         raise UsageError(
             f"preprocessing inside the graph needs opset {ANTIALIAS_OPSET} or later (antialiased "
-            f"resizing), and {opset} was asked for"
+            f"resizing), and {opset} was requested"
         )
     return opset
 
 
 def trace(request: Request, path: Path, opset: int) -> None:
     """Write the graph of `request`'s network as PyTorch records it."""
-    module: nn.Module = traceable(request.network, standard_ops=request.standard_ops)
+    module: nn.Module = exportable(request.network, standard_ops=request.standard_ops)
     example: Tensor
     if request.with_preprocessing:
         module = PixelsToMatte(module, request.preprocess, request.input_size)
@@ -115,7 +109,7 @@ def trace(request: Request, path: Path, opset: int) -> None:
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     with _operators(), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that values are constants, which is meant
+        warnings.simplefilter("ignore")  # that values are constants, as intended
         torch.onnx.export(
             module.eval(),
             (example,),

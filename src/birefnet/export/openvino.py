@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from birefnet.errors import MissingExtraError, UsageError
+from birefnet.errors import UsageError, require
 from birefnet.export.request import Request
 from birefnet.inference.engines.openvino_cache import write_graph
 
@@ -21,12 +21,9 @@ def export_openvino(request: Request, path: Path) -> list[Path]:
 
     Raises:
         MissingExtraError: openvino, or for int8 nncf, is not installed.
-        BiRefNetError: something was asked for that this format does not have.
+        BiRefNetError: the request has something that this format lacks.
     """
-    try:
-        import openvino  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("exporting to OpenVINO", "openvino") from None
+    require("exporting to OpenVINO", "openvino")
     if request.with_preprocessing:
         raise UsageError(
             "an OpenVINO file holds the network alone, with its preprocessing as metadata; export "
@@ -37,7 +34,7 @@ def export_openvino(request: Request, path: Path) -> list[Path]:
 
 
 def _graph(request: Request) -> Model:
-    from birefnet.inference.engines.openvino_graph import convert
+    from birefnet.inference.engines.openvino_convert import convert
 
     if request.precision == "int8":
         from birefnet.export.int8_openvino import quantised

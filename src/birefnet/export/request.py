@@ -1,8 +1,9 @@
-"""What can be asked of an export, and what comes of one.
+"""An export: its request and its result.
 
 Each format has one function of the same shape, `export_X(request, path) -> list[Path]`:
-`onnx.export_onnx`, `openvino.export_openvino`, `package.export_package`. They write the file and
-its metadata (`request.metadata()`); `run.export` compares the result with the network and reports.
+`onnx.export_onnx`, `openvino.export_openvino`, `torch_program.export_torch_program`. They write the
+file and its metadata (`request.metadata()`); `run.export` compares the result with the network and
+reports.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Request:
 
     Attributes:
         network: simplified already (`birefnet.network.simplify`), on the CPU, in fp32. It is not
-            changed; `adapt.exportable(request)` makes of it what is traced.
+            changed; `network.exportable` makes of it what is traced.
         preprocess: of the weights.
         precision: fp32, fp16 (inputs and outputs stay fp32) or int8 (post-training quantisation,
             needs `calibration`).
@@ -130,7 +131,7 @@ class Request:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the file takes every size: asked for, or what the weights want is no one size."""
+        """Whether the file takes every size: requested, or because the weights want several."""
         return self.dynamic or (self.size is None and self.preprocess.fixed_size is None)
 
     @property
@@ -149,7 +150,7 @@ class Request:
         return self.preprocess if self.size is None else self.preprocess.at(*self.size)
 
     def metadata(self) -> Metadata:
-        """What the file says of itself."""
+        """The metadata of the file."""
         import birefnet
 
         return Metadata(
@@ -169,7 +170,7 @@ class Request:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export wrote.
+    """The files of an export, and how they compare with the network.
 
     Attributes:
         path: the file to load.
@@ -178,7 +179,7 @@ class ExportResult:
         parity: how far its output and its mattes are from the network's.
         report: the JSON file beside it that holds all this.
         seconds: what the export took, without the comparison.
-        notes: sentences on what the file does otherwise than was asked, or than the weights want.
+        notes: sentences on how the file differs from the request, or from what the weights want.
     """
 
     path: Path

@@ -34,7 +34,7 @@ from birefnet.network.birefnet import BiRefNet
 WRITERS = {
     "onnx": ("birefnet.export.onnx", "export_onnx"),
     "openvino": ("birefnet.export.openvino", "export_openvino"),
-    "torch": ("birefnet.export.package", "export_package"),
+    "torch": ("birefnet.export.torch_program", "export_torch_program"),
 }
 _LARGE = 512 * 512  # pixels above which a dynamic export is compared with one picture only
 _BATCHES = (1, 3)
@@ -126,12 +126,12 @@ def _pictures(request: Request) -> list[NDArray[np.uint8]]:
 
 
 def _notes(request: Request) -> list[str]:
-    """What a file does that was not asked for in so many words."""
+    """Sentences on how the file differs from the request, or from what the weights want."""
     if request.is_dynamic and not request.dynamic:
         return [f"The file takes every size, for its weights want pictures {request.preprocess}."]
     if request.size is not None and request.wants_more_views:
         return [
-            f"The file has the one view of {request.size[0]}x{request.size[1]} that was asked for; "
+            f"The file has one view of {request.size[0]}x{request.size[1]}, as requested; "
             f"its weights want pictures {request.preprocess}, and give other mattes so."
         ]
     return []

@@ -2,7 +2,7 @@
 
 Source: docs/operators.md of https://github.com/onnx/onnx-tensorrt for TensorRT 10.15. DeformConv
 came with the parser of TensorRT 10.1 (https://github.com/onnx/onnx-tensorrt/pull/975). TensorRT
-itself is not asked, so this finds what it surely refuses and no more.
+itself does not run, so this finds only what it surely refuses.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SUPPORTED = frozenset(_TABLE.split())
 
 
 def obstacles(path: Path) -> list[str]:
-    """What of an ONNX file TensorRT would refuse, a sentence each; none is a good sign.
+    """The reasons why TensorRT would refuse an ONNX file, a sentence each; empty is a good sign.
 
     Raises:
         MissingExtraError: onnx is not installed.
@@ -39,16 +39,16 @@ def obstacles(path: Path) -> list[str]:
     except ImportError:
         raise MissingExtraError("reading an ONNX file", "onnx") from None
     graph = onnx.load(str(path), load_external_data=False).graph
-    found = []
+    reasons = []
     unknown = sorted({node.op_type for node in graph.node} - SUPPORTED)
     if unknown:
-        found.append(f"TensorRT {VERSION} has no {', '.join(unknown)}.")
+        reasons.append(f"TensorRT {VERSION} has no {', '.join(unknown)}.")
     if any(node.domain not in ("", "ai.onnx") for node in graph.node):
-        found.append("It holds operators that are not ONNX's own.")
+        reasons.append("It holds operators that are not ONNX's own.")
     for node in graph.node:
         attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         if node.op_type == "Resize" and attributes.get("antialias"):
-            found.append(
+            reasons.append(
                 "Its Resize is antialiased, which TensorRT lacks; export without "
                 "--with-preprocessing."
             )
@@ -64,11 +64,11 @@ def obstacles(path: Path) -> list[str]:
         if node.op_type == "QuantizeLinear" and len(node.input) > 2 and node.input[2] in zeros
     ]
     if any(point != 0 or point.dtype.kind == "u" for point in points):
-        found.append(
+        reasons.append(
             "Its eight bits have zero points, and TensorRT wants symmetric ones: let TensorRT "
             "quantise the fp32 file itself."
         )
-    return found
+    return reasons
 
 
 def trtexec(path: Path, *, dynamic: bool, size: tuple[int, int], name: str) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.blocks", "torch") from None
 
 from birefnet.network.deform import deformable_conv2d
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     from torch import nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.build", "torch") from None
 
 from birefnet.network.backbones import BACKBONES, build_backbone
 from birefnet.network.birefnet import BiRefNet

@@ -1,4 +1,4 @@
-"""What a BiRefNet is made of: one frozen, documented description, and named presets.
+"""The description of a BiRefNet: one frozen, documented description, and named presets.
 
 Sources: Zheng et al., "Bilateral Reference for High-Resolution Dichotomous Image Segmentation",
 CAAI AIR 2024 (Sec. 3, Tables 1-3 and 7), and the released checkpoints.

@@ -5,24 +5,22 @@ Source: paper Sec. 3.3 and 3.4, Fig. 4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.decoder", "torch") from None
 
 from birefnet.network.backbones.base import checkpointed
 from birefnet.network.blocks import (
     BlockFactory,
     ImagePatchBlock,
     OutwardReference,
-    resize,
     resize_like,
 )
 from birefnet.network.config import InwardReference
@@ -49,10 +47,15 @@ def image_tiles(image: Tensor, size: tuple[int, int]) -> Tensor:
     Channel order: (channel, grid row, grid column), so the result is (B, C·(H/h)·(W/w), h, w).
     H and W must be multiples of h and w.
     """
+    return _tiles(image, image.shape[-2] // size[0], image.shape[-1] // size[1])
+
+
+def _tiles(image: Tensor, rows: int, columns: int) -> Tensor:
+    """`image_tiles` by their number, which a traced graph of any size knows."""
     batch, channels, height, width = image.shape
-    h, w = size
-    rows, columns = height // h, width // w
-    tiles = image.reshape(batch, channels, rows, h, columns, w).permute(0, 1, 2, 4, 3, 5)
+    h, w = height // rows, width // columns
+    # Four axes: ncnn has no more, others have five.
+    tiles = image.reshape(batch * channels * rows, h, columns, w).transpose(1, 2)
     return tiles.reshape(batch, channels * rows * columns, h, w)
 
 
@@ -68,6 +71,7 @@ class BilateralReferenceStage(nn.Module):
         inward: `split` feeds tiles, `whole` the resized image.
 
     Attributes:
+        grid: tiles along each side of the picture; 0 where it is resized, or not read.
         gradient_checkpointing: as in `birefnet.network.backbones.base.Backbone`.
     """
 
@@ -90,6 +94,8 @@ class BilateralReferenceStage(nn.Module):
         self.outward = outward
         self.coarse_head = coarse_head
         self.inward = inward
+        tiles = reference.conv_in.in_channels // 3 if reference is not None else 0
+        self.grid = math.isqrt(tiles) if inward == "split" else 0
 
     def forward(
         self, features: Tensor, encoded: Tensor, image: Tensor, supervised: bool
@@ -98,13 +104,16 @@ class BilateralReferenceStage(nn.Module):
         if self.lateral is not None:
             features = resize_like(features, encoded) + self.lateral(encoded)
         if self.reference is not None:
-            size = (features.shape[-2], features.shape[-1])
-            source = image_tiles(image, size) if self.inward == "split" else resize(image, size)
+            source = self.source(image, features)
             features = torch.cat([features, self.reference(source)], dim=1)
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
             features = checkpointed(self.block, features)
         else:
             features = self.block(features)
+        return self.output(features, supervised)
+
+    def output(self, features: Tensor, supervised: bool) -> StageOutput:
+        """The part behind the block: coarse logits, outward reference, gradient logits."""
         coarse = gradient = None
         if supervised and self.coarse_head is not None:
             coarse = self.coarse_head(features)
@@ -113,6 +122,10 @@ class BilateralReferenceStage(nn.Module):
             if supervised:
                 gradient = self.outward.prediction(gradient_features)
         return StageOutput(features, coarse, gradient)
+
+    def source(self, image: Tensor, features: Tensor) -> Tensor:
+        """The input of the inward reference, made of `image`, at the size of `features`."""
+        return _tiles(image, self.grid, self.grid) if self.grid else resize_like(image, features)
 
 
 class Decoder(nn.Module):

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     import torch
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.encoder", "torch") from None
 
 from birefnet.network.backbones import Backbone
 from birefnet.network.blocks import resize, resize_like
@@ -23,7 +21,7 @@ from birefnet.network.guidance import PICTURE_CHANNELS, GuidanceMaps
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder found.
+    """The encoder's maps and context.
 
     Attributes:
         maps: x1, x2, x3, x4 at strides 4, 8, 16, 32, after the image pyramid.

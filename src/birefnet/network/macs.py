@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     import torch
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.macs", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network

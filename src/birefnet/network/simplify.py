@@ -17,14 +17,12 @@ import copy
 from collections.abc import Sequence
 from itertools import pairwise
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.network.simplify", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import ASPP, DeformableConv2d, ImagePatchBlock, resize_like

@@ -13,7 +13,7 @@ from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.backbones import swin
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS
-from birefnet.network.lean import lean
+from birefnet.network.cpu_optimised import cpu_optimised
 from birefnet.network.simplify import simplify
 
 
@@ -22,7 +22,9 @@ from birefnet.network.simplify import simplify
 def test_sizes_share_what_was_compiled(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swin, "on_cpu", lambda x: False)  # there blocks run in place, uncompiled
     torch.manual_seed(0)
-    network = lean(simplify(build_network(replace(PRESETS["tiny"], backbone=backbone)).eval()))
+    network = cpu_optimised(
+        simplify(build_network(replace(PRESETS["tiny"], backbone=backbone)).eval())
+    )
     graphs: list[torch.fx.GraphModule] = []
 
     def count(graph: torch.fx.GraphModule, example: object) -> torch.fx.GraphModule:

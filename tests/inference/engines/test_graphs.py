@@ -12,7 +12,7 @@ from torch import Tensor
 
 from birefnet.inference.engines.graphs import MEETINGS, GraphCache, Recording, batch_bucket
 from birefnet.network.backbones.swin import SwinTransformer
-from birefnet.network.eager import pinned, retained
+from birefnet.network.execution import pinned, retained
 
 
 class Tape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,13 @@ openvino = pytest.importorskip("openvino")
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError  # noqa: E402
 from birefnet.inference.engines.metadata import Metadata  # noqa: E402
 from birefnet.inference.engines.openvino_cache import load_openvino, write_graph  # noqa: E402
+from birefnet.inference.engines.openvino_convert import convert  # noqa: E402
 from birefnet.inference.engines.openvino_engine import (  # noqa: E402
     OpenVinoEngine,
     UnknownModuleError,
     has_bfloat16,
     shared_core,
 )
-from birefnet.inference.engines.openvino_graph import convert  # noqa: E402
 from birefnet.inference.engines.openvino_sampling import (  # noqa: E402
     Ranges,
     deformable_nodes,
@@ -237,11 +238,16 @@ def test_only_the_last_sizes_stay_compiled(tiny: BiRefNet) -> None:
 
 def test_a_module_that_is_not_known_is_named(tiny: BiRefNet) -> None:
     class Strange(torch.nn.Module):
-        pass
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.gammainc(x.abs(), x.abs())
 
-    network = network_of("tiny")
+    network = network_of(NetworkConfig(squeeze=False, backbone="efficientnet_lite0", **SMALL))
     network.squeeze = Strange()
-    with pytest.raises(UnknownModuleError, match=r"no Strange \(squeeze\); .* engine torch"):
+    with pytest.raises(UnknownModuleError, match=r"cannot read .*gammainc.* engine torch"):
+        convert(network)
+    network = network_of("tiny")
+    network.config = replace(network.config, backbone="timm:resnet18")
+    with pytest.raises(UnknownModuleError, match=r"timm:resnet18 .* engine torch"):
         convert(network)
 
 
@@ -253,7 +259,7 @@ def test_the_graph_of_a_model_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     def never(*_: object) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr("birefnet.inference.engines.openvino_graph.convert", never)
+    monkeypatch.setattr("birefnet.inference.engines.openvino_convert.convert", never)
     second = load_openvino("nano", cache_dir=tmp_path)
     assert second.metadata == first.metadata
     assert second.metadata.name == "nano"

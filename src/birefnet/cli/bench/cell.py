@@ -101,8 +101,8 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
     network = simplify(network, inplace=True)
     if cell.engine == "openvino":
         from birefnet.inference.engines.metadata import Metadata
+        from birefnet.inference.engines.openvino_convert import convert
         from birefnet.inference.engines.openvino_engine import OpenVinoEngine
-        from birefnet.inference.engines.openvino_graph import convert
 
         about = Metadata(cell.model, preprocess)
         engine = OpenVinoEngine(convert(network), dtype=cell.precision, metadata=about)

@@ -15,10 +15,10 @@ from torch import nn
 from birefnet.network.backbones.pvt_v2 import PVTBlock
 from birefnet.network.backbones.swin import SwinBlock
 from birefnet.network.blocks import ReconstructionBlock
-from birefnet.network.lean import LeanBlock
+from birefnet.network.cpu_optimised import OptimisedBlock
 
 _VARIANTS = 64
-REGIONS = (SwinBlock, PVTBlock, ReconstructionBlock, LeanBlock)
+REGIONS = (SwinBlock, PVTBlock, ReconstructionBlock, OptimisedBlock)
 
 
 def compile_regions(network: nn.Module, **options: Any) -> int:

@@ -20,7 +20,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from birefnet.network.eager import retained
+from birefnet.network.execution import retained
 
 KEPT = 4  # graphs; each keeps the memory of one forward pass, which they share as far as they can
 MEETINGS = 3  # of a shape until it is recorded

@@ -25,7 +25,7 @@ from birefnet.weights.transfer import Report
 if TYPE_CHECKING:
     from openvino import Model
 
-GRAPH = 1  # to be raised whenever the conversion changes
+GRAPH = 2  # to be raised whenever the conversion changes
 
 
 def load_openvino(
@@ -57,7 +57,7 @@ def load_openvino(
     path = cache_directory(cache_dir) / "openvino" / f"{label}-{_key(files)}.xml"
     if path.is_file() and path.with_suffix(".bin").is_file():
         return OpenVinoEngine(path, device, dtype)
-    from birefnet.inference.engines.openvino_graph import convert
+    from birefnet.inference.engines.openvino_convert import convert
     from birefnet.network.simplify import simplify
     from birefnet.weights.checkpoint import read_network
 

@@ -34,7 +34,7 @@ _CHANNELS = {False: ("3", "?"), True: ("4",)}  # of pictures, or guided ones, in
 
 
 class UnknownModuleError(BiRefNetError):
-    """A network has a module that cannot be written as a graph here (a timm backbone)."""
+    """A network cannot be an OpenVINO graph of any size (one with a timm backbone)."""
 
 
 class OpenVinoEngine:
@@ -275,18 +275,14 @@ def _read(source: str | os.PathLike[str] | Model) -> tuple[Core, Model]:
 @functools.cache
 def _know_deform_conv() -> None:
     """Teach the reader of ONNX files the deformable convolution, which it lacks."""
-    import openvino.opset15 as ops
     from openvino.frontend.onnx import ConversionExtension
+
+    from birefnet.inference.engines.openvino_nodes import deformable_convolution
 
     def convert(node: NodeContext) -> list[Port]:
         x, weight, offset, _, mask = (node.get_input(number) for number in range(5))
-        pads = list(node.get_attribute("pads"))
-        ones = [1, 1]
-        made = ops.deformable_convolution(
-            x, offset, weight, ones, pads[:2], pads[2:], ones, mask=mask,
-            bilinear_interpolation_pad=True,
-        )  # fmt: skip
-        return made.outputs()
+        padding = list(node.get_attribute("pads"))[:2]
+        return deformable_convolution(x, offset, mask, weight, padding).outputs()
 
     shared_core().add_extension(ConversionExtension("DeformConv", convert))
 

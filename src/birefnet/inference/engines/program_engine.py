@@ -1,4 +1,4 @@
-"""Runs packages of torch.export (.pt2)."""
+"""Runs torch.export programs (.pt2)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
+from birefnet.errors import BiRefNetError, DeviceError, WeightsError, needs_extra
 
-try:
+with needs_extra("torch", "running a .pt2 file"):
     import torch
     from torch import nn
-except ModuleNotFoundError:
-    raise MissingExtraError("running a .pt2 file", "torch") from None
 
-# The package calls it by name.
+# The program calls it by name.
 import birefnet.network.deform  # noqa: F401
 from birefnet.inference.engines.devices import resolve_device
 from birefnet.inference.engines.forked import call_in_forks
@@ -25,7 +23,7 @@ from birefnet.inference.engines.torch_engine import go_on_in_fork
 
 
 class ProgramEngine:
-    """A package of `birefnet export --format torch` on one device.
+    """A torch.export program, written by `birefnet export --format torch` on one device.
 
     Args:
         path: the .pt2 file.
@@ -34,7 +32,7 @@ class ProgramEngine:
         threads: of the CPU, for the whole process; `None` leaves PyTorch's.
 
     Raises:
-        WeightsError: not a package of this project's.
+        WeightsError: not a torch.export program of this project.
         DeviceError: the device is not there, or the file has another precision.
     """
 
@@ -53,7 +51,7 @@ class ProgramEngine:
         try:
             program = torch.export.load(self.path, extra_files=extra)
         except Exception as failure:
-            raise WeightsError(f"{self.path} is not a package of torch.export: {failure}") from None
+            raise WeightsError(f"{self.path} is not a torch.export program: {failure}") from None
         if not extra[KEY]:
             raise WeightsError(
                 f"{self.path} does not say how its pictures are prepared; write it with "
@@ -66,7 +64,7 @@ class ProgramEngine:
 
             program = move_to_device_pass(program, str(self.device))
         self.network: nn.Module = program.module()
-        self.name = f"torch package {self.device} {self.metadata.precision}"
+        self.name = f"torch.export program {self.device} {self.metadata.precision}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
         self.takes_guidance = self.metadata.guided
         self._is_forked = False
@@ -79,7 +77,7 @@ class ProgramEngine:
         """Logits, float32 [B,1,H,W], of a normalised batch, float32 [B,3,H,W] or guided.
 
         Raises:
-            BiRefNetError: a size that the package does not take.
+            BiRefNetError: a size that the program does not take.
             DeviceError: not enough memory, or numbers beyond what the precision can hold.
         """
         width, height = batch.shape[3], batch.shape[2]

@@ -13,13 +13,11 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
+from birefnet.errors import BiRefNetError, DeviceError, needs_extra
 
-try:
+with needs_extra("torch", __name__):
     import torch
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.inference.engines.torch_engine", "torch") from None
 
 from birefnet.inference.engines.base import MOST_CONCURRENT, Engine
 from birefnet.inference.engines.concurrent import ConcurrentEngine
@@ -27,7 +25,7 @@ from birefnet.inference.engines.devices import dtype_name, resolve_device, resol
 from birefnet.inference.engines.forked import call_in_forks
 from birefnet.inference.engines.graphs import CudaRecorder, GraphCache, empty_cache
 from birefnet.network.birefnet import BiRefNet
-from birefnet.network.lean import is_simplified, lean
+from birefnet.network.cpu_optimised import cpu_optimised, is_simplified
 
 # What torch says when an allocation fails; on CUDA and MPS newer versions have a class for it.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -39,7 +37,7 @@ class TorchEngine:
     Args:
         network: maps a normalised float batch (B,3,H,W) to logits (B,1,H,W). It is put in
             evaluation mode, moved and converted in place, as `nn.Module.to` does. A simplified
-            `BiRefNet` is run in the form of `birefnet.network.lean`.
+            `BiRefNet` is run in the form of `birefnet.network.cpu_optimised`.
         device: auto (CUDA, MPS, CPU, in that order), cpu, cuda, cuda:1, mps …
         dtype: auto (fp16 on CUDA devices that are good at it, fp32 elsewhere), fp32, fp16 or bf16.
             Under auto, a picture whose numbers do not fit fp16 is run once more in fp32.
@@ -87,7 +85,7 @@ class TorchEngine:
         try:
             network.eval().to(self.device, self.dtype)
             if is_simplified(network):
-                network = lean(network)
+                network = cpu_optimised(network)
             self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         except RuntimeError as error:
             self._explain(error)

@@ -1,4 +1,4 @@
-"""What every backbone has in common: four maps, stochastic depth, gradient checkpointing."""
+"""The base of all backbones: four maps, stochastic depth, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def run(self, block: nn.Module, x: Tensor, *args: object) -> Tensor:
-        """`block(x, *args)`, checkpointed where that is asked for and of use."""
+        """`block(x, *args)`, checkpointed where that is requested and of use."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
             return checkpointed(block, x, *args)
         return block(x, *args)

@@ -22,7 +22,7 @@ from birefnet.network.backbones.windows import (
     window_chunks,
     window_plan,
 )
-from birefnet.network.eager import on_cpu
+from birefnet.network.execution import on_cpu
 
 # Tokens that a block takes at once in inference on a CPU: what it makes of them, the hidden values
 # of its perceptron above all, then stays in the cache.
@@ -154,7 +154,7 @@ class WindowAttention(nn.Module):
         return out.view(len(qkv) * slots, -1)
 
     def bias(self, x: Tensor) -> Tensor:
-        """What is added to the logits for the relative position: (1, heads, N, N).
+        """The bias of the logits by relative position: (1, heads, N, N).
 
         On a CPU in inference it is kept until the table changes.
         """
@@ -319,7 +319,7 @@ def _parts(x: Tensor, rows: int, tokens: int) -> list[slice]:
 
 
 def _in_parts(make: Callable[[slice], Tensor], parts: list[slice]) -> Tensor:
-    """What `make` gives for each part, (B, rows, W, C), below each other."""
+    """The results of `make` for each part, (B, rows, W, C), below each other."""
     first = make(parts[0])
     if len(parts) == 1:
         return first

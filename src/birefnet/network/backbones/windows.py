@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from birefnet.network.eager import pinned
+from birefnet.network.execution import pinned
 
 HIDDEN = -100.0  # the released networks hide by this, not by minus infinity; kept for equality
 
@@ -176,7 +176,7 @@ _plan.__dict__["_dynamo_marked_constant"] = True
 
 
 def seam_masks(window: int, shift: int) -> NDArray[np.float32]:
-    """What is added to the attention in a window of each kind: (4, N, N), 0 or `HIDDEN`.
+    """The attention masks for a window of each kind: (4, N, N), 0 or `HIDDEN`.
 
     Row: the slot that looks, column: the slot looked at. A seam leaves `shift` rows (columns) of
     the opposite side of the map at the bottom (right) of a window.

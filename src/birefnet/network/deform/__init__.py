@@ -15,14 +15,10 @@ equation 1. Samples are bilinear and the image continues with zeros, so a positi
 | `triton_kernels` | CUDA |
 """
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", __name__):
     from birefnet.network.deform.op import deformable_conv2d
     from birefnet.network.deform.reference import deformable_conv2d_reference
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise MissingExtraError("birefnet.network.deform", "torch") from None
 
 __all__ = ["deformable_conv2d", "deformable_conv2d_reference"]

@@ -3,12 +3,14 @@
 Each branch computes relu(sampled columns · kernel + bias), and the branches are summed through a
 matrix each. Done piece by piece, the wide result of a branch never leaves the processor's cache:
 writing, reading and above all obtaining memory for it would cost as much as the arithmetic.
+Swin-T at 1024 x 1024 needs 892 MB with it in place of 1354, and 0.95 of the time; `nano` at
+704 x 704 takes 0.90 of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,14 +20,31 @@ from birefnet.network.deform.portable import Grid, corners, gather, locate, pixe
 _POSITIONS = 2**22  # offsets and factors that are computed at once: 16 MB in float32
 
 
-def joined_fields(x: Tensor, fields: Iterable[Any], base: Tensor) -> Tensor:
+class Field(Protocol):
+    """One branch, with `taps` positions for each pixel.
+
+    Attributes:
+        kernel: (taps, C, width).
+        bias: (width,).
+        project: (width, channels).
+    """
+
+    taps: int
+    kernel: Tensor
+    bias: Tensor
+    project: Tensor
+
+    def positions(self, x: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Offsets (B, 2 taps, rows, W) [px] and modulation (B, taps, rows, W)."""
+        ...
+
+
+def joined_fields(x: Tensor, fields: Iterable[Field], base: Tensor) -> Tensor:
     """base + Σ relu(deformable convolution of x) · project, in channels-last memory.
 
     Args:
         x: (B, C, H, W).
-        fields: each has `positions(x, rows)` → offsets (B, 2·taps, rows, W) [px] and modulation
-            (B, taps, rows, W); `taps`; `kernel` (taps, C, width); `bias` (width,); `project`
-            (width, channels).
+        fields: the branches.
         base: (B, channels, 1, 1).
 
     Returns:
@@ -47,7 +66,7 @@ def joined_fields(x: Tensor, fields: Iterable[Any], base: Tensor) -> Tensor:
 
 
 def _add_field(
-    out: Tensor, field: Any, x: Tensor, rows: slice, table: Tensor, exact: torch.dtype
+    out: Tensor, field: Field, x: Tensor, rows: slice, table: Tensor, exact: torch.dtype
 ) -> None:
     """Adds one branch to some rows of `out`, (B, pixels, channels)."""
     batch, channels, height, width = x.shape

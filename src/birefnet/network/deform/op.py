@@ -42,13 +42,18 @@ def deformable_conv2d(
     dtype = _autocast_dtype(x.device.type) or x.dtype
     exact = torch.promote_types(dtype, torch.float32)
     inputs = (
-        x.to(dtype),
-        offset.to(exact),
-        None if mask is None else mask.to(exact),
-        weight.to(dtype),
+        _cast(x, dtype),
+        _cast(offset, exact),
+        None if mask is None else _cast(mask, exact),
+        _cast(weight, dtype),
     )
     out = torch.ops.birefnet.deformable_conv2d(*inputs, padding)
-    return out if bias is None else out + bias.to(dtype).view(-1, 1, 1)
+    return out if bias is None else out + _cast(bias, dtype).view(-1, 1, 1)
+
+
+def _cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x.to(dtype)`, which a traced graph would hold even where nothing changes."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def check_arguments(
@@ -106,7 +111,7 @@ _AUTOCAST = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "m
 
 
 def _autocast_dtype(device: str) -> torch.dtype | None:
-    """What autocast computes convolutions in on this kind of device, or None where it is off."""
+    """The type that autocast gives convolutions on this kind of device; None where it is off."""
     if device in _AUTOCAST and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return None

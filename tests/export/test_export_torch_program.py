@@ -1,4 +1,4 @@
-"""Packages of torch.export give what the network gives."""
+"""torch.export programs give what the network gives."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def test_half_precision_keeps_float_doors(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pt2"
     path.write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match=r"is not a package of torch\.export"):
+    with pytest.raises(WeightsError, match=r"is not a torch\.export program"):
         birefnet.load(path)

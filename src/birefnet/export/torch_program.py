@@ -1,4 +1,4 @@
-"""Networks as packages of torch.export (.pt2)."""
+"""Networks as torch.export programs (.pt2)."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ import torch
 from torch import Tensor, nn
 
 from birefnet.errors import UsageError
-from birefnet.export.adapt import traceable
 from birefnet.files import replace_file
 from birefnet.inference.engines.metadata import KEY
+from birefnet.network.exportable import exportable
 
 if TYPE_CHECKING:
     from birefnet.export.request import Request
 
 
-def export_package(request: Request, path: Path) -> list[Path]:
+def export_torch_program(request: Request, path: Path) -> list[Path]:
     """Write `request`'s network to `path`. The batch is free, the size is not.
 
     `torch.export` can leave sizes free only where it proves what the network does for all of them;
     of the nested roundings of a half-scale pass it cannot, and refuses most sizes afterwards.
 
     Raises:
-        UsageError: int8, free sizes or preprocessing, which packages do not hold.
+        UsageError: int8, free sizes or preprocessing, which programs do not hold.
     """
     if request.with_preprocessing:
         raise UsageError(
-            "a torch package holds the network alone; take onnx for --with-preprocessing"
+            "a torch.export program holds the network alone; take onnx for --with-preprocessing"
         )
     if request.is_dynamic and not request.dynamic:
         raise UsageError(
-            f"a torch package has one size, and these weights want pictures {request.preprocess}; "
-            "give one view's size (--size N), or take onnx or openvino, which keep them all"
+            "a torch.export program has one size, and these weights want pictures "
+            f"{request.preprocess}; give one view's size (--size N), or take onnx or openvino, "
+            "which keep them all"
         )
     if request.dynamic:
-        raise UsageError("a torch package has one size; take onnx or openvino for --dynamic")
+        raise UsageError("a torch.export program has one size; take onnx or openvino for --dynamic")
     if request.precision == "int8":
-        raise UsageError("a torch package holds fp32 or fp16; take onnx or openvino for int8")
-    module: nn.Module = traceable(
+        raise UsageError(
+            "a torch.export program holds fp32 or fp16; take onnx or openvino for int8"
+        )
+    module: nn.Module = exportable(
         request.network, fused_attention=True, standard_ops=request.standard_ops
     )
     if request.precision == "fp16":
@@ -63,7 +66,7 @@ def export_package(request: Request, path: Path) -> list[Path]:
 
 
 class _Half(nn.Module):
-    """The network in half precision between doors of float32."""
+    """The network in half precision, with float32 inputs and outputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

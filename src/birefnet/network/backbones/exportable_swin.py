@@ -1,4 +1,7 @@
-"""Swin's windows counted inside the graph, so that one graph serves every size.
+"""Swin with its windows counted inside the graph, so that one graph serves every size.
+
+Stays beside `swin`: that one computes its index maps from the size in Python, and on a CPU goes
+through the blocks chunk by chunk in place; traced, both would hold for one size.
 
 Padding, cyclic shift and partition are one gather, their inverses another, as in inference
 (`birefnet.network.backbones.windows`); only the index maps are computed from the size of the map
@@ -55,7 +58,7 @@ class Windows:
         self.is_padded = not sizes_are_known or height % window > 0 or width % window > 0
 
 
-class TraceableWindowAttention(nn.Module):
+class ExportableWindowAttention(nn.Module):
     """`WindowAttention` on `Windows`, with the scale of the attention inside the projection.
 
     Args:
@@ -108,13 +111,13 @@ class TraceableWindowAttention(nn.Module):
         return self.proj(x.index_select(1, windows.home))
 
 
-class TraceableSwinBlock(nn.Module):
+class ExportableSwinBlock(nn.Module):
     """`SwinBlock` in inference, on `Windows`."""
 
     def __init__(self, source: SwinBlock, shift: int, *, fused: bool) -> None:
         super().__init__()
         self.norm1, self.norm2 = source.norm1, source.norm2
-        self.attn = TraceableWindowAttention(source.attn, shift, fused=fused)
+        self.attn = ExportableWindowAttention(source.attn, shift, fused=fused)
         self.fc1, self.fc2 = source.mlp.fc1, source.mlp.fc2
 
     def forward(self, x: Tensor, windows: Windows) -> Tensor:
@@ -123,7 +126,7 @@ class TraceableSwinBlock(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
-class TraceablePatchMerging(nn.Module):
+class ExportablePatchMerging(nn.Module):
     """`PatchMerging` that pads by a remainder which may be zero, rather than asking."""
 
     def __init__(self, source: PatchMerging) -> None:
@@ -139,18 +142,18 @@ class TraceablePatchMerging(nn.Module):
         return self.reduction(self.norm(x.reshape(batch, rows, columns, 4 * channels)))
 
 
-class TraceableSwinStage(nn.Module):
+class ExportableSwinStage(nn.Module):
     """`SwinStage` in inference, for any size."""
 
     def __init__(self, source: SwinStage, *, fused: bool) -> None:
         super().__init__()
         self.window, self.shifts = source.window, source.shifts
         self.blocks = nn.ModuleList(
-            TraceableSwinBlock(block, shift, fused=fused)  # type: ignore[arg-type]
+            ExportableSwinBlock(block, shift, fused=fused)  # type: ignore[arg-type]
             for block, shift in zip(source.blocks, source.shifts, strict=True)
         )
         self.downsample = (
-            TraceablePatchMerging(source.downsample)
+            ExportablePatchMerging(source.downsample)
             if isinstance(source.downsample, PatchMerging)
             else source.downsample
         )

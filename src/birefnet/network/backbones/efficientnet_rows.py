@@ -2,7 +2,8 @@
 
 Its first blocks widen their maps sixfold, at half and a quarter of the picture's size. On a
 processor such a map is a new piece of memory of tens of megabytes, which costs more than the
-arithmetic on it; a few rows of it fit a cache.
+arithmetic on it; a few rows of it fit a cache: `nano` at 704 x 704 takes 0.76 of the time, and 373
+MB in place of 453.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from birefnet.network.backbones.efficientnet_lite import (
     InvertedResidual,
     same_padding,
 )
-from birefnet.network.eager import on_cpu
+from birefnet.network.execution import on_cpu
 
 _STRIP = 2**20  # values of the widest map's rows: 4 MB in float32
 _WORTH_IT = 2**21  # values of a map that is worth being cut
 
 
-class LeanEfficientNet(nn.Module):
+class RowwiseEfficientNet(nn.Module):
     """`EfficientNetLite` as chains of convolutions.
 
     Args:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from birefnet.network import lean as lean_module
+from birefnet.network import cpu_optimised as form
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.blocks import resize
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS, NetworkConfig
+from birefnet.network.cpu_optimised import cpu_optimised, is_simplified
 from birefnet.network.deform import cpu_fused, portable
-from birefnet.network.lean import is_simplified, lean
 from birefnet.network.simplify import simplify
 
 TINY = PRESETS["tiny"]
@@ -62,10 +62,10 @@ def trained_like(config: NetworkConfig) -> BiRefNet:
 
 
 def assert_equal(network: BiRefNet, batch: Tensor) -> None:
-    """Logits and all supervised outputs of the lean network equal those of the trained one."""
+    """Logits and all supervised outputs of the optimised network equal those of the trained one."""
     with torch.inference_mode():
         expected = network(batch, supervised=True)
-        actual = lean(simplify(network))(batch, supervised=True)
+        actual = cpu_optimised(simplify(network))(batch, supervised=True)
     ours, theirs = [*actual.stages, *actual.gradients], [*expected.stages, *expected.gradients]
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4 * float(b.abs().max()))
@@ -81,7 +81,7 @@ def test_equal_to_the_trained_network(name: str) -> None:
 def test_equal_when_everything_is_cut_into_parts(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lean_module, "_STRIP", 2000)
+    monkeypatch.setattr(form, "_STRIP", 2000)
     monkeypatch.setattr(cpu_fused, "_POSITIONS", 5000)
     monkeypatch.setattr(portable, "_CPU_COLUMNS", 4000)
     assert_equal(trained_like(CASES[name]), torch.randn(3, 3, 96, 64))
@@ -91,20 +91,20 @@ def test_equal_when_everything_is_cut_into_parts(
 @pytest.mark.parametrize("height", [1, 2, 10, 30])
 def test_rows_of_a_resized_map(height: int, rows: slice) -> None:
     x = torch.randn(2, 3, height, 7)
-    part = lean_module._resize_rows(x, (19, 13), rows)
+    part = form._resize_rows(x, (19, 13), rows)
     torch.testing.assert_close(part, resize(x, (19, 13))[:, :, rows], atol=1e-5, rtol=1e-5)
 
 
 def test_two_resizings_at_once() -> None:
     x, like = torch.randn(2, 3, 9, 12), torch.empty(2, 3, 18, 25)
-    once = lean_module._resize_twice(x, like, (4, 5))
+    once = form._resize_twice(x, like, (4, 5))
     torch.testing.assert_close(once, resize(resize(x, (18, 25)), (4, 5)), atol=1e-5, rtol=1e-5)
 
 
 def test_the_simplified_network_stays_as_it_was() -> None:
     simple = simplify(trained_like(TINY))
     before = {k: v.clone() for k, v in simple.state_dict().items()}
-    made = lean(simple)
+    made = cpu_optimised(simple)
     assert is_simplified(simple)
     after = simple.state_dict()
     assert before.keys() == after.keys()
@@ -121,7 +121,7 @@ def test_only_simplified_networks_are_taken() -> None:
 
 def test_gradients_and_tracing_take_the_plain_way() -> None:
     """Outside of inference nothing is done in place or in pieces; the numbers are the same."""
-    network = lean(simplify(trained_like(CASES["7x7"])))
+    network = cpu_optimised(simplify(trained_like(CASES["7x7"])))
     batch = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(batch)
@@ -132,7 +132,7 @@ def test_gradients_and_tracing_take_the_plain_way() -> None:
 
 
 def test_input_is_left_alone() -> None:
-    network = lean(simplify(trained_like(CASES["swin_v1_t"])))
+    network = cpu_optimised(simplify(trained_like(CASES["swin_v1_t"])))
     batch = torch.randn(1, 3, 64, 64)
     kept = batch.clone()
     with torch.inference_mode():
@@ -146,7 +146,7 @@ def test_lower_precision_stays_near() -> None:
     batch = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         outputs = [
-            lean(simplify(network)).to(dtype)(batch.to(dtype)).float()
+            cpu_optimised(simplify(network)).to(dtype)(batch.to(dtype)).float()
             for dtype in (torch.float32, torch.bfloat16, torch.float16)
         ]
     for exact, near in pairwise([outputs[0], outputs[1]]):

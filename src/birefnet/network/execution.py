@@ -1,4 +1,4 @@
-"""What depends on how operators run: one by one on a CPU, or recorded for later."""
+"""Execution mode: operators that run one by one on a CPU, or are recorded for later."""
 
 from __future__ import annotations
 
