@@ -95,3 +95,23 @@ def test_pixels_inside_the_graph_are_refused(network: BiRefNet, tmp_path: Path) 
     with pytest.raises(BiRefNetError, match="export to ONNX with --with-preprocessing"):
         export_openvino(request_of(network, with_preprocessing=True), tmp_path / "a.xml")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_windows_gather_stays_in_floating_point() -> None:
+    from birefnet.export.int8_openvino import sensitive_nodes
+    from birefnet.inference.engines.openvino_convert import convert
+    from birefnet.network.config import NetworkConfig
+
+    config = NetworkConfig(
+        backbone="swin_v1_t", block_width=8, attention_width=8, reference_width=4
+    )
+    graph = convert(simplify(build_network(config).eval(), inplace=True))
+    names = set(sensitive_nodes(graph))
+    gathers = [
+        node.get_friendly_name()
+        for node in graph.get_ops()
+        if node.get_type_name() == "Gather" and node.get_output_element_type(0).is_real()
+    ]
+    # Into and out of the windows of 12 blocks, and the biases of the 6 with a shift; at two scales.
+    assert len(gathers) == 2 * (2 * 12 + 6)
+    assert names.issuperset(gathers)

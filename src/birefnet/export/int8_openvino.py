@@ -61,14 +61,18 @@ def quantised(request: Request) -> Model:
 
 
 def sensitive_nodes(graph: Model) -> list[str]:
-    """Names of the convolutions that stay in floating point.
+    """Names of the nodes that stay in floating point.
 
-    The first ones of the encoder, depthwise ones (they cost little and lose much), and those of one
+    Swin's tokens and biases where windows gather them: biases hold -100 beside small numbers, and
+    OpenVINO 2026.4 crashes when it compiles gathers of integers. Of the convolutions the
+    first ones of the encoder, depthwise ones (they cost little and lose much), and those of one
     output channel: attention maps, and the logits themselves.
     """
     sensitive, encoder = [], []
     for node in graph.get_ordered_ops():
         kind = node.get_type_name()
+        if kind == "Gather" and "index_select" in node.get_friendly_name():
+            sensitive.append(node.get_friendly_name())
         if kind not in ("Convolution", "GroupConvolution"):
             continue
         name = node.get_friendly_name()
