@@ -198,6 +198,7 @@ def test_panels_are_written(seen: Explanation, tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path, seen: Explanation) -> None:
     with pytest.raises(BiRefNetError, match="outside the picture"):
         explain(disc(), loaded(), point=(900, 3))
+    (tmp_path / "some.onnx").touch()
     with pytest.raises(BiRefNetError, match="exported file"):
         explain(disc(), tmp_path / "some.onnx")
     with pytest.raises(BiRefNetError, match=r"\.png, \.svg"):
