@@ -24,6 +24,7 @@ CASES = {
     "nano": PRESETS["nano"],
     "7x7": replace(TINY, attention_kernels=(1, 3, 7), attention_width=24),
     "plain": replace(TINY, attention="plain"),
+    "neck": replace(TINY, neck_channels=(16, 24, 32, 48)),
     "no attention": replace(TINY, attention="none"),
     "residual": replace(TINY, decoder_block="residual"),
     "resnet blocks": replace(TINY, decoder_block="resnet"),

@@ -18,6 +18,7 @@ CASES = {
     "tiny": TINY,
     "nano": PRESETS["nano"],
     "plain": replace(TINY, attention="plain"),
+    "neck": replace(TINY, neck_channels=(16, 24, 32, 48)),
     "no attention": replace(TINY, attention="none"),
     "residual": replace(TINY, decoder_block="residual"),
     "resnet blocks": replace(TINY, decoder_block="resnet"),
