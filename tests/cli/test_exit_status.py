@@ -47,7 +47,7 @@ SENSELESS = {
         --api-keys missing | --max-size x | --port 99999""",
     "rembg i": """
         missing.jpg o.png | a.jpg o.png -m nosuch | a.jpg o.png -x nojson | a.jpg o.png -m sam
-        a.jpg o.png -bgc x y z w | a.jpg o.png -bgc 900 0 0 0 | a.jpg o.png --vitmatte
+        a.jpg o.png -bgc x y z w | a.jpg o.png -bgc 900 0 0 0
         a.jpg o.png -x '{"nosuch": 1}'""",
     "rembg p": "missing out | a.jpg out | folder out -m nosuch | folder out -x nojson",
     "rembg s": "-m nosuch -p 0 | -l nosuch | -p 99999 | -t 0",
