@@ -75,9 +75,9 @@ def in_python(picture: Path) -> float:
 def with_views(folder: Path, views: list[list[Any]]) -> Path:
     """A model folder: nano with other views."""
     shutil.copytree(BUNDLED / "nano", folder, dirs_exist_ok=True)
-    settings = json.loads((folder / "config.json").read_text())
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings["preprocess"]["looks"] = views
-    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
 
 
