@@ -100,9 +100,8 @@ def video(
 ) -> None:
     """Remove the background of a video.
 
-    The sound, the frame rate and each frame's time are kept. The background may be a video, which
-    is repeated. Exit status 0; 1 if something failed
-    (what was done before is kept); 2 if the command makes no sense; 130 if interrupted.
+    Sound, frame rate and times are kept. A video as background is repeated. Exit status 0; 1 if it
+    failed (finished parts are kept); 2 if the command makes no sense; 130 if interrupted.
     """
     from birefnet.errors import BiRefNetError, MissingExtraError
     from birefnet.video.errors import UnfinishedRunError

@@ -46,6 +46,7 @@ __all__ = [
 Time = float | str | Position
 
 
+# Long: its parameters and their documentation are the Python interface of every option.
 def process_video(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],

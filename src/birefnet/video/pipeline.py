@@ -29,7 +29,7 @@ _WAITING = 6  # frames between the network and the encoder, at most
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """What to write, and how: the same for all frames.
+    """The files to write, and how: the same for all frames.
 
     Attributes:
         targets: the files to write.
