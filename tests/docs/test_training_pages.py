@@ -248,6 +248,7 @@ EVERY_COMPOSITE = [
     "data.composite.same_colour=0.5", "data.composite.blur_background=1",
     "data.composite.soften=1", "data.composite.empty=0.2", "data.composite.photos=0.5",
     "data.composite.distractor_count=3", "data.composite.signs=0.5", "data.composite.cut_off=0.5",
+    "data.composite.one_colour=0.5",
 ]  # fmt: skip
 RUNS = {
     "optimiser": [
