@@ -285,6 +285,7 @@ RUNS = {
     ],
     "guidance": [
         "network_overrides.guidance_channel=true", "optimiser.guidance_factor=10",
+        "data.truth=soft",
         "data.guidance.share=0.9", "data.guidance.box=2", "data.guidance.points=1",
         "data.guidance.scribble=1", "data.guidance.mask=0.5", "data.guidance.others=1",
         "data.sources=cutouts", "data.backgrounds=scenes",
