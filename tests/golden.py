@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from birefnet.inference.predictor import Predictor
+from birefnet.presets import PRESETS
 from fakes import PLAIN, BrightEngine
 
 ROOT = Path(__file__).parents[1]
@@ -215,6 +216,9 @@ REMOVED = (
     "--shadow ground --shadow-strength 0.8 --shadow-blur 2 --shadow-angle -30 --shadow-length 1",
     "--shadow drop --background tomato --crop",
     "--matting guided --mask-offset 1 --mask-blur 1 --threshold 0.3 --shadow drop --no-refine",
+    "--outline 4% --outline-colour '#ffcc00'",
+    "--outline 3 --shadow drop --crop",
+    *(f"--preset {name} of {TWO}" for name in PRESETS),
     "--metadata strip of rotated.jpg",
     "--keep-profile of wide.png",
     f"--type white of {KINDS_OF_FILES}",
