@@ -24,7 +24,7 @@ from held_out import is_held_out, pairs
 
 import birefnet
 from birefnet.evaluation import mae, weighted_f_measure
-from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.load import open_exported
 from birefnet.inference.predictor import Predictor
 
 FALL_OF_F, RISE_OF_MAE = 0.005, 0.003

@@ -12,7 +12,7 @@ import pytest
 from PIL import ExifTags, Image, IptcImagePlugin
 
 from birefnet.imaging.io import decode
-from birefnet.imaging.iptc import read_iptc, segment
+from birefnet.imaging.metadata import iptc_segment, read_iptc
 from fakes import disc
 
 pytestmark = pytest.mark.usefixtures("bright")
@@ -76,7 +76,7 @@ def write_picture(path: Path, orientation: int = 1) -> Path:
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
     elif suffix in ("jpg", "webp", "avif"):
         options["xmp"] = xmp
-        options |= {"extra": segment(iptc_block())} if suffix == "jpg" else {}
+        options |= {"extra": iptc_segment(iptc_block())} if suffix == "jpg" else {}
     if suffix == "heic":
         pillow_heif = pytest.importorskip("pillow_heif")
         heif = pillow_heif.from_pillow(image)

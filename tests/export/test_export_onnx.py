@@ -21,7 +21,7 @@ from birefnet.export.request import Request
 from birefnet.export.run import export
 from birefnet.export.tensorrt import obstacles, trtexec
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.load import open_exported
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import PRESETS

@@ -171,7 +171,7 @@ def test_exports_have_the_channel(tmp_path: Path, suffix: str) -> None:
     from birefnet.export.request import Request
     from birefnet.export.run import export
     from birefnet.imaging.geometry import Preprocess
-    from birefnet.inference.engines.exported import open_exported
+    from birefnet.inference.load import open_exported
 
     network = randomised(GUIDED)
     preprocess = Preprocess(64, 96)

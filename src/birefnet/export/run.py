@@ -26,7 +26,7 @@ from birefnet.export.request import (
 )
 from birefnet.imaging.io import write_atomic
 from birefnet.imaging.views import View, apply_view
-from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.load import open_exported
 from birefnet.inference.predictor import Predictor
 from birefnet.network.birefnet import BiRefNet
 

@@ -17,8 +17,7 @@ from PIL import Image, features
 
 from birefnet.errors import BiRefNetError
 from birefnet.files import check_path, remove_file, replace_file
-from birefnet.imaging.iptc import OVERHEAD, segment
-from birefnet.imaging.metadata import Metadata, fits
+from birefnet.imaging.metadata import IPTC_OVERHEAD, Metadata, fits, iptc_segment
 from birefnet.imaging.picture import to_uint8, to_uint16
 from birefnet.imaging.png import write_apng, write_png
 from birefnet.imaging.tiff import write_tiff
@@ -229,8 +228,8 @@ def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
         options["exif"] = exif
     if xmp := fits(metadata.xmp, most - 29, "XMP"):  # which has a longer signature
         options["xmp"] = xmp
-    if format == "jpeg" and (iptc := fits(metadata.iptc, most - OVERHEAD, "IPTC")):
-        options["extra"] = segment(iptc)
+    if format == "jpeg" and (iptc := fits(metadata.iptc, most - IPTC_OVERHEAD, "IPTC")):
+        options["extra"] = iptc_segment(iptc)
     return options
 
 

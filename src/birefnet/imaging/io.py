@@ -34,8 +34,8 @@ from birefnet.imaging.formats import RAW_CURE, READABLE, SUFFIXES, is_picture, i
 from birefnet.imaging.metadata import Metadata, read_metadata
 from birefnet.imaging.picture import Limits, Picture, to_float
 from birefnet.imaging.png import without_text
-from birefnet.imaging.remote import Remote
 from birefnet.imaging.source import (
+    Remote,
     Source,
     check_pixels,
     from_array,

@@ -1,4 +1,4 @@
-"""Metadata of a picture that results keep: resolution, EXIF, XMP, IPTC.
+"""Metadata of a picture that results keep: resolution, EXIF, XMP, and IPTC (IIM 4.2).
 
 Kept is what people wrote and what the camera noted, the place (GPS) included. Left out is what
 describes the old file or would show the old picture: orientation (pixels are upright), sizes,
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from PIL import ExifTags, Image
 
 from birefnet.errors import BiRefNetError
-from birefnet.imaging.iptc import read_iptc
 from birefnet.imaging.values import Keep
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
@@ -44,6 +44,20 @@ _XMP_OF_THE_OLD_FILE = re.compile(
     rb"Thumbnails|xmpGImg|hdrgm:|hdr-gain-map|Container:|GCamera:|GDepth:|GImage:|MotionPhoto"
 )
 _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|\s*>\s*))\d+""")
+
+# IPTC captions, keywords and credits, as JPEG and TIFF hold them. Left out is what shows or
+# measures the old picture: previews, and the records 3 and above.
+IPTC_TAG = 33723
+"""Of TIFF."""
+
+IPTC_OVERHEAD = 28
+"""Bytes of a JPEG's segment around the records."""
+
+_IPTC_RESOURCE = 0x0404  # of Photoshop's, in which a JPEG holds the records
+_MARK = 0x1C  # every field begins with it
+_ENVELOPE, _APPLICATION = 1, 2  # the records that are kept
+_PREVIEWS = (200, 201, 202)  # fields of record 2
+_LONG = 0x8000  # in a field's length: it is the count of the bytes of the length
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,56 @@ def _kept_xmp(packet: Any) -> bytes | None:
     if _XMP_OF_THE_OLD_FILE.search(packet):
         return None
     return _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
+
+
+def read_iptc(info: Mapping[Any, Any], exif: Image.Exif) -> bytes | None:
+    """The fields that are kept of a picture; None for nothing, or broken ones.
+
+    Args:
+        info: as Pillow's images have it.
+        exif: of the image; of a TIFF the directory of its page.
+    """
+    resources = info.get("photoshop")
+    fields = resources.get(_IPTC_RESOURCE) if isinstance(resources, Mapping) else None
+    if fields is None:
+        fields = exif.get(IPTC_TAG)
+    if isinstance(fields, tuple):  # Photoshop calls the bytes numbers of four
+        try:
+            fields = struct.pack(f"{exif.endian}{len(fields)}L", *fields)
+        except struct.error:
+            return None
+    if not isinstance(fields, bytes):
+        return None
+    try:
+        return b"".join(_kept_iptc(fields)) or None
+    except (IndexError, struct.error):
+        return None
+
+
+def _kept_iptc(data: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(data) and data[start] == _MARK:
+        record, field, size = struct.unpack_from(">BBH", data, start + 1)
+        end = start + 5
+        if size & _LONG:
+            count = size ^ _LONG
+            size = int.from_bytes(data[end : end + count])
+            end += count
+        end += size
+        if end > len(data):
+            raise IndexError
+        if record == _ENVELOPE or (record == _APPLICATION and field not in _PREVIEWS):
+            yield data[start:end]
+        start = end
+
+
+def iptc_segment(fields: bytes) -> bytes:
+    """The segment of a JPEG that holds these fields, of up to 65,000 bytes."""
+    body = (
+        b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHL", _IPTC_RESOURCE, 0, len(fields)) + fields
+    )
+    body += b"\0" * (len(fields) % 2)
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
 def fits(block: bytes | None, most: int, what: str) -> bytes | None:

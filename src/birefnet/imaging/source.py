@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -14,7 +15,35 @@ from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError, MissingPictureError
 from birefnet.imaging.picture import LIMIT_VARIABLE, Limits, Picture, to_float, to_uint16
-from birefnet.imaging.remote import Remote
+
+
+class Remote:
+    """A picture behind a URL, fetched when it is read: in the thread that decodes it.
+
+    Args:
+        open: gives the file, each time anew; `fsspec` and `upath` have such things.
+        name: its address, for people.
+    """
+
+    def __init__(self, open: Callable[[], AbstractContextManager[BinaryIO]], name: str) -> None:
+        self._open = open
+        self.name = name
+
+    def read(self, size: int) -> bytes:
+        """Its first `size` bytes.
+
+        Raises:
+            ImageError: it cannot be fetched; the cause is an `OSError`.
+        """
+        try:
+            with self._open() as file:
+                return bytes(file.read(size))
+        except FileNotFoundError as error:
+            raise ImageError(f"{self.name} does not exist.") from error
+        except Exception as error:  # every protocol has errors of its own
+            cause = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+            raise ImageError(f"{self.name} cannot be fetched: {error}.") from cause
+
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Remote | Image.Image | NDArray[Any]
 """A path, an encoded file as bytes, open file or `Remote`, a Pillow image, or an array: H x W,

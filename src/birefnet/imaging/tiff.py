@@ -24,9 +24,9 @@ from PIL import ExifTags, Image, TiffImagePlugin, TiffTags
 from birefnet.errors import ImageError
 from birefnet.imaging import photometry
 from birefnet.imaging.formats import RAW_CURE
-from birefnet.imaging.iptc import TAG
 from birefnet.imaging.metadata import (
     DESCRIPTIONS,
+    IPTC_TAG,
     RESOLUTION_UNIT,
     X_RESOLUTION,
     Y_RESOLUTION,
@@ -248,5 +248,5 @@ def _describe(directory: TiffImagePlugin.ImageFileDirectory_v2, metadata: Metada
         directory.tagtype[_XMP] = TiffTags.BYTE
         directory[_XMP] = metadata.xmp
     if metadata.iptc:
-        directory.tagtype[TAG] = TiffTags.UNDEFINED
-        directory[TAG] = metadata.iptc
+        directory.tagtype[IPTC_TAG] = TiffTags.UNDEFINED
+        directory[IPTC_TAG] = metadata.iptc

@@ -1,4 +1,4 @@
-"""From a name of weights to what runs them: locate, choose an engine, open it, make a predictor."""
+"""From a name of weights to a predictor: locate, choose an engine, open it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from birefnet.errors import require
+from birefnet.errors import UnknownModelError, WeightsError, require
+from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.engines.base import Engine
 from birefnet.inference.engines.choice import EngineName, choose_engine
-from birefnet.inference.engines.exported import ExportedEngine, open_bundled, open_exported
-from birefnet.inference.engines.metadata import LONG_NAMES
-from birefnet.weights.local import at_path
+from birefnet.inference.engines.metadata import LONG_NAMES, Metadata, Output
+from birefnet.weights.files import EXPORTED
+from birefnet.weights.local import WeightFiles, at_path
 from birefnet.weights.locate import Located, default_model, locate
 
 if TYPE_CHECKING:
-    from birefnet.imaging.geometry import Preprocess
-    from birefnet.inference.engines.base import Engine
     from birefnet.inference.predictor import Predictor
     from birefnet.network.config import NetworkConfig
     from birefnet.weights.catalogue import Checkpoint
@@ -35,6 +36,12 @@ class Download:
     cache_dir: str | os.PathLike[str] | None = None
     offline: bool | None = None
     progress: bool | Report | None = None
+
+
+class ExportedEngine(Engine, Protocol):
+    """An engine that runs a file with a whole network: .onnx, .xml (OpenVINO) or .pt2."""
+
+    metadata: Metadata
 
 
 class Opened(NamedTuple):
@@ -87,7 +94,7 @@ def load(
     chosen = choose_engine(engine, located, device, dtype).engine
     opened = open_engine(located, chosen, device, dtype, download, is_required=engine == "openvino")
     # Here, and not at the top: ONNX Runtime has made its session by now, without Python's lock, and
-    # a command imports this meanwhile (`birefnet.cli.loading`).
+    # a command imports this meanwhile (`birefnet.cli.remove.command`).
     from birefnet.inference.predictor import Predictor
 
     predictor = Predictor(
@@ -137,6 +144,77 @@ def open_engine(
             if is_required:
                 raise
     return _open_torch(located, device, dtype, download)
+
+
+def open_exported(
+    path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    output: Output | None = None,
+) -> ExportedEngine:
+    """The engine for an exported file.
+
+    Args:
+        path: ends with .onnx, .xml or .pt2.
+        device: auto, cpu, cuda … as the engine has them.
+        dtype: auto, or the precision that the file was exported in; an exported file has only one.
+        threads: of a CPU; `None` for the engine's own choice.
+        output: what an ONNX file of others gives; `None` finds it out.
+
+    Raises:
+        WeightsError: no such file (`UnknownModelError`), or not one of its kind.
+        DeviceError: the device is not there, or the file has another precision.
+        MissingExtraError: the engine's package is not installed.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UnknownModelError(f"there is no file {path}")
+    # Each engine brings a library that the others do not need.
+    match path.suffix.lower():
+        case ".onnx":
+            from birefnet.inference.engines.onnxruntime_engine import OnnxEngine
+
+            return OnnxEngine(path, device, dtype, threads, output)
+        case ".xml":
+            from birefnet.inference.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(path, device, dtype, threads)
+        case ".pt2":
+            from birefnet.inference.engines.program_engine import ProgramEngine
+
+            return ProgramEngine(path, device, dtype, threads)
+    raise WeightsError(f"{path} is not a file that an engine runs ({', '.join(EXPORTED)})")
+
+
+def open_bundled(
+    files: WeightFiles, engine: str, *, device: str = "auto", dtype: str = "auto"
+) -> ExportedEngine:
+    """The ONNX graph of a bundled network in an engine other than torch.
+
+    Args:
+        files: of the network.
+        engine: onnx or openvino.
+        device, dtype: as the engine has them.
+
+    Raises: as `open_exported`.
+    """
+    if engine == "onnx":
+        return open_exported(files.graph, device=device, dtype=dtype)
+    from birefnet.inference.engines.openvino_engine import OpenVinoEngine
+
+    settings = files.settings
+    preprocess = Preprocess.from_dict(settings["preprocess"])
+    metadata = Metadata(
+        name=files.name,
+        preprocess=preprocess,
+        size=(preprocess.width, preprocess.height),
+        dynamic=True,
+        licence=settings.get("licence"),
+        source=settings.get("source"),
+    )
+    return OpenVinoEngine(files.graph, device, dtype, metadata=metadata)
 
 
 def _configured(

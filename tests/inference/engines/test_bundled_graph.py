@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import birefnet
-from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.load import open_exported
 from birefnet.network.build import build_network
 from birefnet.weights.locate import bundled_names
 from birefnet.weights.obtain import weight_files

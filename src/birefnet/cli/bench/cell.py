@@ -14,7 +14,7 @@ import numpy as np
 from birefnet.cli.bench.run import Cell, is_carried
 from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.base import Engine
-from birefnet.inference.engines.exported import open_exported
+from birefnet.inference.load import open_exported
 
 if TYPE_CHECKING:
     from birefnet.export.request import Request

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,11 @@ from birefnet.cli.options import GroupedCommand, examples, with_options, with_pr
 from birefnet.cli.remove.options import RunOptions
 from birefnet.options import Options
 from birefnet.presets import PRESETS, line_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from birefnet.inference.predictor import Predictor
 
 EXAMPLES = examples(
     "birefnet remove photo.jpg",
@@ -61,12 +66,10 @@ def remove(
 
     Exit status 0; 1 if a picture failed (the others are done); 2 if the command makes no sense.
     """
-    from birefnet.cli.loading import start_loading
-
     model = with_network_config(model, network_config)
     if run.preset_name or run.presets:
         options = with_preset(options, context, run.preset_name, run.presets, output)
-    loading = start_loading(model, run.device, run.dtype, run.engine)
+    loading = _start_loading(model, run)
     from birefnet.cli.remove.jobs import InputError
     from birefnet.cli.remove.plan import make_plan
     from birefnet.cli.remove.run import remove_all
@@ -76,3 +79,27 @@ def remove(
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
     sys.exit(remove_all(plan))
+
+
+def _start_loading(model: str | None, run: RunOptions) -> Future[Predictor] | None:
+    """Read a bundled model in a thread of its own, while the rest of the command is imported.
+
+    `None` for other models, which may need a download, and for the engine of a cluster.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from birefnet.weights.locate import default_model, is_bundled
+
+    name = model or default_model()
+    if not is_bundled(name) or run.engine == "ray":
+        return None
+
+    def load() -> Predictor:
+        from birefnet.api import load
+
+        return load(name, device=run.device, dtype=run.dtype, engine=run.engine)
+
+    pool = ThreadPoolExecutor(1, thread_name_prefix="birefnet-load")
+    loading = pool.submit(load)
+    pool.shutdown(wait=False)
+    return loading

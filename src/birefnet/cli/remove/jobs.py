@@ -1,19 +1,27 @@
-"""One picture of a run: where it comes from, where its result goes, and in which format."""
+"""One picture of a run: where it comes from, and the name and format of its result."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, get_args
 
-from birefnet.cli.remove.storage import TABLE, StoragePath, to_path
+from birefnet.cli.remove.storage import TABLE, StoragePath, is_url, to_path
 from birefnet.errors import UsageError
-from birefnet.imaging.formats import SUFFIXES
+from birefnet.imaging.formats import SUFFIXES, is_picture, sniff
+from birefnet.imaging.values import Kind
 
 STREAM = "-"
 FORMATS = ("png", "webp", "jpeg", "tiff", "avif", "gif")
 INDEX = ".json"  # names of files that list the objects of a picture
+LONGEST_NAME = 255  # bytes, on nearly all file systems
+SHORT_NAME = 200  # bytes of a name that has to be cut
+_SHORTENED = re.compile(r"~[0-9a-f]{8}$")
 _SUFFIX_OF = {"jpeg": ".jpg", "tiff": ".tif", "apng": ".png"}
 
 
@@ -110,3 +118,113 @@ def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
     if len(inputs) == 1 and (inputs[0] == STREAM or is_one(inputs[0])):
         return Path(output).suffix.lower() not in SUFFIXES
     return True
+
+
+# Formats of results that have several frames or pages, from the headers of the sources.
+
+
+def animation_format(source: Path | bytes) -> str | None:
+    """The format for a result of several frames or pages (gif, webp, apng, tiff); `None` for still
+    or unreadable files."""
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            return _probe(file)
+    except OSError:
+        return None  # whoever decodes it will say what is wrong
+
+
+def _probe(file: BinaryIO) -> str | None:
+    head = file.read(64)
+    if head.startswith(b"GIF8"):
+        return "gif" if _gif_is_animated(file) else None
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
+        return "webp" if head[20] & 2 else None  # the flag for animation
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "apng" if _png_is_animated(file) else None
+    if sniff(head) == "tiff":
+        file.seek(0)
+        return "tiff" if _has_pages(file.read()) else None
+    if head[4:12] == b"ftypavis":  # an AVIF sequence: webp is what all browsers play
+        return "webp"
+    return None
+
+
+def _has_pages(data: bytes) -> bool:
+    from birefnet.imaging.tiff import read_pages
+
+    try:
+        return len(read_pages(data, "it", 2)) > 1
+    except Exception:  # whoever decodes it will say what is wrong
+        return False
+
+
+def _gif_is_animated(file: BinaryIO) -> bool:
+    from PIL.GifImagePlugin import GifImageFile
+
+    file.seek(0)
+    try:
+        return bool(GifImageFile(file).is_animated)
+    except (SyntaxError, ValueError, IndexError):
+        return False
+
+
+def _png_is_animated(file: BinaryIO) -> bool:
+    """Whether a chunk acTL stands before the pixels."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        if head[4:] in (b"acTL", b"IDAT"):
+            return head[4:] == b"acTL"
+        file.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    return False
+
+
+# Names of results: how they are shortened, and how those of an earlier run are recognised.
+
+
+def shortened(name: str) -> str:
+    """The beginning of a long name with 8 digits that stand for all of it."""
+    data = os.fsencode(name)
+    digits = hashlib.blake2b(data, digest_size=4).hexdigest()
+    return f"{data[: SHORT_NAME - 9].decode(errors='ignore')}~{digits}"
+
+
+def results_among(names: Iterable[str]) -> set[str]:
+    """Of the files of one folder, those that an earlier run has written: `a.cutout.png` where
+    `a.jpg` lies beside, and `a.jpg.cutout.png` anyway."""
+    pictures = [name for name in names if is_picture(name)]
+    sources = {*pictures, *(Path(name).stem for name in pictures)}
+    return {
+        name
+        for name in pictures
+        if kind_in(name) and _is_source(_without_number(name).rpartition(".")[0], sources)
+    }
+
+
+def typed_results(inputs: Sequence[str]) -> set[str]:
+    """Of files that are given by name, the results of others among them, as a shell's pattern
+    gives them in a rerun."""
+    folders: dict[str, dict[str, str]] = {}
+    for text in inputs:
+        if text != STREAM and not is_url(text):
+            folders.setdefault(os.path.dirname(text), {})[os.path.basename(text)] = text
+    return {
+        names[name] for names in folders.values() if len(names) > 1 for name in results_among(names)
+    }
+
+
+def _is_source(stem: str, sources: set[str]) -> bool:
+    return stem in sources or is_picture(stem) or bool(_SHORTENED.search(stem))
+
+
+def kind_in(name: str) -> str | None:
+    """`cutout` in `a.cutout.png` and `a.jpg.cutout-2.png`: the mark of a result that was written
+    beside its source."""
+    kind = _without_number(name).rpartition(".")[2].partition("-")[0]
+    return kind if kind in get_args(Kind) else None
+
+
+def _without_number(name: str) -> str:
+    """`a.cutout` of `a.cutout.png`, and of `a.cutout.2.png`, which is one object of a picture."""
+    stem = Path(name).stem
+    rest, _, number = stem.rpartition(".")
+    return rest if number.isdecimal() else stem

@@ -27,7 +27,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import Area, union
 from birefnet.imaging.io import Source, decode_frames
-from birefnet.imaging.remote import Remote
+from birefnet.imaging.source import Remote
 from birefnet.inference.profiling import timed
 from birefnet.matte import Matte
 from birefnet.options import Options

@@ -14,27 +14,33 @@ from functools import cached_property
 from itertools import chain, count
 from pathlib import Path
 
-from birefnet.cli.remove.animation import animation_format
 from birefnet.cli.remove.jobs import (
     INDEX,
+    LONGEST_NAME,
     STREAM,
     InputError,
     Job,
+    animation_format,
     is_folder_output,
     is_one,
+    kind_in,
     result_format,
+    results_among,
+    shortened,
     suffix_of,
+    typed_results,
 )
 from birefnet.cli.remove.manifest import NAME, Outputs
-from birefnet.cli.remove.names import LONGEST_NAME, kind_in, results_among, shortened, typed_results
-from birefnet.cli.remove.patterns import is_pattern, matches_of, pattern_top
 from birefnet.cli.remove.storage import (
     StoragePath,
     identity,
+    is_pattern,
     is_same,
     is_url,
     is_within,
+    matches_of,
     name_of,
+    pattern_top,
     to_path,
     walk,
 )
