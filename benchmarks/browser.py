@@ -28,7 +28,7 @@ import birefnet
 from birefnet.export.web import write_site
 from birefnet.serving.running import address, bind
 from birefnet.serving.static import server_of
-from birefnet.weights.local import BUNDLED
+from birefnet.weights.locate import BUNDLED
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS: dict[str, list[list[Any]]] = {

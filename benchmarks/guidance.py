@@ -35,7 +35,8 @@ from birefnet.imaging.picture import Picture
 from birefnet.inference.engines.base import takes_guidance
 from birefnet.inference.guidance import Guidance, Guide, Point, refine_detail
 from birefnet.inference.guidance.detail import OVERLAP
-from birefnet.training.data.sources import open_source, split_for_validation
+from birefnet.training.data.opening import open_source
+from birefnet.training.data.sources import split_for_validation
 
 SCORES = ("iou", "matte_mae", "boundary_iou_mean", "mean_boundary_accuracy", "hce")
 
