@@ -15,9 +15,8 @@ from birefnet.imaging.geometry import Geometry, Preprocess
 from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.values import Resolution
-from birefnet.imaging.views import View, apply_view, merge_views
 from birefnet.inference.engines.base import Engine, takes_guidance
-from birefnet.inference.prepared import Prepared
+from birefnet.inference.prepared import Prepared, infer
 from birefnet.inference.profiling import Profile, timed
 from birefnet.inference.stream import Stream
 from birefnet.matte import Matte
@@ -245,7 +244,7 @@ class Predictor:
     def prepare(self, source: Input, resolution: Resolution | None = None) -> Prepared:
         """First of the three steps of `predict`, for those who run them in threads of their own.
 
-        The others are `infer` of this module, of stacked inputs of one size, and
+        The others are `birefnet.inference.prepared.infer`, of stacked inputs of one size, and
         `Prepared.restore`.
         """
         picture = source if isinstance(source, Picture) else self._decode(source)
@@ -292,15 +291,6 @@ class Predictor:
             readers=self.readers,
         )
         return stream.results(iter(sources))
-
-
-def infer(
-    engine: Engine, inputs: NDArray[np.float32], views: Sequence[View] = ()
-) -> NDArray[np.float32]:
-    """Logits [B,1,h,w] of inputs [B,3,h,w], the mean of all views of them."""
-    if not views:
-        return engine.infer(inputs)
-    return merge_views([engine.infer(apply_view(inputs, view)) for view in views], views)
 
 
 def is_single(source: object) -> bool:

@@ -1,4 +1,4 @@
-"""A picture between its file and its matte: what the network is shown, and the way back."""
+"""A picture between its file and its matte: the network's input, its views, and the way back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from birefnet.imaging.geometry import Geometry
 from birefnet.imaging.picture import Picture
 from birefnet.imaging.views import View, apply_view, merge_views
+from birefnet.inference.engines.base import Engine
 from birefnet.matte import Matte
 
 
@@ -51,6 +52,15 @@ class Prepared:
         if self.picture.alpha is not None:
             alpha *= self.picture.alpha
         return Matte(alpha, self.picture)
+
+
+def infer(
+    engine: Engine, inputs: NDArray[np.float32], views: Sequence[View] = ()
+) -> NDArray[np.float32]:
+    """Logits [B,1,h,w] of inputs [B,3,h,w], the mean of all views of them."""
+    if not views:
+        return engine.infer(inputs)
+    return merge_views([engine.infer(apply_view(inputs, view)) for view in views], views)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a connection may cost before a request has begun: bytes, time, and their number."""
+"""Limits of connections before a request has begun: their bytes, time and number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong while serving, and how it is said: a status, a code and one sentence."""
+"""Failures of the server, and their form: a status, a code and one sentence."""
 
 from __future__ import annotations
 

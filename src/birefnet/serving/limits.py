@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its key, its size, its end when the client leaves."""
+"""The layers around every request: its id, its key, its size, its end when the client leaves."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ _READ_BY_FRAMEWORKS = ("/api/", "/gradio_api/")
 
 
 def _check_of(kind: str, path: str, settings: ServerSettings) -> JsonGuard | FormGuard | None:
-    """What judges a body of this content type before it is parsed."""
+    """The check of a body of this content type, before it is parsed."""
     kind = kind.partition(";")[0].strip().lower()
     if "json" in kind or (not kind and path.startswith("/gradio_api/")):
         return JsonGuard(settings.max_json)

@@ -1,4 +1,4 @@
-"""What a Prometheus server can read about this one; each app has a registry of its own."""
+"""Figures of the server for Prometheus; each app has a registry of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.places = Gauge(
+        self.slots = Gauge(
             "birefnet_queue_requests",
             "Pictures that wait or are worked on.",
             registry=self.registry,

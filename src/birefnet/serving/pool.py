@@ -206,7 +206,7 @@ def _weights_of(predictor: Predictor) -> int:
 
 
 def _sources(settings: ServerSettings) -> dict[str, str]:
-    """What to load for each name."""
+    """The source of each model by its name: a bundled or released name, or a path."""
     sources = {name: name for name in bundled_names()}
     for text in settings.models:
         if text == "all":
@@ -221,7 +221,7 @@ def _sources(settings: ServerSettings) -> dict[str, str]:
 
 
 def _name(model: str) -> str:
-    """What clients call a model: a released one by its name, a file by its name alone."""
+    """The name of a model for clients: a released one by its name, a file by its name alone."""
     known = lookup(model)
     if known is not None:
         return known.name

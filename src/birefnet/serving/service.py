@@ -1,4 +1,4 @@
-"""What every route calls: bytes in, cut-out out, in turn and within the limits."""
+"""The service behind every route: bytes in, cut-out out, in turn and within the limits."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ObjectResult:
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """What the last thread of a picture makes."""
+    """The work of the last thread of a picture."""
 
     matte: Matte
     data: bytes | None = None
@@ -114,6 +114,7 @@ class Service:
         settings, metrics, pool, jobs: for the routes.
         budget: of the pixels of all requests.
         limits: of pictures, as `decode` takes them.
+        slots_taken: pictures that wait or are worked on, of the `queue` of the settings.
         is_ready: the default model is loaded.
         is_stopping: no new work is taken.
     """
@@ -133,21 +134,16 @@ class Service:
         self._slots = asyncio.Semaphore(settings.queue)
         # Decoded pictures are large: only so many lie between decoder and encoder.
         self._ahead = asyncio.Semaphore(2 * (workers + (settings.batch or 4)))
-        self._inside = self._pending = 0
+        self.slots_taken = self._pending = 0
         self._batcher = Batcher(
             settings.wait_ms / 1000, settings.batch, lambda: self._pending, self.metrics
         )
         self._pace_s = _FIRST_GUESS_S
 
     @property
-    def slots_taken(self) -> int:
-        """Pictures that wait or are worked on, of the `queue` that the settings allow."""
-        return self._inside
-
-    @property
     def is_busy(self) -> bool:
         """Whether a picture or a job is being worked on."""
-        return bool(self._inside or self.jobs.running)
+        return bool(self.slots_taken or self.jobs.running)
 
     def models(self) -> list[dict[str, Any]]:
         """Each model that may be asked for, as plain values."""
@@ -230,7 +226,7 @@ class Service:
                     gone.set()
                 seconds = time.perf_counter() - start
             self.metrics.pictures.labels(name).inc()
-            self._pace_s += 0.2 * (seconds / max(1, self._inside + 1) - self._pace_s)
+            self._pace_s += 0.2 * (seconds / max(1, self.slots_taken + 1) - self._pace_s)
             matte, data = made.matte, made.data
             yield Result(
                 matte,
@@ -288,15 +284,15 @@ class Service:
             raise Stopping
         if not wait and self._slots.locked():
             self.metrics.refused.labels("busy").inc()
-            raise Busy(math.ceil(self._pace_s * self._inside))
+            raise Busy(math.ceil(self._pace_s * self.slots_taken))
         async with self._slots:
-            self._inside += 1
-            self.metrics.places.set(self._inside)
+            self.slots_taken += 1
+            self.metrics.slots.set(self.slots_taken)
             try:
                 yield
             finally:
-                self._inside -= 1
-                self.metrics.places.set(self._inside)
+                self.slots_taken -= 1
+                self.metrics.slots.set(self.slots_taken)
 
     async def _remove(
         self,
@@ -311,9 +307,7 @@ class Service:
         async with self._ahead, self.pool.use(name) as predictor:
             self._pending += 1
             try:
-                read = loop.run_in_executor(
-                    self._readers, self._read, source, options, predictor, gone
-                )
+                read = loop.run_in_executor(self._readers, self._read, source, options, predictor)
                 options, prepared, views = await read
                 source = b""
                 queue = self.pool.queue(name)
@@ -346,7 +340,6 @@ class Service:
         source: bytes | Picture,
         options: Options,
         predictor: Predictor,
-        gone: threading.Event,
     ) -> tuple[Options, Prepared | Picture, list[Array]]:
         """In a thread: options checked, the picture, and what the network is to see of it."""
         start = time.perf_counter()
@@ -462,7 +455,7 @@ def safe_options(options: Options, limits: Limits) -> Options:
     for name in FILE_OPTIONS:
         value = getattr(options, name)
         if isinstance(value, (str, os.PathLike)):
-            changes[name] = read_colour(name, value)
+            changes[name] = safe_colour(name, value)
         elif isinstance(value, (bytes, bytearray, memoryview)):
             picture = decode(bytes(value), limits=limits)
             if name == "background":
@@ -470,7 +463,7 @@ def safe_options(options: Options, limits: Limits) -> Options:
     return replace(options, **changes)
 
 
-def read_colour(name: str, value: str | os.PathLike[str]) -> compose.Colour:
+def safe_colour(name: str, value: str | os.PathLike[str]) -> compose.Colour:
     """A colour out of text that a client sent as the option `name`; never a path.
 
     Raises:

@@ -54,7 +54,7 @@ class LocalWorker:
             )
         predictor.profile = plan.profile
         predictor.limits = plan.limits
-        predictor.convert_to_srgb = not plan.settings.keep_profile
+        predictor.convert_to_srgb = not plan.options.keep_profile
         if plan.run.jobs is not None:
             predictor.readers = plan.run.jobs
         report = self.run_log.report
@@ -62,7 +62,7 @@ class LocalWorker:
         return predictor
 
     def do(self, jobs: Iterable[Job]) -> None:
-        """Do all jobs that are not finished; what failed and may pass is tried again at the end."""
+        """Do all jobs that are not finished; temporary failures are tried again at the end."""
         again = self._once(self.run_log.unfinished(jobs), retries=self.plan.run.retries)
         wait = FIRST_WAIT
         for left in reversed(range(self.plan.run.retries)):
@@ -73,16 +73,16 @@ class LocalWorker:
             again = self._once(again, retries=left)
 
     def _mattes(self, sources: Iterator[Source]) -> Iterator[Matte | BiRefNetError]:
-        settings, predictor = self.plan.settings, self.predictor
-        guidance = settings.guidance
-        if guidance is None and settings.passes == 1:
+        options, predictor = self.plan.options, self.predictor
+        guidance = options.guidance
+        if guidance is None and options.passes == 1:
             yield from predictor.predict_each(
-                sources, resolution=settings.resolution, batch_size=settings.batch_size
+                sources, resolution=options.resolution, batch_size=options.batch_size
             )
             return
         for source in sources:
             try:
-                yield settings.predict(predictor, source)
+                yield options.predict(predictor, source)
             except BiRefNetError as error:
                 yield error
 
@@ -103,14 +103,14 @@ class LocalWorker:
 
         def sources() -> Iterator[Source]:
             for job in chain([first], jobs):
-                if job.animation is not None or plan.settings.format == "gif":
+                if job.animation is not None or plan.options.format == "gif":
                     animated.append(job)
                 else:
                     reading.append(self.run_log.begin(job))
                     yield source_of(job, plan)
 
         def take(started: StartedJob, outcome: Outcome) -> None:
-            if outcome.may_pass and retries:
+            if outcome.is_temporary and retries:
                 again.append(outcome.job)
             else:
                 self.run_log.end(started, outcome)

@@ -34,18 +34,18 @@ class Plan:
 
     Attributes:
         search: finds the jobs.
-        settings: the same for all.
+        options: what to make of each picture, checked, with its files read.
         model: as `birefnet.load` takes it.
         run: how the work is done, as typed.
         is_table: the input is a table of a cluster.
         manifest: the file with the outcome of each picture, or `None`.
-        fingerprint: of settings and model; another one makes finished pictures unfinished.
+        fingerprint: of options and model; another one makes finished pictures unfinished.
         profile: where to add up the time of each stage, or `None`.
         loading: of the model, where it has started.
     """
 
     search: Search
-    settings: Options
+    options: Options
     model: str
     run: RunOptions
     is_table: bool = False
@@ -63,7 +63,7 @@ class Plan:
 def make_plan(
     inputs: list[str],
     output: str | None,
-    settings: Options,
+    options: Options,
     run: RunOptions,
     *,
     model: str | None = None,
@@ -77,18 +77,18 @@ def make_plan(
     """
     model, limits = model or default_model(), Limits.of_megapixels(run.max_megapixels)
     if run.high_resolution:
-        settings = replace(settings, passes=2)
+        options = replace(options, passes=2)
     inputs = [STREAM if text in _STDIN else text for text in inputs]
     try:
-        typed = settings.checked()
-        settings = typed.prepared(limits)
-        settings = replace(settings, format=requested_format(settings.format, output, inputs))
+        typed = options.checked()
+        options = typed.prepared(limits)
+        options = replace(options, format=requested_format(options.format, output, inputs))
         search = Search(
             tuple(inputs),
             output,
-            settings.kind,
-            settings.format,
-            INDEX if settings.objects else None,
+            options.kind,
+            options.format,
+            INDEX if options.objects else None,
             run.recursive,
             _standard_input(inputs, limits),
             _pipes(inputs, output, limits),
@@ -101,7 +101,7 @@ def make_plan(
     except BiRefNetError as error:
         raise InputError(message_of(error)) from error
     if search.is_stream:
-        if settings.objects:
+        if options.objects:
             raise InputError("standard output holds one picture, not --objects; give -o FOLDER")
         if run.as_json:
             raise InputError("--json and a picture both want standard output; give -o FILE")
@@ -123,7 +123,7 @@ def make_plan(
         raise InputError("--watch waits for pictures in folders; give one as input")
     return Plan(
         search,
-        settings,
+        options,
         model,
         run,
         table,
@@ -204,11 +204,11 @@ def _manifest(typed: str | None, search: Search, is_table: bool) -> Path | None:
     return folder / NAME if isinstance(folder, Path) and not is_single else None
 
 
-def _fingerprint(settings: Options, model: str) -> str:
-    """Settings that are not the usual ones, and model, as text; files among them count with their
+def _fingerprint(options: Options, model: str) -> str:
+    """Options that are not the usual ones, and model, as text; files among them count with their
     size and time of change."""
     usual = asdict(Options())
-    chosen = asdict(replace(settings, batch_size=None))
+    chosen = asdict(replace(options, batch_size=None))
     parts = {name: value for name, value in chosen.items() if value != usual[name]}
     parts["model"] = model
     for name in ("background", "guide", "model"):

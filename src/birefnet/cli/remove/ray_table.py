@@ -57,27 +57,27 @@ class RayTableWorker:
         for wanted in filter(None, (column, name)):
             if wanted not in known:
                 raise InputError(f"{source} has no column {wanted!r}; it has {', '.join(known)}")
-        settings = plan.settings
-        options = {
-            "kind": settings.kind,
-            "background": settings.background,
-            "refine": settings.refine,
-            "format": settings.format or "png",
-            "quality": settings.quality,
-            "metadata": settings.metadata,
-            "resolution": settings.resolution,
-            "batch_size": settings.batch_size,
+        options = plan.options
+        arguments = {
+            "kind": options.kind,
+            "background": options.background,
+            "refine": options.refine,
+            "format": options.format or "png",
+            "quality": options.quality,
+            "metadata": options.metadata,
+            "resolution": options.resolution,
+            "batch_size": options.batch_size,
             "device": plan.run.device,
             "dtype": plan.run.dtype,
         }
         report.model, report.engine = plan.model, "ray"
         if not output.endswith(TABLE):
-            self._to_files(data, source, output, name, column, options)
+            self._to_files(data, source, output, name, column, arguments)
             return
         data = data.map_batches(
             CutOut,
             fn_constructor_args=[column, plan.model],
-            fn_constructor_kwargs=options,
+            fn_constructor_kwargs=arguments,
             batch_size=BATCH,
             **resources(plan.run.device, plan.run.jobs),
         )
@@ -93,7 +93,7 @@ class RayTableWorker:
         output: str,
         name: str | None,
         column: str,
-        options: dict[str, Any],
+        arguments: dict[str, Any],
     ) -> None:
         plan, manifest, folder = self.plan, self.run_log.manifest, to_path(output)
         is_rerun = manifest is not None and plan.run.overwrite is None
@@ -101,7 +101,7 @@ class RayTableWorker:
             CutOutToFiles,
             fn_constructor_args=[column, plan.model],
             fn_constructor_kwargs={
-                **options,
+                **arguments,
                 "name_column": name,
                 "folder": absolute(folder),
                 "source": source,

@@ -63,19 +63,19 @@ def readable(path: StoragePath) -> Source:
 
 
 def write_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
-    """Write what the plan's settings make of one matte."""
-    settings = plan.settings
-    format = result_format(job, settings.format)
+    """Write what the plan's options make of one matte."""
+    options = plan.options
+    format = result_format(job, options.format)
     try:
         with timed(plan.profile, "refine"):
-            matte = settings.finish(matte)
-        facts = {**facts_of(matte), **crop_of(matte, settings)}
-        if settings.objects:
+            matte = options.finish(matte)
+        facts = {**facts_of(matte), **crop_of(matte, options)}
+        if options.objects:
             facts.pop("crop", None)  # each object has its own
             facts["objects"] = _write_objects(job, matte, plan, format)
             return Outcome(job, "done", facts=facts)
         with timed(plan.profile, "encode"):
-            data = settings.encode(matte, format)
+            data = options.encode(matte, format)
         with timed(plan.profile, "write"):
             _put(job, data)
     except Exception as error:  # whatever it is, the other pictures go on
@@ -83,26 +83,26 @@ def write_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
     return Outcome(job, "done", facts=facts)
 
 
-def crop_of(matte: Matte, settings: Options, box: Area | None = None) -> dict[str, Any]:
+def crop_of(matte: Matte, options: Options, box: Area | None = None) -> dict[str, Any]:
     """Where a cropped result lies in the picture, as facts: x0, y0, x1, y1 [px]."""
-    frame = settings.frame(matte, box)
+    frame = options.frame(matte, box)
     return {} if frame is None else {"crop": frame.corners}
 
 
 def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict[str, Any]]:
     """A file for each object, NAME.1.png …, then the list of them, NAME.json, which is returned."""
-    settings, index = plan.settings, job.target
+    options, index = plan.options, job.target
     assert index is not None
     listed = []
-    for part in settings.parts(matte):
+    for part in options.parts(matte):
         target = index.with_name(f"{index.stem}.{part.number}{suffix_of(format)}")
         if job.source is not None and is_same(target, job.source):
             raise BiRefNetError(f"an object would be written over {job.name}; give another -o")
         with timed(plan.profile, "encode"):
-            data = settings.encode(part.matte, format)
+            data = options.encode(part.matte, format)
         with timed(plan.profile, "write"):
             write(target, data)
-        listed.append({"file": target.name, **part.facts(), **crop_of(part.matte, settings)})
+        listed.append({"file": target.name, **part.facts(), **crop_of(part.matte, options)})
     text = {"input": job.name, "width": matte.width, "height": matte.height, "objects": listed}
     write(index, (json.dumps(text, indent=2) + "\n").encode())
     return listed
@@ -111,30 +111,30 @@ def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict
 def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
     """Every frame of an animation, or page of a TIFF, into one file; its facts are those of the
     fullest."""
-    settings = plan.settings
-    format = result_format(job, settings.format)
+    options = plan.options
+    format = result_format(job, options.format)
     facts: list[dict[str, Any]] = []
     crop: dict[str, Any] = {}
 
     def mattes() -> Iterator[Matte]:
         for matte in _frame_mattes(job, plan, predictor):
             with timed(plan.profile, "refine"):
-                finished = settings.finish(matte)
+                finished = options.finish(matte)
             facts.append(facts_of(finished))
             yield finished
 
     def pages(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], bytes | None]]:
         for matte in drawn:
-            profile = matte.picture.icc_profile if settings.keep_profile else None
-            yield settings.render(matte), profile
+            profile = matte.picture.icc_profile if options.keep_profile else None
+            yield options.render(matte), profile
 
     def frames(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
         finished: Iterable[tuple[Matte, Area | None]] = ((matte, None) for matte in drawn)
-        if settings.crop:
+        if options.crop:
             finished = _in_one_box(drawn)
         for matte, box in finished:
-            crop.update(crop_of(matte, settings, box))
-            rendered = settings.render(matte, box)
+            crop.update(crop_of(matte, options, box))
+            rendered = options.render(matte, box)
             has_alpha = rendered.ndim == 3 and rendered.shape[2] == 4
             colours, alpha = (
                 (rendered[..., :3], rendered[..., 3]) if has_alpha else (rendered, None)
@@ -142,7 +142,7 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
             yield colours, alpha, matte.picture.duration_ms or DEFAULT_FRAME_MS
 
     try:
-        if settings.objects:
+        if options.objects:
             raise BiRefNetError(
                 "--objects is for still pictures; this one is animated or has several pages"
             )
@@ -157,14 +157,14 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
         drawn = mattes()
         first = next(drawn)
         drawn = chain([first], drawn)
-        metadata = settings.kept_metadata(first)
+        metadata = options.kept_metadata(first)
         if format == "tiff":
             data = encode_pages(pages(drawn), metadata)
         else:
             data = encode_animation(
                 frames(drawn),
                 format=format,
-                quality=settings.quality,
+                quality=options.quality,
                 loop=first.picture.plays or 0,
                 metadata=metadata,
             )
@@ -176,16 +176,16 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
 
 
 def _frame_mattes(job: Job, plan: Plan, predictor: Predictor) -> Iterator[Matte]:
-    settings, source = plan.settings, source_of(job, plan)
-    if settings.is_plain:
+    options, source = plan.options, source_of(job, plan)
+    if options.is_plain:
         yield from predictor.predict_frames(
-            source, resolution=settings.resolution, batch_size=settings.batch_size
+            source, resolution=options.resolution, batch_size=options.batch_size
         )
         return
     for picture in decode_frames(
         source, limits=predictor.limits, convert_to_srgb=predictor.convert_to_srgb
     ):
-        yield settings.predict(predictor, picture)
+        yield options.predict(predictor, picture)
 
 
 def _in_one_box(mattes: Iterable[Matte]) -> Iterator[tuple[Matte, Area | None]]:
@@ -219,9 +219,9 @@ def failed(job: Job, error: Exception) -> Outcome:
     else:
         sentence = f"{type(error).__name__}: {error} (BIREFNET_DEBUG=1 shows where)"
     number = _system_error(error)
-    may_pass = number is not None and number not in _LASTING | FULL
+    is_temporary = number is not None and number not in _LASTING | FULL
     disk_full = number in FULL and job.target is not None
-    return Outcome(job, "failed", sentence, may_pass, disk_full=disk_full)
+    return Outcome(job, "failed", sentence, is_temporary, disk_full=disk_full)
 
 
 def _system_error(error: BaseException | None) -> int | None:

@@ -29,7 +29,7 @@ class Outcome:
         job: which.
         status: done, skipped (its output was there) or failed.
         error: why it failed.
-        may_pass: the system or the network failed, not the picture.
+        is_temporary: the system or the network failed, not the picture.
         disk_full: there was no room for its output, nor is there for others'.
         seconds: from its reading to its written file, other pictures beside it.
         facts: of the matte: width, height, frames, coverage, confidence, is_empty (for an
@@ -39,7 +39,7 @@ class Outcome:
     job: Job
     status: Status
     error: str | None = None
-    may_pass: bool = False
+    is_temporary: bool = False
     disk_full: bool = False
     seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Outcome:
 
     def facts_as_json(self) -> str:
         """All but the job, to be sent to another machine: `Outcome(job, **json.loads(…))`."""
-        names = ("status", "error", "may_pass", "seconds", "facts")
+        names = ("status", "error", "is_temporary", "seconds", "facts")
         return json.dumps({name: getattr(self, name) for name in names})
 
 

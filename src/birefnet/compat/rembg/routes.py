@@ -26,7 +26,7 @@ from birefnet.serving.errors import Failure, InvalidRequest
 from birefnet.serving.json_guard import read_object
 from birefnet.serving.native.options import LONGEST_LIST
 from birefnet.serving.registry import Registry
-from birefnet.serving.service import Service, read_colour
+from birefnet.serving.service import Service, safe_colour
 
 PATH = "/api/remove"
 
@@ -186,7 +186,7 @@ def options_of(parameters: Parameters) -> Options:
     """
     choices: dict[str, Any] = {"kind": "mask" if parameters.om else "cutout", "format": "png"}
     if parameters.bgc and not parameters.om:
-        choices["background"] = read_colour("background", parameters.bgc)  # never a path
+        choices["background"] = safe_colour("background", parameters.bgc)  # never a path
     if parameters.a or parameters.vm:
         # rembg erodes both certain sides by a square of `ae` pixels: each retreats by its half.
         choices |= {"matting": "guided", "band": max(1.0, parameters.ae / 2)}

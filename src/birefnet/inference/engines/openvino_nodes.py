@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openvino import Node, Output
 
 Value: TypeAlias = "Node | Output"
-"""What an operation takes: a node with one output, or an output of one."""
+"""The input of an operation: a node with one output, or an output of one."""
 
 
 def constant(values: NDArray[Any]) -> Node:

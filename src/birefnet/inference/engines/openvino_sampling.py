@@ -112,7 +112,7 @@ def _positions(offset: Output, taps: int) -> tuple[Value, Value]:
 
 
 def sample(node: Node, ranges: Ranges | None = None) -> tuple[Node, list[Value]]:
-    """What equals a deformable convolution, and its columns in pieces."""
+    """Operations that equal a deformable convolution, and its columns in pieces."""
     x, offset, weight, mask = (node.input_value(i) for i in range(4))
     kernel = _values(weight)
     out_channels, channels, size, _ = kernel.shape

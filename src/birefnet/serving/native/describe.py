@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the native routes, with examples that work."""
+"""Descriptions of the native routes for the OpenAPI document, with examples that work."""
 
 from __future__ import annotations
 

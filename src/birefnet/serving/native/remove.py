@@ -59,7 +59,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
 
 
 def facts_of(result: Result) -> dict[str, Any]:
-    """What is known of a result, without its pixels."""
+    """The facts of a result, without its pixels."""
     return {
         "model": result.model,
         "width": result.width,
@@ -126,7 +126,7 @@ _MARK = f"<{secrets.token_hex(16)}>"
 
 
 def picture_headers(result: Result, name: str = "") -> dict[str, str]:
-    """What is known of a result, for an answer that is the picture itself."""
+    """The facts of a result as headers, for an answer that is the picture itself."""
     headers = {
         "X-Model": quote(result.model, safe=" /:."),
         "X-Coverage": f"{result.coverage:.6f}",

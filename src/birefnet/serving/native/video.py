@@ -21,7 +21,7 @@ from birefnet.serving.limits import owner_of
 from birefnet.serving.native import describe
 from birefnet.serving.native.options import LEFT_OUT, option_annotations
 from birefnet.serving.native.request import open_source, read_options, read_values
-from birefnet.serving.service import Service, read_colour
+from birefnet.serving.service import Service, safe_colour
 from birefnet.serving.settings import ServerSettings
 
 MEDIA_TYPES = {
@@ -54,12 +54,12 @@ VideoFields: type[_VideoFields] = create_model(
     **option_annotations(_OWN),
     **option_annotations(_OF_FRAMES),
 )
-"""What can be asked of a video."""
+"""The fields of a request for a video."""
 
 
 @dataclass(frozen=True)
 class VideoFiles:
-    """What a job has made.
+    """The files that a job has made.
 
     Attributes:
         video: the result.
@@ -292,7 +292,7 @@ def _suffix_of(head: bytes) -> str | None:
 
 
 def files_of(job: Job) -> VideoFiles:
-    """What a job has made.
+    """The files of a finished job.
 
     Raises:
         NotReady: it is not done, or never will be.
@@ -340,7 +340,7 @@ def _background(fields: Any, service: Service) -> Any:
 
         background = decode(background, limits=service.limits)
     elif background is not None and not isinstance(background, (Picture, tuple)):
-        background = read_colour("background", background)
+        background = safe_colour("background", background)
     Options(kind=fields.kind, background=background).checked()
     if fields.format == "mp4" and fields.kind == "cutout" and background is None:
         raise BiRefNetError("mp4 holds no transparency; give a background, or another format")
