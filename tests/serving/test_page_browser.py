@@ -156,6 +156,36 @@ def test_points_and_the_brush_say_what_is_meant(page: Page, pair: Path) -> None:
     assert "what you do mean" in page.find(".stage-help").text
 
 
+def test_erase_and_restore_are_saved(page: Page, picture: Path) -> None:
+    page.upload(picture)
+    marks = page.find(".stage-marks")
+
+    def paint(tool: str, x: float) -> None:
+        page.find(f"[data-tool={tool}]").click()
+        width = int(marks.rect["width"])
+        start = ActionChains(page.driver).move_to_element_with_offset(marks, int(x * width), -5)
+        page.next_result(start.click_and_hold().move_by_offset(0, 10).release().perform)
+
+    paint("erase", 0)
+    assert page.pixel(RESULT, 0.5, 0.5)[3] == 0
+    page.next_result(page.find("[data-do=undo]").click)
+    assert page.pixel(RESULT, 0.5, 0.5)[3] == 255
+    keys = ActionChains(page.driver).key_down(Keys.CONTROL).send_keys("y").key_up(Keys.CONTROL)
+    marks.send_keys(Keys.ESCAPE)
+    page.next_result(keys.perform)
+    assert page.pixel(RESULT, 0.5, 0.5)[3] == 0
+    paint("restore", -0.45)
+    assert page.pixel(RESULT, 0.05, 0.5)[3] == 255
+    page.find("[data-do=save]").click()
+    page.wait(page.is_idle)
+    saved = np.asarray(Image.open(page.downloaded("disc.cutout*.png")))
+    assert (saved[48, 64, 3], saved[48, 6, 3]) == (0, 255)
+    page.find("[data-tool=point]").click()
+    page.next_result(ActionChains(page.driver).move_to_element(marks).click().perform)
+    assert "start anew" in page.find(".stage-help").text
+    assert page.pixel(RESULT, 0.5, 0.5)[3] == 255
+
+
 def test_backgrounds_change_the_result(page: Page, picture: Path) -> None:
     page.upload(picture)
 

@@ -37,6 +37,7 @@ from birefnet.serving.page.form import (
     verdict,
 )
 from birefnet.serving.page.picture import PageController, examples, problem, read_guide, uploaded
+from birefnet.serving.page.retouch import read_strokes, retouch
 from birefnet.serving.page.store import File, GoneError, Store, Work
 from birefnet.serving.page.video import VideoController
 from birefnet.serving.service import Service
@@ -449,6 +450,81 @@ def test_examples_are_there(within: Any) -> None:
             assert message["type"] == "result", name
 
     assert len(examples()) >= 4
+    within(work)
+
+
+# Retouching ---------------------------------------------------------------------------------------
+
+
+def stroke(erase: bool, *points: tuple[float, float], **values: float) -> dict[str, Any]:
+    return {"erase": erase, "size": 0.25, "softness": 0, "points": [list(at) for at in points]} | (
+        values
+    )
+
+
+@pytest.mark.parametrize("erase", [True, False])
+@pytest.mark.parametrize("softness", [0, 0.5, 1])
+@pytest.mark.parametrize("at", [(0.5, 0.5), (0, 0), (1, 1), (0.25, 0.75)])
+def test_a_stroke_changes_what_lies_under_it(
+    erase: bool, softness: float, at: tuple[float, float]
+) -> None:
+    before = np.full((60, 80), 0.5, np.float32)
+    (read,) = read_strokes([stroke(erase, at, softness=softness)])
+    after = retouch(before, [read])
+    assert (before == 0.5).all()
+    rows, columns = np.mgrid[:60, :80]
+    away = np.hypot(columns - (at[0] * 80 - 0.5), rows - (at[1] * 60 - 0.5))
+    change = (after - 0.5) * (-2 if erase else 2)
+    assert change[away < 1].min() > 0.8
+    assert (change[away < 10 * (1 - softness) - 2] == 1).all()
+    assert (change[away > 12] == 0).all()
+    assert change.min() >= 0
+    assert change.max() == 1
+
+
+def test_the_latest_stroke_counts() -> None:
+    line = ((0.1, 0.5), (0.9, 0.5))
+    strokes = read_strokes([stroke(True, *line), stroke(False, *line, size=0.1)])
+    after = retouch(np.ones((60, 80), np.float32), strokes)
+    assert after[:, 40][[10, 22, 30, 38, 50]].tolist() == [1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [1],
+        [{}],
+        [stroke(True)],
+        [stroke(True, (2, 0))],
+        [stroke(True, (0, float("nan")))],
+        [stroke(True, (0, 0), size=-1)],
+        [stroke(True, (0, 0))] * 501,
+        [stroke(True, *[(0, 0)] * 50_001)],
+    ],
+)
+def test_strokes_that_make_no_sense(wrong: Any) -> None:
+    with pytest.raises(BiRefNetError, match="stroke"):
+        read_strokes(wrong)
+
+
+def test_strokes_are_shown_and_saved_without_the_network(within: Any) -> None:
+    async def work(place: Place) -> None:
+        token, _ = await place.uploaded()
+        form = FormState(crop=True, crop_margin=0)
+        whole = await last(place.page.change(token, None, form))
+        event = {"retouch": [stroke(True, (0.5, 0.0), (0.5, 1.0), size=0.1)]}
+        cut = await last(place.page.guide(token, event, None, form))
+        assert pixels(place.shown(whole).data)[24, 32, 3] == 255
+        assert pixels(place.shown(cut).data)[24, 32, 3] == 0
+        event["retouch"].append(stroke(False, (0.02, 0.02), size=0.02))
+        grown = await last(place.page.guide(token, event, None, form))
+        assert grown["frame"][0] < whole["frame"][0], "the crop follows"
+        saved = await last(place.page.save(token, {"format": "png"}, None, FormState()))
+        assert pixels(place.shown(saved).data)[24, 32, 3] == 0
+        assert len(place.engine.batches) == 1
+        undone = await last(place.page.guide(token, {}, None, form))
+        assert undone["frame"] == whole["frame"]
+
     within(work)
 
 

@@ -24,6 +24,7 @@ from birefnet.serving.errors import failure_of
 from birefnet.serving.fetch import fetch
 from birefnet.serving.native.options import picture_bytes
 from birefnet.serving.page.form import FORMATS, FormState, edge_of, saveable, verdict, with_name
+from birefnet.serving.page.retouch import read_strokes, retouch
 from birefnet.serving.page.store import File, Store, Work
 from birefnet.serving.zips import ZipStream
 
@@ -93,10 +94,14 @@ class PageController:
     async def guide(
         self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
     ) -> AsyncIterator[Message]:
-        """Boxes, points or a painted mask of what is meant; none: what the network finds."""
+        """Boxes, points or a painted mask of what is meant (none: what the network finds), and
+        the strokes of the brush that erases and restores."""
         try:
             work = self.store.work(token)
-            work.guide, work.turn = read_guide(event), work.turn + 1
+            guide, strokes = read_guide(event), read_strokes(event.get("retouch"))
+            if guide != work.guide:
+                work.guide, work.turn = guide, work.turn + 1
+            work.strokes = strokes
         except Exception as error:
             yield problem(error)
             return
@@ -168,17 +173,20 @@ class PageController:
         return form.finishing(picture)
 
     async def _matte(self, work: Work, finishing: Options, form: FormState) -> tuple[Matte, Matte]:
-        """As the network gives it, and finished; both are kept until they must change."""
+        """With the strokes, and finished; both are kept until they must change."""
         network = form.network(work.guide)
         key = (network.resolution, network.passes, form.model, work.turn)
         if work.matte is None or work.matte[0] != key:
             result = await self.service.remove(work.source, network, model=form.model, encode=False)
             work.matte, work.finished = (key, result.matte), None
-        raw = work.matte[1]
-        edge = (key, edge_of(finishing))
+        matte, strokes = work.matte[1], work.strokes
+        edge = (key, edge_of(finishing), strokes)
         if work.finished is None or work.finished[0] != edge:
-            work.finished = (edge, await asyncio.to_thread(finishing.finish, raw))
-        return raw, work.finished[1]
+            if strokes:
+                alpha = await asyncio.to_thread(retouch, matte.alpha, strokes)
+                matte = replace(matte, alpha=alpha)
+            work.finished = (edge, matte, await asyncio.to_thread(finishing.finish, matte))
+        return work.finished[1:]
 
     async def _read(self, event: dict[str, Any]) -> tuple[str, bytes]:
         """Name and bytes of what a visitor uploads or names.
@@ -249,7 +257,8 @@ def read_guide(event: dict[str, Any]) -> dict[str, Any]:
             raise BiRefNetError(f"{name} must be a list of texts such as '0.1,0.2,0.8,0.9'")
         if len(marks) > MOST_MARKS:
             raise BiRefNetError(f"got {len(marks)} {name}; {MOST_MARKS} are the most")
-        guide[name] = tuple(marks)
+        if marks:
+            guide[name] = tuple(marks)
     brush = event.get("brush")
     if brush:
         try:

@@ -21,12 +21,20 @@ const HELP = {
   point: "Click on what you mean. Keys: arrows move the cross, Enter sets a point.",
   other: "Click on what you do not mean. Keys: arrows move the cross, Enter sets a point.",
   brush: "Paint roughly over what you mean. Without a mouse, use Box or This instead.",
+  erase: "Paint over what should go. Only the cut-out changes; nothing is recognised anew.",
+  restore: "Paint over what should come back. Only the cut-out changes; nothing is recognised anew.",
 };
+const RETOUCH = ["erase", "restore"];
 const BRUSH = 0.035; // radius, as a share of the frame's longer side
 const MASK_SIDE = 512; // of the painted mask as it is sent [px]
 
 let tool = "compare";
-let guide = { boxes: [], points: [], strokes: [] };
+const NOTHING = { boxes: [], points: [], strokes: [], retouch: [] };
+let guide = NOTHING; // never changed itself, only replaced
+let undone = []; // the latest last
+let done = [];
+let pending = []; // strokes of Erase and Restore that the result does not show yet
+let hover = null; // where the pointer is
 let drawing = null; // what the pointer is drawing now
 let cursor = null; // what the keys are drawing now
 let camera = null;
@@ -59,6 +67,7 @@ const receive = {
     say("verdict", message.verdict);
     find(".stage-verdict").classList.toggle("is-empty", message.empty);
     crop = message.frame;
+    pending = [];
     draw();
     for (const option of all("select option")) option.disabled = !message.formats.includes(option.value);
     const select = find("select");
@@ -217,19 +226,34 @@ function choose(name) {
 }
 
 function forget() {
-  guide = { boxes: [], points: [], strokes: [] };
+  guide = NOTHING;
+  done = [];
+  undone = [];
+  pending = [];
   cursor = null;
   draw();
 }
 
-/** Only one kind of guidance at a time: a new kind takes the place of the others. */
-function keepOnly(kind) {
-  for (const other of Object.keys(guide)) if (other !== kind) guide[other] = [];
+function change(next) {
+  done.push(guide);
+  undone = [];
+  guide = next;
+  draw();
+  send();
 }
 
+/** Only one kind of guidance at a time: a new one takes the place of the others, and of retouching. */
 function add(kind, item) {
-  keepOnly(kind);
-  guide[kind].push(item);
+  if (kind === "retouch") return change({ ...guide, retouch: [...guide.retouch, item] });
+  const lost = guide.retouch.length > 0;
+  change({ ...NOTHING, [kind]: [...guide[kind], item] });
+  if (lost) say("help", "Erase and Restore start anew with this cut-out; Undo brings them back.");
+}
+
+function step(from, to) {
+  to.push(guide);
+  guide = from.pop();
+  pending = [];
   draw();
   send();
 }
@@ -244,6 +268,7 @@ function send() {
     points: guide.points.filter((point) => point.meant).map((p) => shares([p.x, p.y])),
     other_points: guide.points.filter((point) => !point.meant).map((p) => shares([p.x, p.y])),
     brush: guide.strokes.length ? painted() : null,
+    retouch: guide.retouch,
   });
 }
 
@@ -271,25 +296,35 @@ marks.addEventListener("pointerdown", (event) => {
   const at = place(event);
   if (tool === "box") drawing = { start: at, box: boxOf(at, at) };
   if (tool === "brush") drawing = { stroke: [at] };
+  if (RETOUCH.includes(tool)) {
+    const [size, softness] = all(".stage-brush input").map((input) => Number(input.value) / 100);
+    drawing = { retouch: { erase: tool === "erase", size, softness, points: [[at.x, at.y]] } };
+  }
   if (tool === "point" || tool === "other") add("points", { ...at, meant: tool === "point" });
   draw();
 });
 marks.addEventListener("pointermove", (event) => {
-  if (!drawing) return;
   const at = place(event);
-  if (drawing.stroke) drawing.stroke.push(at);
+  hover = at;
+  if (!drawing) return RETOUCH.includes(tool) && draw();
+  if (drawing.retouch) drawing.retouch.points.push([at.x, at.y]);
+  else if (drawing.stroke) drawing.stroke.push(at);
   else drawing.box = boxOf(drawing.start, at);
   draw();
 });
 marks.addEventListener("pointerup", () => {
-  const done = drawing;
+  const drawn = drawing;
   drawing = null;
-  if (done?.stroke) add("strokes", done.stroke);
-  else if (done && done.box.x1 - done.box.x0 > 0.01 && done.box.y1 - done.box.y0 > 0.01) {
-    add("boxes", done.box);
+  if (drawn?.stroke) add("strokes", drawn.stroke);
+  else if (drawn?.retouch) {
+    pending.push(drawn.retouch);
+    add("retouch", drawn.retouch);
+  } else if (drawn && drawn.box.x1 - drawn.box.x0 > 0.01 && drawn.box.y1 - drawn.box.y0 > 0.01) {
+    add("boxes", drawn.box);
   } else draw();
 });
 marks.addEventListener("pointercancel", () => { drawing = null; draw(); });
+marks.addEventListener("pointerleave", () => { hover = null; draw(); });
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -340,15 +375,35 @@ function draw() {
     nodes.push(dot(point, "rim"), dot(point, point.meant ? "meant" : "other"));
   }
   if (cursor && !("x0" in cursor)) nodes.push(dot(cursor, "rim"), dot(cursor, "cross"));
+  if (hover && RETOUCH.includes(tool)) {
+    const radius = (Number(find("[name=size]").value) / 200) * Math.max(frame.clientWidth, frame.clientHeight);
+    nodes.push(svg("ellipse", {
+      cx: hover.x, cy: hover.y, rx: radius / frame.clientWidth, ry: radius / frame.clientHeight, class: "mark-brush",
+    }));
+  }
   marks.replaceChildren(...nodes);
   cut.style.display = crop ? "block" : "none";
   if (crop) {
     const [left, top, right, bottom] = crop.map((share) => `${clamp(share) * 100}%`);
     Object.assign(cut.style, { left, top, right: `calc(100% - ${right})`, bottom: `calc(100% - ${bottom})` });
   }
-  drawStrokes(paint, frame.clientWidth, frame.clientHeight, "rgb(64 200 170 / 0.55)");
-  const some = guide.boxes.length + guide.points.length + guide.strokes.length > 0;
-  find("[data-do=undo]").disabled = find("[data-do=clear]").disabled = !some;
+  const shrink = Math.min(1, 1600 / Math.max(frame.clientWidth, frame.clientHeight)); // when zoomed
+  drawStrokes(paint, frame.clientWidth * shrink, frame.clientHeight * shrink, "rgb(64 200 170 / 0.55)");
+  drawRetouch();
+  find("[data-do=undo]").disabled = done.length === 0;
+  find("[data-do=redo]").disabled = undone.length === 0;
+  find("[data-do=clear]").disabled = Object.values(guide).every((items) => items.length === 0);
+}
+
+function drawRetouch() {
+  const pen = paint.getContext("2d");
+  for (const stroke of [...pending, drawing?.retouch].filter(Boolean)) {
+    pen.strokeStyle = stroke.erase ? "rgb(220 70 60 / 0.5)" : "rgb(64 200 170 / 0.5)";
+    pen.lineWidth = stroke.size * Math.max(paint.width, paint.height);
+    pen.beginPath();
+    for (const [x, y] of [stroke.points[0], ...stroke.points]) pen.lineTo(x * paint.width, y * paint.height);
+    pen.stroke();
+  }
 }
 
 function drawStrokes(canvas, width, height, colour) {
@@ -395,15 +450,9 @@ const deeds = {
     view("empty");
     find("[data-do=choose]").focus();
   },
-  undo() {
-    Object.values(guide).find((items) => items.length)?.pop();
-    draw();
-    send();
-  },
-  clear() {
-    forget();
-    send();
-  },
+  undo: () => step(done, undone),
+  redo: () => step(undone, done),
+  clear: () => change(NOTHING),
   save() {
     busy(true);
     trigger("save", { format: find("select").value });
@@ -420,5 +469,13 @@ stage.addEventListener("click", (event) => {
     trigger("upload_picture", { example: button.dataset.example });
   }
   deeds[button.dataset.do]?.();
+});
+stage.addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.target.matches("[type=url]")) return;
+  const key = event.key.toLowerCase();
+  const deed = key === "y" || (key === "z" && event.shiftKey) ? "redo" : key === "z" ? "undo" : null;
+  if (!deed) return;
+  event.preventDefault();
+  find(`[data-do=${deed}]`).click();
 });
 new ResizeObserver(draw).observe(frame);

@@ -13,6 +13,7 @@ from typing import Any
 
 from birefnet.errors import BiRefNetError
 from birefnet.matte import Matte
+from birefnet.serving.page.retouch import Stroke
 
 MIB = 2**20
 KEPT_BYTES = 1024 * MIB
@@ -36,21 +37,25 @@ class Work:
         source: the file's bytes.
         guide: fields of `Options` that say which object is meant.
         turn: how often that was said anew.
+        strokes: of the brush that erases and restores.
         matte: the network's matte, after what it belongs to.
-        finished: the same after `Options.finish`, after what it belongs to.
+        finished: the same with the strokes, and then after `Options.finish`, after what they
+            belong to.
     """
 
     name: str
     source: bytes
     guide: dict[str, Any] = field(default_factory=dict)
     turn: int = 0
+    strokes: tuple[Stroke, ...] = ()
     matte: tuple[Any, Matte] | None = None
-    finished: tuple[Any, Matte] | None = None
+    finished: tuple[Any, Matte, Matte] | None = None
 
     @property
     def in_memory(self) -> int:
         """About how many bytes of memory it takes."""
-        mattes = {id(kept[1]): kept[1] for kept in (self.matte, self.finished) if kept}
+        kept = (*(self.matte or ())[1:], *(self.finished or ())[1:])
+        mattes = {id(matte): matte for matte in kept}
         return len(self.source) + sum(_size(matte) for matte in mattes.values())
 
     @property
