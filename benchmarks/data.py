@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from birefnet.training.data.dataset import TrainingData, build_dataset
+from birefnet.training.data.dataset import TrainingDataset, build_dataset
 from birefnet.training.data.findings import check
 from birefnet.training.data.settings import AugmentSettings, DataSettings
 
@@ -66,7 +66,7 @@ def best_rate(work: Callable[[], object], pictures: int, repeat: int) -> float:
     return pictures / quickest
 
 
-def prepare(data: TrainingData, size: tuple[int, int], count: int) -> None:
+def prepare(data: TrainingDataset, size: tuple[int, int], count: int) -> None:
     """A worker's part."""
     for number in range(count):
         data.batch(size, [number])

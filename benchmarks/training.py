@@ -35,7 +35,8 @@ from birefnet.network.decoder import Decoder
 from birefnet.training.data.batch import DeviceBatch
 from birefnet.training.distributed import make_accelerator
 from birefnet.training.loop import Trainer
-from birefnet.training.objective import LossSettings, Objective
+from birefnet.training.loss_settings import LossSettings
+from birefnet.training.objective import Objective
 from birefnet.training.recipe import LoopSettings, Recipe, ScheduleSettings
 from network import official_decoder, official_deformable
 

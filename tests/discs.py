@@ -17,7 +17,7 @@ from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.training.data.batch import DeviceBatch
 from birefnet.training.data.settings import DataSettings
-from birefnet.training.objective import LossSettings
+from birefnet.training.loss_settings import LossSettings
 from birefnet.training.recipe import LoopSettings, Recipe, ScheduleSettings
 
 PLAIN = Preprocess(64, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

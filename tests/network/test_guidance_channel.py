@@ -15,15 +15,14 @@ from birefnet.errors import BiRefNetError, WeightsError
 from birefnet.inference.engines.base import takes_guidance
 from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.birefnet import BiRefNet
-from birefnet.network.build import build_network
+from birefnet.network.build import build_network, empty_network
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.network.guidance import GuidedConv2d, is_guidance, let_guide
 from birefnet.network.simplify import simplify
-from birefnet.weights.checkpoint import assign_weights, load_checkpoint, save_directory
+from birefnet.weights.checkpoint import assign_weights, load_checkpoint
 from birefnet.weights.detect import detect_config
 from birefnet.weights.layouts import from_official, to_official
-from birefnet.weights.save import save_file
-from birefnet.weights.skeleton import empty_network
+from birefnet.weights.save import save_directory, save_file
 
 GUIDED = replace(preset("tiny"), guidance_channel=True)
 

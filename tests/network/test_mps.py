@@ -13,7 +13,8 @@ from birefnet.inference.engines import devices
 from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.network.build import build_network
 from birefnet.network.simplify import simplify
-from birefnet.training.objective import LossSettings, Objective
+from birefnet.training.loss_settings import LossSettings
+from birefnet.training.objective import Objective
 from fake_mps import fake_mps, operators_without_kernel
 
 

@@ -16,7 +16,7 @@ from birefnet.errors import ImageError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data.batch import Sample, collate
 from birefnet.training.data.cache import PixelCache
-from birefnet.training.data.dataset import TrainingData, build_dataset
+from birefnet.training.data.dataset import TrainingDataset, build_dataset
 from birefnet.training.data.folders import DataError
 from birefnet.training.data.render import apply_view, recolour, resize
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings, DataSettings
@@ -106,7 +106,7 @@ def test_subjects_on_one_colour(root: Path) -> None:
 class _Keys:
     """Batches of numbers for a loader, each with the size of its step."""
 
-    def __init__(self, data: TrainingData) -> None:
+    def __init__(self, data: TrainingDataset) -> None:
         self.data = data
 
     def __iter__(self):  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ from birefnet.network.config import preset
 from birefnet.network.guidance import is_guidance
 from birefnet.training import freezing, optim
 from birefnet.training.assemble import set_up_training
-from birefnet.training.data.dataset import TrainingData, build_dataset
+from birefnet.training.data.dataset import TrainingDataset, build_dataset
 from birefnet.training.data.guides import degrade, from_levels, simulate, to_levels
 from birefnet.training.data.preview import preview
 from birefnet.training.data.settings import DataSettings, GuidanceSettings
@@ -111,7 +111,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def dataset(folder: Path, **fields: object) -> TrainingData:
+def dataset(folder: Path, **fields: object) -> TrainingDataset:
     settings = DataSettings(
         sources=(str(folder / "cutouts"),),
         backgrounds=(str(folder / "grounds"),),

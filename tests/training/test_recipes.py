@@ -20,7 +20,7 @@ from birefnet.network.config import PRESETS, preset
 from birefnet.training.loss_settings import TERMS
 from birefnet.training.objective import Objective
 from birefnet.training.optim import make_optimiser, parameter_groups
-from birefnet.training.pretrained import locate_weights
+from birefnet.training.pretrained import fetch_backbone
 from birefnet.training.recipe import Recipe, load_yaml
 from birefnet.training.recipes import RECIPES, get_recipe, recipe_names, variants
 from birefnet.training.recipes.table import comparison
@@ -163,10 +163,10 @@ def test_imagenet_weights_are_those_of_the_backbone(
 ) -> None:
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")
     with pytest.raises(WeightsError, match="backbone-swin_v1_t is not in"):
-        locate_weights("imagenet", "swin_v1_t")
+        fetch_backbone("imagenet", "swin_v1_t")
     with pytest.raises(WeightsError, match="no ImageNet weights of efficientnet_lite0 are known"):
-        locate_weights("imagenet", "efficientnet_lite0")
-    assert locate_weights("own.pth", "swin_v1_t") == Path("own.pth")
+        fetch_backbone("imagenet", "efficientnet_lite0")
+    assert fetch_backbone("own.pth", "swin_v1_t") == Path("own.pth")
 
 
 @pytest.mark.skipif(not DOCUMENT.exists(), reason="installed without its repository")

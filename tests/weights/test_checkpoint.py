@@ -20,7 +20,7 @@ from birefnet.errors import UsageError, WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones import BACKBONES
 from birefnet.network.birefnet import BiRefNet
-from birefnet.network.build import build_network
+from birefnet.network.build import build_network, empty_network
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.weights import catalogue
 from birefnet.weights import checkpoint as checkpoint_module
@@ -31,7 +31,6 @@ from birefnet.weights.layouts import to_official
 from birefnet.weights.locate import bundled_names
 from birefnet.weights.save import official_code, save_directory
 from birefnet.weights.save import save_file as save_one
-from birefnet.weights.skeleton import empty_network
 
 TINY = preset("tiny")
 PREPROCESS = Preprocess(width=256, height=192)

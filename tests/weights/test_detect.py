@@ -9,11 +9,11 @@ import pytest
 
 from birefnet.errors import WeightsError
 from birefnet.network.backbones import BACKBONES, build_backbone
+from birefnet.network.build import WithoutParameters, empty_network
 from birefnet.network.config import PRESETS, NetworkConfig, preset
 from birefnet.weights import detect
 from birefnet.weights.detect import detect_config
 from birefnet.weights.layouts import from_official, to_official
-from birefnet.weights.skeleton import WithoutParameters, empty_network
 from official import NETWORKS, official_shapes
 
 B0 = NetworkConfig(backbone="pvt_v2_b0")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from birefnet.imaging.geometry import Preprocess
-from birefnet.training.data.dataset import TrainingData
+from birefnet.training.data.dataset import TrainingDataset
 from birefnet.training.data.settings import DataSettings
 from tools.nano.split import backgrounds
 
@@ -51,7 +51,7 @@ def settings_for(part: Path, settings: DataSettings) -> DataSettings:
     return replace(settings, sources=sources(part), backgrounds=backgrounds(part))
 
 
-class PhasedData(TrainingData):
+class PhasedData(TrainingDataset):
     """Training data whose batches have the size of the phase that a step belongs to.
 
     Args:

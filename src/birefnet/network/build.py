@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from birefnet.errors import needs_extra
 
 with needs_extra("torch", __name__):
+    import torch
     from torch import nn
+    from torch.overrides import TorchFunctionMode
 
 from birefnet.network.backbones import BACKBONES, build_backbone
 from birefnet.network.birefnet import BiRefNet
@@ -23,7 +27,7 @@ from birefnet.network.decoder import Decoder
 from birefnet.network.encoder import Encoder, PyramidNeck
 from birefnet.network.guidance import let_guide
 
-__all__ = ["BACKBONES", "build_network"]
+__all__ = ["BACKBONES", "WithoutParameters", "build_network", "empty_network"]
 
 
 def build_network(config: NetworkConfig | str) -> BiRefNet:
@@ -80,6 +84,39 @@ def build_network(config: NetworkConfig | str) -> BiRefNet:
         classifier=nn.Linear(classified, classes) if classes else None,
         config=config,
     )
+
+
+def empty_network(config: NetworkConfig) -> BiRefNet:
+    """The network of `config` in evaluation mode; its parameters must be assigned before use."""
+    with WithoutParameters():
+        network = build_network(config)
+    return network.eval()
+
+
+class WithoutParameters(TorchFunctionMode):
+    """Inside this context layers get parameters without values, and buffers as usual.
+
+    Layers allocate parameters with `torch.empty`, which goes to the meta device here, and fill
+    them in place, which is skipped. Were everything built on the meta device, computed buffers such
+    as position indices would lose their values too, and filling would first import for a second.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            return func(*args, **{**kwargs, "device": "meta"})
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):  # in place
+            target = args[0] if args else kwargs.get("tensor")
+            if isinstance(target, nn.Parameter):
+                return target
+        return func(*args, **kwargs)
 
 
 def _attention(config: NetworkConfig) -> nn.Module:

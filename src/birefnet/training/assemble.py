@@ -22,9 +22,9 @@ from birefnet.network.guidance import is_guidance
 from birefnet.training.loop import ModelInfo
 from birefnet.training.pretrained import (
     IMAGENET,
+    fetch_backbone,
     load_backbone,
-    locate_weights,
-    missing_weights,
+    missing_backbone,
     no_file,
 )
 from birefnet.training.recipe import Recipe
@@ -72,7 +72,7 @@ def weights_to_fetch(recipe: Recipe) -> Missing | None:
     if recipe.init:
         return missing(recipe.init)
     if recipe.encoder_weights:
-        return missing_weights(recipe.encoder_weights, _config_of(recipe).backbone)
+        return missing_backbone(recipe.encoder_weights, _config_of(recipe).backbone)
     return None
 
 
@@ -91,7 +91,7 @@ def fetch_weights(recipe: Recipe) -> None:
     if recipe.init:
         weight_files(recipe.init)
     elif recipe.encoder_weights:
-        locate_weights(recipe.encoder_weights, _config_of(recipe).backbone)
+        fetch_backbone(recipe.encoder_weights, _config_of(recipe).backbone)
 
 
 def set_up_training(
@@ -131,7 +131,7 @@ def set_up_training(
                 f" overrides ({first}); leave network out to take that of the weights"
             ) from None
     elif recipe.encoder_weights and weights:
-        path = locate_weights(recipe.encoder_weights, config.backbone)
+        path = fetch_backbone(recipe.encoder_weights, config.backbone)
         load_backbone(network.encoder.backbone, path)
     is_pretrained = bool(recipe.init or recipe.encoder_weights)
     if recipe.loop.frozen_encoder_norms is None:
@@ -154,7 +154,7 @@ def set_up_training(
 
 
 def _base(init: str, weights: bool) -> _Base:
-    """Load `init`; what the table knows will do where no `weights` are asked for and none here."""
+    """Load `init`; the catalogue's entry is enough where no `weights` are needed and none here."""
     if not weights and (to_fetch := missing(init)) and to_fetch.checkpoint:
         entry = to_fetch.checkpoint
         return _Base(preset(entry.preset), entry.preprocess, entry.licence)
@@ -181,7 +181,7 @@ def _normalisation(config: NetworkConfig) -> Preprocess:
 def fitted_to_weights(recipe: Recipe) -> dict[str, Any]:
     """Settings that follow the weights of `init`, by dotted name: the size of their pictures.
 
-    Nothing is downloaded: of weights that are neither here nor in the table, nothing is known.
+    Nothing is downloaded: of weights that are neither here nor in the catalogue, nothing is known.
     """
     if recipe.init is None:
         return {}

@@ -15,16 +15,17 @@ except ModuleNotFoundError:
     raise MissingExtraError("birefnet.training.learner", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
+from birefnet.network.build import empty_network
 from birefnet.network.guidance import PICTURE_CHANNELS
 from birefnet.training import distributed, freezing, optim
-from birefnet.training.adversary import Adversary
+from birefnet.training.adversarial import Adversary
 from birefnet.training.average import Average
 from birefnet.training.batches import TrainingData
-from birefnet.training.objective import MAP_TERMS, Objective
+from birefnet.training.loss_settings import MAP_TERMS
+from birefnet.training.objective import Objective
 from birefnet.training.recipe import Recipe
 from birefnet.training.schedule import Plan
 from birefnet.weights.checkpoint import assign_weights
-from birefnet.weights.skeleton import empty_network
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -17,9 +17,7 @@ from birefnet.network.birefnet import SupervisedOutput
 from birefnet.network.blocks import resize_like
 from birefnet.training import losses
 from birefnet.training.adversarial import generator_loss
-from birefnet.training.loss_settings import MAP_TERMS, LossPhase, LossSettings
-
-__all__ = ["LossPhase", "LossSettings", "Objective"]
+from birefnet.training.loss_settings import MAP_TERMS, LossSettings
 
 
 class Objective:

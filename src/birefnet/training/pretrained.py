@@ -26,16 +26,15 @@ _LEAST_SHARE = 0.9  # of the backbone's tensors that a file must have to be mean
 _RESNET_STAGES = {"layer1": "conv1.4", "layer2": "conv2", "layer3": "conv3", "layer4": "conv4"}
 
 
-def locate_weights(name: str, backbone: str) -> Path:
-    """The file that a recipe's `encoder_weights` means.
+def fetch_backbone(name: str, backbone: str) -> Path:
+    """The file that a recipe's `encoder_weights` means; what is not there yet is downloaded.
 
     Args:
-        name: a path, or `imagenet` for the file of the table of checkpoints, which is fetched if it
-            is not there yet.
-        backbone: what a network's configuration calls it.
+        name: a path, or `imagenet` for the file in the catalogue.
+        backbone: its name in the configuration of a network.
 
     Raises:
-        WeightsError: the table has none for this backbone, or it cannot be fetched.
+        WeightsError: the catalogue has none for this backbone, or it cannot be fetched.
     """
     if name != IMAGENET:
         return Path(name)
@@ -49,15 +48,17 @@ def locate_weights(name: str, backbone: str) -> Path:
         ) from None
 
 
-def missing_weights(name: str, backbone: str) -> Missing | None:
-    """The download that `locate_weights` would need; `None` where the file is here.
+def missing_backbone(name: str, backbone: str) -> Missing | None:
+    """The download that `fetch_backbone` would need; `None` where the file is here.
 
     Raises:
-        WeightsError: the table has none for this backbone.
+        WeightsError: the catalogue has none for this backbone.
     """
-    if name != IMAGENET or cached(_imagenet(backbone)):
+    if name != IMAGENET:
         return None
     entry = _imagenet(backbone)
+    if cached(entry):
+        return None
     with torch.device("meta"):
         parameters = sum(p.numel() for p in build_backbone(backbone).parameters())
     return Missing(entry.name, entry.addresses[0], entry.bytes or 4 * parameters, entry)

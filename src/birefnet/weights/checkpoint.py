@@ -15,6 +15,7 @@ from torch import Tensor
 from birefnet.errors import WeightsError
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.birefnet import BiRefNet
+from birefnet.network.build import empty_network
 from birefnet.network.config import NetworkConfig
 from birefnet.network.guidance import is_guidance
 from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint, lookup
@@ -25,11 +26,7 @@ from birefnet.weights.layouts import from_official, is_official
 from birefnet.weights.local import WeightFiles, settings_in_metadata
 from birefnet.weights.locate import Located
 from birefnet.weights.obtain import weight_files
-from birefnet.weights.save import save_directory
-from birefnet.weights.skeleton import empty_network
 from birefnet.weights.transfer import Report
-
-__all__ = ["Loaded", "assign_weights", "load_checkpoint", "save_directory"]
 
 # Computed by the network itself, and a counter that inference ignores: a file may lack them.
 _INDEX, _COUNTER = "relative_position_index", "num_batches_tracked"
@@ -121,7 +118,7 @@ def read_network(
         preprocess=network.preprocess,
         name=local.name,
         licence=settings.get("licence") or (checkpoint.licence if checkpoint else None),
-        source=str(settings.get("source") or local.origin),
+        source=str(settings.get("source") or local.source),
         path=local.files[0],
         stored_dtype=_main_dtype(tensors.values()),
         checkpoint=checkpoint,
@@ -248,14 +245,14 @@ def _listed(what: str, names: list[str], limit: int = 3) -> str:
     return f"{len(names)} {what} ({', '.join(names[:limit])}{more})"
 
 
-def recognise(source: WeightFiles, backbone: str) -> Checkpoint | None:
+def recognise(local: WeightFiles, backbone: str) -> Checkpoint | None:
     """The catalogue's entry of a local file: by checksum, or by the name of the file or its folder.
 
     A name counts only if the entry has the same backbone, for files are renamed.
     """
-    if source.checkpoint is not None:
-        return source.checkpoint
-    path = source.files[0]
+    if local.checkpoint is not None:
+        return local.checkpoint
+    path = local.files[0]
     size = path.stat().st_size
     same_size = [c for c in CHECKPOINTS.values() if c.kind == "network" and c.bytes == size]
     if any(c.sha256 for c in same_size):
@@ -265,7 +262,7 @@ def recognise(source: WeightFiles, backbone: str) -> Checkpoint | None:
                 return checkpoint
     # Hugging Face's cache calls the folder of a repository models--owner--name.
     folders = [p.name.removeprefix("models--").replace("--", "/") for p in path.absolute().parents]
-    for name in (source.origin, path.name, path.stem, *folders[:3]):
+    for name in (local.source, path.name, path.stem, *folders[:3]):
         known = lookup(name)
         if known is not None and known.kind == "network" and known.preset == backbone:
             return known

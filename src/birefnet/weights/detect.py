@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from birefnet.errors import WeightsError
 from birefnet.network.backbones import build_backbone
+from birefnet.network.build import WithoutParameters
 from birefnet.network.config import (
     Attention,
     DecoderBlock,
@@ -21,7 +22,6 @@ from birefnet.network.config import (
 )
 from birefnet.network.guidance import is_guidance
 from birefnet.weights.layouts import from_official, is_official
-from birefnet.weights.skeleton import WithoutParameters
 
 HOW_TO_TELL = (
     'pass it as config={{"{name}": "{value}"}} to birefnet.load or load_network, or as '

@@ -25,14 +25,14 @@ class WeightFiles:
     Attributes:
         name: for messages and reports.
         files: one, or the parts of a split one.
-        origin: what was asked for, or the address it came from.
+        source: what was asked for, or the address it came from.
         settings: of this project's config.json; empty for files of others.
         checkpoint: the catalogue's entry, if it is one.
     """
 
     name: str
     files: list[Path]
-    origin: str
+    source: str
     settings: dict[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
 
@@ -42,7 +42,7 @@ class WeightFiles:
         return self.files[0].with_name(GRAPH)
 
 
-def at_path(path: Path, origin: str) -> WeightFiles:
+def at_path(path: Path, source: str) -> WeightFiles:
     """The weights at a path, a file or a directory.
 
     Raises:
@@ -58,7 +58,7 @@ def at_path(path: Path, origin: str) -> WeightFiles:
             name = path.absolute().parent.name
     else:
         raise UnknownModelError(f"there is no file or directory {path}")
-    return WeightFiles(str(settings.get("name") or name), files, origin, settings)
+    return WeightFiles(str(settings.get("name") or name), files, source, settings)
 
 
 def settings_beside(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from birefnet.errors import BiRefNetError, UsageError
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
-    from birefnet.training.data.dataset import TrainingData
+    from birefnet.training.data.dataset import TrainingDataset
     from birefnet.training.loss_settings import LossSettings
     from birefnet.training.recipe import Recipe
     from birefnet.training.validation import Levels, Validator
@@ -125,7 +125,7 @@ class PreparedRun:
 
     recipe: Recipe
     loss: LossSettings
-    data: TrainingData
+    data: TrainingDataset
     validator: Validator | None
     start: TrainingSetup | None
 
@@ -205,7 +205,7 @@ def _classes_in_vain(head: int, classes: int) -> list[str]:
     return []
 
 
-def make_validator(recipe: Recipe, data: TrainingData) -> Validator | None:
+def make_validator(recipe: Recipe, data: TrainingDataset) -> Validator | None:
     """Validation with the metrics of `birefnet evaluate`; `None` where nothing is kept for it."""
     from birefnet.evaluation import COLUMNS, evaluate_pair, resolve
     from birefnet.training.data.opening import open_source

@@ -32,13 +32,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """In place of a batch that cannot be read: why, in a sentence."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Batch:
     """Samples of one size, stacked; as `Sample`."""
 

@@ -277,7 +277,7 @@ class Composed(Source):
             self._source.read(index), self._height, self._width, rng
         )
         clean = replace(specification, degradation=Degradation())
-        rgb, mask, other = render.render_parts(clean, self._height, self._width)
+        rgb, mask, other = render.render(clean, self._height, self._width)
         both = render.join(rgb, mask)
         if not self._composer.guidance.share:
             return both

@@ -51,7 +51,7 @@ def build_dataset(
     train: bool = True,
     seed: int = 0,
     preprocess: Preprocess | None = None,
-) -> TrainingData:
+) -> TrainingDataset:
     """Open the sources of `settings`.
 
     Args:
@@ -63,10 +63,10 @@ def build_dataset(
         DataError: a source that is missing or not complete.
         MissingExtraError: a Hugging Face data set or shards without the extra `data`.
     """
-    return TrainingData(settings, train=train, seed=seed, preprocess=preprocess or Preprocess())
+    return TrainingDataset(settings, train=train, seed=seed, preprocess=preprocess or Preprocess())
 
 
-class TrainingData(Dataset[Sample]):
+class TrainingDataset(Dataset[Sample]):
     """See `build_dataset`.
 
     Attributes:
@@ -162,9 +162,9 @@ class TrainingData(Dataset[Sample]):
         name = "empty" if is_empty else self.sources[part].name_of(index)
         label = NO_LABEL if is_empty else self._classes.label(name)
         rng = order.sample_stream(self.seed, number)
-        specification = self._draft(part, index, height, width, rng)
+        specification = self._specify(part, index, height, width, rng)
         binary = self.settings.truth == "binary"
-        rgb, levels, other = render.render_parts(specification, height, width, binary=binary)
+        rgb, levels, other = render.render(specification, height, width, binary=binary)
         sample = Sample(_planes(rgb), _planes(levels), label, name, number)
         settings = self.settings.guidance
         if not settings.share:
@@ -208,7 +208,7 @@ class TrainingData(Dataset[Sample]):
         part = int(np.searchsorted(self._first, number, side="right")) - 1
         return part, number - int(self._first[part])
 
-    def _draft(
+    def _specify(
         self, part: int, index: int, height: int, width: int, rng: Generator
     ) -> SampleSpecification:
         if part == len(self.sources):

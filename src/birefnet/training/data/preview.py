@@ -5,14 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from birefnet.training.data.dataset import TrainingData
+from birefnet.training.data.dataset import TrainingDataset
 from birefnet.training.data.sources import Pixels
 
 _PAPER = 250
 _GAP = 6  # px
 
 
-def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
+def preview(data: TrainingDataset, count: int, columns: int = 8) -> Pixels:
     """The first samples in rows, each with its mask below, and its guidance if there is any; RGB.
 
     Samples come through `to_device_batch`, as training gets them, on the CPU.
@@ -24,9 +24,6 @@ def preview(data: TrainingData, count: int, columns: int = 8) -> Pixels:
     for start in range(0, count, columns):
         numbers = range(start, min(start + columns, count))
         image, mask, *_ = data.to_device_batch(data.batch(size, numbers), "cpu", start)
-        mean, std = (
-            np.array(v).reshape(3, 1, 1) for v in (data.preprocess.mean, data.preprocess.std)
-        )
         for rgb, levels in zip(image.numpy(), mask.numpy(), strict=True):
             shown = [levels, *(0.5 + 0.5 * rgb[3:])[:, None]]
             cells.append(_cell(rgb[:3] * std + mean, *shown))

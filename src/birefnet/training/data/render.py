@@ -24,19 +24,12 @@ _WIDEST_BLUR = 3.0  # standard deviation above which a smaller picture is blurre
 
 def render(
     specification: SampleSpecification, height: int, width: int, *, binary: bool = False
-) -> tuple[Pixels, Pixels]:
-    """The finished sample: RGB (height x width x 3) and mask (height x width).
+) -> tuple[Pixels, Pixels, Pixels]:
+    """A sample: RGB (height x width x 3), its mask and its distractors' (both height x width).
 
     Args:
         binary: cut the mask at half, so that no levels but 0 and 255 occur.
     """
-    return render_parts(specification, height, width, binary=binary)[:2]
-
-
-def render_parts(
-    specification: SampleSpecification, height: int, width: int, *, binary: bool = False
-) -> tuple[Pixels, Pixels, Pixels]:
-    """As `render`, and what can be seen of the layers that are no subjects (height x width)."""
     base = apply_view(specification.scene, specification.view, height, width)
     rgb, mask = split(base)
     if specification.scene_colour is not None:

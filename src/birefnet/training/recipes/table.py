@@ -34,11 +34,6 @@ def comparison() -> str:
     return "\n".join(lines)
 
 
-def _size(recipe: Recipe) -> str:
-    size = f"{recipe.data.width} x {recipe.data.height}"
-    return size if recipe.network else "as the weights"
-
-
 def _optimiser(recipe: Recipe) -> str:
     settings = recipe.optimiser
     scaling = _SYMBOLS[settings.batch_scaling].format(settings.reference_batch)
