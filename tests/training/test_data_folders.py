@@ -132,9 +132,9 @@ def test_what_cannot_be_used_says_what_to_do(tmp_path: Path, make, message: str)
 def test_weights() -> None:
     assert parse_source("a/b").times == 1
     assert parse_source("a/b=2.5").times == 2.5
-    assert parse_source("a=b=.5").place == "a=b"
+    assert parse_source("a=b=.5").uri == "a=b"
     shared = parse_source("hf:x:train?image=a&mask=b=20%")
-    assert (shared.place, shared.share) == ("hf:x:train?image=a&mask=b", 0.2)
+    assert (shared.uri, shared.share) == ("hf:x:train?image=a&mask=b", 0.2)
     for text in ("a=0", "a=100%"):
         with pytest.raises(DataError, match="weight"):
             parse_source(text)
@@ -145,7 +145,7 @@ def test_an_existing_name_with_an_equals_sign_is_no_weight(
 ) -> None:
     make_pairs(tmp_path / "set=2", 1)
     monkeypatch.chdir(tmp_path)
-    assert parse_source("set=2").place == "set=2"
+    assert parse_source("set=2").uri == "set=2"
 
 
 def test_the_alpha_of_a_mask_is_the_mask(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -19,9 +19,15 @@ from birefnet.training.schedule import Plan
 MOST_WORKERS = 8
 _PREFETCHED = 2  # batches per worker
 
+Samples = TypeVar("Samples")
+"""The type of a batch on its way from the workers to the device."""
 
-class TrainingData(Protocol):
-    """A stream of samples, each a pure function of its number through the whole run."""
+
+class TrainingData(Protocol[Samples]):
+    """The data that a `Trainer` needs: each sample is a pure function of its number.
+
+    `birefnet.training.data.dataset.TrainingDataset` is one.
+    """
 
     @property
     def epoch_length(self) -> int:
@@ -32,11 +38,11 @@ class TrainingData(Protocol):
         """Height and width of the pictures of a step [px], multiples of 32."""
         ...
 
-    def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Any:
+    def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Samples:
         """Those samples at that size; called in helper processes, so it can be pickled."""
         ...
 
-    def to_device_batch(self, samples: Any, device: torch.device, step: int) -> DeviceBatch:
+    def to_device_batch(self, samples: Samples, device: torch.device, step: int) -> DeviceBatch:
         """The samples of `batch` on the training device, normalised."""
         ...
 
@@ -48,13 +54,13 @@ class _Unreadable:
     reason: str
 
 
-class _Parts(Dataset[tuple[int, Any]]):
+class _Parts(Dataset[tuple[int, Samples | _Unreadable]], Generic[Samples]):
     """The batches of one process by the number of the part (see `Plan`)."""
 
-    def __init__(self, data: TrainingData, plan: Plan, rank: int) -> None:
+    def __init__(self, data: TrainingData[Samples], plan: Plan, rank: int) -> None:
         self.data, self.plan, self.rank = data, plan, rank
 
-    def __getitem__(self, part: int) -> tuple[int, Any]:
+    def __getitem__(self, part: int) -> tuple[int, Samples | _Unreadable]:
         size = self.data.size_at(part // self.plan.settings.accumulate)
         try:
             return part, self.data.batch(size, self.plan.numbers(part, self.rank))
@@ -63,7 +69,7 @@ class _Parts(Dataset[tuple[int, Any]]):
 
 
 def batches(
-    data: TrainingData,
+    data: TrainingData[Samples],
     plan: Plan,
     *,
     rank: int,
@@ -71,7 +77,7 @@ def batches(
     last: int,
     workers: int,
     pinned: bool = False,
-) -> Iterator[list[tuple[int, Any]]]:
+) -> Iterator[list[tuple[int, Samples]]]:
     """The parts of each step from `first` to before `last`: (number of the part, its samples).
 
     Args:
@@ -83,8 +89,9 @@ def batches(
         DataError: a picture cannot be read.
     """
     accumulate = plan.settings.accumulate
+    dataset = _Parts(data, plan, rank)
     loader = DataLoader(
-        _Parts(data, plan, rank),
+        dataset,
         batch_size=None,  # each item is a batch already
         sampler=range(first * accumulate, last * accumulate),
         collate_fn=_as_is,
@@ -95,17 +102,17 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_start_worker if workers else None,
     )
-    parts: list[tuple[int, Any]] = []
-    for item in loader:
-        if isinstance(item[1], _Unreadable):
-            raise DataError(item[1].reason)
-        parts.append(item)
+    parts: list[tuple[int, Samples]] = []
+    for part, samples in loader:
+        if isinstance(samples, _Unreadable):
+            raise DataError(samples.reason)
+        parts.append((part, samples))
         if len(parts) == accumulate:
             yield parts
             parts = []
 
 
-def _as_is(item: Any) -> Any:
+def _as_is(item: Samples) -> Samples:
     return item
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from birefnet.errors import BiRefNetError, MissingExtraError
 
@@ -20,7 +20,7 @@ from birefnet.network.guidance import PICTURE_CHANNELS
 from birefnet.training import distributed, freezing, optim
 from birefnet.training.adversarial import Adversary
 from birefnet.training.average import Average
-from birefnet.training.batches import TrainingData
+from birefnet.training.batches import Samples, TrainingData
 from birefnet.training.loss_settings import MAP_TERMS
 from birefnet.training.objective import Objective
 from birefnet.training.recipe import Recipe
@@ -38,7 +38,7 @@ class TrainingError(BiRefNetError):
     """A run that cannot go on: the message says why and what to change."""
 
 
-class Learner:
+class Learner(Generic[Samples]):
     """A network, its optimiser and its averaged weights on one device or many.
 
     Args:
@@ -58,7 +58,7 @@ class Learner:
         self,
         recipe: Recipe,
         network: BiRefNet,
-        data: TrainingData,
+        data: TrainingData[Samples],
         plan: Plan,
         accelerator: Accelerator,
     ) -> None:
@@ -121,7 +121,7 @@ class Learner:
             return value
         return self.accelerator.reduce(value, "mean")
 
-    def update(self, parts: list[tuple[int, Any]]) -> dict[str, Tensor]:
+    def update(self, parts: list[tuple[int, Samples]]) -> dict[str, Tensor]:
         """One step of the optimiser on the parts of its batch; the mean of the losses.
 
         Args:
@@ -142,7 +142,7 @@ class Learner:
             self.average.update(self.step)
         return dict(sums)
 
-    def _part(self, part: int, samples: Any, epoch: int, parts: int) -> dict[str, Tensor]:
+    def _part(self, part: int, samples: Samples, epoch: int, parts: int) -> dict[str, Tensor]:
         """Forward and backward pass of one part of a step; its losses."""
         # Dropout is a function of seed, part and process, so a resumed run draws the same.
         number = part * self.accelerator.num_processes + self.accelerator.process_index

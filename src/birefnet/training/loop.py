@@ -10,7 +10,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from birefnet.errors import MissingExtraError
 
@@ -23,7 +23,7 @@ except ModuleNotFoundError:
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.simplify import simplify
 from birefnet.training import distributed
-from birefnet.training.batches import TrainingData, batches, fitting_workers
+from birefnet.training.batches import Samples, TrainingData, batches, fitting_workers
 from birefnet.training.interrupt import Interruptible
 from birefnet.training.learner import Learner, TrainingError
 from birefnet.training.pace import Pace
@@ -74,7 +74,7 @@ class Outcome:
     signal: int | None = None
 
 
-class Trainer:
+class Trainer(Generic[Samples]):
     """One run: a network on its way from the first step to the last.
 
     Args:
@@ -97,7 +97,7 @@ class Trainer:
         self,
         recipe: Recipe,
         network: BiRefNet,
-        data: TrainingData,
+        data: TrainingData[Samples],
         preprocess: Preprocess,
         *,
         run: RunFolder | None = None,
@@ -217,7 +217,7 @@ class Trainer:
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
 
-    def update(self, parts: list[tuple[int, Any]]) -> dict[str, Tensor]:
+    def update(self, parts: list[tuple[int, Samples]]) -> dict[str, Tensor]:
         """One step of the optimiser, see `Learner.update`."""
         return self.learner.update(parts)
 
@@ -398,7 +398,7 @@ class Trainer:
                 tracker.log_images(images, step=self.step, **arguments)
 
 
-def _agree(written: Preprocess, data: TrainingData, validator: Validator | None) -> None:
+def _agree(written: Preprocess, data: TrainingData[Samples], validator: Validator | None) -> None:
     trained = getattr(data, "preprocess", written)
     if (trained.mean, trained.std) != (written.mean, written.std):
         raise TrainingError(

@@ -106,7 +106,7 @@ def dotted_names(cls: type, where: str = "") -> list[str]:
     return names
 
 
-def _set(cls: type, values: dict[str, Any], dotted: str, value: Any) -> None:
+def _set(cls: type, values: dict[str, Any], dotted: str, value: object) -> None:
     """Put `value` into the nested `values` of a `cls`."""
     *parents, last = dotted.split(".")
     kind: Any = cls
@@ -154,7 +154,7 @@ def _check_known(cls: type, name: str, where: str) -> None:
     )
 
 
-def _is_retired(cls: type, name: str, value: Any, where: str) -> bool:
+def _is_retired(cls: type, name: str, value: object, where: str) -> bool:
     """Whether an earlier version had this switch, and it is off, as in the files of its runs.
 
     `RETIRED` of a class of settings says by name what to do instead of switching it on.
@@ -167,7 +167,7 @@ def _is_retired(cls: type, name: str, value: Any, where: str) -> bool:
     return True
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: object, hint: Any, where: str) -> Any:
     """`value` as `hint` asks for it; a text is read as a command line gives it."""
     if hint is Any:
         return value
@@ -195,7 +195,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     return _convert_scalar(value, hint, where)
 
 
-def _convert_union(value: Any, options: list[Any], hint: Any, where: str) -> Any:
+def _convert_union(value: object, options: list[Any], hint: Any, where: str) -> Any:
     if type(None) in options and (value is None or value in ("none", "null", "None", "")):
         return None
     for option in options:
@@ -209,7 +209,7 @@ def _convert_union(value: Any, options: list[Any], hint: Any, where: str) -> Any
     raise _unfitting(value, hint, where)
 
 
-def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
+def _convert_sequence(value: object, hint: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, str):
         text = value.strip().removeprefix("[").removesuffix("]")
@@ -228,7 +228,7 @@ def _convert_sequence(value: Any, hint: Any, where: str) -> Any:
     return tuple(made) if origin is tuple else made
 
 
-def _convert_mapping(value: Any, hint: Any, where: str) -> dict[str, Any]:
+def _convert_mapping(value: object, hint: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _unfitting(value, hint, where)
     arguments = get_args(hint)
@@ -240,7 +240,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS |= {"false": False, "no": False, "off": False, "0": False}
 
 
-def _convert_scalar(value: Any, hint: Any, where: str) -> Any:
+def _convert_scalar(value: object, hint: Any, where: str) -> Any:
     if hint is bool:
         if isinstance(value, bool):
             return value
@@ -266,7 +266,7 @@ def _number(value: int | float | str, hint: type) -> int | float:
     return int(number)
 
 
-def _unfitting(value: Any, hint: Any, where: str) -> SettingsError:
+def _unfitting(value: object, hint: Any, where: str) -> SettingsError:
     return SettingsError(f"{where} is {value!r}; expected {describe(hint)}")
 
 
@@ -302,7 +302,7 @@ def _is_mapping(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Mapping)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, Mapping):

@@ -8,6 +8,7 @@ from birefnet.cli.common import say, warn
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
+    from birefnet.training.data.batch import Batch
     from birefnet.training.loop import Outcome, Trainer
     from birefnet.training.recipe import Recipe
     from birefnet.training.run_folder import RunFolder
@@ -18,7 +19,7 @@ ENDS_HERE = "a run would end here"  # said by a dry run
 
 
 def opening(
-    recipe: Recipe, start: TrainingSetup | None, plan: Plan, validator: Validator | None
+    recipe: Recipe, setup: TrainingSetup | None, plan: Plan, validator: Validator | None
 ) -> list[str]:
     """The lines before the first step: what to expect, and what the run will do."""
     about = recipe.about
@@ -32,12 +33,12 @@ def opening(
     }
     lines += [f"  {name}: {text}" for name, text in expected.items() if text]
     weights = recipe.init or recipe.encoder_weights or "random weights"
-    if start is None:
+    if setup is None:
         lines.append(f"network, size and memory are known once {weights} has been downloaded")
     else:
-        parameters = sum(p.numel() for p in start.network.parameters()) / 1e6
+        parameters = sum(p.numel() for p in setup.network.parameters()) / 1e6
         lines.append(
-            f"network {start.network.config.backbone}, {parameters:.1f} M parameters, from "
+            f"network {setup.network.config.backbone}, {parameters:.1f} M parameters, from "
             f"{weights}, trained on pictures of {recipe.data.width} x {recipe.data.height}"
         )
     lines.append(
@@ -51,12 +52,12 @@ def opening(
         lines.append(
             f"validation on {len(validator)} pictures ({sets}), best by {validator.best_by}"
         )
-    if start is not None:
-        lines.append(f"validated and written with pictures {start.preprocess}")
+    if setup is not None:
+        lines.append(f"validated and written with pictures {setup.preprocess}")
     return lines
 
 
-def closing(outcome: Outcome, trainer: Trainer, run_folder: RunFolder) -> list[str]:
+def closing(outcome: Outcome, trainer: Trainer[Batch], run_folder: RunFolder) -> list[str]:
     """The lines after the last step."""
     lines = []
     if outcome.best is not None and trainer.validator is not None:

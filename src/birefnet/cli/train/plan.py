@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from birefnet.training.recipe import Recipe
     from birefnet.training.validation import Levels, Validator
 
-HELD_OUT = 0.1
-"""Share of the pictures that is kept for validation where none are given."""
-REPLAYED = 20
+VALIDATION_SHARE = 0.1
+"""Share of the pictures in the validation split where none are given."""
+REPLAY_PERCENT = 20
 """Share [%] of replayed pictures where none is given."""
 _NOTHING = "none"
 
@@ -102,12 +102,12 @@ def _changes(options: TrainOptions, recipe: Recipe) -> dict[str, Any]:
         changes["validation.data"] = given
         changes["data.held_out"] = 0.0
     elif not options.resume and not recipe.validation.data and not recipe.data.held_out:
-        changes["data.held_out"] = HELD_OUT
+        changes["data.held_out"] = VALIDATION_SHARE
     return changes
 
 
 def _replayed(replay: Sequence[str]) -> list[str]:
-    default = f"={REPLAYED / max(1, len(replay)):g}%"
+    default = f"={REPLAY_PERCENT / max(1, len(replay)):g}%"
     return [text if text.endswith("%") else text + default for text in replay]
 
 
@@ -119,7 +119,7 @@ class PreparedRun:
         recipe: as it is saved.
         loss: its losses without phases that the run is too short for.
         data, validator: what is trained and validated on.
-        start: network and preprocessing; `None` in a dry run from weights of which nothing is
+        setup: network and preprocessing; `None` in a dry run from weights of which nothing is
             known before they are downloaded.
     """
 
@@ -127,7 +127,7 @@ class PreparedRun:
     loss: LossSettings
     data: TrainingDataset
     validator: Validator | None
-    start: TrainingSetup | None
+    setup: TrainingSetup | None
 
 
 def prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: bool) -> PreparedRun:
@@ -164,24 +164,24 @@ def prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: b
     elif options.dry_run and weights and (lack := missing_file(recipe)):
         notes.append(f"{ENDS_HERE}: {lack}")
         weights = False
-    start = None
+    setup = None
     if recipe.network or not to_fetch or to_fetch.checkpoint or not options.dry_run:
         name = options.output.resolve().name if options.output else recipe.name
         last = RunFolder(options.output).last if options.resume and options.output else None
-        start = set_up_training(recipe, name=name, weights=weights, written=last)
-        recipe = start.recipe
-        data.preprocess = start.preprocess
-        validator = validator and replace(validator, preprocess=start.preprocess)
-        notes += _classes_in_vain(start.network.config.auxiliary_classes, len(data.classes))
+        setup = set_up_training(recipe, name=name, weights=weights, written=last)
+        recipe = setup.recipe
+        data.preprocess = setup.preprocess
+        validator = validator and replace(validator, preprocess=setup.preprocess)
+        notes += _classes_in_vain(setup.network.config.auxiliary_classes, len(data.classes))
     plan = Plan(recipe.schedule, data.epoch_length, processes)
     loss, too_long = recipe.loss.fitted(plan.epochs)
     notes += [f"{reason}: the phase is left out; train longer to have it" for reason in too_long]
     if is_main:
-        for line in opening(recipe, start, plan, validator):
+        for line in opening(recipe, setup, plan, validator):
             say(line)
         for note in notes:
             warn(note)
-    return PreparedRun(recipe, loss, data, validator, start)
+    return PreparedRun(recipe, loss, data, validator, setup)
 
 
 def _classes_in_vain(head: int, classes: int) -> list[str]:

@@ -17,6 +17,7 @@ from birefnet.errors import BiRefNetError
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
+    from birefnet.training.data.batch import Batch
     from birefnet.training.loop import Trainer
     from birefnet.training.memory import Estimate
     from birefnet.training.run_folder import RunFolder
@@ -59,15 +60,15 @@ def train_network(options: TrainOptions) -> int:
         recipe.loop, options.device, folder=str(run_folder.path) if run_folder else None
     )
     prepared = prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
-    recipe, start = prepared.recipe, prepared.start
-    if start is None:
+    recipe, setup = prepared.recipe, prepared.setup
+    if setup is None:
         typer.echo(recipe.to_yaml(), nl=False)
         return 0
     estimate = memory.estimate(
-        recipe, start.network, accelerator.device, accelerator.mixed_precision
+        recipe, setup.network, accelerator.device, accelerator.mixed_precision
     )
-    _judge(estimate, options, is_main)
-    trainer = _trainer(prepared, start, run_folder, accelerator)
+    _check_memory(estimate, options, is_main)
+    trainer = _trainer(prepared, setup, run_folder, accelerator)
     if run_folder is None:
         typer.echo(recipe.to_yaml(), nl=False)
         return 0
@@ -98,26 +99,26 @@ def train_network(options: TrainOptions) -> int:
 
 
 def _trainer(
-    prepared: PreparedRun, start: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
-) -> Trainer:
+    prepared: PreparedRun, setup: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
+) -> Trainer[Batch]:
     from birefnet.cli.terminal import console
     from birefnet.training.loop import Trainer
     from birefnet.training.progress import Terminal
 
     return Trainer(
         replace(prepared.recipe, loss=prepared.loss),
-        start.network,
+        setup.network,
         prepared.data,
-        start.preprocess,
+        setup.preprocess,
         run=run_folder,
         validator=prepared.validator,
         accelerator=accelerator,
         display=Terminal(console(stderr=True)),
-        model_info=start.model_info,
+        model_info=setup.model_info,
     )
 
 
-def _judge(estimate: Estimate, options: TrainOptions, is_main: bool) -> None:
+def _check_memory(estimate: Estimate, options: TrainOptions, is_main: bool) -> None:
     """Refuse a batch that does not fit; a dry run says that a run would."""
     if estimate.fits:
         say_once(is_main, estimate.text())

@@ -97,18 +97,13 @@ class PixelCache:
                     written = os.write(self._handle, data)
             data, start = data[written:], start + written
 
-    def __getstate__(self) -> dict[str, Any]:
-        handle: Any = reduction.DupFd(self._handle) if self._path is None else None
-        return {
-            "count": self.count, "limit": self.limit, "_lock": self._lock,
-            "_index_bytes": self._index_bytes, "_path": self._path, "handle": handle,
-        }  # fmt: skip
+    def __getstate__(self) -> tuple[Any, ...]:
+        handle = reduction.DupFd(self._handle) if self._path is None else None
+        return self.count, self.limit, self._lock, self._index_bytes, self._path, handle
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        handle = state.pop("handle")
-        self.__dict__.update(state)
-        if handle is None:
-            assert self._path is not None
-            self._open(os.open(self._path, os.O_RDWR | _DELETED_WHEN_CLOSED))
-        else:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.count, self.limit, self._lock, self._index_bytes, self._path, handle = state
+        if self._path is None:
             self._open(handle.detach())
+        else:
+            self._open(os.open(self._path, os.O_RDWR | _DELETED_WHEN_CLOSED))

@@ -84,8 +84,8 @@ class TrainingDataset(Dataset[Sample]):
         self.settings, self.seed, self.train, self.preprocess = settings, seed, train, preprocess
         if not settings.sources:
             raise MissingDataError("there are no pictures to train on; give --data PATH")
-        asked = [parse_source(text) for text in settings.sources]
-        self.sources = [open_source(weighted.place) for weighted in asked]
+        weighted = [parse_source(text) for text in settings.sources]
+        self.sources = [open_source(source.uri) for source in weighted]
         for source in self.sources:
             if source.kind == "pictures":
                 raise DataError(
@@ -113,8 +113,8 @@ class TrainingDataset(Dataset[Sample]):
             for source in self.validation_split
         ]
         parts = [
-            Part(len(source), weighted.times, weighted.share)
-            for source, weighted in zip(self.sources, asked, strict=True)
+            Part(len(source), weight.times, weight.share)
+            for source, weight in zip(self.sources, weighted, strict=True)
         ]
         if train and settings.composite.empty and (self._has_cutouts or self.backgrounds):
             count = sum(self._composer.backgrounds.counts)
@@ -222,16 +222,16 @@ class TrainingDataset(Dataset[Sample]):
 
     def _read(self, source: int, index: int) -> Pixels:
         """A picture of one of all sources, from the cache if it is there."""
-        place = int(self._first[source]) + index
+        position = int(self._first[source]) + index
         if self._cache is not None:
-            kept = self._cache.get(place)
-            if kept is not None:
-                return kept
+            cached = self._cache.get(position)
+            if cached is not None:
+                return cached
         opened = self._all[source]
         is_cutout = opened.kind == "cutouts"
         pixels = shrink(opened.read(index), self.settings.longest, is_cutout=is_cutout)
         if self._cache is not None:
-            self._cache.put(place, pixels)
+            self._cache.put(position, pixels)
         return pixels
 
 

@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 """H x W x 4: RGB and mask (colours not multiplied by it); H x W x 3 of pictures without a mask."""
 
 _ASPECT_TOLERANCE = 0.02
-_WEIGHT = re.compile(r"(?P<place>.+)=(?P<number>\d*\.?\d+)(?P<percent>%?)")
+_WEIGHT = re.compile(r"(?P<uri>.+)=(?P<number>\d*\.?\d+)(?P<percent>%?)")
 
 
 class Source(ABC):
@@ -72,10 +72,10 @@ class FolderSource(Source):
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """A source as it was asked for: `times` per epoch, or a `share` of the epoch."""
+class WeightedUri:
+    """A source by its URI, shown `times` per epoch, or as a `share` of the epoch."""
 
-    place: str
+    uri: str
     times: float = 1.0
     share: float | None = None
 
@@ -121,18 +121,18 @@ def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
     return Subset(source, sorted(order[count:])), Subset(source, sorted(order[:count]))
 
 
-def parse_source(text: str) -> Weighted:
+def parse_source(text: str) -> WeightedUri:
     """Split `PATH=2.0` or `PATH=20%`.
 
     >>> parse_source("DIS5K/DIS-TR=2.0")
-    Weighted(place='DIS5K/DIS-TR', times=2.0, share=None)
+    WeightedUri(uri='DIS5K/DIS-TR', times=2.0, share=None)
 
     Raises:
         DataError: a weight of 0, or a share of all or more.
     """
     found = _WEIGHT.fullmatch(text)
     if found is None or Path(text).exists():
-        return Weighted(text)
+        return WeightedUri(text)
     number = float(found["number"])
     if number <= 0 or (found["percent"] and number >= 100):
         raise DataError(
@@ -140,8 +140,8 @@ def parse_source(text: str) -> Weighted:
             "0, or a share between 0% and 100%"
         )
     if found["percent"]:
-        return Weighted(found["place"], 1.0, number / 100)
-    return Weighted(found["place"], number)
+        return WeightedUri(found["uri"], 1.0, number / 100)
+    return WeightedUri(found["uri"], number)
 
 
 def read_pair(image: Encoded, mask: Encoded, *, name: str | None = None) -> Pixels:
