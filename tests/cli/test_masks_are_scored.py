@@ -83,7 +83,7 @@ def test_masks_of_animations(command, bright, tmp_path: Path, format: str, level
     assert made.status == 0, made.stderr
     scored = command("evaluate", "-p", tmp_path / "out", "-t", tmp_path / "gt", "-j", 1)
     assert scored.status == 0, scored.stderr
-    assert "are animations, of which the first frame was taken" in scored.stderr
+    assert "are animations, of which only the first frame was used" in scored.stderr
 
 
 @given(

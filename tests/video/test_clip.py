@@ -36,7 +36,7 @@ def test_positions(text: str, seconds: Fraction | None, frame: int | None) -> No
 
 @pytest.mark.parametrize("text", ["", "abc", "-3", "1:2:3:4", "f", "1e3"])
 def test_no_position(text: str) -> None:
-    with pytest.raises(UsageError, match="no place in a video; give seconds"):
+    with pytest.raises(UsageError, match="is not a time or frame of a video; give seconds"):
         parse_position(text)
 
 

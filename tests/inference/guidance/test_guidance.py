@@ -256,7 +256,7 @@ def test_what_is_typed() -> None:
     assert parse_point("12,30") == Point(12, 30)
     assert parse_point("0.5,1.0").at(100, 200) == (99, 100)
     for text in ("1,2,3", "a,b,c,d", ""):
-        with pytest.raises(BiRefNetError, match="no box"):
+        with pytest.raises(BiRefNetError, match="is not a box"):
             parse_box(text)
     for box in ((10, 10, 10, 20), (300, 0, 400, 50)):
         with pytest.raises(BiRefNetError, match="holds no pixel"):
