@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,8 +158,19 @@ class Page:
         )
 
     def downloaded(self, suffix: str) -> Path:
-        """The newest file that was saved, once it is complete."""
-        return Path(self.wait(lambda: sorted(self.downloads.glob(f"*{suffix}"))[-1]))
+        """The file with this ending that was saved since the last call, once it is complete.
+
+        It moves into a folder of its own, so that no later call finds it again and the browser
+        need not number the next one.
+        """
+
+        def complete() -> Path | None:
+            if any(self.downloads.glob("*.crdownload")):
+                return None
+            return next(path for path in self.downloads.glob(f"*{suffix}") if path.stat().st_size)
+
+        saved = Path(self.wait(complete))
+        return saved.rename(Path(tempfile.mkdtemp(dir=self.downloads.parent)) / saved.name)
 
     def requests(self) -> list[str]:
         """Addresses that the browser asked for since the last call."""

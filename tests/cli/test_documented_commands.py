@@ -40,7 +40,6 @@ NOT_HERE = {
     "birefnet remove shop.parquet": "integrations/test_ray",
     "birefnet remove 'shards/000.tar'": "integrations/test_ray",
     "birefnet video 0": "needs a camera",
-    "birefnet remove photos -o out --model general --device cuda": "needs a GPU",
     "birefnet remove photos -o out --device cuda": "needs a GPU",
     "birefnet models convert MY_NETWORK": "needs Swin-L; integrations/comfyui converts",
     "birefnet serve --also all --engine torch --device cuda": "needs a GPU",
@@ -146,6 +145,8 @@ def interrupt(_: float) -> None:
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers end after their start."""
+    monkeypatch.setattr("webbrowser.open", lambda url: None)
+    monkeypatch.setattr("socketserver.BaseServer.serve_forever", lambda self: interrupt(0))
     try:
         from birefnet.serving import running
     except ImportError:

@@ -178,7 +178,7 @@ def test_erase_and_restore_are_saved(page: Page, picture: Path) -> None:
     assert page.pixel(RESULT, 0.05, 0.5)[3] == 255
     page.find("[data-do=save]").click()
     page.wait(page.is_idle)
-    saved = np.asarray(Image.open(page.downloaded("disc.cutout*.png")))
+    saved = np.asarray(Image.open(page.downloaded("disc.cutout.png")))
     assert (saved[48, 64, 3], saved[48, 6, 3]) == (0, 255)
     page.find("[data-tool=point]").click()
     page.next_result(ActionChains(page.driver).move_to_element(marks).click().perform)
