@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from birefnet.errors import WeightsError
-from birefnet.weights.files import find_weights, read_weights, sniff
+from birefnet.weights.files import read_weights, sniff
+from birefnet.weights.local import find_weights
 
 STATE = {
     "bb.a.weight": torch.arange(6.0).reshape(2, 3),

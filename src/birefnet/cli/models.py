@@ -199,7 +199,7 @@ def convert_model(
     require("`birefnet models convert`", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
     from birefnet.weights.convert import DTYPES, convert, layout_of
-    from birefnet.weights.files import SUFFIXES
+    from birefnet.weights.local import SUFFIXES
     from birefnet.weights.save import LAYOUTS, for_other_programs
 
     if layout is not None and layout not in LAYOUTS:

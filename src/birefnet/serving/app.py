@@ -94,11 +94,11 @@ def create_app(
         from birefnet.serving.page import mount_page
 
         mount_page(app, service, endpoints=registry.page_endpoints)
-    _surround(app, service, forms)
+    _add_middleware(app, service, forms)
     return app
 
 
-def _surround(app: FastAPI, service: Service, forms: ErrorForms) -> None:
+def _add_middleware(app: FastAPI, service: Service, forms: ErrorForms) -> None:
     """The layers around the routes; the one added last is the outermost."""
     settings = service.settings
     app.add_middleware(CancellationMiddleware)

@@ -204,7 +204,7 @@ class Service:
         async with AsyncExitStack() as until_the_end:
             async with self._slot(wait):
                 start = time.perf_counter()
-                gone = threading.Event()
+                cancelled = threading.Event()
 
                 async def work() -> _Made:
                     pixels = await asyncio.get_running_loop().run_in_executor(
@@ -212,7 +212,7 @@ class Service:
                     )
                     hold = await until_the_end.enter_async_context(self.budget.hold(pixels))
                     encoding = format if encode else None
-                    return await self._remove(source, options, name, encoding, gone, hold)
+                    return await self._remove(source, options, name, encoding, cancelled, hold)
 
                 try:
                     made = await asyncio.wait_for(work(), self.settings.timeout_s)
@@ -223,7 +223,7 @@ class Service:
                     self.metrics.refused.labels("cancelled").inc()
                     raise
                 finally:
-                    gone.set()
+                    cancelled.set()
                 seconds = time.perf_counter() - start
             self.metrics.pictures.labels(name).inc()
             self._pace_s += 0.2 * (seconds / max(1, self.slots_taken + 1) - self._pace_s)
@@ -300,7 +300,7 @@ class Service:
         options: Options,
         name: str,
         format: str | None,
-        gone: threading.Event,
+        cancelled: threading.Event,
         hold: Hold,
     ) -> _Made:
         loop = asyncio.get_running_loop()
@@ -308,11 +308,11 @@ class Service:
             self._pending += 1
             try:
                 read = loop.run_in_executor(self._readers, self._read, source, options, predictor)
-                options, prepared, views = await read
+                options, prepared, inputs = await read
                 source = b""
                 queue = self.pool.queue(name)
                 # One after the other: side by side, a large one would have a share of the cores.
-                planes = [await self._batcher.infer(queue, view) for view in views]
+                planes = [await self._batcher.infer(queue, array) for array in inputs]
             finally:
                 self._pending -= 1
                 self._batcher.wake()
@@ -321,13 +321,13 @@ class Service:
                 def matte_of() -> Matte:
                     return prepared.restore(prepared.merge(planes))
             else:
-                mine = self.shared(predictor, name, gone)
+                mine = self.shared(predictor, name, cancelled)
 
                 def matte_of() -> Matte:
                     return options.predict(mine, prepared)
 
             return await loop.run_in_executor(
-                self._writers, self._finish, matte_of, options, format, gone, hold
+                self._writers, self._finish, matte_of, options, format, cancelled, hold
             )
 
     def _pixels_of(self, source: bytes | Picture, options: Options) -> int:
@@ -341,7 +341,7 @@ class Service:
         options: Options,
         predictor: Predictor,
     ) -> tuple[Options, Prepared | Picture, list[Array]]:
-        """In a thread: options checked, the picture, and what the network is to see of it."""
+        """In a thread: options checked, the picture, and the network's inputs of it."""
         start = time.perf_counter()
         options = safe_options(options, self.limits).prepared()
         picture = source
@@ -354,16 +354,16 @@ class Service:
                 f"the network would run at {width}x{height}; this server allows up to {most}x{most}"
             )
         prepared = predictor.prepare(picture, options.resolution) if options.is_plain else picture
-        views = prepared.inputs() if isinstance(prepared, Prepared) else []
+        inputs = prepared.inputs() if isinstance(prepared, Prepared) else []
         self.metrics.stage.labels("read").observe(time.perf_counter() - start)
-        return options, prepared, views
+        return options, prepared, inputs
 
     def _finish(
         self,
         matte_of: Callable[[], Matte],
         options: Options,
         format: str | None,
-        gone: threading.Event,
+        cancelled: threading.Event,
         hold: Hold,
     ) -> _Made:
         """In a thread: the matte corrected, and encoded if asked for."""
@@ -379,7 +379,7 @@ class Service:
         if frame is not None:  # a margin may reach far beyond the picture
             hold.grow(hold.pixels + frame.height * frame.width - matte.alpha.size)
         made = _Made(matte)
-        if format is not None and not gone.is_set():
+        if format is not None and not cancelled.is_set():
             if options.objects:
                 made = _Made(matte, objects=tuple(_objects(matte, options, format)))
             else:

@@ -11,25 +11,19 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from birefnet.errors import WeightsError
+from birefnet.weights.local import FORMAT, first_line, some
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Format = Literal["safetensors", "torch", "torch-legacy"]
 
-FORMAT = "birefnet"  # of settings, in config.json, and the key under which files carry them
-# In a bundled directory: its network as an ONNX graph, which reads model.safetensors beside it.
-GRAPH = "model.onnx"
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
-# Files that hold a whole network ready to run: ONNX, OpenVINO, torch.export.
-EXPORTED = (".onnx", ".xml", ".pt2")
 # Where training scripts put the weights. On equal terms the averaged ones are preferred: they are
 # what their authors evaluate. A wrapper with more tensors wins, so an average without its buffers
 # does not.
@@ -40,7 +34,6 @@ _WRAPPERS = (
 # torch.compile, DataParallel and trainers that hold the network as an attribute.
 _LEADING = frozenset({"module", "model", "net", "network", "birefnet"})
 _COMPILED = "_orig_mod"
-_MAX_CONFIG_BYTES = 1 << 20
 
 
 @dataclass
@@ -111,7 +104,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as failure:
         raise WeightsError(
-            f"{path} is a damaged or incomplete .safetensors file ({_first_line(failure)}); "
+            f"{path} is a damaged or incomplete .safetensors file ({first_line(failure)}); "
             "fetch it again"
         ) from None
 
@@ -176,13 +169,8 @@ def _check_archive(path: Path) -> None:
 
 def _damaged(path: Path, failure: Exception) -> WeightsError:
     return WeightsError(
-        f"{path} is a damaged or incomplete checkpoint ({_first_line(failure)}); fetch it again"
+        f"{path} is a damaged or incomplete checkpoint ({first_line(failure)}); fetch it again"
     )
-
-
-def _first_line(failure: Exception) -> str:
-    lines = str(failure).strip().splitlines()
-    return lines[0][:200].rstrip(".:; ") if lines else type(failure).__name__
 
 
 def _tensors_inside(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -190,7 +178,7 @@ def _tensors_inside(loaded: Any, path: Path) -> dict[str, Tensor]:
     tensors = _unwrap(loaded)
     if not tensors:
         kind = type(loaded).__name__
-        inside = f" with {_some(loaded)}" if isinstance(loaded, Mapping) else ""
+        inside = f" with {some(loaded)}" if isinstance(loaded, Mapping) else ""
         raise WeightsError(f"{path} holds a {kind}{inside}, but no network's weights by name")
     return tensors
 
@@ -229,68 +217,3 @@ def strip_prefixes(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
             raise WeightsError(f"{path} holds {new!r} twice, under different prefixes")
         stripped[new] = tensor
     return stripped
-
-
-def find_weights(folder: Path) -> list[Path]:
-    """The files of weights of a directory: one, or all parts of a split one.
-
-    Raises:
-        WeightsError: there are none, or several that could be meant.
-    """
-    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        if (folder / index).is_file():
-            return _parts(folder, folder / index)
-    for usual in ("model.safetensors", "pytorch_model.bin", "model.pth"):
-        if (folder / usual).is_file():
-            return [folder / usual]
-    for suffix in SUFFIXES:
-        candidates = sorted(p for p in folder.glob(f"*{suffix}") if p.is_file())
-        if len(candidates) == 1:
-            return candidates
-        if candidates:
-            raise WeightsError(
-                f"{folder} holds several files of weights ({_some(p.name for p in candidates)}): "
-                "give the path of one"
-            )
-    raise WeightsError(f"{folder} holds no file of weights ({', '.join(SUFFIXES)})")
-
-
-def _parts(folder: Path, index: Path) -> list[Path]:
-    parts = [folder / name for name in part_names(index)]
-    for part in parts:
-        if not part.is_file():
-            raise WeightsError(f"{index} names {part.name!r}, which is not a file beside it")
-    return parts
-
-
-def part_names(index: Path) -> list[str]:
-    """The files that the index of split weights names; they lie beside it and nowhere else."""
-    parts = read_json(index).get("weight_map")
-    names = list(parts.values()) if isinstance(parts, dict) else []
-    for name in names:
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.\-]*", name):
-            raise WeightsError(f"{index} names {name!r}, which is not a file beside it")
-    if not names:
-        raise WeightsError(f"{index} names no files")
-    return list(dict.fromkeys(names))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object, as data."""
-    try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
-            raise WeightsError(f"{path} is larger than a configuration file may be (1 MiB)")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as failure:
-        raise WeightsError(f"cannot read {path}: {_first_line(failure)}") from None
-    except (json.JSONDecodeError, RecursionError) as failure:
-        raise WeightsError(f"{path} is not valid JSON ({_first_line(failure)})") from None
-    if not isinstance(values, dict):
-        raise WeightsError(f"{path} should hold a JSON object, got {type(values).__name__}")
-    return values
-
-
-def _some(names: Iterable[Any], limit: int = 4) -> str:
-    listed = [str(name) for name in names]
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import UnknownModelError, WeightsError
-from birefnet.weights.files import FORMAT, GRAPH, find_weights, read_json
 
 if TYPE_CHECKING:
     from birefnet.weights.catalogue import Checkpoint
 
+FORMAT = "birefnet"  # of settings, in config.json, and the key under which files carry them
+# In a bundled directory: its network as an ONNX graph, which reads model.safetensors beside it.
+GRAPH = "model.onnx"
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+# Files that hold a whole network ready to run: ONNX, OpenVINO, torch.export.
+EXPORTED = (".onnx", ".xml", ".pt2")
+
 FORMAT_VERSION = 1
+_MAX_CONFIG_BYTES = 1 << 20
 # How files of weights are named that a folder's config.json describes.
 _OF_FOLDERS = ("model.", "pytorch_model.")
 
@@ -98,3 +108,75 @@ def check_settings(values: dict[str, Any], where: str) -> dict[str, Any]:
             f"{FORMAT_VERSION}: upgrade it (pip install -U birefnet)"
         )
     return values
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """The files of weights of a directory: one, or all parts of a split one.
+
+    Raises:
+        WeightsError: there are none, or several that could be meant.
+    """
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if (folder / index).is_file():
+            return _parts(folder, folder / index)
+    for usual in ("model.safetensors", "pytorch_model.bin", "model.pth"):
+        if (folder / usual).is_file():
+            return [folder / usual]
+    for suffix in SUFFIXES:
+        candidates = sorted(p for p in folder.glob(f"*{suffix}") if p.is_file())
+        if len(candidates) == 1:
+            return candidates
+        if candidates:
+            raise WeightsError(
+                f"{folder} holds several files of weights ({some(p.name for p in candidates)}): "
+                "give the path of one"
+            )
+    raise WeightsError(f"{folder} holds no file of weights ({', '.join(SUFFIXES)})")
+
+
+def _parts(folder: Path, index: Path) -> list[Path]:
+    parts = [folder / name for name in part_names(index)]
+    for part in parts:
+        if not part.is_file():
+            raise WeightsError(f"{index} names {part.name!r}, which is not a file beside it")
+    return parts
+
+
+def part_names(index: Path) -> list[str]:
+    """The files that the index of split weights names; they lie beside it and nowhere else."""
+    parts = read_json(index).get("weight_map")
+    names = list(parts.values()) if isinstance(parts, dict) else []
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.\-]*", name):
+            raise WeightsError(f"{index} names {name!r}, which is not a file beside it")
+    if not names:
+        raise WeightsError(f"{index} names no files")
+    return list(dict.fromkeys(names))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object, as data."""
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise WeightsError(f"{path} is larger than a configuration file may be (1 MiB)")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as failure:
+        raise WeightsError(f"cannot read {path}: {first_line(failure)}") from None
+    except (json.JSONDecodeError, RecursionError) as failure:
+        raise WeightsError(f"{path} is not valid JSON ({first_line(failure)})") from None
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} should hold a JSON object, got {type(values).__name__}")
+    return values
+
+
+def some(names: Iterable[Any], limit: int = 4) -> str:
+    """The first of these names, for a message."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
+
+
+def first_line(failure: Exception) -> str:
+    """The first line of what a library says of a failure, for a message."""
+    lines = str(failure).strip().splitlines()
+    return lines[0][:200].rstrip(".:; ") if lines else type(failure).__name__

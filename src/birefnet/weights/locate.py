@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from birefnet.errors import UnknownModelError
-from birefnet.weights.files import EXPORTED, SUFFIXES
+from birefnet.weights.local import EXPORTED, SUFFIXES
 
 if TYPE_CHECKING:
     from birefnet.weights.catalogue import Checkpoint

@@ -82,7 +82,7 @@ class Report:
         manifest: where all outcomes are written, if anywhere.
         profile: the time of each stage, with --profile.
         advance: called after each outcome.
-        also: called with each outcome.
+        on_outcome: called with each outcome.
         model, engine: what cut out; empty if nothing had to be.
         seconds: from the start of the work, the loading of the model included.
         interrupted: the user has stopped it.
@@ -97,7 +97,7 @@ class Report:
     manifest: Path | None = None
     profile: Profile | None = None
     advance: Callable[[], None] = lambda: None
-    also: Callable[[Outcome], None] = lambda outcome: None
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None
     model: str = ""
     engine: str = ""
     seconds: float = 0.0
@@ -119,7 +119,7 @@ class Report:
         """Count an outcome, and remember it if it will be listed."""
         self.counts[outcome.status] += 1
         self._last = outcome
-        self.also(outcome)
+        self.on_outcome(outcome)
         if self.keeps_all:
             self.outcomes.append(outcome)
         if self.says_at_once:

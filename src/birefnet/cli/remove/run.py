@@ -39,7 +39,7 @@ def remove_all(plan: Plan) -> int:
         from birefnet.cli.remove.html_report import RemoveReport
 
         page = RemoveReport(plan, plan.run.report)
-        report.also = page.add
+        report.on_outcome = page.add
     start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
         work = _worker(plan, RunLog(plan, report, manifest))

@@ -16,7 +16,7 @@ from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.running import masks
 from birefnet.options import Options
 from birefnet.weights.catalogue import CHECKPOINTS, lookup
-from birefnet.weights.files import EXPORTED, SUFFIXES
+from birefnet.weights.local import EXPORTED, SUFFIXES
 from birefnet.weights.locate import bundled_names, default_model
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ ERROR: dict[str, Any] = {
         }
     },
 }
-_SAID = {
+_DESCRIPTIONS = {
     400: "The request or its picture makes no sense; the message says why.",
     401: "No API key, or a wrong one.",
     404: "No such model, job or path.",
@@ -37,7 +37,7 @@ _SAID = {
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {"application/json": {"schema": ERROR}}}
-    for status, text in _SAID.items()
+    for status, text in _DESCRIPTIONS.items()
 }
 
 

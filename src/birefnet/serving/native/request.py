@@ -6,12 +6,12 @@ import asyncio
 import io
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from birefnet.errors import UsageError
@@ -32,22 +32,8 @@ _MOST_FIELDS = 200
 _LONG = 2**16  # characters
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A file of a form, still where the parser put it (memory or disk)."""
-
-    file: UploadFile
-
-    @property
-    def name(self) -> str:
-        return self.file.filename or ""
-
-    async def read(self) -> bytes:
-        return await self.file.read()
-
-
 async def read_values(request: Request) -> dict[str, Any]:
-    """The fields of a request, query and body together; files are `Upload`s.
+    """The fields of a request, query and body together; files are `UploadFile`s.
 
     Raises:
         InvalidRequest: a body that cannot be understood.
@@ -63,7 +49,7 @@ async def read_values(request: Request) -> dict[str, Any]:
             max_fields=_MOST_FIELDS,
             max_part_size=request.app.state.settings.max_bytes,
         )
-        values |= _listed(_form_items(form))
+        values |= _listed(form.multi_items())
     elif kind == "application/json" or kind.endswith("+json"):
         values |= read_object(await request.body())
     elif kind.startswith(("image/", "video/")) or kind in (
@@ -71,7 +57,7 @@ async def read_values(request: Request) -> dict[str, Any]:
         "application/zip",
         "application/x-zip-compressed",
     ):
-        values["file"] = Upload(await _spooled(request))
+        values["file"] = await _spooled(request)
     elif await request.body():
         raise Unsupported(
             f"the body is {kind[:60] or 'of no stated kind'}; send multipart/form-data with a "
@@ -94,8 +80,8 @@ async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, 
         FetchError, TooLarge: it is at a URL that does not give it.
     """
     source, is_url = _take_source(values)
-    if isinstance(source, Upload):
-        return await source.read(), source.name
+    if isinstance(source, UploadFile):
+        return await source.read(), source.filename or ""
     if is_url:
         return await service.fetch(source), source.partition("?")[0].rpartition("/")[2]
     return await _aside(_decoded, source), ""
@@ -104,8 +90,8 @@ async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, 
 async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
     """As `read_source` for large files, which stay on disk; the file stands at its beginning."""
     source, is_url = _take_source(values)
-    if isinstance(source, Upload):
-        return source.file.file
+    if isinstance(source, UploadFile):
+        return source.file
     if not is_url:
         return io.BytesIO(await _aside(_decoded, source))
     file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
@@ -115,7 +101,7 @@ async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
 
 
 def _take_source(values: dict[str, Any]) -> tuple[Any, bool]:
-    """An `Upload` or text, and whether that is a URL."""
+    """A file or text, and whether that is a URL."""
     given = [name for name in SOURCES if values.get(name) not in (None, "")]
     if len(given) != 1:
         what = f"got {' and '.join(given)}" if given else "got no file"
@@ -125,7 +111,7 @@ def _take_source(values: dict[str, Any]) -> tuple[Any, bool]:
     source = values[given[0]]
     for name in SOURCES:
         values.pop(name, None)
-    if not isinstance(source, (Upload, str)):
+    if not isinstance(source, (UploadFile, str)):
         raise InvalidRequest(f"{given[0]} is a {type(source).__name__}; it must be text or a file")
     return source, given[0] == "url" and isinstance(source, str)
 
@@ -161,7 +147,7 @@ async def read_options(values: Mapping[str, Any], service: Service, kind: type[F
     """
     plain: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Upload):
+        if isinstance(value, UploadFile):
             plain[name] = await value.read()
         elif value == "" and name not in LISTS:
             continue  # an empty field of a form means that nothing was chosen
@@ -194,13 +180,6 @@ def with_format(options: Options, accept: str) -> Options:
         if main == "image" and sub in ("png", "webp", "jpeg", "tiff", "avif"):
             return replace(options, format=sub)
     return options
-
-
-def _form_items(form: FormData) -> list[tuple[str, Any]]:
-    return [
-        (name, Upload(value) if isinstance(value, UploadFile) else value)
-        for name, value in form.multi_items()
-    ]
 
 
 def _listed(items: list[tuple[str, Any]]) -> dict[str, Any]:
