@@ -186,6 +186,56 @@ def test_erase_and_restore_are_saved(page: Page, picture: Path) -> None:
     assert page.pixel(RESULT, 0.5, 0.5)[3] == 255
 
 
+def test_tools_work_when_the_picture_is_enlarged(page: Page, picture: Path) -> None:
+    page.upload(picture)
+    frame, shown = page.find(".stage-frame"), page.find(".stage-zoom output")
+    width = frame.rect["width"]
+    page.find("[data-tool=erase]").click()
+    marks = page.find(".stage-marks")
+    for _ in range(6):
+        page.find("[data-do=zoom_in]").click()
+    assert shown.text == "800 %"
+    assert not page.find("[data-do=zoom_in]").is_enabled()
+    assert frame.rect["width"] == pytest.approx(8 * width, rel=0.01)
+    fits = "return document.documentElement.scrollWidth <= innerWidth"
+    assert page.run(fits)
+    page.find("[data-tool=move]").click()
+    view = page.find(".stage-view")
+    drag = ActionChains(page.driver).move_to_element(view).click_and_hold()
+    before = page.run("return arguments[0].scrollLeft", view)
+    drag.move_by_offset(-50, -20).release().perform()
+    assert page.run("return arguments[0].scrollLeft", view) == pytest.approx(before + 50, abs=2)
+    ActionChains(page.driver).send_keys(Keys.ARROW_LEFT).perform()
+    page.find("[data-tool=erase]").click()
+    middle = """const [view, frame] = [...arguments].map((node) => node.getBoundingClientRect());
+        return [(view.x + view.width / 2 - frame.x) / frame.width,
+                (view.y + view.height / 2 - frame.y) / frame.height];"""
+    at = page.run(middle, view, frame)
+    page.next_result(ActionChains(page.driver).move_to_element(view).click().perform)
+    assert page.pixel(RESULT, *at)[3] == 0
+    page.run(
+        """arguments[0].dispatchEvent(new WheelEvent("wheel",
+        { ctrlKey: true, deltaY: 600, bubbles: true, cancelable: true }))""",
+        marks,
+    )
+    assert shown.text == "200 %"
+    ActionChains(page.driver).send_keys("-", "-", "+").perform()
+    assert shown.text == "141 %"
+    ActionChains(page.driver).send_keys("0").perform()
+    assert frame.rect["width"] == pytest.approx(width, abs=1)
+
+
+def test_a_part_is_refined(page: Page, picture: Path) -> None:
+    page.upload(picture)
+    page.find("[data-tool=refine]").click()
+    marks = page.find(".stage-marks")
+    marks.send_keys(Keys.ENTER)
+    page.next_result(lambda: marks.send_keys(Keys.ENTER))
+    assert not page.find(".stage-problem").text
+    assert len(page.all(".mark-box.refine")) == 0
+    page.next_result(page.find("[data-do=undo]").click)
+
+
 def test_backgrounds_change_the_result(page: Page, picture: Path) -> None:
     page.upload(picture)
 

@@ -37,7 +37,13 @@ from birefnet.serving.page.form import (
     verdict,
 )
 from birefnet.serving.page.picture import PageController, examples, problem, read_guide, uploaded
-from birefnet.serving.page.retouch import read_strokes, retouch
+from birefnet.serving.page.retouch import (
+    merge_window,
+    read_strokes,
+    read_windows,
+    retouch,
+    window_boxes,
+)
 from birefnet.serving.page.store import File, GoneError, Store, Work
 from birefnet.serving.page.video import VideoController
 from birefnet.serving.service import Service
@@ -524,6 +530,66 @@ def test_strokes_are_shown_and_saved_without_the_network(within: Any) -> None:
         assert len(place.engine.batches) == 1
         undone = await last(place.page.guide(token, {}, None, form))
         assert undone["frame"] == whole["frame"]
+
+    within(work)
+
+
+@pytest.mark.parametrize("sides", [(0, 0, 1, 1), (0.25, 0.25, 0.75, 0.75), (0.5, 0, 1, 0.6)])
+def test_a_window_is_merged_softly(sides: tuple[float, float, float, float]) -> None:
+    (window,) = read_windows([list(sides)])
+    box, seen = window_boxes(window, 60, 80)
+    before = np.zeros((60, 80), np.float32)
+    after = merge_window(before, np.ones((seen.height, seen.width), np.float32), box, seen)
+    assert (before == 0).all()
+    outside = np.ones_like(before, bool)
+    outside[box.slices] = False
+    assert (after[outside] == 0).all()
+    middle = (box.top + box.height // 2, box.left + box.width // 2)
+    assert after[middle] == 1
+    if box.left > 0:
+        assert 0 < after[middle[0], box.left] < 0.5
+    if box.right == 80:
+        assert after[middle[0], 79] == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1], [[0, 0, 1]], [[0.5, 0, 0.5, 1]], [[0, 0, 2, 1]], [[0, 0, 1, 1]] * 33]
+)
+def test_windows_that_make_no_sense(wrong: Any) -> None:
+    with pytest.raises(BiRefNetError, match="window"):
+        read_windows(wrong)
+
+
+def test_a_window_is_refined_from_close_up(within: Any) -> None:
+    async def work(place: Place) -> None:
+        path = place.uploaded_file(height=480, width=640)
+        token, _ = await place.uploaded(path=path, name="large.png")
+        before = place.store.work(token).matte
+        assert before is not None
+        count = len(place.engine.batches)
+        windows = [[0.2, 0.1, 0.5, 0.5]]
+        first = await last(place.page.guide(token, {"windows": windows}, None, FormState()))
+        assert first["type"] == "result", first
+        assert len(place.engine.batches) > count
+        kept = place.store.work(token).refined
+        assert kept is not None
+        changed = kept[1].alpha != before[1].alpha
+        rows, columns = np.nonzero(changed)
+        assert changed.any()
+        assert 48 <= rows.min() <= rows.max() < 240
+        assert 128 <= columns.min() <= columns.max() < 320
+        truth = disc(480, 640)[..., 0] > 128
+        part = np.s_[70:220, 150:300]
+        error = [np.abs(alpha - truth)[part].mean() for alpha in (before[1].alpha, kept[1].alpha)]
+        assert error[1] < error[0] / 2
+        count = len(place.engine.batches)
+        event = {"windows": windows, "retouch": [stroke(True, (0.5, 0.5))]}
+        await last(place.page.guide(token, event, None, FormState()))
+        assert len(place.engine.batches) == count, "a stroke does not redo the window"
+        await last(place.page.guide(token, {}, None, FormState()))
+        finished = place.store.work(token).finished
+        assert finished is not None
+        assert (finished[1].alpha == before[1].alpha).all(), "undone"
 
     within(work)
 

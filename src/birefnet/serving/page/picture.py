@@ -19,17 +19,25 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import to_uint8
+from birefnet.inference.guidance.regions import cut
 from birefnet.matte import Matte
+from birefnet.options import Options
 from birefnet.serving.errors import failure_of
 from birefnet.serving.fetch import fetch
 from birefnet.serving.native.options import picture_bytes
 from birefnet.serving.page.form import FORMATS, FormState, edge_of, saveable, verdict, with_name
-from birefnet.serving.page.retouch import read_strokes, retouch
+from birefnet.serving.page.retouch import (
+    Window,
+    merge_window,
+    read_strokes,
+    read_windows,
+    retouch,
+    window_boxes,
+)
 from birefnet.serving.page.store import File, Store, Work
 from birefnet.serving.zips import ZipStream
 
 if TYPE_CHECKING:
-    from birefnet.options import Options
     from birefnet.serving.service import Service
     from birefnet.serving.settings import ServerSettings
 
@@ -95,13 +103,13 @@ class PageController:
         self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """Boxes, points or a painted mask of what is meant (none: what the network finds), and
-        the strokes of the brush that erases and restores."""
+        windows to refine, and the strokes of the brush that erases and restores."""
         try:
             work = self.store.work(token)
             guide, strokes = read_guide(event), read_strokes(event.get("retouch"))
             if guide != work.guide:
                 work.guide, work.turn = guide, work.turn + 1
-            work.strokes = strokes
+            work.strokes, work.windows = strokes, read_windows(event.get("windows"))
         except Exception as error:
             yield problem(error)
             return
@@ -179,14 +187,38 @@ class PageController:
         if work.matte is None or work.matte[0] != key:
             result = await self.service.remove(work.source, network, model=form.model, encode=False)
             work.matte, work.finished = (key, result.matte), None
-        matte, strokes = work.matte[1], work.strokes
-        edge = (key, edge_of(finishing), strokes)
+        matte, strokes, windows = work.matte[1], work.strokes, work.windows
+        if windows:
+            matte = await self._refined(work, key, windows, matte, form)
+        edge = (key, edge_of(finishing), windows, strokes)
         if work.finished is None or work.finished[0] != edge:
             if strokes:
                 alpha = await asyncio.to_thread(retouch, matte.alpha, strokes)
                 matte = replace(matte, alpha=alpha)
             work.finished = (edge, matte, await asyncio.to_thread(finishing.finish, matte))
         return work.finished[1:]
+
+    async def _refined(
+        self, work: Work, key: Any, windows: tuple[Window, ...], matte: Matte, form: FormState
+    ) -> Matte:
+        """With each window done once more at the picture's own resolution; what was done last is
+        kept, so that a further window takes no more than itself."""
+        last = work.refined
+        first = 0
+        if last and last[0][0] == key and windows[: len(last[0][1])] == last[0][1]:
+            first, matte = len(last[0][1]), last[1]
+        for window in windows[first:]:
+            box, seen = window_boxes(window, matte.height, matte.width)
+            options = Options(kind="mask", passes=2)
+            result = await self.service.remove(
+                cut(matte.picture, seen), options, model=form.model, encode=False
+            )
+            alpha = await asyncio.to_thread(
+                merge_window, matte.alpha, result.matte.alpha, box, seen
+            )
+            matte = replace(matte, alpha=alpha)
+        work.refined = ((key, windows), matte)
+        return matte
 
     async def _read(self, event: dict[str, Any]) -> tuple[str, bytes]:
         """Name and bytes of what a visitor uploads or names.

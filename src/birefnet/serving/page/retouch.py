@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.box import Box
 
 MOST_STROKES = 500
 MOST_POINTS = 50_000  # of all strokes together
+MOST_WINDOWS = 32
+CONTEXT = 0.25  # of a window's sides, seen around it
+_SEAM = 0.08  # of a window's shorter side, over which it passes into the rest
+
+
+Window: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part, as shares of the picture's width and height."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,66 @@ def retouch(alpha: NDArray[np.float32], strokes: Sequence[Stroke]) -> NDArray[np
         part = alpha[low[1] : high[1], low[0] : high[0]]
         part += strength * ((0 if stroke.erase else 1) - part)
     return alpha
+
+
+def window_boxes(window: Window, height: int, width: int) -> tuple[Box, Box]:
+    """The window in pixels of a picture of `height` x `width`, and the part that is seen for it."""
+    left, top = int(window[0] * width), int(window[1] * height)
+    right, bottom = max(left + 1, round(window[2] * width)), max(top + 1, round(window[3] * height))
+    box = Box(min(top, height - 1), min(left, width - 1), bottom - top, right - left)
+    return box, box.grow(round(CONTEXT * max(box.height, box.width)), height, width)
+
+
+def merge_window(
+    alpha: NDArray[np.float32], part: NDArray[np.float32], box: Box, seen: Box
+) -> NDArray[np.float32]:
+    """Alpha with a window done anew, which passes softly into the rest.
+
+    Args:
+        alpha: H x W, of the whole picture; it stays as it is.
+        part: of what was seen for the window.
+        box: the window.
+        seen: where `part` lies.
+    """
+    height, width = alpha.shape
+    seam = max(1.0, _SEAM * min(box.height, box.width))
+    # At the border of the picture there is nothing to pass into.
+    rows = _ramp(box.height, seam, starts=box.top > 0, ends=box.bottom < height)
+    columns = _ramp(box.width, seam, starts=box.left > 0, ends=box.right < width)
+    alpha = alpha.copy()
+    inside = alpha[box.slices]
+    top, left = box.top - seen.top, box.left - seen.left
+    anew = part[top : top + box.height, left : left + box.width]
+    inside += np.minimum(rows[:, None], columns) * (anew - inside)
+    return alpha
+
+
+def _ramp(length: int, seam: float, *, starts: bool, ends: bool) -> NDArray[np.float32]:
+    """0 to 1 over the seam, at the ends where there is one."""
+    place = np.arange(length, dtype=np.float32) + 0.5
+    weight = np.ones(length, np.float32)
+    if starts:
+        weight = np.minimum(weight, place / np.float32(seam))
+    return np.minimum(weight, place[::-1] / np.float32(seam)) if ends else weight
+
+
+def read_windows(sent: object) -> tuple[Window, ...]:
+    """Windows as the stage sends them.
+
+    Raises:
+        BiRefNetError: they cannot be understood, or are too many.
+    """
+    windows: list[Window] = []
+    try:
+        for left, top, right, bottom in sent if isinstance(sent, list) else []:
+            windows.append((_share(left), _share(top), _share(right), _share(bottom)))
+            if left >= right or top >= bottom:
+                raise ValueError("it is empty")
+    except (TypeError, ValueError) as error:
+        raise BiRefNetError("a window cannot be understood; drag it once more") from error
+    if len(windows) > MOST_WINDOWS:
+        raise BiRefNetError(f"there are more than {MOST_WINDOWS} windows; undo some")
+    return tuple(windows)
 
 
 def read_strokes(sent: object) -> tuple[Stroke, ...]:

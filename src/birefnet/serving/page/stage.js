@@ -9,6 +9,7 @@ const before = find(".stage-before");
 const after = find(".stage-after img");
 const slide = find(".stage-slide");
 const marks = find(".stage-marks");
+const port = find(".stage-view");
 const paint = find(".stage-paint");
 const cut = find(".stage-cut");
 const chooser = find(".stage-file");
@@ -22,18 +23,24 @@ const HELP = {
   other: "Click on what you do not mean. Keys: arrows move the cross, Enter sets a point.",
   brush: "Paint roughly over what you mean. Without a mouse, use Box or This instead.",
   erase: "Paint over what should go. Only the cut-out changes; nothing is recognised anew.",
+  refine: "Drag a window; what lies in it is done once more, from close up. Keys: Enter starts one, "
+    + "arrows move it, Shift and arrows resize it, Enter uses it.",
+  move: "Drag the picture. Keys: + and - enlarge and reduce it, arrows move it.",
   restore: "Paint over what should come back. Only the cut-out changes; nothing is recognised anew.",
 };
 const RETOUCH = ["erase", "restore"];
+const BOXES = { box: "boxes", refine: "windows" }; // what is dragged with these tools
+const LARGEST_ZOOM = 8;
 const BRUSH = 0.035; // radius, as a share of the frame's longer side
 const MASK_SIDE = 512; // of the painted mask as it is sent [px]
 
 let tool = "compare";
-const NOTHING = { boxes: [], points: [], strokes: [], retouch: [] };
+const NOTHING = { boxes: [], points: [], strokes: [], windows: [], retouch: [] };
 let guide = NOTHING; // never changed itself, only replaced
 let undone = []; // the latest last
 let done = [];
 let pending = []; // strokes of Erase and Restore that the result does not show yet
+let zoom = 1;
 let hover = null; // where the pointer is
 let drawing = null; // what the pointer is drawing now
 let cursor = null; // what the keys are drawing now
@@ -54,6 +61,7 @@ const receive = {
     revealed = false;
     crop = null;
     forget();
+    setZoom(1);
     choose("compare");
     view("picture");
     setSlide(100);
@@ -211,6 +219,31 @@ function reveal() {
   setTimeout(() => frame.classList.remove("is-revealing"), 900);
 }
 
+// ---- Zoom -----------------------------------------------------------------------------------
+
+/** Enlarge the picture; the place under the pointer (the middle without one) stays where it is. */
+function setZoom(next, event) {
+  next = Math.min(LARGEST_ZOOM, Math.max(1, next));
+  const area = port.getBoundingClientRect();
+  const [x, y] = event ? [event.clientX, event.clientY]
+    : [area.left + area.width / 2, area.top + area.height / 2];
+  const old = frame.getBoundingClientRect();
+  const at = [(x - old.left) / old.width, (y - old.top) / old.height];
+  zoom = next;
+  frame.style.setProperty("--zoom", zoom);
+  const now = frame.getBoundingClientRect();
+  port.scrollBy(now.left + at[0] * now.width - x, now.top + at[1] * now.height - y);
+  find(".stage-zoom output").textContent = `${Math.round(zoom * 100)} %`;
+  find("[data-do=zoom_in]").disabled = zoom >= LARGEST_ZOOM;
+  find("[data-do=zoom_out]").disabled = zoom <= 1;
+}
+
+port.addEventListener("wheel", (event) => {
+  if (!event.ctrlKey) return;
+  event.preventDefault();
+  setZoom(zoom * 2 ** (-event.deltaY / 300), event);
+}, { passive: false });
+
 // ---- What is meant --------------------------------------------------------------------------
 
 function choose(name) {
@@ -242,12 +275,13 @@ function change(next) {
   send();
 }
 
-/** Only one kind of guidance at a time: a new one takes the place of the others, and of retouching. */
+/** Only one kind of guidance at a time: a new one takes the place of the others, and of corrections. */
 function add(kind, item) {
-  if (kind === "retouch") return change({ ...guide, retouch: [...guide.retouch, item] });
-  const lost = guide.retouch.length > 0;
-  change({ ...NOTHING, [kind]: [...guide[kind], item] });
-  if (lost) say("help", "Erase and Restore start anew with this cut-out; Undo brings them back.");
+  const items = { [kind]: [...guide[kind], item] };
+  if (kind === "retouch" || kind === "windows") return change({ ...guide, ...items });
+  const lost = guide.retouch.length + guide.windows.length > 0;
+  change({ ...NOTHING, ...items });
+  if (lost) say("help", "Erase, Restore and Refine start anew with this cut-out; Undo brings them back.");
 }
 
 function step(from, to) {
@@ -268,6 +302,7 @@ function send() {
     points: guide.points.filter((point) => point.meant).map((p) => shares([p.x, p.y])),
     other_points: guide.points.filter((point) => !point.meant).map((p) => shares([p.x, p.y])),
     brush: guide.strokes.length ? painted() : null,
+    windows: guide.windows.map((box) => [box.x0, box.y0, box.x1, box.y1].map(clamp)),
     retouch: guide.retouch,
   });
 }
@@ -288,13 +323,18 @@ const boxOf = (a, b) => ({
 });
 
 marks.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0) return;
+  if (event.button > 1) return;
   event.preventDefault();
+  const moves = event.button === 1 || tool === "move";
   marks.focus({ preventScroll: true });
   marks.setPointerCapture(event.pointerId);
   cursor = null;
   const at = place(event);
-  if (tool === "box") drawing = { start: at, box: boxOf(at, at) };
+  if (moves) {
+    drawing = { from: [port.scrollLeft + event.clientX, port.scrollTop + event.clientY] };
+    return;
+  }
+  if (BOXES[tool]) drawing = { start: at, box: boxOf(at, at) };
   if (tool === "brush") drawing = { stroke: [at] };
   if (RETOUCH.includes(tool)) {
     const [size, softness] = all(".stage-brush input").map((input) => Number(input.value) / 100);
@@ -307,6 +347,9 @@ marks.addEventListener("pointermove", (event) => {
   const at = place(event);
   hover = at;
   if (!drawing) return RETOUCH.includes(tool) && draw();
+  if (drawing.from) {
+    return port.scrollTo(drawing.from[0] - event.clientX, drawing.from[1] - event.clientY);
+  }
   if (drawing.retouch) drawing.retouch.points.push([at.x, at.y]);
   else if (drawing.stroke) drawing.stroke.push(at);
   else drawing.box = boxOf(drawing.start, at);
@@ -319,8 +362,8 @@ marks.addEventListener("pointerup", () => {
   else if (drawn?.retouch) {
     pending.push(drawn.retouch);
     add("retouch", drawn.retouch);
-  } else if (drawn && drawn.box.x1 - drawn.box.x0 > 0.01 && drawn.box.y1 - drawn.box.y0 > 0.01) {
-    add("boxes", drawn.box);
+  } else if (drawn?.box && drawn.box.x1 - drawn.box.x0 > 0.01 && drawn.box.y1 - drawn.box.y0 > 0.01) {
+    add(BOXES[tool], drawn.box);
   } else draw();
 });
 marks.addEventListener("pointercancel", () => { drawing = null; draw(); });
@@ -331,7 +374,8 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 marks.addEventListener("keydown", (event) => {
   const arrow = ARROWS[event.key];
   if (event.key === "Escape") cursor = null;
-  else if (tool === "box" && (arrow || event.key === "Enter")) keyBox(event, arrow);
+  else if (BOXES[tool] && (arrow || event.key === "Enter")) keyBox(event, arrow);
+  else if (tool === "move" && arrow) port.scrollBy(arrow[0] * 60, arrow[1] * 60);
   else if ((tool === "point" || tool === "other") && (arrow || event.key === "Enter")) {
     cursor ??= { x: 0.5, y: 0.5 };
     if (arrow) cursor = { x: clamp(cursor.x + arrow[0] * 0.02), y: clamp(cursor.y + arrow[1] * 0.02) };
@@ -347,7 +391,7 @@ function keyBox(event, arrow) {
   } else if (!arrow) {
     const box = cursor;
     cursor = null;
-    add("boxes", box);
+    add(BOXES[tool], box);
   } else {
     const [dx, dy] = arrow.map((step) => step * 0.02);
     if (!event.shiftKey) {
@@ -368,7 +412,9 @@ function svg(name, attributes) {
 function draw() {
   const boxes = [...guide.boxes, drawing?.box, cursor && "x0" in cursor ? cursor : null];
   const nodes = boxes.filter(Boolean).map((b) =>
-    svg("rect", { x: b.x0, y: b.y0, width: b.x1 - b.x0, height: b.y1 - b.y0, class: "mark-box" }));
+    svg("rect", {
+      x: b.x0, y: b.y0, width: b.x1 - b.x0, height: b.y1 - b.y0, class: `mark-box ${tool}`,
+    }));
   const dot = (point, name) =>
     svg("line", { x1: point.x, y1: point.y, x2: point.x, y2: point.y, class: `mark-dot ${name}` });
   for (const point of guide.points) {
@@ -450,6 +496,8 @@ const deeds = {
     view("empty");
     find("[data-do=choose]").focus();
   },
+  zoom_in: () => setZoom(zoom * Math.SQRT2),
+  zoom_out: () => setZoom(zoom / Math.SQRT2),
   undo: () => step(done, undone),
   redo: () => step(undone, done),
   clear: () => change(NOTHING),
@@ -471,8 +519,12 @@ stage.addEventListener("click", (event) => {
   deeds[button.dataset.do]?.();
 });
 stage.addEventListener("keydown", (event) => {
-  if (!(event.ctrlKey || event.metaKey) || event.target.matches("[type=url]")) return;
+  if (event.target.matches("[type=url], select") || stage.dataset.view !== "picture") return;
   const key = event.key.toLowerCase();
+  if ("+=-0".includes(key) && !event.ctrlKey && !event.metaKey) {
+    return setZoom(key === "0" ? 1 : key === "-" ? zoom / Math.SQRT2 : zoom * Math.SQRT2);
+  }
+  if (!(event.ctrlKey || event.metaKey)) return;
   const deed = key === "y" || (key === "z" && event.shiftKey) ? "redo" : key === "z" ? "undo" : null;
   if (!deed) return;
   event.preventDefault();

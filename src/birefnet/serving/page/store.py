@@ -13,7 +13,7 @@ from typing import Any
 
 from birefnet.errors import BiRefNetError
 from birefnet.matte import Matte
-from birefnet.serving.page.retouch import Stroke
+from birefnet.serving.page.retouch import Stroke, Window
 
 MIB = 2**20
 KEPT_BYTES = 1024 * MIB
@@ -37,8 +37,10 @@ class Work:
         source: the file's bytes.
         guide: fields of `Options` that say which object is meant.
         turn: how often that was said anew.
+        windows: what is done once more from close up: left, top, right, bottom as shares.
         strokes: of the brush that erases and restores.
         matte: the network's matte, after what it belongs to.
+        refined: the same with the windows, after what it belongs to.
         finished: the same with the strokes, and then after `Options.finish`, after what they
             belong to.
     """
@@ -47,14 +49,16 @@ class Work:
     source: bytes
     guide: dict[str, Any] = field(default_factory=dict)
     turn: int = 0
+    windows: tuple[Window, ...] = ()
     strokes: tuple[Stroke, ...] = ()
     matte: tuple[Any, Matte] | None = None
+    refined: tuple[Any, Matte] | None = None
     finished: tuple[Any, Matte, Matte] | None = None
 
     @property
     def in_memory(self) -> int:
         """About how many bytes of memory it takes."""
-        kept = (*(self.matte or ())[1:], *(self.finished or ())[1:])
+        kept = [m for kept in (self.matte, self.refined, self.finished) for m in (kept or ())[1:]]
         mattes = {id(matte): matte for matte in kept}
         return len(self.source) + sum(_size(matte) for matte in mattes.values())
 
