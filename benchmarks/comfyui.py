@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from birefnet.inference.prepared import infer
+from birefnet.inference.stream import infer
 from birefnet.integrations.comfyui.nodes import LoadModel, RemoveBackground
 from birefnet.integrations.comfyui.tensors import batch, pictures_of
 

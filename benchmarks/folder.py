@@ -51,7 +51,7 @@ def network_alone(asked: argparse.Namespace, *, many: bool) -> float:
     """Pictures a second of `infer` on a prepared input: one by one, or side by side."""
     import birefnet
     from birefnet.inference.engines.base import concurrent
-    from birefnet.inference.prepared import infer
+    from birefnet.inference.stream import infer
 
     predictor = birefnet.load(asked.model, engine=asked.engine)
     noise = np.random.default_rng(0).integers(0, 256, (asked.side, asked.side, 3), np.uint8)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from birefnet.cli.remove.command import line_of
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.picture import Picture
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.presets import PRESETS, find_preset, line_of, options_of, read_presets
+from birefnet.presets import PRESETS, find_preset, options_of, read_presets
 
 
 def disc(side: int = 96, dtype: type = np.uint8) -> Matte:

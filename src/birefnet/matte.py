@@ -20,7 +20,7 @@ from birefnet.imaging.formats import SUFFIXES
 from birefnet.imaging.framing import Area, Frame, frame_around, union, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
 from birefnet.imaging.metadata import Metadata, check_keep
-from birefnet.imaging.objects import confidence_of, regions
+from birefnet.imaging.objects import regions
 from birefnet.imaging.picture import Limits, Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.imaging.trimap import trimap
@@ -92,7 +92,9 @@ class Matte:
         sum(a * max(0, 2a - 1)) / sum(a). A subject of ones gives 1, less its soft edge; a matte
         that nowhere exceeds one half gives 0, and so does one of zeros.
         """
-        return confidence_of(self.alpha)
+        alpha = self.alpha
+        total = float(alpha.sum(dtype=np.float64))
+        return float(np.vdot(alpha, np.maximum(2 * alpha - 1, 0))) / total if total else 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -249,7 +251,7 @@ class Matte:
                 shadow = np.where(region.territory, self.shadow, np.float32(0))
             matte = replace(self, alpha=region.alpha, shadow=shadow, wide_shadow=None)
             matte._estimates.extend(self._estimates)
-            yield Part(number, matte, region.box, region.area, region.confidence)
+            yield Part(number, matte, region.box, region.area, matte.confidence)
 
     # What can be made of it. Arrays are H x W (x 3 or 4), RGB, of the picture's own depth.
 

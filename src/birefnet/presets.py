@@ -11,7 +11,6 @@ A file of own presets is TOML, a table for each, with the options' names as in P
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,18 +123,3 @@ def options_of(preset: Preset, given: Mapping[str, Any] | None = None) -> Option
         elif OPTIONS[name].type is bool and not isinstance(value, bool):
             raise OptionError(f"{{{name}}} is {{value!r}}; give true or false", value=value)
     return Options(**values)
-
-
-def line_of(preset: Preset) -> str:
-    """A preset as the options of a command."""
-    parts = []
-    for name, value in preset.items():
-        flag = f"--{OPTIONS[name].flag or name.replace('_', '-')}"
-        if isinstance(value, bool):
-            parts.append(flag if value else f"--no-{flag[2:]}")
-        else:
-            parts += [
-                f"{flag} {shlex.quote(str(item))}"
-                for item in (value if name in LISTS else (value,))
-            ]
-    return " ".join(parts)

@@ -130,10 +130,10 @@ def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
 def test_what_may_pass_is_tried_again(
     command, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli.remove import pipeline, render
+    from birefnet.cli.remove import render, run
 
     waits: list[float] = []
-    monkeypatch.setattr(pipeline.time, "sleep", waits.append)
+    monkeypatch.setattr(run.time, "sleep", waits.append)
     failures = {"b.png": 2, "a.png": 9}
     write = render.write
 
@@ -156,9 +156,9 @@ def test_what_may_pass_is_tried_again(
 def test_a_picture_that_is_none_is_not_tried_again(
     command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli.remove import pipeline
+    from birefnet.cli.remove import run
 
-    monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: pytest.fail("waited"))
     Image.new("RGB", (64, 64)).save(tmp_path / "cut.jpg")
     data = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
@@ -285,9 +285,9 @@ def test_an_address_that_fails_is_a_failure_of_that_picture(
 ) -> None:
     from upath import UPath
 
-    from birefnet.cli.remove import pipeline
+    from birefnet.cli.remove import run
 
-    monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: None)
     place = UPath(f"{bucket}/a.png")
     place.write_bytes((shop / "a.png").read_bytes())
     monkeypatch.setattr(type(place), "open", _no_answer)

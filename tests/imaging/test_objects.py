@@ -26,7 +26,6 @@ def test_the_largest_comes_first() -> None:
     assert [region.box.left for region in found] == [75, 155, 20]
     for region, radius in zip(found, (25, 15, 10), strict=True):
         assert region.area == pytest.approx(np.pi * radius**2, rel=0.1)
-        assert region.confidence == 1
     np.testing.assert_array_equal(sum(region.alpha for region in found), alpha)
 
 

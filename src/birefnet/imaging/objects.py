@@ -1,4 +1,4 @@
-"""The connected parts of a matte: each one's own matte, its box, area and confidence."""
+"""The connected parts of a matte: each one's own matte, its box and area."""
 
 from __future__ import annotations
 
@@ -31,23 +31,13 @@ class Region:
         alpha: float32 H x W of the whole picture: the object's own share.
         box: where that is more than `FAINT`.
         area: sum of its alpha [px].
-        confidence: see `confidence_of`.
         territory: bool H x W: what lies nearer to it than to the other objects.
     """
 
     alpha: Alpha
     box: Box
     area: float
-    confidence: float
     territory: NDArray[np.bool_]
-
-
-def confidence_of(alpha: Alpha) -> float:
-    """How decided a matte is about what it shows, 0 to 1: sum(a * max(0, 2a - 1)) / sum(a)."""
-    total = float(alpha.sum(dtype=np.float64))
-    if total == 0:
-        return 0.0
-    return float(np.vdot(alpha, np.maximum(2 * alpha - 1, 0))) / total
 
 
 def owners(alpha: Alpha) -> tuple[int, NDArray[np.int32]]:
@@ -110,7 +100,7 @@ def regions(alpha: Alpha, minimum: float) -> Iterator[Region]:
         box = Box.around(part, FAINT)
         assert box is not None
         area = float(part.sum(dtype=np.float64))
-        yield Region(part, box, area, confidence_of(part[view]), nearest == label)
+        yield Region(part, box, area, nearest == label)
 
 
 def _nearest(labels: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -16,9 +16,8 @@ from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.values import Resolution
 from birefnet.inference.engines.base import Engine, takes_guidance
-from birefnet.inference.prepared import Prepared, infer
 from birefnet.inference.profiling import Profile, timed
-from birefnet.inference.stream import Stream
+from birefnet.inference.stream import Prepared, Stream, mattes_of
 from birefnet.matte import Matte
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ class Predictor:
         """
         if is_single(source):
             prepared = self.prepare(source, resolution)
-            return self._run([prepared])[0]
+            return mattes_of([prepared], self.engine, self.profile)[0]
         mattes = self._stream(source, resolution, batch_size)
         if isinstance(source, (list, tuple)):
             return [_or_raise(matte) for matte in mattes]
@@ -201,7 +200,7 @@ class Predictor:
             if meant is not None:
                 channel = meant.draw(prepared.geometry)[None]
                 prepared = replace(prepared, input=np.concatenate([prepared.input, channel]))
-            return self._run([prepared])[0].alpha
+            return mattes_of([prepared], self.engine, self.profile)[0].alpha
 
         def predict_many(parts: Sequence[Picture]) -> list[NDArray[np.float32]]:
             return [matte.alpha for matte in self.predict(list(parts), resolution=resolution)]
@@ -244,7 +243,7 @@ class Predictor:
     def prepare(self, source: Input, resolution: Resolution | None = None) -> Prepared:
         """First of the three steps of `predict`, for those who run them in threads of their own.
 
-        The others are `birefnet.inference.prepared.infer`, of stacked inputs of one size, and
+        The others are `birefnet.inference.stream.infer`, of stacked inputs of one size, and
         `Prepared.restore`.
         """
         picture = source if isinstance(source, Picture) else self._decode(source)
@@ -266,16 +265,6 @@ class Predictor:
     def _snapshot(self, source: Input) -> Input:
         return snapshot(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
 
-    def _run(self, batch: list[Prepared], engine: Engine | None = None) -> list[Matte]:
-        first = batch[0].input[None]
-        inputs = first if len(batch) == 1 else np.stack([prepared.input for prepared in batch])
-        with timed(self.profile, "network", len(batch)):
-            logits = infer(engine or self.engine, inputs, batch[0].views)
-        with timed(self.profile, "restore", len(batch)):
-            return [
-                prepared.restore(plane[0]) for prepared, plane in zip(batch, logits, strict=True)
-            ]
-
     def _stream(
         self, sources: Iterable[Input], resolution: Resolution | None, batch_size: int | None
     ) -> Iterator[Matte | BiRefNetError]:
@@ -285,10 +274,10 @@ class Predictor:
         stream = Stream(
             self.engine,
             lambda source: self.prepare(source, resolution),
-            self._run,
             snapshot=_as_it_is if isinstance(sources, (list, tuple)) else self._snapshot,
             batch_size=size,
             readers=self.readers,
+            profile=self.profile,
         )
         return stream.results(iter(sources))
 

@@ -1,20 +1,87 @@
-"""Many pictures through one network: read ahead, run several at a time, leave in their order."""
+"""Pictures through one network: prepared, run and restored; many are read ahead, run several at a
+time, and leave in their order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.geometry import Geometry
+from birefnet.imaging.picture import Picture
+from birefnet.imaging.views import View, apply_view, merge_views
 from birefnet.inference.engines.base import Engine, concurrent
-from birefnet.inference.prepared import Prepared
+from birefnet.inference.profiling import Profile, timed
 from birefnet.matte import Matte
 
-Run = Callable[[list[Prepared], Engine], list[Matte]]
-"""Prepared pictures of one size and the engine to run them → their mattes."""
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture on its way into the network.
+
+    Attributes:
+        picture: as decoded.
+        geometry: between it and the input.
+        input: of the network, float32 [3,h,w], normalised; of its largest view.
+        views: whose logits are averaged; none: the network sees `input` alone.
+    """
+
+    picture: Picture
+    geometry: Geometry
+    input: NDArray[np.float32]
+    views: tuple[View, ...] = ()
+
+    def inputs(self) -> list[NDArray[np.float32]]:
+        """The input of each view, [3,h,w], for those who run them one by one."""
+        return [apply_view(self.input[None], view)[0] for view in self.views] or [self.input]
+
+    def merge(self, planes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Logits [h,w] of all `inputs` → what `restore` takes."""
+        if not self.views:
+            return planes[0]
+        return merge_views([plane[None, None] for plane in planes], self.views)[0, 0]
+
+    def restore(self, logits: NDArray[np.float32]) -> Matte:
+        """Logits [h,w] → matte at the picture's size.
+
+        The sigmoid comes before the resize, as in the official inference. Nothing is stretched to
+        its own minimum and maximum: a picture without an object keeps its small numbers.
+        """
+        alpha = self.geometry.restore(_sigmoid(logits))
+        np.clip(alpha, 0, 1, out=alpha)
+        if self.picture.alpha is not None:
+            alpha *= self.picture.alpha
+        return Matte(alpha, self.picture)
+
+
+def infer(
+    engine: Engine, inputs: NDArray[np.float32], views: Sequence[View] = ()
+) -> NDArray[np.float32]:
+    """Logits [B,1,h,w] of inputs [B,3,h,w], the mean of all views of them."""
+    if not views:
+        return engine.infer(inputs)
+    return merge_views([engine.infer(apply_view(inputs, view)) for view in views], views)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)) as tanh, which cannot overflow."""
+    return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits) + np.float32(1))
+
+
+def mattes_of(batch: list[Prepared], engine: Engine, profile: Profile | None = None) -> list[Matte]:
+    """The mattes of prepared pictures of one size, run together."""
+    first = batch[0].input[None]
+    inputs = first if len(batch) == 1 else np.stack([prepared.input for prepared in batch])
+    with timed(profile, "network", len(batch)):
+        logits = infer(engine, inputs, batch[0].views)
+    with timed(profile, "restore", len(batch)):
+        return [prepared.restore(plane[0]) for prepared, plane in zip(batch, logits, strict=True)]
 
 
 @dataclass(eq=False)
@@ -66,25 +133,25 @@ class Stream:
     Args:
         engine: runs the network.
         prepare: a source → its prepared picture; called in reading threads.
-        run: see `Run`; called in the stream's own thread, or in several.
         snapshot: a source → the same in memory of its own; called before the next one is drawn.
         batch_size: pictures of one size that run together.
         readers: threads that prepare.
+        profile: where the time of each stage is added up.
     """
 
     def __init__(
         self,
         engine: Engine,
         prepare: Callable[[Any], Prepared],
-        run: Run,
         *,
         snapshot: Callable[[Any], Any] = lambda source: source,
         batch_size: int,
         readers: int,
+        profile: Profile | None = None,
     ) -> None:
         self._engine = engine
         self._prepare = prepare
-        self._run = run
+        self._profile = profile
         self._snapshot = snapshot
         self._batch_size = batch_size
         self._readers = readers
@@ -186,13 +253,13 @@ class Stream:
         if concurrency > 1:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="birefnet-network")
-            return self._pool.submit(self._run, prepared, engine)
+            return self._pool.submit(mattes_of, prepared, engine, self._profile)
         for slot in self._slots:  # what runs side by side ends first: this one takes all cores
             if slot.run is not None:
                 slot.run[0].exception()
         future: Future[list[Matte]] = Future()
         try:
-            future.set_result(self._run(prepared, engine))
+            future.set_result(mattes_of(prepared, engine, self._profile))
         except Exception as error:
             future.set_exception(error)
         return future

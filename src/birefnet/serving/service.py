@@ -27,7 +27,7 @@ from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Limits, Picture
 from birefnet.imaging.tiff import read_pages
 from birefnet.inference.predictor import Predictor
-from birefnet.inference.prepared import Prepared
+from birefnet.inference.stream import Prepared
 from birefnet.matte import Matte
 from birefnet.options import FILE_OPTIONS, LISTS, Options
 from birefnet.serving import fetch as fetching

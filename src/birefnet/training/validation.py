@@ -23,7 +23,7 @@ from birefnet.imaging.geometry import Preprocess, resize_map
 from birefnet.imaging.picture import Picture, to_uint8
 from birefnet.imaging.png import write_png
 from birefnet.inference.predictor import Predictor
-from birefnet.inference.prepared import infer
+from birefnet.inference.stream import infer
 from birefnet.training.data.guides import from_levels
 
 Levels = NDArray[np.uint8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,13 @@ import typer
 from birefnet.cli.common import Model, NetworkConfigText, with_network_config
 from birefnet.cli.options import GroupedCommand, examples, with_options, with_preset
 from birefnet.cli.remove.options import RunOptions
-from birefnet.options import Options
-from birefnet.presets import PRESETS, line_of
+from birefnet.options import LISTS, OPTIONS, Options
+from birefnet.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from birefnet.cli.remove.plan import Plan
     from birefnet.inference.predictor import Predictor
 
 EXAMPLES = examples(
@@ -32,6 +34,21 @@ def register(app: typer.Typer) -> None:
 def _epilog() -> str:
     lines = (f"  {name:8} {line_of(preset)}" for name, preset in PRESETS.items())
     return f"{EXAMPLES}\nPresets, which options beside them change:\n\n\b\n" + "\n".join(lines)
+
+
+def line_of(preset: Preset) -> str:
+    """A preset as the options of a command."""
+    parts = []
+    for name, value in preset.items():
+        flag = f"--{OPTIONS[name].flag or name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parts.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            parts += [
+                f"{flag} {shlex.quote(str(item))}"
+                for item in (value if name in LISTS else (value,))
+            ]
+    return " ".join(parts)
 
 
 @with_options()
@@ -72,13 +89,27 @@ def remove(
     loading = _start_loading(model, run)
     from birefnet.cli.remove.jobs import InputError
     from birefnet.cli.remove.plan import make_plan
-    from birefnet.cli.remove.run import remove_all
 
     try:
         plan = make_plan(inputs, output, options, run, model=model, loading=loading)
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
-    sys.exit(remove_all(plan))
+    sys.exit(_run(plan))
+
+
+def _run(plan: Plan) -> int:
+    """Do the work on this machine or on a cluster; the exit status."""
+    from birefnet.cli.remove.run import LocalWorker, remove_all
+
+    if plan.is_table:
+        from birefnet.cli.remove.ray_table import RayTableWorker
+
+        return remove_all(plan, RayTableWorker)
+    if plan.run.engine == "ray":
+        from birefnet.cli.remove.ray_cluster import RayWorker
+
+        return remove_all(plan, RayWorker)
+    return remove_all(plan, LocalWorker)
 
 
 def _start_loading(model: str | None, run: RunOptions) -> Future[Predictor] | None:

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.cli.remove.jobs import InputError, Job
-from birefnet.cli.remove.pipeline import LocalWorker
 from birefnet.cli.remove.plan import Plan
-from birefnet.cli.remove.report import Outcome, Report
-from birefnet.cli.remove.run_log import RunLog
+from birefnet.cli.remove.report import Outcome, Report, RunLog
+from birefnet.cli.remove.run import LocalWorker
 from birefnet.cli.remove.storage import absolute, name_of, to_path
 from birefnet.integrations.ray_data import connect, explained, resources
 

@@ -17,8 +17,7 @@ from birefnet.cli.remove.jobs import InputError, Job, suffix_of
 from birefnet.cli.remove.manifest import key_of
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.render import failed
-from birefnet.cli.remove.report import Outcome
-from birefnet.cli.remove.run_log import RunLog, StartedJob
+from birefnet.cli.remove.report import Outcome, RunLog, StartedJob
 from birefnet.cli.remove.storage import SHARD, TABLE, absolute, to_path, write
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 

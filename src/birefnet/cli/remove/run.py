@@ -1,4 +1,9 @@
-"""`birefnet remove` at work: which worker does the jobs, and what is reported at the end."""
+"""`birefnet remove` at work: jobs are done by a worker, and reported at the end.
+
+The worker of this machine reads, runs the network and writes beside each other, in bounded memory:
+reading is ahead of the network (in the predictor) and writing behind it, neither by more than a few
+pictures, whatever the number of jobs.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,33 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from typing import Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
 
 from birefnet.cli.common import INTERRUPTED, say
 from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest
-from birefnet.cli.remove.pipeline import LocalWorker
 from birefnet.cli.remove.plan import Plan
-from birefnet.cli.remove.report import Report
-from birefnet.cli.remove.run_log import DiskFullError, RunLog
+from birefnet.cli.remove.render import failed, source_of, write_animation, write_picture
+from birefnet.cli.remove.report import DiskFullError, Outcome, Report, RunLog, StartedJob
 from birefnet.cli.remove.watch import Watch
 from birefnet.errors import BiRefNetError
+from birefnet.inference.profiling import timed
+
+if TYPE_CHECKING:
+    from birefnet.imaging.io import Source
+    from birefnet.inference.predictor import Predictor
+    from birefnet.matte import Matte
 
 
-def remove_all(plan: Plan) -> int:
-    """Do the work, report, and return the exit status."""
+def remove_all(plan: Plan, make_worker: Callable[[Plan, RunLog], Worker]) -> int:
+    """Do the work with a worker of the plan, report, and return the exit status."""
     report = Report(
         keeps_all=plan.run.as_json,
         says_at_once=plan.run.watch,
@@ -42,7 +56,7 @@ def remove_all(plan: Plan) -> int:
         report.on_outcome = page.add
     start, full = time.perf_counter(), ""
     with _manifest(plan) as manifest:
-        work = _worker(plan, RunLog(plan, report, manifest))
+        work = make_worker(plan, RunLog(plan, report, manifest))
         try:
             with _terminable():
                 if plan.run.watch:
@@ -75,18 +89,6 @@ class Worker(Protocol):
     """Does jobs, and tells the run log what became of them."""
 
     def do(self, jobs: Iterable[Job]) -> None: ...
-
-
-def _worker(plan: Plan, run_log: RunLog) -> Worker:
-    if plan.is_table:
-        from birefnet.cli.remove.ray_table import RayTableWorker
-
-        return RayTableWorker(plan, run_log)
-    if plan.run.engine == "ray":
-        from birefnet.cli.remove.ray_cluster import RayWorker
-
-        return RayWorker(plan, run_log)
-    return LocalWorker(plan, run_log)
 
 
 def _watch(plan: Plan, work: Worker) -> None:
@@ -144,3 +146,121 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
             update(done, total)
 
         yield advance
+
+
+WORKERS = 2  # threads that refine, encode and write
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before failed pictures are tried again
+
+
+@dataclass(eq=False)
+class LocalWorker:
+    """Does jobs on this machine, with a network that is loaded when the first picture needs it."""
+
+    plan: Plan
+    run_log: RunLog
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        plan = self.plan
+        with timed(plan.profile, "load", pictures=0):
+            from birefnet.api import load
+
+            engine = "auto" if plan.run.engine == "ray" else plan.run.engine
+            predictor = (
+                plan.loading.result()
+                if plan.loading is not None
+                else load(plan.model, device=plan.run.device, dtype=plan.run.dtype, engine=engine)
+            )
+        predictor.profile = plan.profile
+        predictor.limits = plan.limits
+        predictor.convert_to_srgb = not plan.options.keep_profile
+        if plan.run.jobs is not None:
+            predictor.readers = plan.run.jobs
+        report = self.run_log.report
+        report.model, report.engine = predictor.name or "", predictor.engine.name
+        return predictor
+
+    def do(self, jobs: Iterable[Job]) -> None:
+        """Do all jobs that are not finished; temporary failures are tried again at the end."""
+        again = self._once(self.run_log.unfinished(jobs), retries=self.plan.run.retries)
+        wait = FIRST_WAIT
+        for left in reversed(range(self.plan.run.retries)):
+            if not again:
+                return
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+            again = self._once(again, retries=left)
+
+    def _mattes(self, sources: Iterator[Source]) -> Iterator[Matte | BiRefNetError]:
+        options, predictor = self.plan.options, self.predictor
+        if options.is_plain:
+            yield from predictor.predict_each(
+                sources, resolution=options.resolution, batch_size=options.batch_size
+            )
+            return
+        for source in sources:
+            try:
+                yield options.predict(predictor, source)
+            except BiRefNetError as error:
+                yield error
+
+    def _once(self, jobs: Iterable[Job], *, retries: int) -> list[Job]:
+        """Do the jobs; those to try again. The others are reported, in this thread.
+
+        When the user interrupts, files that are being written are finished and reported.
+        """
+        jobs = iter(jobs)
+        first = next(jobs, None)
+        if first is None:
+            return []
+        plan, workers = self.plan, self.plan.run.jobs or WORKERS
+        again: list[Job] = []
+        animated: list[Job] = []
+        reading: deque[StartedJob] = deque()
+        writing: deque[tuple[StartedJob, Future[Outcome]]] = deque()
+
+        def sources() -> Iterator[Source]:
+            for job in chain([first], jobs):
+                if job.animation is not None or plan.options.format == "gif":
+                    animated.append(job)
+                else:
+                    reading.append(self.run_log.begin(job))
+                    yield source_of(job, plan)
+
+        def take(started: StartedJob, outcome: Outcome) -> None:
+            if outcome.is_temporary and retries:
+                again.append(outcome.job)
+            else:
+                self.run_log.end(started, outcome)
+
+        def take_first() -> None:
+            outcome = writing[0][1].result()  # it stays in line while it is waited for
+            take(writing.popleft()[0], outcome)
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
+            try:
+                for matte in self._mattes(sources()):
+                    started = reading.popleft()
+                    if isinstance(matte, BiRefNetError):
+                        take(started, failed(started.job, matte))
+                    elif started.job.target is None:
+                        take(started, write_picture(started.job, matte, plan))
+                    else:
+                        future = pool.submit(write_picture, started.job, matte, plan)
+                        writing.append((started, future))
+                    if len(writing) > workers:
+                        take_first()
+                while writing:
+                    take_first()
+                for job in animated:
+                    started = self.run_log.begin(job)
+                    take(started, write_animation(job, plan, self.predictor))
+            except (KeyboardInterrupt, DiskFullError):
+                for _, future in writing:
+                    future.cancel()
+                for started, future in writing:
+                    if not future.cancelled():
+                        with suppress(DiskFullError):
+                            take(started, future.result())
+                raise
+        return again

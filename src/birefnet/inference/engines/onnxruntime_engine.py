@@ -16,7 +16,7 @@ from birefnet.errors import (
     WeightsError,
 )
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.forked import call_in_forks, never_delete
+from birefnet.inference.engines.base import call_in_forks, never_delete
 from birefnet.inference.engines.metadata import KEY, Metadata, Output, Precision, logits_of
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.base import MOST_CONCURRENT
-from birefnet.inference.engines.forked import call_in_forks, never_delete
+from birefnet.inference.engines.base import MOST_CONCURRENT, call_in_forks, never_delete
 from birefnet.inference.engines.metadata import KEY, Metadata, Output
 
 if TYPE_CHECKING:

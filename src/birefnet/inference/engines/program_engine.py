@@ -16,8 +16,8 @@ with needs_extra("torch", "running a .pt2 file"):
 
 # The program calls it by name.
 import birefnet.network.deform  # noqa: F401
+from birefnet.inference.engines.base import call_in_forks
 from birefnet.inference.engines.devices import resolve_device
-from birefnet.inference.engines.forked import call_in_forks
 from birefnet.inference.engines.metadata import KEY, Metadata
 from birefnet.inference.engines.torch_engine import go_on_in_fork
 

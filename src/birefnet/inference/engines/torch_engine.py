@@ -19,10 +19,9 @@ with needs_extra("torch", __name__):
     import torch
     from torch import Tensor, nn
 
-from birefnet.inference.engines.base import MOST_CONCURRENT, Engine
+from birefnet.inference.engines.base import MOST_CONCURRENT, Engine, call_in_forks
 from birefnet.inference.engines.concurrent import ConcurrentEngine
 from birefnet.inference.engines.devices import dtype_name, resolve_device, resolve_dtype
-from birefnet.inference.engines.forked import call_in_forks
 from birefnet.inference.engines.graphs import CudaRecorder, GraphCache, empty_cache
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.cpu_optimised import cpu_optimised, is_simplified

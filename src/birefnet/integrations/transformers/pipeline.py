@@ -16,7 +16,7 @@ from birefnet.imaging.picture import to_uint8
 from birefnet.imaging.views import apply_view, merge_views
 from birefnet.inference.engines.devices import resolve_device
 from birefnet.inference.engines.devices import resolve_dtype as dtype_for
-from birefnet.inference.prepared import Prepared
+from birefnet.inference.stream import Prepared
 from birefnet.integrations.transformers.image_processing import BiRefNetImageProcessor, as_picture
 from birefnet.integrations.transformers.modeling import BiRefNetForImageSegmentation
 from birefnet.options import Options
