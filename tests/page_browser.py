@@ -44,13 +44,12 @@ PATIENCE = 30.0  # seconds; machines that run tests can be busy
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[str]:
-    """A server on a free port, whose network holds what is bright for the subject."""
+def serving(predictor: Predictor | None = None, **settings: Any) -> Iterator[str]:
+    """A server on a free port; its network takes what is bright for the subject, unless one is
+    given."""
     values = {"port": 0, "grace_s": 1, "max_bytes": 2 * 2**20, **settings}
-    app = create_app(
-        Predictor(BrightEngine(), PLAIN, name="bright"),
-        ServerSettings(**values),
-    )
+    predictor = predictor or Predictor(BrightEngine(), PLAIN, name="bright")
+    app = create_app(predictor, ServerSettings(**values))
     stop, started = asyncio.Event(), threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

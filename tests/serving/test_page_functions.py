@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import re
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import fields, replace
@@ -20,6 +21,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("gradio")
 
 from birefnet.errors import BiRefNetError
+from birefnet.html_report import Figure
 from birefnet.imaging.values import parse_resolution
 from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
@@ -29,6 +31,7 @@ from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
 from birefnet.serving.page.batch import Batch
 from birefnet.serving.page.form import (
+    KINDS,
     FormState,
     for_batch,
     form_of,
@@ -612,7 +615,10 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
         end = reports[-1]
         assert "3 of 4 pictures done" in end
         assert "holiday/broken.jpg" in end
-        assert "No object found in:" in end
+        assert "No object found in 1;" in end
+        listed = [end.index(name) for name in ("<b>dark.png", "<b>disc.png")]
+        assert listed == sorted(listed), "the doubtful first"
+        assert end.count("<img") == 3
         assert not any(Path(path).exists() for path in paths)
         token = end.split('href="page/')[1].split("/")[0]
         file = place.store.file(token)
@@ -623,6 +629,26 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
             assert pixels(archive.read("disc.webp")).shape == (48, 64, 4)
         place.store.drop(token)
         assert not file.path.exists()
+
+    within(work)
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_thumbnails_of_the_least_certain(
+    within: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("birefnet.serving.page.batch.MOST_SHOWN", 3)
+    levels = {f"{level}.png": level for level in (250, 150, 20, 200, 170)}
+
+    async def work(place: Place) -> None:
+        form, background = FormState(kind=kind), None
+        if kind == "picture":
+            background = await place.page.set_background(place.uploaded_file("behind.png"))
+        paths = [place.uploaded_file(name, subject=level) for name, level in levels.items()]
+        end = await last(place.batch.run(paths, "png", background, form))
+        assert re.findall("<b>(.*?)</b>", end) == ["20.png", "150.png", "170.png"]
+        assert "5 of 5 pictures done" in end
+        assert "The least certain results:" in end
 
     within(work)
 
@@ -741,8 +767,11 @@ def test_reports_escape_what_they_say() -> None:
     message = report.done(evil, report.listed(evil, [evil]), report.link(evil, evil, evil))
     assert "<img" not in message + report.problem(evil) + report.bar(0.5, evil)
     assert '"alert' not in message
-    many = report.listed("Not done:", ["x"] * 60)
-    assert many.count("<li>") == 51
+    shown = report.thumbnails(evil, [Figure(evil, evil, 1, 1, evil)])
+    assert shown.count("<img") == 1
+    assert '"alert' not in shown
+    many = report.listed("Failed:", ["x"] * 1010)
+    assert many.count("<li>") == 1001
 
 
 def test_no_text_that_a_visitor_sends_names_a_file(within: Any, tmp_path: Path) -> None:

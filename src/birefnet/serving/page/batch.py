@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 import zipfile
+from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.files import folded
+from birefnet.html_report import Figure, figure
 from birefnet.imaging.io import decode
+from birefnet.imaging.picture import to_uint8
 from birefnet.serving.errors import failure_of
 from birefnet.serving.page import report
 from birefnet.serving.page.form import FORMATS, FormState, for_batch
@@ -34,6 +37,8 @@ log = logging.getLogger("birefnet.serving")
 
 ABREAST = 4  # pictures that are under way
 EVERY = 0.25  # seconds between two reports
+MOST_SHOWN = 60  # results on the page
+THUMBNAIL = 240  # longer side [px]
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,23 @@ class Tally:
 
     total: int
     done: int = 0
+    empty: int = 0
     failed: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
+    shown: list[tuple[float, int, Figure]] = field(default_factory=list)  # least certain first
 
     @property
     def finished(self) -> int:
         return self.done + len(self.failed)
+
+    def show(self, name: str, result: Result, options: Options) -> None:
+        """Keep a thumbnail of a result, if it is among the least certain."""
+        certainty = -1.0 if result.is_empty else result.confidence
+        if len(self.shown) == MOST_SHOWN and certainty >= self.shown[-1][0]:
+            return
+        pixels = to_uint8(options.render(result.matte))
+        note = "no object found" if result.is_empty else f"{certainty:.0%} sure"
+        insort(self.shown, (certainty, self.done, figure(name, pixels, note=note, side=THUMBNAIL)))
+        del self.shown[MOST_SHOWN:]
 
 
 class Batch:
@@ -156,6 +172,8 @@ class Batch:
                         running.append((item, asyncio.create_task(one(item))))
                     item, task = running.popleft()
                     result = await _settle(task, item, tally)
+                    if result is not None:
+                        await asyncio.to_thread(tally.show, item.entry.name, result, options)
                     for place, data in _files(result, item.entry, names):
                         file.write(await asyncio.to_thread(stream.add, place, data))
                     if time.perf_counter() - shown > EVERY:
@@ -172,9 +190,10 @@ class Batch:
 
     def _end(self, target: Path, tally: Tally, seconds: float) -> str:
         """What is said at last, with the zip to fetch."""
+        order = "The least certain results:" if tally.done > MOST_SHOWN else "Least certain first:"
         parts = [
-            report.listed("Not done:", tally.failed),
-            report.listed("No object found in:", tally.empty),
+            report.listed("Failed:", tally.failed),
+            report.thumbnails(order, [figure for _, _, figure in tally.shown]),
         ]
         if tally.done:
             token = self.store.put(File("cutouts.zip", "application/zip", path=target))
@@ -183,6 +202,8 @@ class Batch:
         else:
             target.unlink(missing_ok=True)
         summary = f"{tally.done} of {tally.total} pictures done in {seconds:.1f} s."
+        if tally.empty:
+            summary += f" No object found in {tally.empty}; under Picture, a box shows where it is."
         return report.done(summary, *parts)
 
 
@@ -223,8 +244,7 @@ async def _settle(task: asyncio.Task[Result], item: Item, tally: Tally) -> Resul
         tally.failed.append(f"{name}: {failure.message}")
         return None
     tally.done += 1
-    if result.is_empty:
-        tally.empty.append(name)
+    tally.empty += result.is_empty
     return result
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
-MOST_LISTED = 50  # failures that are shown; the zip has all of them
+from birefnet.html_report import Figure
+
+MOST_LISTED = 1000  # failures with their reasons
 
 
 def bar(done: float | None, text: str) -> str:
@@ -22,13 +25,25 @@ def problem(text: str) -> str:
 
 
 def listed(title: str, lines: list[str]) -> str:
-    """Pictures that failed or in which nothing was found; nothing for none."""
+    """A list below a title; nothing for none."""
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines[:MOST_LISTED])
     if len(lines) > MOST_LISTED:
         items += f"<li>and {len(lines) - MOST_LISTED} more</li>"
     return f'<p class="report-title">{escape(title)}</p><ul class="report-list">{items}</ul>'
+
+
+def thumbnails(title: str, figures: Sequence[Figure]) -> str:
+    """Small pictures with captions and notes below a title; nothing for none."""
+    if not figures:
+        return ""
+    items = "".join(
+        f'<li><img src="{escape(each.uri, quote=True)}" alt="">'
+        f"<b>{escape(each.caption)}</b>{escape(each.note)}</li>"
+        for each in figures
+    )
+    return f'<p class="report-title">{escape(title)}</p><ul class="report-grid">{items}</ul>'
 
 
 def link(url: str, name: str, text: str) -> str:
@@ -41,7 +56,7 @@ def link(url: str, name: str, text: str) -> str:
 
 def done(text: str, *parts: str) -> str:
     """The end of something."""
-    return f'<div class="report" role="status"><p>{escape(text)}</p>{"".join(parts)}</div>'
+    return f'<div class="report"><p role="status">{escape(text)}</p>{"".join(parts)}</div>'
 
 
 def size(count: int) -> str:
