@@ -54,7 +54,7 @@ def test_json(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped
     ("arguments", "message"),
     [
         (["nothing.mp4"], "there is no file or folder 'nothing.mp4'"),
-        (["CLIP", "-o", "out.mp4"], "mp4 holds no transparency"),
+        (["CLIP", "-o", "out.mp4"], "MP4 cannot be transparent"),
         (["CLIP", "-o", "out.flv"], "has no suffix of a video"),
         (["CLIP", "-o", "s3://bucket/out.mov"], "films are written to files"),
         (["CLIP", "-o", "out.mov", "--start", "soon"], "'soon' is not a time or frame of a video"),

@@ -153,7 +153,7 @@ def test_points_and_the_brush_say_what_is_meant(page: Page, pair: Path) -> None:
     page.find("[data-tool=other]").click()
     at = ActionChains(page.driver).move_to_element_with_offset
     at(marks, 0, 0).click().perform()
-    assert "what you do mean" in page.find(".stage-help").text
+    assert "click on the object" in page.find(".stage-help").text
 
 
 def test_erase_and_restore_are_saved(page: Page, picture: Path) -> None:
@@ -182,7 +182,7 @@ def test_erase_and_restore_are_saved(page: Page, picture: Path) -> None:
     assert (saved[48, 64, 3], saved[48, 6, 3]) == (0, 255)
     page.find("[data-tool=point]").click()
     page.next_result(ActionChains(page.driver).move_to_element(marks).click().perform)
-    assert "start anew" in page.find(".stage-help").text
+    assert "is gone from the new cut-out" in page.find(".stage-help").text
     assert page.pixel(RESULT, 0.5, 0.5)[3] == 255
 
 
@@ -243,7 +243,14 @@ def test_backgrounds_change_the_result(page: Page, picture: Path) -> None:
         label = next(label for label in page.all("#kind label") if label.text == name)
         page.next_result(label.click)
 
+    shown = [label.text for label in page.all("#kind label") if label.is_displayed()]
+    assert shown == ["Transparent", "Colour", "Picture", "Blurred"]
+    more = page.find("#kind-more")
+    more.click()
+    assert more.get_attribute("aria-expanded") == "true"
     choose("Mask")
+    more.click()
+    assert len([label for label in page.all("#kind label") if label.is_displayed()]) == 5
     assert page.pixel(RESULT, 0.5, 0.5)[:3] == [255, 255, 255]
     choose("Colour")
     assert page.pixel(RESULT, 0.02, 0.02) == pytest.approx([242, 184, 160, 255], abs=8)
@@ -359,6 +366,14 @@ def test_a_video_comes_back(page: Page, tmp_path: Path) -> None:
         lambda: page.run("return document.querySelector('#video-report video').videoWidth")
     )
     assert size == 64
+
+
+def test_the_words_are_ours(page: Page) -> None:
+    for name, words in (("Many pictures", "Drop pictures or zips here"), ("Video", "Drop a video")):
+        page.tab(name)
+        page.wait(lambda words=words: words in page.words())
+        for stock in ("Drop File", "Drop Video", "Click to Upload"):
+            assert stock not in page.words()
 
 
 def test_nothing_is_asked_of_others(page: Page, picture: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_form_becomes_options() -> None:
     assert (both.resolution, both.passes, both.format) == ((64, 32), 2, "jpeg")
     with pytest.raises(BiRefNetError, match="background picture"):
         FormState(kind="picture").finishing(None)
-    with pytest.raises(BiRefNetError, match="no result"):
+    with pytest.raises(BiRefNetError, match="give one of cutout"):
         FormState(kind="/etc/passwd").finishing(None)
 
 
@@ -425,7 +425,7 @@ def test_what_cannot_be_done_is_said(within: Any, tmp_path: Path) -> None:
             message = await last(place.page.change(token, None, form))
             assert message["type"] == "problem", form
         gone = await last(place.page.change("no-such-token", None, FormState()))
-        assert "no longer kept" in gone["text"]
+        assert "no longer has" in gone["text"]
         assert await last(place.page.change(None, None, FormState())) is None
 
     async def last_of_nothing(place: Place) -> Any:
@@ -726,7 +726,7 @@ def test_videos_that_cannot_be(within: Any) -> None:
         assert "choose a video" in await last(place.video.run(None, "cutout", *rest))
         text = place.folder / "film.mp4"
         text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
-        assert "MP4 holds no" in await last(place.video.run(str(text), "cutout", *rest))
+        assert "MP4 cannot be" in await last(place.video.run(str(text), "cutout", *rest))
         text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
         assert "not a video" in await last(place.video.run(str(text), "blur", *rest))
         assert not text.exists()

@@ -142,8 +142,8 @@ def test_animations_keep_what_they_can(what: str, output: str, tmp_path: Path) -
     before = shown(clip)
     out = tmp_path / "out" / ("%03d.png" if output == "png" else f"out.{output}")
     result = process_video(clip, out, predictor=fake_predictor(), kind="green")
-    assert any("holds no pixel aspect" in note for note in result.notes) == (before.aspect != 1)
-    assert any("holds no sound" in note for note in result.notes) == ("sound" in what)
+    assert any("only square pixels" in note for note in result.notes) == (before.aspect != 1)
+    assert any("sound was left out" in note for note in result.notes) == ("sound" in what)
     if output == "png":
         times = (out.parent / "timestamps.txt").read_text().split()[4:-1]
         assert [float(time) / 1000 for time in times] == pytest.approx(before.times, abs=0.0006)

@@ -135,7 +135,7 @@ def test_outputs_that_cannot_be(clip: Path, tmp_path: Path, monkeypatch: Any) ->
         "has no suffix of a video that can be written; give one of .mp4", clip, tmp_path / "o.xyz"
     )
     refused("is one picture; for all frames give a pattern", clip, tmp_path / "o.png")
-    refused("mp4 holds no transparency: give a background", clip, tmp_path / "o.mp4")
+    refused("MP4 cannot be transparent: give a background", clip, tmp_path / "o.mp4")
     refused("kind is 'sticker'", clip, tmp_path / "o.mp4", kind="sticker")
     refused("quality is 'good'; choose one of low", clip, tmp_path / "o.mov", quality="good")
     refused("preset is 'slow'; choose one of fast", clip, tmp_path / "o.mov", preset="slow")

@@ -97,6 +97,26 @@ def test_frames_and_sound_keep_their_length(
     assert after.seconds == pytest.approx(before.seconds, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("aac", "AAC"), ("libopus", "Opus"), ("pcm_s16le", "PCM"), ("flac", "FLAC"), ("ac3", "AC-3")],
+)
+def test_it_says_how_the_sound_changed(encoder: str, name: str, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", frames=4, sound=encoder)
+    changed = {
+        title: f"the sound was re-encoded as {new}, because {title} cannot hold {name}"
+        for title, new, copied in (
+            ("MP4", "AAC", ("AAC", "Opus", "FLAC", "AC-3")),
+            ("MOV", "AAC", ("AAC", "PCM", "AC-3")),
+            ("WebM", "Opus", ("Opus",)),
+        )
+        if name not in copied
+    }
+    for title in ("MP4", "MOV", "WebM"):
+        result = make(clip, tmp_path / f"out.{title.lower()}", kind="white")
+        assert result.notes == ([changed[title]] if title in changed else [])
+
+
 def test_several_tracks_of_sound(tmp_path: Path) -> None:
     """Opus is copied into WebM, and both tracks are there; without sound there is none."""
     clip = write_clip(tmp_path / "a.webm", codec="libvpx-vp9", sound="libopus", tracks=2)
@@ -205,7 +225,8 @@ def test_odd_sizes(tmp_path: Path) -> None:
     result = make(clip, tmp_path / "out.mp4", kind="green", mask_output=tmp_path / "mask.mov")
     assert read_film(tmp_path / "out.mp4").pixels[0].shape == (48, 66, 3)
     assert result.notes == [
-        "H.264 needs even sides: 65 x 47 became 66 x 48 by repeating the last row or column"
+        "the frames are 66 x 48 pixels instead of 65 x 47, because H.264 needs even numbers: "
+        "the last row or column is there twice"
     ]
     assert read_film(tmp_path / "mask.mov").pixels[0].shape == (47, 65, 3)
     for suffix in (".webm", ".mov"):
@@ -213,8 +234,10 @@ def test_odd_sizes(tmp_path: Path) -> None:
         assert read_film(tmp_path / f"out{suffix}").pixels[0].shape == (47, 65, 4)
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp", ".apng"])
-def test_animations(clip: Path, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "title"), [(".gif", "GIF"), (".webp", "WebP"), (".apng", "APNG")]
+)
+def test_animations(clip: Path, tmp_path: Path, suffix: str, title: str) -> None:
     result = make(clip, tmp_path / f"out{suffix}", stride=2)
     pictures = list(decode_frames(tmp_path / f"out{suffix}"))
     assert len(pictures) == 6
@@ -222,7 +245,7 @@ def test_animations(clip: Path, tmp_path: Path, suffix: str) -> None:
     disc = moving_disc(0)[..., 0] > 128
     assert pictures[0].alpha is not None
     assert np.abs(pictures[0].alpha - disc).mean() < 0.03
-    assert result.notes == [f"{suffix[1:]} holds no sound; it is left out"]
+    assert result.notes == [f"the sound was left out, because {title} has none"]
     # And back: an animation with alpha is a source, too.
     make(tmp_path / f"out{suffix}", tmp_path / "back.mov")
     film = read_film(tmp_path / "back.mov")

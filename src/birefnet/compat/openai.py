@@ -190,7 +190,7 @@ async def _options(body: Fields, service: Service) -> Options:
     format = _choice(body, "output_format", ("png", "webp", "jpeg"))
     if ground == "transparent" and format == "jpeg":
         raise ParameterError(
-            "output_format", "a JPEG holds no transparency; give png or webp, or background=opaque"
+            "output_format", "a JPEG cannot be transparent; give png or webp, or background=opaque"
         )
     is_opaque = ground == "opaque" or (ground == "auto" and format == "jpeg")
     quality = None

@@ -71,7 +71,7 @@ def encode(
     _check_shapes(pixels, alpha)
     if format == "jpeg" and (alpha is not None or pixels.shape[2:] == (4,)):
         raise BiRefNetError(
-            "a JPEG holds no transparency: it needs a background, or choose png or webp."
+            "a JPEG cannot be transparent: it needs a background, or choose png or webp."
         )
     samples = _stack(pixels, alpha, bits)
     if format == "png":

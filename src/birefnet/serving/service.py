@@ -438,7 +438,7 @@ def checked_format(options: Options) -> str:
     if format not in FORMATS:
         raise InvalidRequest(f"format is {name[:40]!r}; give one of {', '.join(FORMATS)}")
     if format == "jpeg" and options.kind == "cutout" and options.background is None:
-        raise InvalidRequest("a JPEG holds no transparency; give a background, or png or webp")
+        raise InvalidRequest("a JPEG cannot be transparent; give a background, or png or webp")
     return format
 
 

@@ -15,6 +15,8 @@ _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 120
 _BIT_RATE_PER_CHANNEL = 96_000
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # both encoders take them
 
+_TITLES = {"opus": "Opus", "vorbis": "Vorbis", "ac3": "AC-3", "eac3": "E-AC-3"}
+
 
 class Sound:
     """All sound streams of a file.
@@ -46,16 +48,19 @@ class Sound:
         notes = []
         for stream in self._container.streams.audio:
             if stream.codec_context is None:
-                notes.append(f"sound stream {stream.index} is of an unknown kind and left out")
+                notes.append(f"sound stream {stream.index} was left out: its codec is unknown")
                 continue
-            codec = stream.codec_context.name
             is_copied = stream.codec.canonical_name in self._format.copied
             track: _Track = (_Copied if is_copied else _Encoded)(
                 self._av, stream, container, self._format.sound
             )
             self._tracks[stream.index] = track
             if not is_copied:
-                notes.append(f"sound: {codec} became {track.out.codec_context.name}")
+                codec = _title(stream.codec)
+                notes.append(
+                    f"the sound was re-encoded as {_title(track.out.codec)}, because "
+                    f"{self._format.title} cannot hold {codec}"
+                )
         return notes
 
     def packets(self) -> Iterator[Any]:
@@ -103,6 +108,12 @@ class Sound:
 
     def close(self) -> None:
         self._container.close()
+
+
+def _title(codec: Any) -> str:
+    """A codec's name in sentences: AAC, PCM, Opus."""
+    name: str = codec.canonical_name
+    return _TITLES.get(name) or name.split("_")[0].upper()
 
 
 class _Track:

@@ -67,6 +67,11 @@ class Format:
     options: dict[str, str] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """Its name in sentences."""
+        return {"webm": "WebM", "webp": "WebP"}.get(self.name, self.name.upper())
+
+    @property
     def is_movie(self) -> bool:
         """Written by FFmpeg, with sound; the others by the package's picture encoders."""
         return self.opaque is not None

@@ -125,7 +125,7 @@ def join_animation(
     if not left_out:
         return []
     return [
-        f"{left_out} frames were left out: {format.name} shows at most {1000 // shortest} a second"
+        f"{left_out} frames were left out: {format.title} shows at most {1000 // shortest} a second"
     ]
 
 

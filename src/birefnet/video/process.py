@@ -289,16 +289,16 @@ class _Conversion:
         if is_odd and any(target.codec and target.codec.even for target in self.targets):
             even = f"{info.width + info.width % 2} x {info.height + info.height % 2}"
             notes.append(
-                f"H.264 needs even sides: {info.width} x {info.height} became {even} by repeating "
-                "the last row or column"
+                f"the frames are {even} pixels instead of {info.width} x {info.height}, because "
+                "H.264 needs even numbers: the last row or column is there twice"
             )
         if self.settings.video.audio and _has_sound(self.video) and self.targets[0].codec is None:
-            notes.append(f"{self.targets[0].format.name} holds no sound; it is left out")
-        squeezed = [target.format.name for target in self.targets if target.codec is None]
+            notes.append(f"the sound was left out, because {self.targets[0].format.title} has none")
+        squeezed = [target.format.title for target in self.targets if target.codec is None]
         if info.pixel_aspect != 1 and squeezed:
             notes.append(
-                f"{squeezed[0]} holds no pixel aspect: frames of {info.width} x {info.height} are "
-                f"meant to be shown {round(info.width * info.pixel_aspect)} pixels wide"
+                f"{squeezed[0]} has only square pixels: show these frames of {info.width} x "
+                f"{info.height} {round(info.width * info.pixel_aspect)} pixels wide"
             )
         return notes
 

@@ -159,7 +159,7 @@ def _plan(
     has_alpha = is_see_through or (kind == "cutout" and still is None and movie is None)
     if has_alpha and not format.holds_alpha:
         raise VideoError(
-            f"{format.name} holds no transparency: give a background (a colour, picture or video) "
+            f"{format.title} cannot be transparent: give a background (a colour, picture or video) "
             "or type green, or write .webm, .mov, .gif, .webp, or a folder of PNGs"
         )
     codec = format.codec(alpha=has_alpha) if format.is_movie else None
@@ -169,7 +169,7 @@ def _plan(
         video = settings.video
         encoding = encoder_options(codec, video.quality, video.preset, video.crf)
     elif settings.video.crf is not None:
-        raise VideoError(f"{format.name} has no rate factor (crf); give a quality instead")
+        raise VideoError(f"{format.title} has no rate factor (crf); give a quality instead")
     return Target(path, format, kind, has_alpha, codec, encoding, still, movie)
 
 

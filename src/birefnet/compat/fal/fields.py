@@ -83,7 +83,7 @@ class VideoInput(Input):
 
     video_url: str = Field(description="URL or data URI of the video.")
     video_output_type: Literal["X264 (.mp4)", "VP9 (.webm)", "PRORES4444 (.mov)", "GIF (.gif)"] = (
-        Field("X264 (.mp4)", description="mp4 holds no transparency: the ground is black.")
+        Field("X264 (.mp4)", description="mp4 cannot be transparent: the ground is black.")
     )
     video_quality: Literal["low", "medium", "high", "maximum"] = "high"
     video_write_mode: Literal["fast", "balanced", "small"] = "balanced"

@@ -40,7 +40,7 @@ class _VideoFields(BaseModel):
 
     model: str | None = Field(None, description="One of /v1/models.", max_length=200)
     format: Literal["mp4", "webm", "mov", "gif", "webp", "apng"] = Field(
-        "webm", description="Of the result; mp4 holds no transparency and needs a background."
+        "webm", description="Of the result; mp4 cannot be transparent and needs a background."
     )
     mask: bool = Field(False, description="Make a second video of the mattes alone.")
 
@@ -343,5 +343,5 @@ def _background(fields: Any, service: Service) -> Any:
         background = safe_colour("background", background)
     Options(kind=fields.kind, background=background).checked()
     if fields.format == "mp4" and fields.kind == "cutout" and background is None:
-        raise BiRefNetError("mp4 holds no transparency; give a background, or another format")
+        raise BiRefNetError("MP4 cannot be transparent; give a background, or another format")
     return background

@@ -106,7 +106,7 @@ class Batch:
             with contextlib.ExitStack() as opened:
                 items = await asyncio.to_thread(self._items, files, opened)
                 if not items:
-                    raise BiRefNetError("there is no picture in what was chosen")
+                    raise BiRefNetError("the chosen files contain no picture")
                 async for shown in self._work(items, options, form.model):
                     yield shown
         except Exception as error:

@@ -22,7 +22,7 @@ KINDS = {
     "Mask": "mask",
     "Trimap": "trimap",
     "Overlay": "overlay",
-    "Colours alone": "foreground",
+    "Colours only": "foreground",
 }
 """What the page calls the kinds of result; a picture behind the subject is a cut-out on it."""
 
@@ -110,7 +110,7 @@ class FormState:
             BiRefNetError: a background is missing or cannot be read.
         """
         if self.kind not in KINDS.values():
-            raise BiRefNetError(f"there is no result {self.kind!r}; choose one of the panel's")
+            raise BiRefNetError(f"kind is {self.kind!r}; give one of {', '.join(KINDS.values())}")
         kind = self.kind
         background: Any = None
         if kind == "colour":
@@ -216,7 +216,7 @@ def verdict(matte: Matte, model: str | None, seconds: float) -> str:
     """What is said under the result, in a sentence or two."""
     if matte.is_empty:
         return (
-            "No object found: nothing here stands out clearly. Draw a box around what you mean, or "
+            "No object found: nothing here stands out clearly. Draw a box around the object, or "
             "try another model."
         )
     parts = [

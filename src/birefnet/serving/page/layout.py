@@ -8,16 +8,23 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from birefnet.options import Quality
 from birefnet.serving.page.batch import Batch
 from birefnet.serving.page.endpoints import Endpoint, add_endpoints
 from birefnet.serving.page.form import FORMATS, FormState, form_of
-from birefnet.serving.page.panel import Panel, build_panel, model_control, resolution_control
+from birefnet.serving.page.panel import (
+    Panel,
+    build_panel,
+    kind_control,
+    model_control,
+    resolution_control,
+)
 from birefnet.serving.page.picture import EXAMPLES, PageController, examples, problem
 from birefnet.serving.page.store import Store
 from birefnet.serving.page.theme import text_of
@@ -172,7 +179,7 @@ def _batch_tab(batch: Batch, background: gr.State, panel: Panel) -> None:
                     info="Background, edges, shape and model are those set under Picture",
                     elem_id="batch-format",
                 )
-            start = gr.Button("Cut all out", variant="primary", elem_id="batch-start")
+            start = gr.Button("Remove all backgrounds", variant="primary", elem_id="batch-start")
             stop = gr.Button("Stop", elem_id="batch-stop")
 
     async def run(
@@ -195,12 +202,7 @@ def _video_tab(controller: VideoController, service: Service) -> None:
             shown = gr.HTML(None, apply_default_css=False, elem_id="video-report")
         with gr.Column(scale=4, min_width=280):
             with gr.Group(elem_classes="panel-group"):
-                kind = gr.Radio(
-                    list(VIDEO_KINDS.items()),
-                    value="cutout",
-                    label="Background",
-                    elem_id="video-kind",
-                )
+                kind = kind_control(VIDEO_KINDS, "video-kind")
                 colour = gr.ColorPicker("#f2b8a0", label="Colour behind the subject", visible=False)
                 format = gr.Dropdown(
                     list(VIDEO_FORMATS.items()),
@@ -209,12 +211,14 @@ def _video_tab(controller: VideoController, service: Service) -> None:
                     elem_id="video-format",
                 )
                 quality = gr.Dropdown(
-                    ["low", "medium", "high", "maximum"], value="high", label="Quality"
+                    [(name.capitalize(), name) for name in get_args(Quality)],
+                    value="high",
+                    label="Quality",
                 )
-                steady = gr.Checkbox(False, label="Steady", info="Against flicker between frames")
+                steady = gr.Checkbox(False, label="Steady", info="Less flicker between frames")
                 model = model_control(service.models(), "video-model")
                 resolution = resolution_control("video-resolution")
-            start = gr.Button("Cut it out", variant="primary", elem_id="video-start")
+            start = gr.Button("Remove the background", variant="primary", elem_id="video-start")
             stop = gr.Button("Stop", elem_id="video-stop")
 
     async def run(*values: Any) -> AsyncIterator[str]:

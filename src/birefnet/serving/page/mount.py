@@ -34,6 +34,15 @@ OWN = frozenset(
 its own and `robots.txt`; those are not there."""
 
 
+TEXTS = {
+    "upload_text.drop_file": "Drop pictures or zips here",
+    "upload_text.drop_video": "Drop a video here",
+    "upload_text.click_to_upload": "Choose from this device",
+    "video.drop_to_upload": "Drop a video here, or choose one",
+}
+"""Ours for Gradio's."""
+
+
 def mount_page(
     app: FastAPI,
     service: Service,
@@ -80,6 +89,7 @@ def mount_page(
         mcp_server=False,
         enable_monitoring=False,
         show_error=False,
+        i18n=gr.I18n(en=TEXTS),
         max_file_size=service.settings.max_upload,
     )
     mounted = app.routes[-1]

@@ -18,7 +18,12 @@ SHADOWS = {
     "On a wall": "drop",
     "As photographed": "keep",
 }
-MATTINGS = {"As the network says": "none", "Follow the colours": "guided"}
+MATTINGS = {"Usual edges": "none", "Fine edges that follow the colours": "guided"}
+
+_MORE = """() => {
+  const open = document.querySelector("#%s").toggleAttribute("data-all");
+  document.querySelector("#%s-more").setAttribute("aria-expanded", open);
+}"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,7 @@ def build_panel(models: list[dict[str, Any]], presets: Mapping[str, Preset]) -> 
             info="Sets the controls below",
             elem_id="preset",
         )
-        made["kind"] = gr.Radio(
-            list(KINDS.items()), value="cutout", label="Background", elem_id="kind"
-        )
+        made["kind"] = kind_control(KINDS, "kind")
         made["colour"] = gr.ColorPicker(
             "#f2b8a0", label="Colour behind the subject", visible=False, elem_id="colour"
         )
@@ -82,8 +85,8 @@ def build_panel(models: list[dict[str, Any]], presets: Mapping[str, Preset]) -> 
         made["matting"] = gr.Dropdown(
             list(MATTINGS.items()), value="none", label="Hair and fur", elem_id="matting"
         )
-        made["band"] = _slider("band", "Uncertain band", 0, 64, 1)
-    with gr.Accordion("How the shadow falls", open=False):
+        made["band"] = _slider("band", "Width of the uncertain edge", 0, 64, 1)
+    with gr.Accordion("Shadow settings", open=False):
         made["shadow_strength"] = _slider("shadow_strength", "Strength", 0, 1, 0.05)
         made["shadow_blur"] = _slider("shadow_blur", "Softness", 0, 4, 0.1)
         made["shadow_angle"] = _slider("shadow_angle", "Direction", -180, 180, 5)
@@ -106,7 +109,7 @@ def build_panel(models: list[dict[str, Any]], presets: Mapping[str, Preset]) -> 
         made["model"] = model_control(models, "model")
         made["resolution"] = resolution_control("resolution")
         made["fine"] = gr.Checkbox(
-            False, label="Second look", info="Redo edges at the picture's own resolution; slower"
+            False, label="Second pass", info="Redo edges at the resolution of the picture; slower"
         )
     return Panel([made[field.name] for field in fields(FormState)], preset, background)
 
@@ -134,6 +137,20 @@ def _switch(name: str, label: str, info: str | None = "") -> gr.Checkbox:
     return gr.Checkbox(DEFAULTS[name], label=label, info=words)
 
 
+def kind_control(kinds: Mapping[str, str], elem_id: str) -> gr.Radio:
+    """What to make; the kinds for experts are behind More (see `page.css`)."""
+    control = gr.Radio(
+        list(kinds.items()),
+        value="cutout",
+        label="Background",
+        elem_id=elem_id,
+        elem_classes="kinds",
+    )
+    more = gr.Button("More", size="sm", elem_id=f"{elem_id}-more", elem_classes="kinds-more")
+    more.click(None, js=_MORE % (elem_id, elem_id))
+    return control
+
+
 def model_control(models: list[dict[str, Any]], elem_id: str) -> gr.Dropdown:
     """Which network; `models` as `Service.models()` tells them, the default first."""
     return gr.Dropdown(
@@ -149,8 +166,8 @@ def resolution_control(elem_id: str) -> gr.Textbox:
     return gr.Textbox(
         "",
         label="Resolution",
-        placeholder="as trained, or WIDTHxHEIGHT",
-        info="Of what the network sees: 1024x1024, say, or native",
+        placeholder="the model's own",
+        info="Input size of the network, such as 1024x1024, or native for the picture's",
         elem_id=elem_id,
         max_lines=1,
     )

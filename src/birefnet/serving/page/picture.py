@@ -305,7 +305,7 @@ def problem(error: BaseException) -> Message:
     failure = failure_of(error)
     if failure.code == "internal":
         log.error("the page could not do what was asked", exc_info=error)
-        return _message("problem", text="Something went wrong here; the server's log tells what.")
+        return _message("problem", text="Something went wrong on the server; its log says what.")
     text = failure.message.rstrip(".")
     return _message("problem", text=f"{text[:1].upper()}{text[1:]}.")
 

@@ -1,5 +1,5 @@
 // The stage of the page: takes a picture in, shows it before and after, and lets people point at
-// what they mean. It talks with Python by events (`trigger`) and by messages in `props.value`.
+// the object. It talks with Python by events (`trigger`) and by messages in `props.value`.
 
 const find = (selector) => element.querySelector(selector);
 const all = (selector) => [...element.querySelectorAll(selector)];
@@ -17,16 +17,16 @@ const video = find("video");
 
 const HELP = {
   compare: "",
-  box: "Drag a box around what you mean. Keys: Enter starts one, arrows move it, Shift and arrows "
+  box: "Drag a box around the object. Keys: Enter starts one, arrows move it, Shift and arrows "
     + "resize it, Enter uses it.",
-  point: "Click on what you mean. Keys: arrows move the cross, Enter sets a point.",
-  other: "Click on what you do not mean. Keys: arrows move the cross, Enter sets a point.",
-  brush: "Paint roughly over what you mean. Without a mouse, use Box or This instead.",
-  erase: "Paint over what should go. Only the cut-out changes; nothing is recognised anew.",
-  refine: "Drag a window; what lies in it is done once more, from close up. Keys: Enter starts one, "
+  point: "Click on the object. Keys: arrows move the cross, Enter sets a point.",
+  other: "Click on what does not belong to the object. Keys: arrows move the cross, Enter sets a point.",
+  brush: "Paint roughly over the object. Without a mouse, use Box or This instead.",
+  erase: "Paint over what should go. The network does not run again.",
+  refine: "Drag a window; the network does that part again, from close up. Keys: Enter starts one, "
     + "arrows move it, Shift and arrows resize it, Enter uses it.",
   move: "Drag the picture. Keys: + and - enlarge and reduce it, arrows move it.",
-  restore: "Paint over what should come back. Only the cut-out changes; nothing is recognised anew.",
+  restore: "Paint over what should come back. The network does not run again.",
 };
 const RETOUCH = ["erase", "restore"];
 const BOXES = { box: "boxes", refine: "windows" }; // what is dragged with these tools
@@ -132,7 +132,7 @@ async function take(file) {
     trigger("upload_picture", { path, name: file.name });
   } catch {
     busy(false);
-    say("problem", `${file.name} could not be sent to the server; try once more.`);
+    say("problem", `${file.name} could not be sent to the server; try again.`);
   }
 }
 
@@ -281,7 +281,7 @@ function add(kind, item) {
   if (kind === "retouch" || kind === "windows") return change({ ...guide, ...items });
   const lost = guide.retouch.length + guide.windows.length > 0;
   change({ ...NOTHING, ...items });
-  if (lost) say("help", "Erase, Restore and Refine start anew with this cut-out; Undo brings them back.");
+  if (lost) say("help", "What you erased, restored and refined is gone from the new cut-out; Undo brings it back.");
 }
 
 function step(from, to) {
@@ -294,7 +294,7 @@ function step(from, to) {
 
 function send() {
   const asked = guide.points.length === 0 || guide.points.some((point) => point.meant);
-  if (!asked) return say("help", "Now click on what you do mean, with This.");
+  if (!asked) return say("help", "Now click on the object, with This.");
   if (tool !== "compare") say("help", HELP[tool]);
   busy(true);
   trigger("guide", {

@@ -25,7 +25,7 @@ class GoneError(BiRefNetError):
     """What was kept for a visitor has made room for others'."""
 
     def __init__(self) -> None:
-        super().__init__("this picture is no longer kept here; upload it again")
+        super().__init__("the server no longer has this picture; upload it again")
 
 
 @dataclass(eq=False)

@@ -98,7 +98,7 @@ class VideoController:
             background = parse_picked(colour) if kind == "colour" else None
             if format == "mp4" and kind == "cutout":
                 raise BiRefNetError(
-                    "MP4 holds no transparency; choose a background, or another format"
+                    "MP4 cannot be transparent; choose a background, or another format"
                 )
             name = self.service.pool.name_of(model)
             yield report.bar(None, "Reading the video")
@@ -133,7 +133,7 @@ class VideoController:
         url, facts = f"page/{self.store.put(file)}/{file.name}", made.facts
         summary = (
             f"{facts['frames']} frames, {facts['duration']:.1f} s of {facts['width']} × "
-            f"{facts['height']}, done in {facts['seconds']:.1f} s. {' '.join(facts['notes'])}"
+            f"{facts['height']}, done in {facts['seconds']:.1f} s."
         )
         shown = ""
         if file.media_type in ("video/webm", "video/mp4"):
@@ -144,9 +144,8 @@ class VideoController:
         elif file.media_type.startswith("image/"):
             shown = f'<img class="report-video" src="{url}" alt="The video without its background">'
         size = report.size(file.on_disk)
-        return report.done(
-            summary, shown, report.link(url, file.name, f"Download {file.name} ({size})")
-        )
+        link = report.link(url, file.name, f"Download {file.name} ({size})")
+        return report.done(summary, shown, link, report.listed("Notes:", facts["notes"]))
 
 
 def _progress(job: Job) -> str:
