@@ -35,6 +35,7 @@ PLACES = {
     "options": (0.91, "every option, once"),
     "presets": (0.91, "named options"),
     "serving": (0.78, "HTTP, the web page"),
+    "terminal": (0.9, "progress bars"),
     "training": (0.415, "data, losses, loop, recipes"),
     "video": (0.7, "frames in, frames out"),
     "weights": (0.68, "catalogue, download"),

@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "errors": set(),
     "compiling": set(),
     "files": set(),
+    "terminal": set(),
     "imaging": {"errors", "files", "compiling"},
     "network": {"errors", "compiling", "imaging"},
-    "weights": {"errors", "files", "imaging", "network"},
+    "weights": {"errors", "files", "imaging", "network", "terminal"},
     "matte": {"errors", "imaging"},
     "html_report": {"imaging"},
     "inference": {"errors", "files", "imaging", "network", "weights", "matte"},
@@ -55,7 +56,7 @@ MAY_IMPORT = {
         "presets",
         "api",
     },
-    "compat": {"errors", "imaging", "weights", "matte", "inference", "options", "api"},
+    "compat": {"errors", "terminal", "imaging", "weights", "matte", "inference", "options", "api"},
 }
 EDGES = {
     "cli",

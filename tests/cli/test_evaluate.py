@@ -56,7 +56,7 @@ def test_one_folder_prints_a_table(data: Path) -> None:
 def test_a_narrow_terminal_gets_a_line_for_each_metric(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("birefnet.cli.terminal._WIDTH_OF_FILES", 80)
+    monkeypatch.setattr("birefnet.terminal._WIDTH_OF_FILES", 80)
     text = evaluate(data)
     assert "mean boundary accuracy ↑" in text
     assert "…" not in text

@@ -12,6 +12,7 @@ import typer
 from birefnet.cli.common import (
     Device,
     Dtype,
+    Jobs,
     Model,
     NetworkConfigText,
     ResolutionText,
@@ -25,8 +26,8 @@ from birefnet.cli.common import (
 )
 from birefnet.cli.evaluate import report_files
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
-from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
+from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult

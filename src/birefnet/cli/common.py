@@ -65,6 +65,9 @@ MaxMegapixels = Annotated[
         envvar="BIREFNET_MAX_MEGAPIXELS",
     ),
 ]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", metavar="N", help="Processes; 0 for one per core.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 
 
@@ -214,10 +217,12 @@ def with_network_config(model: str | None, text: str | None) -> str | None:
     if values is None:
         return model
     require("--network-config", "torch")
+    from birefnet.terminal import progress_bar
     from birefnet.weights.convert import with_config
     from birefnet.weights.locate import default_model
 
-    folder = with_config(model or default_model(), values)
+    with progress_bar("copy the model"):
+        folder = with_config(model or default_model(), values)
     say(f"{folder} is the model with this configuration, for --model")
     return str(folder)
 

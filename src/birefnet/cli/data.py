@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Json, check_output, say, warn, write_file
+from birefnet.cli.common import Jobs, Json, check_output, say, warn, write_file
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import require
+from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from birefnet.training.data.findings import CheckReport, SetReport
@@ -107,7 +107,7 @@ def check(
     from birefnet.training.data.folders import DataError
 
     try:
-        with progress_bar("check") as progress:
+        with progress_bar("check", show=not as_json) as progress:
             report = findings.check(
                 paths,
                 task=task,  # type: ignore[arg-type]  # checked above
@@ -123,7 +123,8 @@ def check(
         from birefnet.training.data.findings_report import write_html, write_png
 
         write = write_png if sheet.suffix.lower() == ".png" else write_html
-        write_file(sheet, write(report))
+        with progress_bar("sheet", show=not as_json):
+            write_file(sheet, write(report))
     if as_json:
         sys.stdout.write(json.dumps(_as_dict(report), indent=2) + "\n")
     else:
@@ -183,10 +184,11 @@ def preview(
     chosen = get_recipe(name, variant or "recommended") if name else Recipe()
     given = {"sources": paths, "backgrounds": background or [], "width": size, "height": size}
     settings = chosen.override({"data": given}).override(assignments or ()).data
-    data = build_dataset(settings, seed=seed)
-    for note in data.notes:
-        warn(note)
-    write_file(output, encode(draw(data, count), format="png"))
+    with progress_bar("compose samples"):
+        data = build_dataset(settings, seed=seed)
+        for note in data.notes:
+            warn(note)
+        write_file(output, encode(draw(data, count), format="png"))
     say(f"Wrote {output}: {count} of {data.epoch_length:,} samples of an epoch")
 
 

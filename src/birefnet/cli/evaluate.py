@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import check_output, fail, say, warn, write_file
+from birefnet.cli.common import Jobs, check_output, fail, say, warn, write_file
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
-from birefnet.cli.terminal import Jobs, console, progress_bar
 from birefnet.errors import BiRefNetError, UsageError
+from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,6 +21,7 @@ from birefnet.cli.common import (
 )
 from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import require
+from birefnet.terminal import progress_bar
 
 EXAMPLES = examples(
     "birefnet explain photo.jpg",
@@ -74,7 +75,6 @@ def explain(
     stage, uncertainty, and what one pixel of the matte depends on.
     """
     require("`birefnet explain`", "torch")
-    from birefnet.explain import explain as explain_picture
     from birefnet.explain.figure import check_figure_path
     from birefnet.inference.guidance import parse_point
 
@@ -84,17 +84,21 @@ def explain(
     if point is not None:
         parsed = parse_point(point)
         spot = (parsed.x, parsed.y)
-    explanation = explain_picture(
-        picture,
-        with_network_config(model, network_config),
-        point=spot,
-        field=field,
-        resolution=parse_resolution(resolution),
-        device=device,
-    )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    explanation.save(target)
-    written = [] if panels is None else explanation.save_panels(panels)
+    with progress_bar("explain", show=not as_json) as progress:
+        from birefnet.explain import explain as explain_picture
+
+        explanation = explain_picture(
+            picture,
+            with_network_config(model, network_config),
+            point=spot,
+            field=field,
+            resolution=parse_resolution(resolution),
+            device=device,
+        )
+        progress(0, None, "draw")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        explanation.save(target)
+        written = [] if panels is None else explanation.save_panels(panels)
     if as_json:
         typer.echo(json.dumps(explanation.summary() | {"figure": str(target)}, indent=2))
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from birefnet.cli.common import say
+from birefnet.terminal import progress_bar
 
 
 def export_site(
@@ -26,7 +27,8 @@ def export_site(
         raise typer.BadParameter("--format web writes a folder; name it with -o DIR")
     if output.exists() and not output.is_dir():
         raise typer.BadParameter(f"{output} is a file; --format web writes a folder")
-    paths = write_site(model, output)
+    with progress_bar("write", show=not as_json):
+        paths = write_site(model, output)
     if as_json:
         typer.echo(json.dumps(facts(paths, output), indent=2))
         return
@@ -50,7 +52,8 @@ def serve(context: typer.Context, model: str | None, host: str, port: int) -> No
 
     _only(context, "--in-browser", {"model", "host", "port", "open_page", "in_browser"})
     with tempfile.TemporaryDirectory() as folder, bind(host, port) as listening:
-        write_site(model or default_model(), Path(folder))
+        with progress_bar("write the page"):
+            write_site(model or default_model(), Path(folder))
         url = address(listening)
         say(f"The page is at {url}; Ctrl-C ends it. It keeps working in the browser after that.")
         webbrowser.open(url)

@@ -18,8 +18,8 @@ from birefnet.cli.common import (
     say,
 )
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.cli.terminal import console
 from birefnet.errors import require
+from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from birefnet.weights.catalogue import Checkpoint
@@ -106,7 +106,8 @@ def info(
     if located.is_bundled:
         values = _describe_bundled(model.strip().lower(), whole=True)
     elif located.checkpoint is None:
-        values = _describe_file(located)
+        with progress_bar("read", show=not as_json):
+            values = _describe_file(located)
     else:
         values = _describe(located.checkpoint, cache)
     if as_json:
@@ -145,7 +146,8 @@ def download(
     failed = False
     for name, located in wanted.items():
         try:
-            fetched[name] = str(_fetch(located, cache, verify=not any_checksum))
+            with progress_bar(name, show=not as_json):
+                fetched[name] = str(_fetch(located, cache, verify=not any_checksum))
         except UnknownModelError:
             raise
         except WeightsError as error:
@@ -212,21 +214,21 @@ def convert_model(
             f"{target} ends in {target.suffix}; give one of {', '.join(SUFFIXES)}, or --layout "
             "birefnet for a folder of that name"
         )
-    written = convert(
-        source,
-        target,
-        layout=layout,
-        dtype=DTYPES[dtype] if dtype else None,
-        config=parse_network_config(network_config),
-        overwrite=overwrite,
-    )
+    with progress_bar("convert", show=not as_json):
+        written = convert(
+            source,
+            target,
+            layout=layout,
+            dtype=DTYPES[dtype] if dtype else None,
+            config=parse_network_config(network_config),
+            overwrite=overwrite,
+        )
+        preprocess = load_checkpoint(written, dtype=None).preprocess
     if as_json:
         _print_json({"written": str(written)})
     else:
         typer.echo(str(written))
-    used = layout or layout_of(target)
-    note = for_other_programs(load_checkpoint(written, dtype=None).preprocess, used)
-    if note:
+    if note := for_other_programs(preprocess, layout or layout_of(target)):
         say(note)
 
 

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from birefnet.cli.common import (
 )
 from birefnet.cli.options import GroupedCommand, examples, message_of, with_options
 from birefnet.options import VIDEO, Options, VideoOptions
+from birefnet.terminal import Update, progress_bar
 
 if TYPE_CHECKING:
     from birefnet.video import Progress, VideoResult
@@ -147,18 +149,19 @@ def _run(
 
     name, device, dtype = model
     try:
-        predictor = load(name, device=device, dtype=dtype)
-        with _stopped_by_ctrl_c() as cancel, _progress() as update:
-            result = run(
-                source,
-                target,
-                predictor,
-                settings,
-                mask_output=mask_output,
-                resume=resume,
-                progress=update,
-                cancel=cancel,
-            )
+        with progress_bar("frames", show=not as_json) as bar:
+            predictor = load(name, device=device, dtype=dtype)
+            with _stopped_by_ctrl_c() as cancel:
+                result = run(
+                    source,
+                    target,
+                    predictor,
+                    settings,
+                    mask_output=mask_output,
+                    resume=resume,
+                    progress=partial(_show, bar),
+                    cancel=cancel,
+                )
     except UnfinishedRunError:
         raise
     except BiRefNetError as error:
@@ -243,28 +246,6 @@ def _stopped_by_ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error, where that is a terminal: frames, frames a second, time left."""
-    if not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from birefnet.cli.terminal import console
-
-    columns = (
-        TextColumn("frames"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} a second, left"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, rate=0.0)
-
-        def update(progress: Progress) -> None:
-            bar.update(task, completed=progress.frames, total=progress.total, rate=progress.rate)
-
-        yield update
+def _show(bar: Update, progress: Progress) -> None:
+    """Frames done of all, and how many a second."""
+    bar(progress.frames, progress.total, f"frames, {progress.rate:.1f} a second")

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from birefnet.errors import WeightsError
 from birefnet.files import replace_file
+from birefnet.terminal import progress_bar
 from birefnet.weights.cache import (
     HUB,
     cache_directory,
@@ -289,31 +290,9 @@ def _explained(failure: Exception, item: _Item) -> str:
     return str(failure)
 
 
-@contextlib.contextmanager
-def _reporter(progress: bool | Report | None, item: _Item) -> Iterator[Report]:
+def _reporter(
+    progress: bool | Report | None, item: _Item
+) -> contextlib.AbstractContextManager[Report]:
     if callable(progress):
-        yield progress
-        return
-    if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(item.label, total=item.bytes)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        return contextlib.nullcontext(progress)
+    return progress_bar(item.label, show=progress is not False, in_bytes=True)

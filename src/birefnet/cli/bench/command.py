@@ -67,7 +67,7 @@ def bench(
     (multiplications with an addition), and the largest difference of the matte to torch in fp32.
     """
     from birefnet.cli.bench import run as work
-    from birefnet.cli.common import say
+    from birefnet.terminal import progress_bar
 
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown both want standard output; leave one out")
@@ -84,7 +84,8 @@ def bench(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    results = work.run(cells, progress=say)
+    with progress_bar("measure", show=not as_json) as progress:
+        results = work.run(cells, progress)
     if as_json:
         typer.echo(work.to_json(results))
     elif as_markdown:

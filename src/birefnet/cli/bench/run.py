@@ -139,15 +139,21 @@ def plan(
     return cells
 
 
-def run(cells: Sequence[Cell], progress: Callable[[str], None] = lambda line: None) -> list[Result]:
-    """Measure one cell after the other; `progress` is told what is being measured."""
+def run(
+    cells: Sequence[Cell],
+    progress: Callable[[int, int, str], object] = lambda done, total, cell: None,
+) -> list[Result]:
+    """Measure one cell after the other.
+
+    `progress` is called before each, with how many are done, of how many, and its name.
+    """
     results: list[Result] = []
     references: dict[tuple[str, int | None], Path] = {}
     with tempfile.TemporaryDirectory(prefix="birefnet-bench-") as folder:
         for number, cell in enumerate(cells):
             result = Result(cell, missing=_unavailable(cell))
             if not result.missing:
-                progress(f"{cell.model}, {cell.engine} {cell.precision} …")
+                progress(number, len(cells), f"{cell.model}, {cell.engine} {cell.precision}")
                 logits = Path(folder) / f"{number}.npy"
                 result = _measure(cell, Path(folder), logits)
                 key = (cell.model, cell.size)
@@ -263,7 +269,7 @@ def print_table(results: Sequence[Result]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from birefnet.cli.terminal import console
+    from birefnet.terminal import console
 
     table = Table(box=box.SIMPLE_HEAD)
     for number, head in enumerate(HEADS):

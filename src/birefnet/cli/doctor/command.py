@@ -10,6 +10,7 @@ import typer
 
 from birefnet.cli.common import Json
 from birefnet.cli.options import GroupedCommand, examples
+from birefnet.terminal import progress_bar
 
 EXAMPLES = examples(
     "birefnet doctor",
@@ -34,7 +35,8 @@ def doctor(
     """
     from birefnet.cli.doctor import checks
 
-    sections = checks.examine(self_test=self_test)
+    with progress_bar("examine", show=not as_json):
+        sections = checks.examine(self_test=self_test)
     healthy = all(finding.ok is not False for findings in sections.values() for finding in findings)
     if as_json:
         report = {

@@ -11,10 +11,10 @@ import numpy as np
 
 from birefnet.cli.common import say, write_file
 from birefnet.cli.remove.render import readable, source_of
-from birefnet.cli.terminal import progress_bar
 from birefnet.errors import BiRefNetError
 from birefnet.html_report import Figure, Group, Order, Section, figure, render
 from birefnet.imaging.io import Source, decode_frames
+from birefnet.terminal import progress_bar
 
 if TYPE_CHECKING:
     from birefnet.cli.remove.plan import Plan
@@ -57,7 +57,7 @@ class RemoveReport:
         """
         shown = [outcome for _, _, outcome in sorted(self._doubtful, reverse=True)]
         groups = []
-        with progress_bar("report") as progress:
+        with progress_bar("report", show=not self._plan.run.as_json) as progress:
             for number, outcome in enumerate(shown, start=1):
                 groups.append(self._group(outcome))
                 progress(number, len(shown))

@@ -207,7 +207,7 @@ class Report:
         """The time of each stage as a table on stderr."""
         from rich.table import Table
 
-        from birefnet.cli.terminal import console
+        from birefnet.terminal import console
 
         assert self.profile is not None
         table = Table("stage", box=None, pad_edge=False)

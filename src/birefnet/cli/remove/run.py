@@ -8,7 +8,6 @@ pictures, whatever the number of jobs.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +28,7 @@ from birefnet.cli.remove.report import DiskFullError, Outcome, Report, RunLog, S
 from birefnet.cli.remove.watch import Watch
 from birefnet.errors import BiRefNetError
 from birefnet.inference.profiling import timed
+from birefnet.terminal import Update, progress_bar
 
 if TYPE_CHECKING:
     from birefnet.imaging.io import Source
@@ -63,8 +63,10 @@ def remove_all(plan: Plan, make_worker: Callable[[Plan, RunLog], Worker]) -> int
                     say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
                     _watch(plan, work)
                 else:
-                    report.total = 0 if plan.is_table else plan.search.count()
-                    with _progress(report.total) as report.advance:
+                    with progress_bar("cut out", show=not plan.run.as_json) as progress:
+                        report.total = 0 if plan.is_table else plan.search.count()
+                        report.advance = partial(_advance, report, progress)
+                        report.advance()
                         work.do(plan.search)
         except KeyboardInterrupt:
             report.interrupted = True
@@ -128,24 +130,9 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr if that is a terminal; gives the function to call after each picture."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from birefnet.cli.terminal import progress_bar
-
-    done = 0
-    with progress_bar("cut out") as update:
-        update(done, total)
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            update(done, total)
-
-        yield advance
+def _advance(report: Report, progress: Update) -> None:
+    """Show how many pictures are done, of how many where it is more than one."""
+    progress(report.counts.total(), report.total if report.total > 1 else None)
 
 
 WORKERS = 2  # threads that refine, encode and write

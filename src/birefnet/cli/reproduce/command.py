@@ -15,8 +15,8 @@ import typer
 import birefnet
 from birefnet.cli.common import Device, check_output, fail, say, warn
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.cli.terminal import console
 from birefnet.errors import require
+from birefnet.terminal import console
 
 if TYPE_CHECKING:
     from birefnet.cli.reproduce.paper import Item, Step

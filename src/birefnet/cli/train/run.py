@@ -14,6 +14,7 @@ from birefnet.cli.train.messages import ENDS_HERE, closing, say_once, warn_once
 from birefnet.cli.train.options import TrainOptions
 from birefnet.cli.train.plan import PreparedRun, prepare, resolve_recipe
 from birefnet.errors import BiRefNetError
+from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
@@ -28,7 +29,6 @@ def show_recipes() -> None:
     from rich import box
     from rich.table import Table
 
-    from birefnet.cli.terminal import console
     from birefnet.training.recipes import RECIPES, recipe_names, variants
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -51,29 +51,32 @@ def train_network(options: TrainOptions) -> int:
     from birefnet.training.run_folder import RunFolder, make_folder
 
     is_main = int(os.environ.get("RANK", "0")) == 0
-    recipe = resolve_recipe(options)
-    run_folder = None if options.dry_run or options.output is None else RunFolder(options.output)
-    if run_folder and is_main and not options.resume:
-        run_folder.check(resume=False)
-    is_saved = options.resume and RunFolder(options.output or Path()).state.is_file()
-    accelerator = distributed.make_accelerator(
-        recipe.loop, options.device, folder=str(run_folder.path) if run_folder else None
-    )
-    prepared = prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
-    recipe, setup = prepared.recipe, prepared.setup
-    if setup is None:
-        typer.echo(recipe.to_yaml(), nl=False)
-        return 0
-    estimate = memory.estimate(
-        recipe, setup.network, accelerator.device, accelerator.mixed_precision
-    )
-    _check_memory(estimate, options, is_main)
-    trainer = _trainer(prepared, setup, run_folder, accelerator)
-    if run_folder is None:
+    with progress_bar("prepare", show=is_main):
+        recipe = resolve_recipe(options)
+        run_folder = (
+            None if options.dry_run or options.output is None else RunFolder(options.output)
+        )
+        if run_folder and is_main and not options.resume:
+            run_folder.check(resume=False)
+        is_saved = options.resume and RunFolder(options.output or Path()).state.is_file()
+        accelerator = distributed.make_accelerator(
+            recipe.loop, options.device, folder=str(run_folder.path) if run_folder else None
+        )
+        prepared = prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
+        recipe, setup = prepared.recipe, prepared.setup
+        trainer = None
+        if setup is not None:
+            estimate = memory.estimate(
+                recipe, setup.network, accelerator.device, accelerator.mixed_precision
+            )
+            _check_memory(estimate, options, is_main)
+            trainer = _trainer(prepared, setup, run_folder, accelerator)
+            if run_folder is not None and is_saved:
+                trainer.resume()
+    if run_folder is None or trainer is None:
         typer.echo(recipe.to_yaml(), nl=False)
         return 0
     if is_saved:
-        trainer.resume()
         say_once(is_main, f"continuing after step {trainer.step} of {trainer.plan.steps}")
     elif options.resume:
         say_once(is_main, "nothing had been saved yet: starting from the beginning")
@@ -101,7 +104,6 @@ def train_network(options: TrainOptions) -> int:
 def _trainer(
     prepared: PreparedRun, setup: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
 ) -> Trainer[Batch]:
-    from birefnet.cli.terminal import console
     from birefnet.training.loop import Trainer
     from birefnet.training.progress import Terminal
 

@@ -14,6 +14,7 @@ from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
 from birefnet.cli.options import GroupedCommand, examples, with_options
 from birefnet.cli.serve import ServeOptions, start_server
 from birefnet.compat.rembg.names import RELEASE
+from birefnet.terminal import progress_bar
 
 Model = Annotated[
     str | None,
@@ -291,5 +292,7 @@ def download(
     """Download the weights of models."""
     from birefnet.compat.rembg.bg import download_models
 
-    for path in download_models(*models):
+    with progress_bar("download"):
+        paths = download_models(*models)
+    for path in paths:
         typer.echo(path)

@@ -20,6 +20,7 @@ from birefnet.compat.rembg import bg
 from birefnet.compat.rembg.sessions import BaseSession
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.picture import Limits
+from birefnet.terminal import progress_bar
 
 STOP = "stop.txt"  # in a watched folder: the end
 _SUFFIX = ".out.png"  # of a result beside its picture, where standard output is a terminal
@@ -37,7 +38,8 @@ def one_picture(
         target = str(Path(source).with_suffix(_SUFFIX)) if to_file else STREAM
     # One byte above the limit is enough for the decoder to refuse it.
     data: Any = sys.stdin.buffer.read(Limits().max_bytes + 1) if is_stream else Path(source)
-    png = _remove(data, _session(model, arguments), arguments, force_return_bytes=True)
+    with progress_bar("cut out"):
+        png = _remove(data, _session(model, arguments), arguments, force_return_bytes=True)
     if target == STREAM:
         sys.stdout.buffer.write(png)
         sys.stdout.buffer.flush()
@@ -60,26 +62,29 @@ def folder(
     """
     if not Path(source).is_dir():
         raise typer.BadParameter(f"INPUT is {source!r}; give a folder")
-    session = _session(model, arguments)
     search = Search((source,), target, format="png", on_error=lambda error: warn(str(error)))
     search.check()
     failed = done = 0
-    jobs = _watched(search, Path(source)) if watch else iter(search)
-    for job in jobs:
-        if job.source is None or job.target is None:
-            continue
-        picture, result = Path(str(job.source)), Path(str(job.target))
-        try:
-            if not result.exists():
-                write(result, _remove(picture, session, arguments, force_return_bytes=True))
-                done += 1
-                if watch:
-                    say(f"processed: {picture} -> {result}")
-            if delete_input:
-                picture.unlink()
-        except (BiRefNetError, OSError) as error:
-            failed += 1
-            fail(str(error))
+    with progress_bar("load") as progress:
+        session = _session(model, arguments)
+        jobs = _watched(search, Path(source)) if watch else iter(search)
+        total = None if watch else search.count()
+        for number, job in enumerate(jobs):
+            progress(number, total, "wait and cut out" if watch else "cut out")
+            if job.source is None or job.target is None:
+                continue
+            picture, result = Path(str(job.source)), Path(str(job.target))
+            try:
+                if not result.exists():
+                    write(result, _remove(picture, session, arguments, force_return_bytes=True))
+                    done += 1
+                    if watch:
+                        say(f"processed: {picture} -> {result}")
+                if delete_input:
+                    picture.unlink()
+            except (BiRefNetError, OSError) as error:
+                failed += 1
+                fail(str(error))
     say(f"{done} picture{'' if done == 1 else 's'} done" + (f", {failed} failed" if failed else ""))
     return not failed
 
@@ -102,15 +107,17 @@ def frames(
             raise typer.BadParameter(
                 f"-o is {specifier!r}; give a name with %d, such as frame-%03d.png"
             ) from None
-    session = _session(model, arguments)
-    for number, data in enumerate(_chunks(sys.stdin.buffer, width * height * 3)):
-        pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        png = _remove(pixels, session, arguments, force_return_bytes=True)
-        if specifier is None:
-            sys.stdout.buffer.write(png)
-            sys.stdout.buffer.flush()
-        else:
-            write(Path(specifier % number), png)
+    with progress_bar("frames") as progress:
+        session = _session(model, arguments)
+        for number, data in enumerate(_chunks(sys.stdin.buffer, width * height * 3)):
+            progress(number, None, f"frame {number}")
+            pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            png = _remove(pixels, session, arguments, force_return_bytes=True)
+            if specifier is None:
+                sys.stdout.buffer.write(png)
+                sys.stdout.buffer.flush()
+            else:
+                write(Path(specifier % number), png)
 
 
 def _session(model: str | None, arguments: dict[str, Any]) -> BaseSession:
