@@ -34,10 +34,10 @@ PLACES = {
     "network": (0.6, "the paper, in torch"),
     "options": (0.91, "every option, once"),
     "presets": (0.91, "named options"),
-    "serving": (0.78, "HTTP, the web page"),
+    "serving": (0.749, "HTTP, the web page"),
     "terminal": (0.92, "progress bars"),
     "training": (0.415, "data, losses, loop, recipes"),
-    "video": (0.7, "frames in, frames out"),
+    "video": (0.712, "frames in, frames out"),
     "weights": (0.68, "catalogue, download"),
 }
 # `compat` adds its commands, routes and nodes to these, which know only its lists of them.

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "serving": {
         "errors",
         "files",
+        "html_report",
         "imaging",
         "weights",
         "matte",
