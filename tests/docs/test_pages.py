@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -256,20 +257,42 @@ def test_site_is_whole(site: Path) -> None:
     assert 'href="notebooks/images.html"' in (site / "notebooks.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_tables_fit_a_screen(site: Path, tmp_path: Path) -> None:
-    """At a width of 1280 px no table of a page needs a scroll bar."""
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
     pytest.importorskip("selenium")
     pytest.importorskip("fastapi")
     from page_browser import CHROMIUM, DRIVER, Page
 
     if not (CHROMIUM and DRIVER):
         pytest.skip("no Chromium")
-    browser = Page("", tmp_path)
-    try:
-        browser.driver.set_window_size(1280, 900)
-        for page in sorted(site.rglob("*.html")):
-            browser.driver.get(page.as_uri())
-            assert browser.run(WIDE) == [], page.name
-    finally:
-        browser.quit()
+    page = Page("", tmp_path)
+    yield page
+    page.quit()
+
+
+@pytest.mark.slow
+def test_tables_fit_a_screen(site: Path, browser: Any) -> None:
+    """At a width of 1280 px no table of a page needs a scroll bar."""
+    browser.driver.set_window_size(1280, 900)
+    for page in sorted(site.rglob("*.html")):
+        browser.driver.get(page.as_uri())
+        assert browser.run(WIDE) == [], page.name
+
+
+@pytest.mark.slow
+def test_the_first_page_has_a_slider(site: Path, browser: Any) -> None:
+    """Between a picture and its cut-out, on a telephone too, by mouse, finger and keys."""
+    browser.driver.set_window_size(500, 900)
+    browser.driver.get((site / "index.html").as_uri())
+    assert browser.run(
+        "return [...document.querySelectorAll('.compare img')].every(i => i.naturalWidth > 0)"
+    )
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    slider = browser.driver.find_element("css selector", ".compare input")
+    slider.send_keys("\ue014" * 20)  # the right arrow
+    shown = "return getComputedStyle(document.querySelector('.compare')).getPropertyValue('--at')"
+    assert browser.run(shown) == "70%"
+    slider.click()  # in the middle
+    assert browser.run(shown) == "50%"
+    link = browser.driver.find_element("link text", "Try it here").get_attribute("href")
+    assert (site / "try/index.html").as_uri() == link
