@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from birefnet.compat import rembg
-from birefnet.compat.rembg.names import ONNX, OTHERS
+from birefnet.compat.rembg.names import CLASSES, ONNX, OTHERS
 from birefnet.compat.rembg.sessions import BaseSession, sessions, sessions_class, sessions_names
 from birefnet.compat.rembg.sessions.base import OnnxSession
 from birefnet.errors import BiRefNetError
@@ -74,6 +74,13 @@ def test_names_are_where_rembg_has_them(module: str) -> None:
     assert [name for name in PUBLIC[module] if not hasattr(found, name)] == []
 
 
+@pytest.mark.parametrize("name", sessions_names)
+def test_classes_have_rembg_s_names(name: str) -> None:
+    kind = getattr(import_module("birefnet.compat.rembg.sessions"), CLASSES[name])
+    assert kind is sessions[name]
+    assert kind.name() == name
+
+
 def test_the_base_has_rembg_s_methods() -> None:
     assert [name for name in METHODS if not callable(getattr(BaseSession, name, None))] == []
     parameters = inspect.signature(BaseSession.__init__).parameters
@@ -87,7 +94,11 @@ def test_checksums_cannot_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> No
     assert not any(kind.checksum_disabled() for kind in sessions_class)
 
 
-@pytest.mark.parametrize("name", [name for name in ONNX if not name.endswith("_custom")])
+SINGLE = [name for name in ONNX if not name.endswith(("_custom", "_cloth_seg"))]
+"""Networks of one mask that rembg downloads."""
+
+
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_file_that_rembg_has_fetched_is_used(
     name: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +112,8 @@ def test_a_file_that_rembg_has_fetched_is_used(
     assert int(mask[24, 32]) - int(mask[0, 0]) > 40
     cutout = rembg.remove(Image.fromarray(disc()), session=session, alpha_matting=True)
     assert (cutout.mode, cutout.size) == ("RGBA", (64, 48))
+    with pytest.raises(BiRefNetError, match=f"{name} has no argument 'sam_prompt'"):
+        rembg.remove(disc(), session=session, sam_prompt=[])
     flat = write_network(home.parent / "flat" / f"{name}.onnx")
     monkeypatch.setenv("U2NET_HOME", str(flat.parent))
     assert sessions[name].download_models() == str(flat)
@@ -135,10 +148,53 @@ def test_networks_of_this_package_from_a_custom_path(tmp_path: Path) -> None:
     assert session.predictor.name == "nano"
 
 
+def write_garments(path: Path) -> None:
+    """An ONNX file whose classes are the thirds of a picture from its top: 1, 2, 3."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    scores = np.zeros((1, 4, 768, 768), np.float32)
+    for third in range(3):
+        scores[0, third + 1, third * 256 : (third + 1) * 256] = 1
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["scores"], ["y"])],
+        "garments",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 768, 768))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, scores.shape)],
+        [numpy_helper.from_array(scores, "scores")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("argument", ["cc", "cloth_category"])
+def test_garments(argument: str, home: Path) -> None:
+    name = "u2net_cloth_seg"
+    write_garments(home / "models" / name / f"{name}.onnx")
+    session = rembg.new_session(name)
+    thirds = {"upper": {0}, "lower": {1}, "full": {2}, "attire": {0, 1, 2}}
+    masks = {
+        category: rembg.remove(disc(), session=session, only_mask=True, **{argument: category})
+        for category in thirds
+    }
+    for category, inside in thirds.items():
+        rows = [masks[category][row, 30] for row in (8, 24, 40)]
+        assert rows == [255 * (third in inside) for third in range(3)]
+    whole = rembg.remove(disc(), session=session, only_mask=True)
+    assert np.array_equal(whole, np.concatenate([masks[key] for key in ("upper", "lower", "full")]))
+    with pytest.raises(BiRefNetError, match="choose one of upper, lower, full, attire"):
+        rembg.remove(disc(), session=session, **{argument: "hat"})
+
+
 class Foreign:
     """As a session of rembg itself, which is no class of this package."""
 
+    def __init__(self) -> None:
+        self.arguments: dict[str, Any] = {}
+
     def predict(self, img: Image.Image, *args: Any, **kwargs: Any) -> list[Image.Image]:
+        self.arguments = kwargs
         grey = np.asarray(img.convert("L"))
         return [Image.fromarray(grey), Image.fromarray(255 - grey)]
 
@@ -148,6 +204,10 @@ def test_sessions_of_others_give_their_masks() -> None:
     mask = rembg.remove(disc(), session=session, only_mask=True)
     assert mask.shape == (96, 64)  # one mask below the other, as rembg does
     assert np.abs(mask[:48].astype(int) - disc()[..., 0]).max() <= 1
+    assert session.arguments == {}
+    its_own = {"sam_prompt": [{"type": "point", "data": [1, 2], "label": 1}], "api_key": "x"}
+    rembg.remove(disc(), session=session, matting="guided", **its_own)
+    assert session.arguments == its_own  # as rembg does; `matting` is an option of this package
     for without in ({"resolution": 320}, {"boxes": [[1, 2, 30, 40]]}, {"passes": 2}):
         with pytest.raises(BiRefNetError, match="need a network of this package"):
             rembg.remove(disc(), session=session, **without)

@@ -63,6 +63,9 @@ def test_rembg_s_endpoint(client: Client, picture: Any, name: str) -> None:
     cutout = pixels(client.predict(picture, *values, api_name=name))
     assert cutout.shape == (48, 64, 4)
     assert set(np.unique(cutout[..., 3])) == {0, 255}
+    assert np.array_equal(pixels(client.predict(picture, api_name=name)), cutout)  # the form's
+    mask = pixels(client.predict(input_image=picture, model="u2net", param_6=True, api_name=name))
+    assert np.array_equal(mask, cutout[..., 3])
     with pytest.raises(Exception, match="no model 'nothing'"):
         client.predict(picture, "nothing", *values[1:], api_name=name)
 

@@ -8,14 +8,14 @@ maximum, and the old background's colour is always taken out of the edges.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.compat.rembg.marks import options_of
+from birefnet.compat.rembg.marks import OWN_ARGUMENTS, options_of
 from birefnet.compat.rembg.render import post_processed, render
 from birefnet.compat.rembg.session_factory import new_session
 from birefnet.compat.rembg.sessions import (
@@ -33,9 +33,6 @@ from birefnet.imaging.picture import to_float, to_uint8
 from birefnet.matte import Matte
 from birefnet.options import Options
 from birefnet.weights.locate import default_model
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "BaseSession",
@@ -79,7 +76,8 @@ def remove(
             warning says so): certain is what the network is sure of by 95 %.
         alpha_matting_erode_size: width of that band [px].
         session: see `new_session`; `None` for the default network, which is loaded once. A session
-            of rembg itself, or another object with its `predict`, gives its masks.
+            of rembg itself, or another object with its `predict`, gives its masks, and gets
+            `sam_prompt` and every argument that is not known here.
         only_mask: the mask instead of the cut-out.
         post_process_mask: remove specks from the mask, smooth it and make it all or nothing.
         decontaminate: has no effect, for the old background's colour is always taken out.
@@ -121,19 +119,23 @@ def remove(
         choices["background"] = _colour(bgcolor)
     if session is None:
         session = _default(default_model())
-    options = options_of(kwargs, **choices)
-    mattes = (
-        [options.predict(session.predictor, data)]
-        if isinstance(session, Session)
-        else _foreign_mattes(session, data, options)
-    )
+    if isinstance(session, Session):
+        options = options_of(kwargs, **choices)
+        mattes = [options.predict(session.predictor, data)]
+    else:
+        own = {key: value for key, value in kwargs.items() if key in OWN_ARGUMENTS}
+        options = options_of(own, **choices)
+        others = {key: value for key, value in kwargs.items() if key not in own}
+        mattes = _foreign_mattes(session, data, options, others)
     # As in rembg, several masks of a picture come one below the other.
     rendered = [render(matte, options, post_process=post_process_mask) for matte in mattes]
     return _returned(np.concatenate(rendered), data, force_return_bytes)
 
 
-def _foreign_mattes(session: BaseSession, data: Any, options: Options) -> list[Matte]:
-    """The mattes of a session whose network is not of this package."""
+def _foreign_mattes(
+    session: BaseSession, data: Any, options: Options, arguments: Mapping[str, Any]
+) -> list[Matte]:
+    """The mattes of a session whose network is not of this package; it gets the arguments."""
     from PIL import Image
 
     if not options.is_plain or options.resolution is not None:
@@ -142,7 +144,7 @@ def _foreign_mattes(session: BaseSession, data: Any, options: Options) -> list[M
             "or choose another session"
         )
     picture = decode(data)
-    masks = session.predict(Image.fromarray(to_uint8(picture.pixels)))
+    masks = session.predict(Image.fromarray(to_uint8(picture.pixels)), **arguments)
     return [Matte(to_float(np.asarray(mask.convert("L"))), picture) for mask in masks]
 
 

@@ -14,6 +14,8 @@ _OWN = set(OPTIONS) - {
     *("kind", "background", "batch_size", "format", "quality", "keep_profile", "metadata"),
     *("objects", "min_object"),
 }
+OWN_ARGUMENTS = frozenset({*_OWN, *MARKS} - {"sam_prompt"})
+"""Arguments of `remove` that only this package has."""
 
 
 def options_of(arguments: Mapping[str, Any], **choices: Any) -> Options:

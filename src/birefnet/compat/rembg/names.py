@@ -29,7 +29,7 @@ OTHERS: Mapping[str, str] = {
     "u2net_human_seg": "portrait",
     "isnet-anime": "toonout",
     "sam": "any, for all take sam_prompt, boxes and points",
-    "u2net_cloth_seg": "none that tells clothes apart",
+    "u2net_cloth_seg": "none that tells garments apart",
     "u2net_custom": "any",
     "dis_custom": "any",
     "ben_custom": "any",
@@ -43,5 +43,29 @@ ONNX: Mapping[str, Mapping[str, Any]] = {
     **{key: {} for key in ("u2net", "u2netp", "u2net_human_seg", "silueta", "u2net_custom")},
     **dict.fromkeys(("isnet-general-use", "dis_custom", "ben_custom"), _ISNET),
     "isnet-anime": {**_ISNET, "mean": (0.485, 0.456, 0.406)},
+    "u2net_cloth_seg": {"side": 768},
 }
 """Those of them that run from an ONNX file of the user's, and what their input is."""
+
+CLASSES: Mapping[str, str] = {
+    "birefnet-general": "BiRefNetSessionGeneral",
+    "birefnet-general-lite": "BiRefNetSessionGeneralLite",
+    "birefnet-general-fp16": "BiRefNetSessionGeneralFP16",
+    "birefnet-portrait": "BiRefNetSessionPortrait",
+    "birefnet-dis": "BiRefNetSessionDIS",
+    "birefnet-hrsod": "BiRefNetSessionHRSOD",
+    "birefnet-cod": "BiRefNetSessionCOD",
+    "birefnet-massive": "BiRefNetSessionMassive",
+    "bria-rmbg": "BriaRmBgSession",
+    "u2net": "U2netSession",
+    "u2netp": "U2netpSession",
+    "u2net_human_seg": "U2netHumanSegSession",
+    "u2net_custom": "U2netCustomSession",
+    "u2net_cloth_seg": "Unet2ClothSession",
+    "silueta": "SiluetaSession",
+    "isnet-general-use": "DisSessionGeneralUse",
+    "isnet-anime": "DisSession",
+    "dis_custom": "DisCustomSession",
+    "ben_custom": "BenCustomSession",
+}
+"""The names of their classes in `rembg.sessions`."""

@@ -146,33 +146,35 @@ async def _remove(
 
 
 def _page_endpoint(service: Service) -> Callable[..., Awaitable[tuple[bytes, str]]]:
-    """What the page of rembg's server offers to programs."""
+    """The endpoint of the page of rembg's server, for programs."""
 
+    # Names and defaults are those that Gradio gives rembg's form: a client may leave out arguments.
     async def inference(
         input_image: bytes,
         model: str = "",
-        a: bool = False,
-        af: float = 240,
-        ab: float = 10,
-        ae: float = 10,
-        om: bool = False,
-        ppm: bool = False,
-        dc: bool = False,
-        vm: bool = False,
-        cmd_args: str = "",
+        param_2: bool = True,
+        param_3: float = 240,
+        param_4: float = 10,
+        param_5: float = 40,
+        param_6: bool = False,
+        param_7: bool = True,
+        param_8: bool = False,
+        param_9: bool = False,
+        param_10: str = "",
     ) -> tuple[bytes, str]:
-        """rembg's own endpoint, with the parameters of its server."""
+        """rembg's own endpoint: a, af, ab, ae, om, ppm, dc, vm and extras of its server."""
         values: dict[str, Any] = {
-            "model": model,
-            "a": a,
-            "af": af,
-            "ab": ab,
-            "ae": ae,
-            "om": om,
-            "ppm": ppm,
+            "a": param_2,
+            "af": param_3,
+            "ab": param_4,
+            "ae": param_5,
+            "om": param_6,
+            "ppm": param_7,
+            "dc": param_8,
+            "vm": param_9,
+            "extras": param_10 or "",
         }
-        parameters = Parameters(**values, dc=dc, vm=vm, extras=cmd_args or "")
-        png, _ = await _remove(service, input_image, parameters)
+        png, _ = await _remove(service, input_image, Parameters(model=model, **values))
         return png, "png"
 
     return inference

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from birefnet.api import load
 from birefnet.compat.rembg.marks import options_of
-from birefnet.compat.rembg.names import MODELS, ONNX, OTHERS
-from birefnet.compat.rembg.sessions.base import BaseSession, OnnxSession
+from birefnet.compat.rembg.names import CLASSES, MODELS, ONNX, OTHERS
+from birefnet.compat.rembg.sessions.base import BaseSession, ClothSession, OnnxSession
 from birefnet.errors import BiRefNetError, UnknownModelError, UsageError
 
 if TYPE_CHECKING:
@@ -118,19 +118,18 @@ def refuse(unknown: Iterable[str]) -> None:
         raise UsageError(f"a session has no argument {names[0]!r}; see birefnet.load")
 
 
-def _class_name(name: str) -> str:
-    return "".join(part.title() for part in name.replace("_", "-").split("-")) + "Session"
-
-
 sessions: dict[str, type[BaseSession]] = {
-    name: type(_class_name(name), (Session,), {"own_name": name, "network": network})
+    name: type(CLASSES[name], (Session,), {"own_name": name, "network": network})
     for name, network in MODELS.items()
 } | {
     name: type(
-        _class_name(name), (OnnxSession,), {"own_name": name, "nearest": OTHERS[name], **settings}
+        CLASSES[name],
+        (ClothSession if name == "u2net_cloth_seg" else OnnxSession,),
+        {"own_name": name, "nearest": OTHERS[name], **settings},
     )
     for name, settings in ONNX.items()
 }
+globals().update((kind.__name__, kind) for kind in sessions.values())  # U2netSession …
 sessions_names = list(sessions)
 sessions_class = list(sessions.values())
 sessions_names_no_credentials = sessions_names

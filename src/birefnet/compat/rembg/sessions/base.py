@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -185,9 +186,64 @@ class OnnxSession(BaseSession):
         return path
 
     def predict(self, img: Image.Image, *args: Any, **kwargs: Any) -> list[Image.Image]:
+        """The mask of a picture, mode L, in a list of one.
+
+        Raises:
+            UsageError: any argument, such as `sam_prompt`: this network looks at nothing else.
+        """
         from PIL import Image
 
-        inputs = self.normalize(img, self.mean, self.std, (self.side, self.side))
-        share = np.clip(self.inner_session.run(None, inputs)[0][0, 0], 0, 1)
+        self._refuse(kwargs)
+        share = np.clip(self._output(img)[0, 0], 0, 1)
         mask = Image.fromarray((share * 255).astype(np.uint8))
         return [mask.resize(img.size, Image.Resampling.LANCZOS)]
+
+    def _output(self, img: Image.Image) -> NDArray[np.float32]:
+        """The network's first output, [1,c,h,w]."""
+        inputs = self.normalize(img, self.mean, self.std, (self.side, self.side))
+        output: NDArray[np.float32] = self.inner_session.run(None, inputs)[0]
+        return output
+
+    def _refuse(self, arguments: Iterable[str]) -> None:
+        if unknown := sorted(arguments):
+            raise UsageError(
+                f"{self.own_name} has no argument {unknown[0]!r}; leave it out, or choose a "
+                "network of this package, which takes boxes, points and sam_prompt"
+            )
+
+
+class ClothSession(OnnxSession):
+    """rembg's `u2net_cloth_seg`: a mask for each garment."""
+
+    garments: ClassVar[Mapping[str, tuple[int, ...]]] = {
+        "upper": (1,),
+        "lower": (2,),
+        "full": (3,),
+        "attire": (1, 2, 3),
+    }
+
+    def predict(self, img: Image.Image, *args: Any, **kwargs: Any) -> list[Image.Image]:
+        """Masks of a picture, mode L.
+
+        Args:
+            img: the picture.
+            **kwargs: `cc` or `cloth_category`: `upper`, `lower`, `full` (the body) or `attire`
+                (all in one mask); without it a mask of each of the first three.
+
+        Raises:
+            UsageError: another category, or another argument.
+        """
+        from PIL import Image
+
+        self._refuse(set(kwargs) - {"cc", "cloth_category"})
+        category = kwargs.get("cc") or kwargs.get("cloth_category")
+        if category is not None and category not in self.garments:
+            raise UsageError(
+                f"cloth_category is {category!r}; choose one of {', '.join(self.garments)}"
+            )
+        classes = self._output(img)[0].argmax(axis=0)
+        masks = [
+            Image.fromarray(np.isin(classes, self.garments[name]).astype(np.uint8) * 255)
+            for name in ([category] if category else ["upper", "lower", "full"])
+        ]
+        return [mask.resize(img.size, Image.Resampling.LANCZOS) for mask in masks]
