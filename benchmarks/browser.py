@@ -25,9 +25,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 import birefnet
+from birefnet.cli.in_browser import server_of
 from birefnet.export.web import write_site
 from birefnet.serving.running import address, bind
-from birefnet.serving.static import server_of
 from birefnet.weights.locate import BUNDLED
 
 ROOT = Path(__file__).resolve().parents[1]

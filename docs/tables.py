@@ -22,11 +22,15 @@ from typing import Any
 from birefnet.cli.reproduce.paper import ITEMS
 from birefnet.network.config import PRESETS, NetworkConfig
 from birefnet.options import DEFAULTS, OPTIONS
+from birefnet.training.loss_settings import MAP_TERMS, LossPhase
+from birefnet.training.recipe import Recipe
+from birefnet.training.recipes import RECIPES
 from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint
 from birefnet.weights.locate import bundled_names
 from birefnet.weights.obtain import weight_files
 
 DOCS = Path(__file__).parent
+_SYMBOLS = {"none": "", "sqrt": " x √(step / {})", "linear": " x step / {}"}
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Zheng et al., CAAI AIR 2024, Table 7 at 1024²: ms on an A100, millions of parameters, GMACs, HCE
 # and weighted F on DIS-TE.
@@ -199,12 +203,66 @@ def paper(section: str) -> str:
     )
 
 
+def recipes() -> str:
+    """A row for each recipe and variant (combinations of hrsod share its row)."""
+    columns: dict[str, Callable[[Recipe], str]] = {
+        "recipe": lambda r: f"`{r.name}`",
+        "variant": lambda r: r.variant,
+        "network": lambda r: r.network or "that of the weights",
+        "pictures": lambda r: (
+            f"{r.data.width} x {r.data.height}" if r.network else "as the weights"
+        ),
+        "epochs": lambda r: str(r.schedule.epochs),
+        "optimiser": _optimiser,
+        "losses": _losses,
+        "last phase": lambda r: "; ".join(map(_phase, r.loss.phases)) or "–",
+    }
+    return table(
+        "|".join(columns),
+        [
+            [show(recipe) for show in columns.values()]
+            for recipe in RECIPES.values()
+            if not recipe.name.startswith("hrsod-")
+        ],
+    )
+
+
+def _optimiser(recipe: Recipe) -> str:
+    settings = recipe.optimiser
+    scaling = _SYMBOLS[settings.batch_scaling].format(settings.reference_batch)
+    encoder = "" if settings.encoder_factor == 1 else f", encoder x {settings.encoder_factor:g}"
+    names = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
+    shape = "" if recipe.schedule.shape == "constant" else f", {recipe.schedule.shape}"
+    return f"{names[settings.name]} {settings.rate:g}{scaling}{encoder}{shape}"
+
+
+def _losses(recipe: Recipe) -> str:
+    loss = recipe.loss
+    words = [f"{name} {getattr(loss, name):g}" for name in MAP_TERMS if getattr(loss, name)]
+    words += ["IoU summed"] if loss.iou_summed and loss.iou else []
+    words += [] if loss.ssim_halved else ["SSIM not halved"]
+    words += [f"gradient {loss.gradient:g} ({loss.gradient_label})"] if loss.gradient else []
+    has_classes = recipe.network_overrides.get("auxiliary_classes")
+    words += [f"classes {loss.classification:g}"] if has_classes else []
+    words += [f"coarse maps x {loss.coarse:g}"] if loss.coarse != 1 else []
+    return ", ".join(words)
+
+
+def _phase(phase: LossPhase) -> str:
+    span = f"{phase.last:.0%} of the run" if phase.last < 1 else f"{phase.last:g} epochs"
+    words = [f"{', '.join(phase.only)} alone"] if phase.only else []
+    words += [f"{name} x {factor:g}" for name, factor in phase.multiply.items()]
+    again = ", anew in each" if phase.repeated else ""
+    return f"last {span}: {', '.join(words)}{again}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "files": files,
     "efficiency": efficiency,
     "presets": presets,
     "options": options,
+    "recipes": recipes,
     "paper-method": partial(paper, "method"),
     "paper-tables": partial(paper, "tables"),
     "paper-figures": partial(paper, "figures"),

@@ -17,8 +17,7 @@ from rich.console import Console
 
 from birefnet.errors import BiRefNetError
 from birefnet.evaluation.dataset import SetResult, evaluate_folder
-from birefnet.evaluation.plots import plot_curves
-from birefnet.evaluation.report import error_map, html_report
+from birefnet.evaluation.report import error_map, html_report, plot_curves
 from birefnet.evaluation.tables import (
     Row,
     format_value,

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from birefnet.cli.in_browser import server_of
 from birefnet.cli.main import app
 from birefnet.errors import UsageError
 from birefnet.export.web import SITE, write_site
 from birefnet.serving.running import address, bind
-from birefnet.serving.static import server_of
 from birefnet.weights.locate import BUNDLED
 
 WEB = Path(__file__).parents[2] / "web"

@@ -23,9 +23,9 @@ from selenium.webdriver.common.keys import Keys
 
 import birefnet
 import page_browser
+from birefnet.cli.in_browser import server_of
 from birefnet.export.web import write_site
 from birefnet.serving.running import address, bind
-from birefnet.serving.static import server_of
 from page_browser import CHROMIUM, DRIVER, Page
 
 pytestmark = pytest.mark.skipif(

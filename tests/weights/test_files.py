@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from birefnet.errors import WeightsError
 from birefnet.weights.files import read_weights, sniff
-from birefnet.weights.local import find_weights
+from birefnet.weights.locate import find_weights
 
 STATE = {
     "bb.a.weight": torch.arange(6.0).reshape(2, 3),

@@ -22,7 +22,7 @@ from birefnet.imaging.views import View
 from birefnet.network.blocks import ReconstructionBlock
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
-from birefnet.weights.local import read_settings
+from birefnet.weights.locate import read_settings
 from birefnet.weights.save import save_directory
 
 LICENCE = "MIT; encoder Apache-2.0; training data and credits in ATTRIBUTION.md"

@@ -169,7 +169,7 @@ def evaluate(
 
 
 def _check_outputs(options: EvaluateOptions) -> None:
-    from birefnet.evaluation.plots import check_curve_path
+    from birefnet.evaluation.report import check_curve_path
 
     if options.form not in _FORMS:
         raise typer.BadParameter(
@@ -291,7 +291,7 @@ def _show_differences(results: list[SetResult], out: Console) -> None:
 
 
 def _write_files(results: list[SetResult], options: EvaluateOptions, order: str) -> None:
-    from birefnet.evaluation.plots import plot_curves
+    from birefnet.evaluation.report import plot_curves
     from birefnet.evaluation.tables import images_to_csv, render
 
     for path in options.output or []:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import typer
@@ -47,7 +50,6 @@ def serve(context: typer.Context, model: str | None, host: str, port: int) -> No
 
     from birefnet.export.web import write_site
     from birefnet.serving.running import address, bind
-    from birefnet.serving.static import server_of
     from birefnet.weights.locate import default_model
 
     _only(context, "--in-browser", {"model", "host", "port", "open_page", "in_browser"})
@@ -72,3 +74,30 @@ def _only(context: typer.Context, way: str, known: set[str]) -> None:
         # By name: newer versions of typer bring a click of their own.
         if parameter.name not in known and source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"{parameter.opts[0]} has no effect with {way}; leave it out")
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    extensions_map = {  # noqa: RUF012 - the base class has it so
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",  # whatever Windows' registry says
+        ".mjs": "text/javascript",
+        ".gz": "application/gzip",
+    }
+
+    def end_headers(self) -> None:
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: every file would be a line."""
+
+
+def server_of(folder: Path, listening: socket.socket) -> ThreadingHTTPServer:
+    """A server of the folder at a socket that listens already; `serve_forever` runs it."""
+    handler = partial(_Handler, directory=str(folder))
+    server = ThreadingHTTPServer(listening.getsockname()[:2], handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listening
+    return server

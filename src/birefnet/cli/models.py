@@ -201,7 +201,7 @@ def convert_model(
     require("`birefnet models convert`", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
     from birefnet.weights.convert import DTYPES, convert, layout_of
-    from birefnet.weights.local import SUFFIXES
+    from birefnet.weights.locate import SUFFIXES
     from birefnet.weights.save import LAYOUTS, for_other_programs
 
     if layout is not None and layout not in LAYOUTS:
@@ -284,8 +284,7 @@ def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
 
 
 def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
-    from birefnet.weights.local import read_settings
-    from birefnet.weights.locate import BUNDLED
+    from birefnet.weights.locate import BUNDLED, read_settings
 
     settings = read_settings(BUNDLED / name / "config.json")
     path = BUNDLED / name / "model.safetensors"

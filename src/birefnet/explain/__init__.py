@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from birefnet.errors import DeviceError, MissingExtraError, UsageError
+from birefnet.errors import DeviceError, UsageError, needs_extra
 
-try:
+with needs_extra("torch", "birefnet.explain"):
     import torch
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.explain", "torch") from None
 
 from birefnet.explain.field import Field, Sampling, receptive_field
 from birefnet.explain.figure import save_figure

@@ -25,7 +25,7 @@ from birefnet.export.request import Request
 from birefnet.files import replace_file
 from birefnet.network.simplify import simplify
 from birefnet.weights.checkpoint import load_checkpoint
-from birefnet.weights.local import GRAPH
+from birefnet.weights.locate import GRAPH
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

@@ -13,7 +13,7 @@ import numpy as np
 import openvino.opset15 as ops
 from openvino import CompiledModel, Model, Node
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 from birefnet.export.request import Request
 from birefnet.inference.engines.openvino_convert import convert
 from birefnet.inference.engines.openvino_engine import shared_core
@@ -39,10 +39,8 @@ def quantised(request: Request) -> Model:
     Raises:
         MissingExtraError: nncf is not installed.
     """
-    try:
+    with needs_extra("nncf", "quantising for OpenVINO"):
         import nncf
-    except ImportError:
-        raise MissingExtraError("quantising for OpenVINO", "nncf") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
     shared_core()  # before those of NNCF, which end first
     graph = convert(request.network)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
 VERSION = "10.15"
 # Of the table's supported operators those that networks of this kind can hold.
@@ -34,10 +34,8 @@ def obstacles(path: Path) -> list[str]:
     Raises:
         MissingExtraError: onnx is not installed.
     """
-    try:
+    with needs_extra("onnx", "reading an ONNX file"):
         import onnx
-    except ImportError:
-        raise MissingExtraError("reading an ONNX file", "onnx") from None
     graph = onnx.load(str(path), load_external_data=False).graph
     reasons = []
     unknown = sorted({node.op_type for node in graph.node} - SUPPORTED)

@@ -16,7 +16,7 @@ from birefnet.errors import UsageError, require
 from birefnet.files import check_path
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import write_atomic
-from birefnet.weights.local import GRAPH, WeightFiles
+from birefnet.weights.locate import GRAPH, WeightFiles
 from birefnet.weights.obtain import weight_files
 
 SITE = Path(__file__).with_name("site")

@@ -27,7 +27,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from birefnet.errors import ImageError, MissingExtraError
+from birefnet.errors import ImageError, needs_extra
 from birefnet.imaging import colour, deep, photometry, tiff
 from birefnet.imaging.encoding import encode, encode_animation, write_atomic
 from birefnet.imaging.formats import RAW_CURE, READABLE, SUFFIXES, is_picture, is_raw, sniff
@@ -364,10 +364,8 @@ def _tiff_page(data: bytes, page: TiffPage, name: str, convert_to_srgb: bool) ->
 
 
 def _decode_heif(data: bytes, limits: Limits, name: str, convert_to_srgb: bool) -> Picture:
-    try:
+    with needs_extra("heif", "reading HEIC"):
         import pillow_heif
-    except ImportError:
-        raise MissingExtraError("reading HEIC", "heif") from None
     with one_sentence(name):
         container = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
         image: Any = container[container.primary_index]

@@ -15,8 +15,7 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.base import Engine
 from birefnet.inference.engines.choice import EngineName, choose_engine
 from birefnet.inference.engines.metadata import LONG_NAMES, Metadata, Output
-from birefnet.weights.local import EXPORTED, WeightFiles, at_path
-from birefnet.weights.locate import Located, default_model, locate
+from birefnet.weights.locate import EXPORTED, Located, WeightFiles, at_path, default_model, locate
 
 if TYPE_CHECKING:
     from birefnet.inference.predictor import Predictor

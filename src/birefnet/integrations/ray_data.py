@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError
+from birefnet.errors import BiRefNetError, DeviceError, needs_extra
 from birefnet.imaging.source import Remote
 
 if TYPE_CHECKING:
@@ -147,11 +147,9 @@ def connect() -> Any:
         MissingExtraError: Ray is not installed.
         BiRefNetError: the cluster does not answer.
     """
-    try:
+    with needs_extra("ray", "working on a cluster"):
         import ray
         import ray.data
-    except ImportError:
-        raise MissingExtraError("working on a cluster", "ray") from None
     if not ray.is_initialized():
         try:
             ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)

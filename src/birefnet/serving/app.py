@@ -8,19 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import birefnet
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 from birefnet.inference.predictor import Predictor
 from birefnet.serving.settings import ServerSettings
 
-try:
+with needs_extra("serve", "the server"):
     from fastapi import FastAPI, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi_offline import FastAPIOffline
     from starlette.exceptions import HTTPException
     from starlette.middleware.cors import CORSMiddleware
     from starlette.responses import Response
-except ImportError:
-    raise MissingExtraError("the server", "serve") from None
 
 from birefnet.compat.routes import register_routes
 from birefnet.errors import BiRefNetError

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import BiRefNetError, needs_extra
 from birefnet.serving.settings import MIB, ServerSettings
 
 if TYPE_CHECKING:
@@ -102,10 +102,8 @@ def run(
         BiRefNetError: the model cannot be loaded.
         MissingExtraError: uvicorn is not installed.
     """
-    try:
+    with needs_extra("serve", "the server"):
         import uvicorn
-    except ImportError:
-        raise MissingExtraError("the server", "serve") from None
     settings: ServerSettings = app.state.settings
 
     class Server(uvicorn.Server):

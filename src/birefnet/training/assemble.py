@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", "birefnet.training.assemble"):
     import torch
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.training.assemble", "torch") from None
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.backbones.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
@@ -30,7 +28,7 @@ from birefnet.training.pretrained import (
 from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
-from birefnet.weights.local import read_settings
+from birefnet.weights.locate import read_settings
 from birefnet.weights.obtain import Missing, missing, weight_files
 
 

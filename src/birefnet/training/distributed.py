@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from birefnet.errors import DeviceError, MissingExtraError
+from birefnet.errors import DeviceError, MissingExtraError, needs_extra
 from birefnet.training.recipe import LoopSettings
 
 if TYPE_CHECKING:
@@ -35,12 +35,10 @@ def make_accelerator(
         MissingExtraError: accelerate, or a tracker, is not installed.
         DeviceError: no such device, or it lacks the precision.
     """
-    try:
+    with needs_extra("train", "training"):
         from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.state import AcceleratorState
         from accelerate.utils import ProjectConfiguration
-    except ImportError:
-        raise MissingExtraError("training", "train") from None
     from birefnet.inference.engines.devices import resolve_device
 
     is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1

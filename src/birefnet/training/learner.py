@@ -6,13 +6,11 @@ from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import BiRefNetError, needs_extra
 
-try:
+with needs_extra("torch", "birefnet.training.learner"):
     import torch
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.training.learner", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import empty_network

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", "birefnet.training.loop"):
     import torch
     from torch import Tensor, nn
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.training.loop", "torch") from None
 
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.simplify import simplify

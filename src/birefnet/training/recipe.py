@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 from birefnet.imaging.encoding import write_atomic
 from birefnet.training import settings
 from birefnet.training.data.settings import DataSettings
@@ -309,10 +309,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def _yaml() -> Any:
-    try:
+    with needs_extra("train", "reading and writing recipes"):
         import yaml
-    except ImportError:
-        raise MissingExtraError("reading and writing recipes", "train") from None
     return yaml
 
 

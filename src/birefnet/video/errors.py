@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from birefnet.errors import BiRefNetError, MissingExtraError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, needs_extra
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -33,11 +33,9 @@ def load_av() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with needs_extra("video", "video"):
         import av
         import av.logging
-    except ImportError:
-        raise MissingExtraError("video", "video") from None
     av.logging.set_level(None)
     return av
 

@@ -23,8 +23,7 @@ from birefnet.weights.detect import HOW_TO_TELL, detect_config
 from birefnet.weights.download import file_sha256
 from birefnet.weights.files import Weights, read_weights
 from birefnet.weights.layouts import from_official, is_official
-from birefnet.weights.local import WeightFiles, settings_in_metadata
-from birefnet.weights.locate import Located
+from birefnet.weights.locate import Located, WeightFiles, settings_in_metadata
 from birefnet.weights.obtain import weight_files
 from birefnet.weights.transfer import Report
 

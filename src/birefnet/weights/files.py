@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from birefnet.errors import WeightsError
-from birefnet.weights.local import FORMAT, first_line, some
+from birefnet.weights.locate import FORMAT, first_line, some
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,8 +17,7 @@ from birefnet.weights.cache import (
 )
 from birefnet.weights.catalogue import Checkpoint
 from birefnet.weights.download import SWITCHED_OFF, FetchError, fetch
-from birefnet.weights.local import SUFFIXES, find_weights, part_names
-from birefnet.weights.locate import Repository
+from birefnet.weights.locate import SUFFIXES, Repository, find_weights, part_names
 from birefnet.weights.transfer import PermanentError, Report, TransientError, open_address
 
 _MAX_ANSWER = 8 << 20

@@ -1,18 +1,188 @@
-"""Locate weights by name: a bundled or released network, a path, an id or an address."""
+"""Locate weights by name: a bundled or released network, a path, an id or an address; and what lies
+at a path of this machine, with its settings, without reading a tensor."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from birefnet.errors import UnknownModelError
-from birefnet.weights.local import EXPORTED, SUFFIXES
+from birefnet.errors import UnknownModelError, WeightsError
 
 if TYPE_CHECKING:
     from birefnet.weights.catalogue import Checkpoint
+
+FORMAT = "birefnet"  # of settings, in config.json, and the key under which files carry them
+# In a bundled directory: its network as an ONNX graph, which reads model.safetensors beside it.
+GRAPH = "model.onnx"
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+# Files that hold a whole network ready to run: ONNX, OpenVINO, torch.export.
+EXPORTED = (".onnx", ".xml", ".pt2")
+
+FORMAT_VERSION = 1
+_MAX_CONFIG_BYTES = 1 << 20
+# How files of weights are named that a folder's config.json describes.
+_OF_FOLDERS = ("model.", "pytorch_model.")
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """A network's files on this machine, and what is known of them without reading their tensors.
+
+    Attributes:
+        name: for messages and reports.
+        files: one, or the parts of a split one.
+        source: what was asked for, or the address it came from.
+        settings: of this project's config.json; empty for files of others.
+        checkpoint: the catalogue's entry, if it is one.
+    """
+
+    name: str
+    files: list[Path]
+    source: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def graph(self) -> Path:
+        """Of a bundled network: its ONNX graph, which takes its weights from the file beside it."""
+        return self.files[0].with_name(GRAPH)
+
+
+def at_path(path: Path, source: str) -> WeightFiles:
+    """The weights at a path, a file or a directory.
+
+    Raises:
+        UnknownModelError: there is nothing.
+        WeightsError: a directory without weights, or settings that are not understood.
+    """
+    if path.is_dir():
+        settings, files = read_settings(path / "config.json"), find_weights(path)
+        name = path.absolute().name
+    elif path.is_file():
+        settings, files, name = settings_beside(path), [path], path.stem
+        if settings or path.name == "model.safetensors":
+            name = path.absolute().parent.name
+    else:
+        raise UnknownModelError(f"there is no file or directory {path}")
+    return WeightFiles(str(settings.get("name") or name), files, source, settings)
+
+
+def settings_beside(path: Path) -> dict[str, Any]:
+    """Those of the config.json that describes a file of weights, by the file's name."""
+    if path.name.startswith(_OF_FOLDERS) and path.suffix in (".safetensors", ".bin"):
+        return read_settings(path.with_name("config.json"))
+    return {}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """This project's settings in a config.json; `{}` where there is none or it is of others."""
+    if not path.is_file():
+        return {}
+    return check_settings(read_json(path), str(path))
+
+
+def settings_in_metadata(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    """The same from the header of a .safetensors file, or a .pth file's state dict."""
+    text = metadata.get(FORMAT)
+    if not text:
+        return {}
+    try:
+        values = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        raise WeightsError(f"the settings inside {path} are not valid JSON") from None
+    return check_settings(values, str(path)) if isinstance(values, dict) else {}
+
+
+def check_settings(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """`values` if they are this project's and of a version that is understood, else `{}`."""
+    if values.get("format") != FORMAT:
+        return {}
+    version = values.get("format_version", 1)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise WeightsError(
+            f"{where} has format version {version!r} and this birefnet understands up to "
+            f"{FORMAT_VERSION}: upgrade it (pip install -U birefnet)"
+        )
+    return values
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """The files of weights of a directory: one, or all parts of a split one.
+
+    Raises:
+        WeightsError: there are none, or several that could be meant.
+    """
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if (folder / index).is_file():
+            return _parts(folder, folder / index)
+    for usual in ("model.safetensors", "pytorch_model.bin", "model.pth"):
+        if (folder / usual).is_file():
+            return [folder / usual]
+    for suffix in SUFFIXES:
+        candidates = sorted(p for p in folder.glob(f"*{suffix}") if p.is_file())
+        if len(candidates) == 1:
+            return candidates
+        if candidates:
+            raise WeightsError(
+                f"{folder} holds several files of weights ({some(p.name for p in candidates)}): "
+                "give the path of one"
+            )
+    raise WeightsError(f"{folder} holds no file of weights ({', '.join(SUFFIXES)})")
+
+
+def _parts(folder: Path, index: Path) -> list[Path]:
+    parts = [folder / name for name in part_names(index)]
+    for part in parts:
+        if not part.is_file():
+            raise WeightsError(f"{index} names {part.name!r}, which is not a file beside it")
+    return parts
+
+
+def part_names(index: Path) -> list[str]:
+    """The files that the index of split weights names; they lie beside it and nowhere else."""
+    parts = read_json(index).get("weight_map")
+    names = list(parts.values()) if isinstance(parts, dict) else []
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.\-]*", name):
+            raise WeightsError(f"{index} names {name!r}, which is not a file beside it")
+    if not names:
+        raise WeightsError(f"{index} names no files")
+    return list(dict.fromkeys(names))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object, as data."""
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise WeightsError(f"{path} is larger than a configuration file may be (1 MiB)")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as failure:
+        raise WeightsError(f"cannot read {path}: {first_line(failure)}") from None
+    except (json.JSONDecodeError, RecursionError) as failure:
+        raise WeightsError(f"{path} is not valid JSON ({first_line(failure)})") from None
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} should hold a JSON object, got {type(values).__name__}")
+    return values
+
+
+def some(names: Iterable[Any], limit: int = 4) -> str:
+    """The first of these names, for a message."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
+
+
+def first_line(failure: Exception) -> str:
+    """The first line of what a library says of a failure, for a message."""
+    lines = str(failure).strip().splitlines()
+    return lines[0][:200].rstrip(".:; ") if lines else type(failure).__name__
+
 
 # The catalogue is imported where it is needed: a bundled network starts sooner without it.
 

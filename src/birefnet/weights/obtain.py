@@ -9,8 +9,7 @@ from birefnet.errors import UnknownModelError
 from birefnet.weights.catalogue import Checkpoint
 from birefnet.weights.download import cached, fetch
 from birefnet.weights.hub import cached_repository, fetch_repository, page_of
-from birefnet.weights.local import WeightFiles, at_path
-from birefnet.weights.locate import Located, locate
+from birefnet.weights.locate import Located, WeightFiles, at_path, locate
 from birefnet.weights.transfer import Report
 
 

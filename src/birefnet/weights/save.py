@@ -29,7 +29,7 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.weights.files import with_settings
 from birefnet.weights.layouts import to_official
-from birefnet.weights.local import FORMAT, FORMAT_VERSION, settings_beside
+from birefnet.weights.locate import FORMAT, FORMAT_VERSION, settings_beside
 
 if TYPE_CHECKING:
     from birefnet.network.birefnet import BiRefNet

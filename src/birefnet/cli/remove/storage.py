@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from birefnet import files
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import BiRefNetError, MissingExtraError, needs_extra
 from birefnet.imaging.encoding import write_atomic
 
 if TYPE_CHECKING:
@@ -46,10 +46,8 @@ def to_path(text: str) -> StoragePath:
     """
     if not is_url(text):
         return Path(text)
-    try:
+    with needs_extra("urls", "reading and writing URLs"):
         from upath import UPath
-    except ImportError:
-        raise MissingExtraError("reading and writing URLs", "urls") from None
     try:
         path = UPath(text)
         _ = path.fs

@@ -17,8 +17,7 @@ from birefnet.inference.engines.metadata import KEY, Metadata
 from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.download import file_sha256
-from birefnet.weights.local import WeightFiles
-from birefnet.weights.locate import Located
+from birefnet.weights.locate import Located, WeightFiles
 from birefnet.weights.obtain import weight_files
 from birefnet.weights.transfer import Report
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError, DeviceError, MissingExtraError, WeightsError
+from birefnet.errors import BiRefNetError, DeviceError, WeightsError, needs_extra
 from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.base import MOST_CONCURRENT, call_in_forks, never_delete
 from birefnet.inference.engines.metadata import KEY, Metadata, Output
@@ -236,10 +236,8 @@ _making = threading.Lock()
 
 @functools.cache
 def _make_core() -> Core:
-    try:
+    with needs_extra("openvino", "the engine openvino"):
         import openvino
-    except ImportError:
-        raise MissingExtraError("the engine openvino", "openvino") from None
     # Two threads that hand over their first arrays at once wait for each other for ever: one holds
     # Python's lock, the other the one around the binding's table of numpy. So it is filled here.
     _ = openvino.Tensor(np.zeros(1, np.float32)).data

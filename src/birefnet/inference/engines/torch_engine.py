@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from threading import Lock
 from typing import NoReturn
 
 import numpy as np
@@ -19,8 +19,7 @@ with needs_extra("torch", __name__):
     import torch
     from torch import Tensor, nn
 
-from birefnet.inference.engines.base import MOST_CONCURRENT, Engine, call_in_forks
-from birefnet.inference.engines.concurrent import ConcurrentEngine
+from birefnet.inference.engines.base import MOST_CONCURRENT, Engine, call_in_forks, takes_guidance
 from birefnet.inference.engines.devices import dtype_name, resolve_device, resolve_dtype
 from birefnet.inference.engines.graphs import CudaRecorder, GraphCache, empty_cache
 from birefnet.network.birefnet import BiRefNet
@@ -98,7 +97,7 @@ class TorchEngine:
         if self._wants_graphs(graphs):
             self.run = GraphCache(self.network, CudaRecorder(self.device))
         # A replay writes where the last one did: one batch at a time.
-        self._turn = Lock() if self.run is not self.network else nullcontext()
+        self._turn = threading.Lock() if self.run is not self.network else nullcontext()
         self.name = f"torch {self.device} {dtype_name(self.dtype)}"
         self.batch_size = 4 if self.device.type == "cuda" else 1
         self._is_forked = False
@@ -239,3 +238,42 @@ def _fits(network: nn.Module, dtype: torch.dtype) -> bool:
         for tensor in (*network.parameters(), *network.buffers())
         if tensor.is_floating_point() and tensor.numel()
     )
+
+
+_turn = threading.Lock()
+_here = threading.local()
+
+
+class ConcurrentEngine:
+    """The same network; a thread that calls it keeps to so many cores from then on.
+
+    Args:
+        engine: a `TorchEngine` of a CPU.
+        cores: for each calling thread.
+    """
+
+    def __init__(self, engine: Engine, cores: int) -> None:
+        self._engine = engine
+        self._cores = cores
+        self.name = engine.name
+        self.batch_size = engine.batch_size
+        self.takes_guidance = takes_guidance(engine)
+
+    def infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `TorchEngine.infer`."""
+        if getattr(_here, "cores", None) != self._cores:
+            _keep_to(self._cores)
+        return self._engine.infer(batch)
+
+
+def _keep_to(cores: int) -> None:
+    """Limit the threads that torch uses for the calling thread, and for no other."""
+    with _turn:
+        before = torch.get_num_threads()
+        torch.set_num_threads(cores)
+        # That now holds for threads to come, too; a thread of its own gives them theirs back and
+        # leaves this one as it is.
+        others = threading.Thread(target=torch.set_num_threads, args=(before,))
+        others.start()
+        others.join()
+    _here.cores = cores

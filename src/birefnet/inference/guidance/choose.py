@@ -1,8 +1,8 @@
-"""The object under points, or near a coarse mask."""
+"""The object under points, or near a coarse mask: which connected parts of a matte are meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import cv2
@@ -13,12 +13,11 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
 from birefnet.imaging.geometry import resize_map
 from birefnet.imaging.guided import guided_filter
-from birefnet.imaging.objects import owners
+from birefnet.imaging.objects import FAINT, owners
 from birefnet.imaging.picture import Picture, to_float, to_uint8
 from birefnet.inference.guidance.boxes import matte_in_box
 from birefnet.inference.guidance.channel import Guide
 from birefnet.inference.guidance.regions import Alpha, Point, Predict, see
-from birefnet.inference.guidance.selection import keep, split
 
 _CLOSER = (1.0, 0.5, 0.25)  # sides of the crops around points that are tried, of the picture's
 _SCRIBBLE = 0.2  # thickness of a line, of its box's longer side, at most
@@ -196,3 +195,39 @@ def _part_at(labels: NDArray[np.int32], point: tuple[int, int], reach: int) -> i
     ]
     counts = np.bincount(near[near > 0])
     return int(counts.argmax()) if counts.size else 0
+
+
+def keep(alpha: Alpha, labels: NDArray[np.int32], wanted: Collection[int]) -> Alpha:
+    """The matte of some parts alone."""
+    table = np.zeros(int(labels.max()) + 1, bool)
+    table[list(wanted)] = True
+    return np.where(table[labels], alpha, np.float32(0))
+
+
+def split(
+    pixels: NDArray[np.uint8],
+    alpha: Alpha,
+    wanted: Sequence[tuple[int, int]],
+    unwanted: Sequence[tuple[int, int]],
+) -> Alpha:
+    """Divide one part between points on and off the object, along the picture's edges.
+
+    Args:
+        pixels: H x W x 3, RGB.
+        alpha: H x W.
+        wanted, unwanted: (row, column).
+
+    Source: Meyer's watershed with markers, as OpenCV computes it.
+    """
+    height, width = alpha.shape
+    radius = max(1, round(0.01 * max(height, width)))
+    markers = np.zeros((height, width), np.int32)
+    markers[alpha <= FAINT] = 3
+    for value, points in ((1, wanted), (2, unwanted)):
+        for row, column in points:
+            cv2.circle(markers, (column, row), radius, value, -1)
+    cv2.watershed(np.ascontiguousarray(pixels[..., ::-1]), markers)
+    is_other = (markers == 2).astype(np.float32)
+    # The line between two regions is one pixel wide; soften the cut over the marks' width.
+    is_other = cv2.GaussianBlur(cv2.dilate(is_other, np.ones((3, 3))), (0, 0), max(0.8, radius / 4))
+    return alpha * (1 - is_other)

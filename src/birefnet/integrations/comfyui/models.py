@@ -16,8 +16,7 @@ from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.running import masks
 from birefnet.options import Options
 from birefnet.weights.catalogue import CHECKPOINTS, lookup
-from birefnet.weights.local import EXPORTED, SUFFIXES
-from birefnet.weights.locate import bundled_names, default_model
+from birefnet.weights.locate import EXPORTED, SUFFIXES, bundled_names, default_model
 
 if TYPE_CHECKING:
     from torch import Tensor

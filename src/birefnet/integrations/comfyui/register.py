@@ -13,12 +13,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.errors import BiRefNetError, needs_extra
 
-try:
+with needs_extra("torch", "ComfyUI's nodes"):
     import torch as _torch  # noqa: F401
-except ModuleNotFoundError:
-    raise MissingExtraError("ComfyUI's nodes", "torch") from None
 
 from birefnet.compat.comfyui_packs import PACKS
 from birefnet.integrations.comfyui import host, mask_nodes, nodes

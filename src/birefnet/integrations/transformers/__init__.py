@@ -18,12 +18,10 @@ Works with transformers 4.50 and later, and 5.
 
 from __future__ import annotations
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("transformers", "birefnet.integrations.transformers"):
     import transformers as _transformers
-except ImportError:
-    raise MissingExtraError("birefnet.integrations.transformers", "transformers") from None
 
 from transformers.pipelines import PIPELINE_REGISTRY
 

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 from birefnet.imaging.geometry import Preprocess
 from birefnet.integrations.transformers.loading import HubOptions, Place, find_place, read_config
 from birefnet.network.config import NetworkConfig, preset
-from birefnet.weights.local import FORMAT, FORMAT_VERSION, check_settings
+from birefnet.weights.locate import FORMAT, FORMAT_VERSION, check_settings
 from birefnet.weights.save import MODEL_TYPE, official_code
 
 # Of the official config.json: code and pipelines to fetch and run, which nothing here does.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from birefnet.errors import DeviceError, MissingExtraError
+from birefnet.errors import DeviceError, needs_extra
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -52,11 +52,9 @@ def place_model(
         return model.to(device_map)
     if isinstance(device_map, Mapping) and set(device_map) == {""}:
         return model.to(device_map[""])
-    try:
+    with needs_extra("transformers", "a device_map over several devices"):
         from accelerate import dispatch_model, infer_auto_device_map
         from accelerate.utils import check_device_map, get_balanced_memory
-    except ImportError:
-        raise MissingExtraError("a device_map over several devices", "transformers") from None
 
     # accelerate finds weights by their names in the state dict, which are the official ones of the
     # model, and the modules' own of the network inside it.

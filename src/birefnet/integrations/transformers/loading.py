@@ -15,8 +15,7 @@ from birefnet.weights.cache import hub_endpoint, is_offline
 from birefnet.weights.catalogue import Checkpoint, lookup
 from birefnet.weights.download import SWITCHED_OFF
 from birefnet.weights.hub import choose_files
-from birefnet.weights.local import find_weights, part_names, read_json
-from birefnet.weights.locate import BUNDLED, bundled_names
+from birefnet.weights.locate import BUNDLED, bundled_names, find_weights, part_names, read_json
 from birefnet.weights.obtain import weight_files
 
 _SUFFIX = ".safetensors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 from birefnet.integrations.transformers.configuration import BiRefNetConfig
 from birefnet.weights.catalogue import CHECKPOINTS, Checkpoint, lookup
 
@@ -93,10 +93,8 @@ def model_card(
 
 
 def _metadata(config: BiRefNetConfig, known: Checkpoint | None, tags: Sequence[str]) -> str:
-    try:
+    with needs_extra("transformers", "a model card"):
         from huggingface_hub import ModelCardData
-    except ImportError:
-        raise MissingExtraError("a model card", "transformers") from None
 
     licence = _LICENCES.get(config.licence or "")
     other: dict[str, Any] = {"license_name": config.licence} if config.licence else {}

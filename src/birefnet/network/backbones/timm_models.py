@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 from birefnet.network.backbones.base import Backbone
 
 _STRIDES = (4, 8, 16, 32)
@@ -36,10 +36,8 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, *, drop_path: float | None = None) -> None:
         super().__init__()
-        try:
+        with needs_extra("timm", f"the backbone 'timm:{name}'"):
             import timm
-        except ImportError:
-            raise MissingExtraError(f"the backbone 'timm:{name}'", "timm") from None
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
             raise ValueError(f"timm has no model {name!r}; nearest are {', '.join(near)}")

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from birefnet.errors import MissingExtraError
+from birefnet.errors import needs_extra
 
-try:
+with needs_extra("torch", "birefnet.training.data.dataset"):
     import torch
     from torch import Tensor
     from torch.utils.data import Dataset, get_worker_info
-except ModuleNotFoundError:
-    raise MissingExtraError("birefnet.training.data.dataset", "torch") from None
 
 from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data import order, render

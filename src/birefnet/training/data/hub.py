@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
+from birefnet.errors import BiRefNetError, ImageError, needs_extra
 from birefnet.imaging.io import Source as Encoded
 from birefnet.training.data.folders import DataError
 from birefnet.training.data.sources import (
@@ -93,10 +93,8 @@ def _split(target: str) -> tuple[str, str | None]:
 
 
 def _load(name: str, split: str | None, config: str | None, place: str) -> Any:
-    try:
+    with needs_extra("data", "reading Hugging Face data sets"):
         import datasets
-    except ImportError:
-        raise MissingExtraError("reading Hugging Face data sets", "data") from None
     folder = Path(name).expanduser()
     is_saved = (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from birefnet.errors import ImageError, MissingExtraError
+from birefnet.errors import ImageError, needs_extra
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.training.data.folders import DataError, Kind
 from birefnet.training.data.hub import read_options
@@ -99,10 +99,8 @@ def _expand(pattern: str, place: str) -> list[Path]:
         raise DataError(f"{place} is not on this disk; download the shards first")
     texts = [pattern]
     if "{" in pattern:
-        try:
+        with needs_extra("data", "reading shards by a pattern with braces"):
             from braceexpand import braceexpand
-        except ImportError:
-            raise MissingExtraError("reading shards by a pattern with braces", "data") from None
         texts = list(braceexpand(pattern))
     shards = [Path(text).expanduser() for text in texts]
     for shard in shards:
