@@ -12,16 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from birefnet.html_report import (
-    Colour,
-    Group,
-    Order,
-    Section,
-    Strong,
-    Table,
-    figure,
-    render,
-)
+from birefnet.html_report import Colour, Group, Order, Section, Strong, Table, render
+from birefnet.imaging.figure import figure
 
 HOSTILE = [
     "<script>alert(1)</script>",

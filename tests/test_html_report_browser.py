@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from birefnet.html_report import Colour, Group, Order, Section, Table, figure, render
+from birefnet.html_report import Colour, Group, Order, Section, Table, render
+from birefnet.imaging.figure import figure
 from page_browser import CHROMIUM, DRIVER, Page
 
 pytestmark = pytest.mark.skipif(

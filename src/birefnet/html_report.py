@@ -6,7 +6,6 @@ escapes every text. Browsers choose dark or light, and the page fits the width o
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,33 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from birefnet.imaging.encoding import encode
-
-SIDE = 320  # longer side of a picture [px]
-
-_QUALITY = 90  # of JPEG and WebP
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture on the page; `figure` makes one from pixels.
-
-    Attributes:
-        caption: below the picture, and read out in its place.
-        uri: the picture itself, as a `data:` URI.
-        width, height: of the picture [px].
-        note: a sentence below the caption.
-    """
-
-    caption: str
-    uri: str
-    width: int
-    height: int
-    note: str = ""
+from birefnet.imaging.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -111,21 +84,6 @@ class Colour(NamedTuple):
 
     code: str
     meaning: str
-
-
-def figure(caption: str, pixels: NDArray[np.uint8], *, note: str = "", side: int = SIDE) -> Figure:
-    """Shrink and encode a picture for a page.
-
-    Args:
-        pixels: uint8 H x W, H x W x 3 RGB or H x W x 4 RGBA. The page shows a chequered ground
-            where they are transparent.
-        side: longer side on the page [px]; smaller pictures stay as they are.
-    """
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side))
-    format = "webp" if image.mode == "RGBA" else "jpeg"
-    data = base64.b64encode(encode(np.asarray(image), format=format, quality=_QUALITY))
-    return Figure(caption, f"data:image/{format};base64,{data.decode('ascii')}", *image.size, note)
 
 
 def render(

@@ -21,7 +21,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("gradio")
 
 from birefnet.errors import BiRefNetError
-from birefnet.html_report import Figure
+from birefnet.imaging.figure import Figure
 from birefnet.imaging.values import parse_resolution
 from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte

@@ -15,7 +15,8 @@ from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import ImageResult, SetResult
 from birefnet.evaluation.masks import Channel, fit_to_truth, read_mask, read_true_mask
 from birefnet.evaluation.tables import format_value, rows_of, to_html
-from birefnet.html_report import Colour, Figure, Group, Order, Section, figure, render
+from birefnet.html_report import Colour, Group, Order, Section, render
+from birefnet.imaging.figure import Figure, figure
 from birefnet.imaging.io import decode
 
 _MISSING_OBJECT = (214, 69, 28)  # RGB: object that the prediction lacks

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from birefnet.errors import MissingExtraError, UsageError
 from birefnet.explain.panels import SIDE, Row
-from birefnet.html_report import Group, Section, figure, render
+from birefnet.html_report import Group, Section, render
 from birefnet.imaging.encoding import write_atomic
+from birefnet.imaging.figure import figure
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")
 

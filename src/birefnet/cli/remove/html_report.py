@@ -12,7 +12,8 @@ import numpy as np
 from birefnet.cli.common import say, write_file
 from birefnet.cli.remove.render import readable, source_of
 from birefnet.errors import BiRefNetError
-from birefnet.html_report import Figure, Group, Order, Section, figure, render
+from birefnet.html_report import Group, Order, Section, render
+from birefnet.imaging.figure import Figure, figure
 from birefnet.imaging.io import Source, decode_frames
 from birefnet.terminal import progress_bar
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.files import folded
-from birefnet.html_report import Figure, figure
+from birefnet.imaging.figure import Figure, figure
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import to_uint8
 from birefnet.serving.errors import failure_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from birefnet.html_report import Figure
+from birefnet.imaging.figure import Figure
 
 MOST_LISTED = 1000  # failures with their reasons
 

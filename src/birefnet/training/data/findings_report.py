@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from birefnet.errors import ImageError
-from birefnet.html_report import Group, Section, figure, render
+from birefnet.html_report import Group, Section, render
 from birefnet.imaging.encoding import encode
+from birefnet.imaging.figure import figure
 from birefnet.imaging.io import decode
 from birefnet.training.data.findings import CheckReport, Finding, Item
 from birefnet.training.data.sources import Pixels, shrink
