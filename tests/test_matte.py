@@ -177,6 +177,15 @@ def test_save_cutout(matte: Matte, tmp_path: Path, suffix: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_save_knows_the_home_folder(
+    matte: Matte, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    matte.save("~/new/a.png")
+    assert (tmp_path / "new/a.png").is_file()
+
+
 def test_save_jpeg_needs_a_background(matte: Matte, tmp_path: Path) -> None:
     with pytest.raises(BiRefNetError, match="background"):
         matte.save(tmp_path / "a.jpg")

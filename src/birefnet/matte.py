@@ -425,13 +425,14 @@ class Matte:
     ) -> None:
         """Write `render` to a file whose suffix says the format; complete, or not at all.
 
-        `metadata` as for `encode`.
-        Its folder is made if it is not there.
+        `metadata` as for `encode`. A `~` at the beginning is the home folder. The file's folder is
+        made if it is not there.
 
         Raises:
             BiRefNetError: a suffix that is unknown, or a format that cannot hold it.
             OSError: the place cannot be written.
         """
+        path = os.path.expanduser(path) if isinstance(path, str) else path
         format = format_of(path)
         data = self.encode(
             format,

@@ -13,6 +13,7 @@ import typer
 from PIL import Image
 
 from birefnet.cli.main import app
+from birefnet.cli.options import MAY_BE_EMPTY
 
 SENSELESS = {
     "remove": """
@@ -23,6 +24,8 @@ SENSELESS = {
         a.jpg --aspect x | a.jpg --crop-margin x | a.jpg --resolution x | a.jpg --watch -o o.png
         a.jpg --refine-passes 7 | a.jpg -o - --json | a.jpg --column x | a.jpg --nosuch
         a.jpg --format png -o o.jpg | a.jpg --model weights.onnx --engine torch
+        a.jpg -o o.jpg | folder -o out -f jpeg | folder -o o.png | a.jpg a.gif -o o.webp
+        folder/*.jpg -o o.jpg --background white
         folder/*.nosuch""",
     "export": """
         nosuch | missing.pth | nano -o o.xyz | nano --format nosuch | nano --precision fp12
@@ -193,6 +196,44 @@ def test_senseless(name: str, arguments: str, place: Path, command) -> None:  # 
     assert done.status == 2, done.stderr
     check_sentence(done.stderr)
     assert sorted(path for path in place.rglob("*") if "cache" not in path.parts) == before
+
+
+def empty_values() -> list[tuple[str, list[str]]]:
+    """Every parameter with an empty value, as that of a shell's variable that is not set."""
+    found: list[tuple[str, list[str]]] = []
+    for name in subcommands():
+        command = typer.main.get_command(app)
+        for word in name.split():
+            command = command.commands[word]  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                found.append((name, [""]))
+            elif not parameter.is_flag and parameter.name not in MAY_BE_EMPTY:
+                values = [""] * parameter.nargs
+                found += [(name, [flag, *values]) for flag in parameter.opts]
+    return found
+
+
+@pytest.mark.parametrize(("name", "words"), empty_values())
+def test_an_empty_value_is_no_value(name: str, words: list[str], place: Path, command) -> None:  # type: ignore[no-untyped-def]
+    before = sorted(place.rglob("*"))
+    done = command(*name.split(), *words)
+    assert done.status == 2
+    assert "is empty" in done.stderr
+    assert sorted(path for path in place.rglob("*") if "cache" not in path.parts) == before
+
+
+@pytest.mark.parametrize("flag", ["--output=~/o.png", "-o~/o.png", "-o ~/o.png"])
+@pytest.mark.usefixtures("bright")
+def test_a_home_folder_that_the_shell_leaves(  # type: ignore[no-untyped-def]
+    flag: str, place: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(place / "folder"))
+    monkeypatch.setenv("USERPROFILE", str(place / "folder"))
+    done = command("remove", "~/a.jpg", *flag.split())
+    assert done.status == 0, done.stderr
+    assert Path("folder/o.png").is_file()
+    assert not Path("~").exists()
 
 
 @pytest.mark.parametrize(("name", "arguments"), cases(FAILED))

@@ -88,6 +88,29 @@ def test_a_rerun_does_only_what_is_left(
     assert run() == 6
 
 
+@pytest.mark.parametrize("form", ["relative", "inside", "link", "slash"])
+def test_a_rerun_knows_the_folders_by_other_names(
+    form: str,
+    command,
+    shop: Path,
+    tmp_path: Path,
+    bright: BrightEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert command("remove", shop, "-o", tmp_path / "out").status == 0
+    before = len(bright.batches)
+    monkeypatch.chdir(shop if form == "inside" else tmp_path)
+    (tmp_path / "link").symlink_to("out")
+    inputs, output = {
+        "relative": (shop.name, "out"),
+        "inside": (".", "../out"),
+        "link": (shop, "link"),
+        "slash": (f"{shop}/", "./out/"),
+    }[form]
+    assert command("remove", inputs, "-o", output).status == 0
+    assert len(bright.batches) == before
+
+
 def test_a_failure_is_tried_again_by_the_next_run(command, shop: Path, tmp_path: Path) -> None:
     (shop / "late.png").write_bytes(b"")
     assert command("remove", shop, "-o", tmp_path / "out").status == 1

@@ -213,7 +213,7 @@ def test_asked_format(folder: Path) -> None:
     assert requested_format(None, None, ["a.jpg"]) is None
     assert requested_format(None, "out.tif", ["a.jpg"]) == "tiff"
     assert requested_format("webp", "out", ["a.jpg"]) == "webp"
-    assert requested_format("png", "x.png", ["a.jpg", "a.png"]) == "png"  # a folder of that name
+    assert requested_format("webp", "x.png/", ["a.jpg", "a.png"]) == "webp"  # a folder
     for format, output, message in (
         ("webp", "out.png", "differ"),
         ("bmp", None, "choose one of png"),
@@ -221,6 +221,9 @@ def test_asked_format(folder: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             requested_format(format, output, ["a.jpg"])
+    for inputs in (["a.jpg", "a.png"], ["."], ["*.jpg"]):
+        with pytest.raises(InputError, match="is the name of one picture"):
+            requested_format(None, "x.png", inputs)
 
 
 # Tables of a cluster

@@ -153,7 +153,7 @@ def test_a_failing_place_is_a_failure_of_that_picture(command, photo: Path, tmp_
 
 def test_jpeg_cutout_says_what_to_do(command, photo: Path, tmp_path: Path) -> None:
     result = command("remove", photo, "-o", tmp_path / "a.jpg")
-    assert result.status == 1
+    assert result.status == 2
     assert "background" in result.stderr
     assert names(tmp_path) == ["photo.png"]
 

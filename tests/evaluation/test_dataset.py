@@ -214,6 +214,10 @@ def test_trimaps_narrow_the_matting_metrics(folders: tuple[Path, Path], tmp_path
     result = evaluate_folder(*folders, metrics="sad", trimap=tmp_path / "trimap")
     prediction, truth = (array[:, :20] / 255 for array in scene(4))
     assert result.images[4].values["sad"] == pytest.approx(np.abs(prediction - truth).sum() / 1000)
+    assert not result.warnings
+    save(tmp_path / "trimap" / "2.png", np.full_like(trimap, 127))
+    result = evaluate_folder(*folders, metrics="sad", trimap=tmp_path / "trimap")
+    assert result.warnings[0].startswith("1 of the files have a trimap with no pixel of 128")
     (tmp_path / "trimap" / "2.png").unlink()
     with pytest.raises(BiRefNetError, match="lacks 1 of 5 trimaps"):
         evaluate_folder(*folders, metrics="sad", trimap=tmp_path / "trimap")

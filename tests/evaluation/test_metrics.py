@@ -236,10 +236,11 @@ def test_threshold_sets_narrow_the_curves() -> None:
     )
     assert some["f_measure_mean"] == pytest.approx((curve[51] + curve[153]) / 2)
     assert len(Thresholds.parse("tenths").levels) == 9
-    with pytest.raises(BiRefNetError, match="came as 'half'"):
-        Thresholds.parse("half")
+    for text in ("half", "", "0.5,", "1.5", "-0.1", "nan", "inf", "128"):
+        with pytest.raises(BiRefNetError, match=f"came as '{text}'; give .* from 0 to 1"):
+            Thresholds.parse(text)
     with pytest.raises(BiRefNetError, match="from 0 to 255"):
-        Thresholds.parse("1.5")
+        Thresholds((256,))
 
 
 def test_names_are_looked_up_and_listed_on_a_miss() -> None:

@@ -187,6 +187,8 @@ def test_parse_colour(text: object, colour: tuple) -> None:
         "a,b,c",
         (1, 2),
         (1, 2, 300),
+        (0.9, 0.5, 0.1),
+        (1.0, 1.0, 1.0),
     ],
 )
 def test_what_is_no_colour(text: object) -> None:
@@ -202,8 +204,9 @@ def test_wrong_shapes_are_refused() -> None:
         compose.on_picture(RGB, ALPHA, ALPHA)
     with pytest.raises(BiRefNetError, match="fill or fit"):
         compose.on_picture(RGB, ALPHA, RGB, mode="stretch")
-    with pytest.raises(BiRefNetError, match="blur"):
-        compose.blurred(RGB, ALPHA, RGB, radius=-1)
+    for radius in (-1, float("nan"), float("inf")):
+        with pytest.raises(BiRefNetError, match="blur"):
+            compose.blurred(RGB, ALPHA, RGB, radius=radius)
 
 
 def test_no_halo_of_the_old_background() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -111,6 +113,26 @@ def test_transparent_colour_of_rgb_and_grey_png() -> None:
     grey = Image.fromarray(RGB[..., 0])
     picture = decode(saved(grey, "PNG", transparency=int(RGB[3, 4, 0])))
     assert picture.alpha[3, 4] == 0
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_each_transparent_level_of_grey_png(bits: int) -> None:
+    levels = np.linspace(0, 2**bits - 1, min(2**bits, 8)).round().astype(int)
+    digits = "".join(f"{level:0{bits}b}" for level in levels)
+    row = b"\0" + int(digits.ljust(-(-len(digits) // 8) * 8, "0"), 2).to_bytes(-(-len(digits) // 8))
+    for index, level in enumerate(levels):
+        chunks = [
+            (b"IHDR", struct.pack(">IIBBBBB", len(levels), 1, bits, 0, 0, 0, 0)),
+            (b"tRNS", struct.pack(">H", level)),
+            (b"IDAT", zlib.compress(row)),
+            (b"IEND", b""),
+        ]
+        png = b"".join(
+            len(data).to_bytes(4) + name + data + zlib.crc32(name + data).to_bytes(4)
+            for name, data in chunks
+        )
+        picture = decode(b"\x89PNG\r\n\x1a\n" + png)
+        assert picture.alpha.ravel().tolist() == [float(i != index) for i in range(len(levels))]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
@@ -254,20 +276,21 @@ def test_sources(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "PA", "RGBA", "RGBa", "CMYK", "YCbCr", "I", "F", "HSV"]
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "CMYK", "YCbCr", "I", "F", "HSV"]
 )
 def test_pillow_modes(mode: str) -> None:
     image = Image.fromarray(RGBA if mode == "RGBa" else RGB)
     if mode == "RGBa":
         image = image.convert("RGBa")
-    elif mode == "LA" or mode == "PA":
-        image = image.convert("L").convert(mode)
+    elif mode in ("LA", "La", "PA"):
+        image = image.convert("L").convert("LA").convert(mode)
     else:
         image = image.convert(mode)
     if mode == "I":
         image = Image.fromarray(RGB[..., 0].astype(np.int32) * 257)
     picture = decode(image)
     assert picture.pixels.shape == RGB.shape
+    image = image.convert("LA") if mode == "La" else image
     reference = image.convert("RGB") if mode not in ("I", "F") else Image.fromarray(RGB[..., 0])
     if mode not in ("I", "F"):
         assert np.abs(picture.rgb8().astype(int) - np.asarray(reference)).max() <= 2
@@ -285,6 +308,18 @@ def test_arrays() -> None:
     np.testing.assert_array_equal(picture.rgb8(), RGB)
     np.testing.assert_array_equal(decode(grey > 100).pixels[..., 0], (grey > 100) * 255)
     np.testing.assert_array_equal(decode(DEEP).pixels, DEEP[..., :3])
+
+
+def test_values_of_8_bits_in_16_are_warned_about() -> None:
+    low = RGB.astype(np.uint16)
+    images = [Image.fromarray(low[..., 0]), Image.fromarray(RGB[..., 0]).convert("I")]
+    for source in (low, *images, opencv(low, ".png"), opencv(low, ".tiff")):
+        with pytest.warns(UserWarning, match="16 bits and no value above 255"):
+            decode(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in (low * 0, low * 257, RGB / 255, RGB / 65535):
+            decode(source)
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,10 @@ def test_arguments_are_left_alone_and_nonsense_refused() -> None:
     for result in (blur_mask(SQUARE, 0), offset_mask(SQUARE, 0), offset_mask(SQUARE, 0.5)):
         result += 1
     np.testing.assert_array_equal(SQUARE, before)
-    with pytest.raises(BiRefNetError, match="blur"):
-        blur_mask(SQUARE, -1)
-    for level in (0, 1.2):
+    for radius in (-1, float("nan"), float("inf")):
+        with pytest.raises(BiRefNetError, match="blur"):
+            blur_mask(SQUARE, radius)
+    for level in (0, 1.2, float("nan")):
         with pytest.raises(BiRefNetError, match="threshold"):
             threshold_mask(SQUARE, level)
 

@@ -86,6 +86,8 @@ def test_which_files_an_engine_runs_as_they_are(name: str | Path, exported: str 
         ("none.onnx", "there is no file or directory none.onnx"),
         ("owner/none.onnx", "there is no file or directory owner/none.onnx"),
         ("./none", "there is no file or directory ./none"),
+        ("", "name of the model is empty"),
+        (" ", "name of the model is empty"),
         (Path("general.pth"), "there is no file or directory general.pth"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, field, fields, is_dataclass
 from functools import wraps
@@ -62,6 +64,9 @@ GROUPS = {
     ),
 }
 """Headings of the help, and the parameters under each; others come first."""
+
+MAY_BE_EMPTY = ("manifest",)
+"""Parameters for which an empty value means "none"."""
 
 
 def flag_of(name: str) -> str:
@@ -226,8 +231,28 @@ def grouped(parameters: Iterable[Any], context: Any) -> dict[str, list[tuple[str
     return {title: records for title, records in groups.items() if records}
 
 
+_HOME = re.compile(r"^((?:--)?[\w-]+=|-\w|)~(?=[/\\]|$)")
+
+
 class GroupedCommand(TyperCommand):
-    """A command whose help has a heading for each group of options, as `GROUPS` has them."""
+    """A command whose help has a heading for each group of options, as `GROUPS` has them.
+
+    It refuses empty values, such as `-o "$OUT"` of a variable that is not set: a path would become
+    the current folder, and a model the default. It replaces a `~` that the shell has left, as in
+    `--output=~/out`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Called by typer with what was typed."""
+        args = [_HOME.sub(lambda match: match[1] + os.path.expanduser("~"), text) for text in args]
+        parser: Any = self.make_parser(ctx)
+        values, _, order = parser.parse_args(args=list(args))
+        for parameter in order:
+            value = values.get(parameter.name)
+            is_empty = "" in value if isinstance(value, (list, tuple)) else value == ""
+            if is_empty and parameter.name not in MAY_BE_EMPTY:
+                raise typer.BadParameter("it is empty; give a value", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Called by typer for the help."""

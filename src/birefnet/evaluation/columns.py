@@ -188,6 +188,8 @@ class Thresholds:
             return cls()
         try:
             values = [i / 10 for i in range(1, 10)] if text == "tenths" else _numbers(text)
+            if not all(0 <= value <= 1 for value in values):
+                raise ValueError
         except ValueError as error:
             raise UsageError(
                 f"the threshold set came as '{text}'; give all, tenths, or numbers from 0 to 1 "

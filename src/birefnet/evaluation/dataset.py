@@ -26,6 +26,7 @@ from birefnet.evaluation.masks import (
     read_mask,
     read_true_mask,
 )
+from birefnet.evaluation.matting import UNKNOWN
 from birefnet.evaluation.pair import Pair
 from birefnet.evaluation.pairing import Files, list_names, pair_files
 
@@ -229,6 +230,8 @@ def _evaluate_files(
         trimap = None
         if files.trimap is not None and set(names) & set(MATTING):
             trimap = read_mask(files.trimap, channel="luminance").levels
+            if not (trimap == UNKNOWN).any():
+                notes.append(f"have a trimap with no pixel of {UNKNOWN}: their errors count as 0")
         pair = Pair(prediction, truth.levels, trimap)
         if looks_inverted(pair.confusion):
             notes.append("seem inverted: the object should be white")

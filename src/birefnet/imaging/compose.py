@@ -7,6 +7,7 @@ type. Mixing is done on sRGB values, as every viewer does with a cut-out.
 
 from __future__ import annotations
 
+from operator import index
 from typing import Literal
 
 import cv2
@@ -37,7 +38,7 @@ def parse_colour(text: str | tuple[int, ...] | list[int]) -> Colour:
     """
     try:
         if not isinstance(text, str):
-            values = tuple(int(value) for value in text)
+            values = tuple(index(value) for value in text)
         elif text.strip().lower() == "transparent":
             return 0, 0, 0, 0
         elif "," in text and "(" not in text:
@@ -153,7 +154,7 @@ def blurred(
     _check(pixels, alpha)
     height, width = alpha.shape
     radius = max(height, width) / 40 if radius is None else radius
-    if radius < 0:
+    if not 0 <= radius < np.inf:  # NaN is not
         raise BiRefNetError(f"the background's blur is {radius}; give 0 or more pixels.")
     # A wide blur leaves nothing that a smaller picture cannot hold.
     factor = max(1, int(radius / 4))

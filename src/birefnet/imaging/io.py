@@ -42,6 +42,7 @@ from birefnet.imaging.source import (
     one_sentence,
     png_depth,
     read_source,
+    warn_if_black,
     webp_size,
 )
 
@@ -175,6 +176,9 @@ def _decode(
     with one_sentence(name):
         image = _OPENERS[kind](io.BytesIO(data))
     check_pixels(*image.size, limits, name)
+    if kind == "png" and image.mode == "L" and isinstance(image.info.get("transparency"), int):
+        # Pillow stretches levels of 2 and 4 bits to 0 ... 255, but not the transparent one.
+        image.info["transparency"] *= 255 // (2 ** min(png_depth(data), 8) - 1)
     if first_only:
         yield _frame(image, data, name, convert_to_srgb, keep_depth=True)
     else:
@@ -286,6 +290,7 @@ def _assemble(
 ) -> Picture:
     """As `_finish` for 16-bit samples, H x W or H x W x 3."""
     profile = about.profile
+    warn_if_black(pixels, name)
     if convert_to_srgb and profile:
         pixels, is_sound = colour.to_srgb_deep(pixels, profile, name)
         profile = profile if is_sound else None
@@ -313,7 +318,9 @@ def _cleared(samples: NDArray, image: Image.Image) -> NDArray[np.float32] | None
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
     """Colours as L, RGB, CMYK or LAB, and alpha where it is not opaque throughout."""
-    if image.mode in ("P", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("P", "PA", "RGBa") or "transparency" in image.info:
         has_alpha = image.mode != "P" or "transparency" in image.info
         image = image.convert("RGBA" if has_alpha else "RGB")
     if image.mode in ("LA", "RGBA"):

@@ -55,7 +55,7 @@ def grey_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def blur_mask(alpha: Alpha, radius: float) -> Alpha:
     """Soften by a Gaussian whose standard deviation is half of `radius` [px]; H x W in [0, 1]."""
-    if radius < 0:
+    if not 0 <= radius < np.inf:  # NaN is not
         raise BiRefNetError(f"the mask's blur is {radius}; give 0 or more pixels.")
     if radius == 0:
         return alpha.copy()

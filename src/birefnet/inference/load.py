@@ -85,7 +85,7 @@ def load(
         MissingExtraError: the weights or the engine need a package that is not installed.
     """
     download = Download(cache_dir, offline, progress)
-    located = locate(name or default_model())
+    located = locate(default_model() if name is None else name)
     if config is not None:
         located = _configured(located, config, download)
     dtype = LONG_NAMES.get(dtype, dtype)

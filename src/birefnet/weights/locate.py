@@ -259,6 +259,8 @@ def locate(name: str | os.PathLike[str] | Located) -> Located:
     text = os.fspath(name)
     if isinstance(name, str):
         text = text.strip()
+        if not text:
+            raise UnknownModelError("the name of the model is empty; give one, or leave it out")
         if is_bundled(text):
             return Located(text, BUNDLED / text.lower(), is_bundled=True)
         if "://" in text:

@@ -82,6 +82,11 @@ def requested_format(format: str | None, output: str | None, inputs: Sequence[st
             f"-o {output} has no suffix of a picture; give one of {', '.join(FORMATS)}, or end the "
             "name of a folder in /"
         )
+    if output and _is_named_as_picture(output) and is_folder_output(output, inputs):
+        raise InputError(
+            f"-o {output} is the name of one picture, but there can be several results; give a "
+            "folder, or end its name in /"
+        )
     if output and output != STREAM and not is_folder_output(output, inputs):
         named = SUFFIXES[Path(output).suffix.lower()]
         if named not in FORMATS:
@@ -91,6 +96,12 @@ def requested_format(format: str | None, output: str | None, inputs: Sequence[st
     if format and named and format != named:
         raise InputError(f"--format {format} and -o {output} differ; leave one out")
     return format or named
+
+
+def _is_named_as_picture(output: str) -> bool:
+    """Whether a new output has the suffix of a picture, and no slash at its end."""
+    is_folder = output.endswith(("/", os.sep)) or to_path(output).is_dir()
+    return not is_folder and Path(output).suffix.lower() in SUFFIXES
 
 
 def _has_foreign_suffix(output: str, inputs: Sequence[str]) -> bool:
@@ -113,10 +124,8 @@ def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
 
     For several inputs, a folder or a pattern it always does.
     """
-    if output.endswith(("/", os.sep)) or to_path(output).is_dir():
-        return True
     if len(inputs) == 1 and (inputs[0] == STREAM or is_one(inputs[0])):
-        return Path(output).suffix.lower() not in SUFFIXES
+        return not _is_named_as_picture(output)
     return True
 
 

@@ -324,4 +324,4 @@ class RunLog:
             version = version_of(job.source)
         except OSError:
             return None
-        return key_of(identity(job.source), version, str(job.target), self.plan.fingerprint)
+        return key_of(identity(job.source), version, identity(job.target), self.plan.fingerprint)
