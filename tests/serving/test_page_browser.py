@@ -54,6 +54,19 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    av = pytest.importorskip("av")
+    path = tmp_path_factory.mktemp("videos") / "clip.mp4"
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(3):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
+        made.mux(stream.encode())
+    return path
+
+
 def test_a_picture_gives_a_result_and_a_file(page: Page, picture: Path) -> None:
     page.upload(picture)
     assert page.pixel(RESULT, 0.5, 0.5)[3] == 255
@@ -346,18 +359,10 @@ def test_many_pictures_come_back_in_a_zip(page: Page, tmp_path: Path, picture: P
             assert np.asarray(Image.open(file)).shape == (96, 128, 4)
 
 
-def test_a_video_comes_back(page: Page, tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
-    path = tmp_path / "clip.mp4"
-    with av.open(str(path), "w") as made:
-        stream = made.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(3):
-            made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
-        made.mux(stream.encode())
+def test_a_video_comes_back(page: Page, clip: Path) -> None:
     page.tab("Video")
     page.wait(lambda: page.all("#video-file input[type=file]"))
-    page.find("#video-file input[type=file]").send_keys(str(path))
+    page.find("#video-file input[type=file]").send_keys(str(clip))
     page.wait(lambda: page.all("#video-file video"))
     page.find("#video-start").click()
     page.wait(lambda: page.find("#video-report .report-link"))
@@ -403,6 +408,95 @@ def test_it_fits_the_screen(page: Page, picture: Path, width: int) -> None:
     for name in ("Many pictures", "Video"):
         page.tab(name)
         page.wait(lambda: page.run(fits, width))
+
+
+SMALL = """const controls =
+      "button, a[href], input, select, textarea, [role=option], [tabindex='0']";
+    const target = (node) =>
+      node.matches("[type=radio], [type=checkbox]") ? node.closest("label") : node;
+    return [...document.querySelectorAll(controls)]
+    .filter((node) => node.checkVisibility({ visibilityProperty: true }))
+    .filter((node) => !node.closest("[aria-hidden=true]"))
+    .map((node) => [node, target(node).getBoundingClientRect()])
+    .filter(([, box]) => Math.round(box.width) < 44 || Math.round(box.height) < 44)
+    .map(([node, box]) => `${node.outerHTML.slice(0, 120)}: ${box.width} x ${box.height}`);"""
+
+
+def test_fingers_hit_every_control(page: Page, picture: Path, clip: Path) -> None:
+    """44 px on a phone, whatever is shown."""
+    page.open(390, 844)
+
+    def check() -> None:
+        assert page.run(SMALL) == []
+
+    for accordion in (*page.all(".label-wrap"), page.find("#kind-more")):
+        accordion.click()
+    check()
+    page.find("#shadow input").click()
+    page.wait(lambda: page.all("[role=option]"))
+    check()
+    page.find("[data-do=camera]").click()
+    page.wait(lambda: page.find("[data-do=snap]").is_displayed())
+    check()
+    page.find("[data-do=leave]").click()
+    page.upload(picture)
+    for tool in page.all(".stage-set button"):
+        page.run("arguments[0].click()", tool)
+        check()
+        assert page.find(".stage-tools").rect["height"] < 110, "two rows"
+    page.tab("Many pictures")
+    page.wait(lambda: page.all("#batch-files input[type=file]"))
+    check()
+    page.find("#batch-files input[type=file]").send_keys(str(picture))
+    page.wait(lambda: page.all("#batch-files a[download]"))
+    check()
+    page.find("#batch-start").click()
+    page.wait(lambda: page.find("#batch-report .report-link"))
+    check()
+    page.tab("Video")
+    page.wait(lambda: page.all("#video-file input[type=file]"))
+    check()
+    page.find("#video-file input[type=file]").send_keys(str(clip))
+    page.wait(lambda: page.all("#video-file video"))
+    check()
+
+
+def test_the_focus_is_seen_and_kept(page: Page, picture: Path, clip: Path) -> None:
+    """At every stop of Tab; and nothing that the keys start loses it."""
+    focused = "return document.activeElement?.matches(arguments[0])"
+    page.run("arguments[0].focus()", page.find("[data-do=choose]"))
+    page.upload(picture)
+    assert page.run(focused, ".stage-set [data-tool=compare]")
+    page.run("arguments[0].focus()", page.find("[data-do=again]"))
+    ActionChains(page.driver).send_keys(Keys.ENTER).perform()
+    assert page.run(focused, "[data-do=choose]")
+    example = page.find("[data-example]")
+    page.run("arguments[0].focus()", example)
+    page.next_result(ActionChains(page.driver).send_keys(Keys.ENTER).perform)
+    assert page.run(focused, ".stage-set [data-tool=compare]")
+    for accordion in page.all(".label-wrap"):
+        accordion.click()
+    seen = """const node = document.activeElement;
+        const thumb = document.querySelector(".stage-handle span");
+        const { outline } = getComputedStyle(node.matches(".stage-slide") ? thumb : node);
+        return [node.outerHTML.slice(0, 120), outline.includes("solid 3px")];"""
+    stops = set()
+    page.run("document.querySelector('.page-lamp').focus()")
+    for _ in range(75):
+        ActionChains(page.driver).send_keys(Keys.TAB).perform()
+        name, is_seen = page.run(seen)
+        if name.startswith("<body"):
+            break
+        stops.add(name)
+        assert is_seen, name
+    assert len(stops) > 50
+    for tab, files, path in (("Many pictures", "#batch", picture), ("Video", "#video", clip)):
+        page.tab(tab)
+        upload = page.wait(lambda files=files: page.find(f"{files}-files, {files}-file"))
+        page.wait(lambda upload=upload: upload.find_elements("css selector", "[type=file]"))
+        page.run("arguments[0].querySelector('button.upload-container').focus()", upload)
+        upload.find_element("css selector", "[type=file]").send_keys(str(path))
+        page.wait(lambda files=files: page.run(focused, f"{files}-start"))
 
 
 def test_screen_readers_and_keys_find_everything(page: Page, picture: Path) -> None:

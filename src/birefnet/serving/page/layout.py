@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 KEPT = (300, 3600)  # of uploaded files: how often they are looked at, and how old they get [s]
 
+_KEEP_FOCUS = """() => {
+  const isLost = document.activeElement.matches("body, .upload-container");
+  if (isLost) document.querySelector("%s").focus();
+}"""
+
 QUIET: dict[str, Any] = {
     "api_visibility": "private",
     "show_progress": "hidden",
@@ -188,6 +193,7 @@ def _batch_tab(batch: Batch, background: gr.State, panel: Panel) -> None:
         async for report in batch.run(paths, format, background, FormState(*values)):
             yield report
 
+    files.upload(None, js=_KEEP_FOCUS % "#batch-start")
     running = start.click(run, [files, format, background, *panel.controls], [shown], **QUIET)
     running.then(lambda: None, None, [files], **QUIET)  # the files are gone, so is their list
     _stop(stop, running, shown)
@@ -226,6 +232,7 @@ def _video_tab(controller: VideoController, service: Service) -> None:
             yield report
 
     kind.change(lambda kind: gr.update(visible=kind == "colour"), [kind], [colour], **QUIET)
+    video.upload(None, js=_KEEP_FOCUS % "#video-start")
     inputs = [video, kind, colour, format, quality, steady, model, resolution]
     _stop(stop, start.click(run, inputs, [shown], **QUIET), shown)
 

@@ -35,6 +35,7 @@ its own and `robots.txt`; those are not there."""
 
 
 TEXTS = {
+    "common.upload": "Add files",
     "upload_text.drop_file": "Drop pictures or zips here",
     "upload_text.drop_video": "Drop a video here",
     "upload_text.click_to_upload": "Choose from this device",

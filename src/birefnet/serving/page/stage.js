@@ -112,8 +112,13 @@ function busy(is) {
   stage.setAttribute("aria-busy", String(is));
 }
 
+const FIRST = { empty: "[data-do=choose]", camera: "[data-do=snap]", picture: ".stage-set button" };
+
+/** Show one of the three; the focus goes along. */
 function view(name) {
+  const focused = stage.contains(document.activeElement) ? document.activeElement : null;
   stage.dataset.view = name;
+  if (focused && !focused.checkVisibility()) find(FIRST[name]).focus({ preventScroll: true });
   if (name !== "camera") stopCamera();
 }
 
@@ -186,7 +191,6 @@ async function startCamera() {
   video.srcObject = camera;
   await video.play();
   view("camera");
-  find("[data-do=snap]").focus();
 }
 
 function stopCamera() {
@@ -252,6 +256,7 @@ function choose(name) {
   stage.dataset.tool = name;
   for (const button of all(".stage-tools [data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === name));
+    if (button.dataset.tool === name) button.scrollIntoView({ block: "nearest", inline: "center" });
   }
   say("help", HELP[name]);
   marks.setAttribute("aria-label", HELP[name] || "Drawing area");
@@ -494,7 +499,6 @@ const deeds = {
     say("verdict", "");
     say("help", "");
     view("empty");
-    find("[data-do=choose]").focus();
   },
   zoom_in: () => setZoom(zoom * Math.SQRT2),
   zoom_out: () => setZoom(zoom / Math.SQRT2),
