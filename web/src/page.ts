@@ -325,6 +325,8 @@ async function prepare(): Promise<boolean> {
   }
   if (serviceWorker.controller && !crossOriginIsolated && !sessionStorage.getItem("reloaded")) {
     sessionStorage.setItem("reloaded", "yes");
+    // Browsers may keep the page in this state, and show it again at a later reload.
+    addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
     location.reload();
     await new Promise(() => {});
   }

@@ -43,7 +43,7 @@ def write_site(model: str | os.PathLike[str], output: Path) -> list[Path]:
     contents = {
         path.relative_to(SITE).as_posix(): path.read_bytes()
         for path in sorted(SITE.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != "sources.sha256"  # of the build
     }
     contents |= {f"model/{name}": data for name, data in _model(weight_files(model)).items()}
     version = hashlib.sha256(b"".join(contents.values())).hexdigest()[:16]
