@@ -11,19 +11,41 @@ from typer.testing import CliRunner
 from birefnet.cli.main import app
 from birefnet.errors import BiRefNetError
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
 def test_export_reports_and_lists_for_tensorrt(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
-    done = CliRunner().invoke(
-        app, ["export", "nano", "-o", str(path), "--size", "64", "--tensorrt"]
-    )
+    words = ["export", "nano", "-o", str(path), "--size", "64", "--tensorrt"]
+    done = CliRunner().invoke(app, [*words, "--calibrate", str(EXAMPLES)])
     assert done.exit_code == 0, done.output
     assert "passed" in done.output
     assert "trtexec --onnx=" in done.output
-    assert json.loads((tmp_path / "small.onnx.json").read_text())["metadata"]["size"] == [64, 64]
+    report = json.loads((tmp_path / "small.onnx.json").read_text())
+    assert report["metadata"]["size"] == [64, 64]
+    assert f"takes {report['latency_ms']:.0f} ms on this CPU" in done.output
+    assert report["iou"] > 0.999
+    assert f"on the pictures given: {report['iou']:.4f}" in done.output
+    assert f"python {path}.run.py PICTURE MASK.png" in done.output
+    assert (tmp_path / report["script"]).is_file()
+
+
+@pytest.mark.parametrize("is_slower", [True, False])
+def test_fp16_that_is_slower_is_said(
+    is_slower: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latencies = iter([30.0, 20.0 if is_slower else 30.0])
+    monkeypatch.setattr("birefnet.export.run._latency", lambda *given: next(latencies))
+    words = ["export", "nano", "-o", str(tmp_path / "a.onnx"), "--size", "64", "-p", "fp16"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert ("fp16 is slower than fp32 on this CPU (30 and 20 ms)" in done.output) == is_slower
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "a.onnx", "a.onnx.json", "a.onnx.run.py"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

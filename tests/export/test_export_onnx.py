@@ -221,7 +221,7 @@ def test_weights_beside_the_graph(
     assert [file.name for file in result.files] == ["large.onnx", "large.onnx.data"]
     assert path.stat().st_size < result.files[1].stat().st_size
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "large.onnx", "large.onnx.data", "large.onnx.json"
+        "large.onnx", "large.onnx.data", "large.onnx.json", "large.onnx.run.py"
     ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from birefnet.cli.common import (
 )
 from birefnet.cli.in_browser import export_site
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
+from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,8 @@ class ExportOptions:
     )
     calibrate: Path | None = setting(
         None,
-        "Pictures to calibrate int8: some dozens, similar to later input.",
+        "Pictures to calibrate int8, some dozens, similar to later input; the masks of the file "
+        "are compared with the model's on some of them.",
         metavar="FOLDER",
         exists=True,
         file_okay=False,
@@ -117,8 +119,8 @@ def export(
     """Export a network, and compare the file with the network.
 
     Its logits and, for whole pictures with all views, its mattes are compared with those of the
-    model; the comparison is printed and saved as FILE.json. Exit status 1 if the file gives other
-    mattes than the model.
+    model; the comparison is printed and saved as FILE.json. FILE.run.py runs the file without
+    birefnet. Exit status 1 if the file gives other mattes than the model.
     """
     from typing import cast, get_args
 
@@ -141,34 +143,38 @@ def export(
     if options.tensorrt and chosen != "onnx":
         raise typer.BadParameter("--tensorrt reads ONNX files; give --format onnx")
     check_extras(cast(Format, chosen), options.precision)
-    from birefnet.export.run import export as run
-    from birefnet.export.run import to_dict
-    from birefnet.network.simplify import simplify
-    from birefnet.weights.checkpoint import load_checkpoint
+    with progress_bar("export", show=not options.as_json) as progress:
+        from birefnet.export.run import export as run
+        from birefnet.export.run import to_dict
+        from birefnet.network.simplify import simplify
+        from birefnet.weights.checkpoint import load_checkpoint
 
-    loaded = load_checkpoint(options.model, config=given)
-    path = options.output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
-    pictures: Sequence[NDArray] = ()
-    if options.calibrate is not None:
-        from birefnet.export.calibration import CalibrationPictures
+        loaded = load_checkpoint(options.model, config=given)
+        path = options.output or Path(loaded.name.replace("/", "--") + SUFFIXES[chosen])
+        pictures: Sequence[NDArray] = ()
+        paths: Sequence[Path] = ()
+        if options.calibrate is not None:
+            from birefnet.export.calibration import CalibrationPictures
 
-        views = () if sides else loaded.preprocess.views
-        pictures = CalibrationPictures(options.calibrate, loaded.preprocess, sides, views)
-    request = Request(
-        simplify(loaded.network, inplace=True),
-        loaded.preprocess,
-        precision=cast(Precision, options.precision),
-        size=sides,
-        dynamic=options.dynamic,
-        standard_ops=options.standard_ops,
-        with_preprocessing=options.with_preprocessing,
-        calibration=pictures,
-        opset=options.opset,
-        name=loaded.name,
-        licence=loaded.licence,
-        source=loaded.source,
-    )
-    result = run(request, path, cast(Format, chosen), force=options.force)
+            views = () if sides else loaded.preprocess.views
+            pictures = CalibrationPictures(options.calibrate, loaded.preprocess, sides, views)
+            paths = pictures.paths
+        request = Request(
+            simplify(loaded.network, inplace=True),
+            loaded.preprocess,
+            precision=cast(Precision, options.precision),
+            size=sides,
+            dynamic=options.dynamic,
+            standard_ops=options.standard_ops,
+            with_preprocessing=options.with_preprocessing,
+            calibration=pictures,
+            pictures=paths,
+            opset=options.opset,
+            name=loaded.name,
+            licence=loaded.licence,
+            source=loaded.source,
+        )
+        result = run(request, path, cast(Format, chosen), force=options.force, progress=progress)
     if options.as_json:
         import json
 
@@ -192,8 +198,6 @@ def _show(result: ExportResult) -> None:
     from rich import box
     from rich.table import Table
 
-    from birefnet.cli.terminal import console
-
     parity = result.parity
     table = Table(box=box.SIMPLE_HEAD, title=f"{result.path.name} beside the network, in fp32")
     for head in ("size", "batch", "logits: largest", "mean", "matte: largest", "mean", ""):
@@ -207,10 +211,14 @@ def _show(result: ExportResult) -> None:
             "passed" if case.passes(parity.limits) else "failed",
         )
     console().print(table)
+    say(f"A picture of 400x300 takes {result.latency:.0f} ms on this CPU (median)")
+    if result.iou is not None:
+        say(f"IoU of its masks with the model's on the pictures given: {result.iou:.4f}")
     files = ", ".join(f"{file} ({file.stat().st_size / 1e6:.1f} MB)" for file in result.files)
     for note in result.notes:
         say(note)
     say(f"Wrote {files} in {result.seconds:.0f} s; the comparison is in {result.report}")
+    say(f"Run it without birefnet: python {result.script} PICTURE MASK.png")
 
 
 def _show_tensorrt(result: ExportResult) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,9 +26,10 @@ from birefnet.export.request import (
     check_extras,
     format_of,
 )
-from birefnet.imaging.io import write_atomic
+from birefnet.export.script import script, script_of
+from birefnet.imaging.io import decode, write_atomic
 from birefnet.imaging.views import View, apply_view
-from birefnet.inference.load import open_exported
+from birefnet.inference.load import ExportedEngine, open_exported
 from birefnet.inference.predictor import Predictor
 from birefnet.network.birefnet import BiRefNet
 
@@ -38,18 +41,29 @@ WRITERS = {
 }
 _LARGE = 512 * 512  # pixels above which a dynamic export is compared with one picture only
 _BATCHES = (1, 3)
+_RUNS, _SECONDS = 5, 5.0  # of a measured latency, at most
+_SLOWER = 1.1  # times the latency in fp32, beyond the noise of a measurement
+_PICTURES = 16  # whose masks are compared
+
+Progress = Callable[[int, int], object]
 
 
 def export(
-    request: Request, path: Path, format: Format | None = None, *, force: bool = False
+    request: Request,
+    path: Path,
+    format: Format | None = None,
+    *,
+    force: bool = False,
+    progress: Progress = lambda done, total: None,
 ) -> ExportResult:
-    """Write the file, run it beside the network, and save the report `PATH.json`.
+    """Write the file, run it beside the network, and save the report `PATH.json` and a script.
 
     Args:
         request: what to export.
         path: where to; its suffix is the format's.
         format: `None` takes it from the suffix.
         force: keep the file though it differs from the network by more than its precision allows.
+        progress: called with the number of steps done and of all.
 
     Raises:
         BiRefNetError: no such format, or the file differs; it is removed then, the report stays.
@@ -64,14 +78,31 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     module, name = WRITERS[format]
     write: Callable[[Request, Path], list[Path]] = getattr(import_module(module), name)
+    steps = 3 + (request.precision == "fp16")
+    progress(0, steps)
     started = time.perf_counter()
     files = write(request, path)
     seconds = time.perf_counter() - started
-    parity = check(request, path)
+    progress(1, steps)
+    engine = open_exported(path, device="cpu")
+    parity = check(request, engine)
+    progress(2, steps)
+    latency, notes = _latency(engine, request), _notes(request)
+    iou = _iou(engine, request)
+    progress(3, steps)
+    if request.precision == "fp16":
+        notes += _compare_with_fp32(request, path, write, latency)
+        progress(4, steps)
     report = path.with_name(path.name + ".json")
-    result = ExportResult(path, files, request.metadata(), parity, report, seconds, _notes(request))
+    metadata, runner = request.metadata(), script_of(path)
+    result = ExportResult(
+        path, files, metadata, parity, report, seconds, runner, latency, notes, iou
+    )
     write_atomic(report, json.dumps(to_dict(result), indent=2).encode())
-    if not parity.passed and not force:
+    if parity.passed or force:
+        text = script(path, format, metadata, standard_ops=request.standard_ops)
+        write_atomic(runner, text.encode())
+    else:
         for file in files:
             file.unlink()
         raise BiRefNetError(
@@ -81,14 +112,13 @@ def export(
     return result
 
 
-def check(request: Request, path: Path) -> Parity:
+def check(request: Request, engine: ExportedEngine) -> Parity:
     """Run the exported file on the CPU beside the network.
 
     Logits of batches: two sizes, one and three pictures (a file of one size at that one, a file of
     several views at the largest and smallest). Mattes of whole pictures: as a `Predictor` with the
     weights' preprocessing makes them, and one with what the file says of itself.
     """
-    engine = open_exported(path, device="cpu")
     reference = _Reference(request.network)
     batches = (_batch(request, count, width, height) for width, height, count in _cases(request))
     gives_logits = engine.metadata.output == "logits"
@@ -100,6 +130,47 @@ def check(request: Request, path: Path) -> Parity:
         _pictures(request),
     )
     return replace(logits, cases=[*logits.cases, *mattes])
+
+
+def _latency(engine: ExportedEngine, request: Request) -> float:
+    """Median time of a whole picture [ms], of at most five runs in about five seconds."""
+    predictor, picture = Predictor(engine), _pictures(request)[0]
+    times: list[float] = []
+    while len(times) < _RUNS and sum(times) < _SECONDS:
+        started = time.perf_counter()
+        predictor.predict(picture)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def _iou(engine: ExportedEngine, request: Request) -> float | None:
+    """Mean intersection over union of the masks, at one half, of the file and of the network."""
+    exported = Predictor(engine)
+    network = Predictor(_Reference(request.network), request.preprocess)
+    found = []
+    for path in request.pictures[:: -(-len(request.pictures) // _PICTURES) or 1]:
+        picture = decode(path)
+        expected = network.predict(picture, resolution=request.size).alpha > 0.5
+        actual = exported.predict(picture).alpha > 0.5
+        union = int((expected | actual).sum())
+        found.append(int((expected & actual).sum()) / union if union else 1.0)
+    return statistics.fmean(found) if found else None
+
+
+def _compare_with_fp32(
+    request: Request, path: Path, write: Callable[[Request, Path], list[Path]], latency: float
+) -> list[str]:
+    """A sentence if the same file in fp32 is faster on this CPU."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
+        other = Path(folder) / path.name
+        write(replace(request, precision="fp32"), other)
+        full = _latency(open_exported(other, device="cpu"), request)
+    if latency < _SLOWER * full:
+        return []
+    return [
+        f"fp16 is slower than fp32 on this CPU ({latency:.0f} and {full:.0f} ms): take fp32 or "
+        "int8 for CPUs, fp16 for GPUs."
+    ]
 
 
 @dataclass
@@ -178,5 +249,8 @@ def to_dict(result: ExportResult) -> dict[str, object]:
         "seconds": round(result.seconds, 1),
         "metadata": json.loads(result.metadata.to_json()),
         "parity": result.parity.to_dict(),
+        "latency_ms": round(result.latency, 1),
+        "iou": result.iou,
+        "script": result.script.name,
         "notes": result.notes,
     }
