@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from birefnet.errors import BiRefNetError
 from birefnet.export.calibration import CalibrationPictures
 from birefnet.export.request import Request
 from birefnet.export.run import _batch, _cases
@@ -76,3 +78,17 @@ def test_files_of_several_views_are_compared_at_them() -> None:
     batch = _batch(request, 3, 64, 64)
     assert batch.shape == (3, 3, 64, 64)
     np.testing.assert_allclose(batch[:, 0, 0, 0], [0, 1, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fit", "dynamic", "size"), [("stretch", True, (64, 64)), ("native", False, None)]
+)
+def test_networks_of_timm_have_one_size(
+    fit: str, dynamic: bool, size: tuple[int, int] | None
+) -> None:
+    """Their own code computes with the size of the trace."""
+    network = build_network("tiny").eval()
+    network.config = replace(network.config, backbone="timm:vit_small_patch16_dinov3")
+    with pytest.raises(BiRefNetError, match=r"dinov3, .*give one size \(--size WxH\)"):
+        Request(network, Preprocess(fit=fit), size=size, dynamic=dynamic)  # type: ignore[arg-type]
+    Request(network, Preprocess(), size=(64, 64))

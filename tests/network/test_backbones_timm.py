@@ -73,6 +73,20 @@ def test_patches_that_do_not_divide_the_side() -> None:
     assert [tuple(x.shape[-2:]) for x in maps] == [(5, 7)] * 4
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vit_small_patch16_dinov3", "vit_small_patch14_dinov2"]
+)
+def test_a_trace_of_one_size_takes_any_number_of_pictures(name: str) -> None:
+    """As the formats for other runtimes need it."""
+    pytest.importorskip("timm")
+    backbone = build_backbone(f"timm:{name}").eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(backbone, torch.randn(1, 3, 64, 96), check_trace=False)
+        images = torch.randn(3, 3, 64, 96)
+        for given, expected in zip(traced(images), backbone(images), strict=True):
+            assert (given - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
 def test_built_on_meta_and_loaded_equals_built_at_once() -> None:
     pytest.importorskip("timm")
     name = "timm:vit_small_patch16_dinov3"

@@ -94,6 +94,12 @@ class Request:
                     f"the export's size is {self.input_size[0]}x{self.input_size[1]}; both sides "
                     "must be multiples of 32, such as 1024x1024"
                 )
+        backbone = self.network.config.backbone
+        if self.is_dynamic and backbone.startswith("timm:"):
+            raise UsageError(
+                f"a file of every size is not possible with {backbone}, whose own code computes "
+                "with the size; give one size (--size WxH) and leave --dynamic out"
+            )
         if self.with_preprocessing and self.size is None and self.wants_more_views:
             raise UsageError(
                 f"preprocessing inside the graph makes one view of one size, and these weights "

@@ -67,8 +67,10 @@ class TimmBackbone(Backbone):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) → four maps; sides that the model's stride does not divide are resized."""
-        size = [max(round(side / self._stride), 1) * self._stride for side in x.shape[-2:]]
-        if size != list(x.shape[-2:]) and self._indices is not None:
+        # Whole numbers: in a trace for export sides are tensors, and a trace is of one size.
+        sides = [int(side) for side in x.shape[-2:]]
+        size = [max(round(side / self._stride), 1) * self._stride for side in sides]
+        if size != sides and self._indices is not None:
             x = F.interpolate(x, size, mode="bilinear", align_corners=True)
         if hasattr(self.model, "set_grad_checkpointing"):
             self.model.set_grad_checkpointing(self.gradient_checkpointing and self.training)
