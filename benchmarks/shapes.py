@@ -54,7 +54,7 @@ def composite(
 
 
 def fitted(preprocess: Preprocess, fit: str, height: int, width: int) -> Preprocess:
-    """One look of the weights' own pixels, spread as `fit` wants; `native` keeps the shape."""
+    """One view of the weights' own pixels, spread as `fit` wants; `native` keeps the shape."""
     preprocess = replace(preprocess, views=())
     if fit != "native":
         return replace(preprocess, fit=fit)

@@ -21,7 +21,7 @@ from typing import Any
 
 from birefnet.cli.reproduce.paper import ITEMS
 from birefnet.network.config import PRESETS, NetworkConfig
-from birefnet.options import DEFAULTS, OPTIONS
+from birefnet.options import OPTIONS
 from birefnet.training.loss_settings import MAP_TERMS, LossPhase
 from birefnet.training.recipe import Recipe
 from birefnet.training.recipes import RECIPES
@@ -77,7 +77,7 @@ def _bundled(name: str) -> list[object]:
     return [
         f"**`{name}`**",
         "any object; part of the package",
-        " and ".join(f"{look[0]}x{look[1]}" for look in settings["preprocess"]["looks"]),
+        " and ".join(f"{view[0]}x{view[1]}" for view in settings["preprocess"]["looks"]),
         settings["network"]["backbone"],
         f"{size / 1e6:.0f}",
         f"[measured]({name}.md)",
@@ -186,7 +186,7 @@ def options() -> str:
     rows = []
     for name, about in OPTIONS.items():
         text = about.help.replace("|", "\\|")
-        usual = f"`{DEFAULTS[name]!r}`" if DEFAULTS[name] is not None else about.usual
+        usual = f"`{about.default!r}`" if about.default is not None else about.usual
         rows.append([f"`{name}`", text, about.range or "", usual])
     return table("field | meaning | numbers | left out", rows)
 

@@ -10,7 +10,7 @@ from birefnet.cli.options import GROUPS, flag_of
 from birefnet.errors import BiRefNetError, OptionError
 from birefnet.imaging.picture import Picture
 from birefnet.imaging.shadow import Shadow
-from birefnet.options import DEFAULTS, OPTIONS, Options
+from birefnet.options import OPTIONS, Options
 from fakes import PLAIN, BrightEngine, disc
 
 
@@ -165,7 +165,7 @@ def test_what_is_declared_fits_together() -> None:
         assert about.help.endswith((".", "…")), name
         assert len(about.help.split()) > 2, name
         assert all(choice in about.help for choice in about.choices if choice != "none"), name
-        assert not about.choices or DEFAULTS[name] in about.choices, name
+        assert not about.choices or about.default in about.choices, name
         for other, values in {**about.requires, **about.excludes}.items():
             assert other != name
             assert set(values) <= set(OPTIONS[other].choices), name

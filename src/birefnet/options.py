@@ -330,8 +330,8 @@ class Options:
         """
         options = cls(**values)
         for name, about in OPTIONS.items():
-            if name not in LISTS and options._misses(about.requires):
-                options = replace(options, **{name: DEFAULTS[name]})
+            if not about.is_list and options._misses(about.requires):
+                options = replace(options, **{name: about.default})
         return options
 
     @property
@@ -392,7 +392,7 @@ class Options:
 
     def is_set(self, name: str, values: tuple[str, ...] = ()) -> bool:
         """Whether an option has one of these values; without any, another than its default."""
-        value, default = getattr(self, name), DEFAULTS[name]
+        value, default = getattr(self, name), OPTIONS[name].default
         if values:
             return value in values
         if value is None or default is None:
@@ -535,11 +535,6 @@ class Options:
 
 OPTIONS: dict[str, Option] = declared(Options)
 """Field of `Options` → what is known of it."""
-
-TYPES: dict[str, Any] = {name: about.type for name, about in OPTIONS.items()}
-DEFAULTS: dict[str, Any] = {name: about.default for name, about in OPTIONS.items()}
-LISTS = frozenset(name for name, about in OPTIONS.items() if about.is_list)
-"""Fields that hold several values."""
 
 VIDEO = (
     *("kind", "background", "resolution", "batch_size"),

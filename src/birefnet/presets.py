@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from birefnet.errors import BiRefNetError, OptionError, UsageError
-from birefnet.options import FILE_OPTIONS, LISTS, OPTIONS, Options
+from birefnet.options import FILE_OPTIONS, OPTIONS, Options
 
 Preset = Mapping[str, Any]
 """Field of `Options` → its value."""
@@ -116,7 +116,7 @@ def options_of(preset: Preset, given: Mapping[str, Any] | None = None) -> Option
     for name, value in values.items():
         if name not in OPTIONS:
             raise UsageError(f"{name!r} is not an option; choose from {', '.join(OPTIONS)}")
-        if name in LISTS:
+        if OPTIONS[name].is_list:
             if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
                 raise OptionError(f"{{{name}}} is {{value!r}}; give a list of texts", value=value)
             values[name] = tuple(value)

@@ -25,7 +25,7 @@ from birefnet.imaging.figure import Figure
 from birefnet.imaging.values import parse_resolution
 from birefnet.inference.predictor import Predictor
 from birefnet.matte import Matte
-from birefnet.options import DEFAULTS, OPTIONS
+from birefnet.options import OPTIONS
 from birefnet.presets import PRESETS, options_of
 from birefnet.serving.errors import ServingError
 from birefnet.serving.page import report
@@ -183,7 +183,7 @@ def test_the_panel_has_every_option() -> None:
         outline_colour="#ff0000",
     )
     options = for_batch(state.network({}), state.finishing(None), "webp")
-    same = {name for name in OPTIONS if getattr(options, name) == DEFAULTS[name]}
+    same = {name for name in OPTIONS if getattr(options, name) == OPTIONS[name].default}
     # Guidance comes from the stage; the server batches, and the page saves in the usual way.
     guided, usual = {"boxes", "points", "other_points", "guide"}, {"batch_size", "quality"}
     assert same == guided | usual | {"keep_profile", "metadata"}

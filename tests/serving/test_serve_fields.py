@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from birefnet.errors import OptionError
-from birefnet.options import DEFAULTS, FILE_OPTIONS, OPTIONS, TYPES, Options
+from birefnet.options import FILE_OPTIONS, OPTIONS, Options
 from birefnet.serving.settings import ServerSettings
 from compat_client import disc_file, serving
 from fakes import disc, write_disc
@@ -117,7 +117,7 @@ def test_numbers_beyond_their_range_are_refused() -> None:
 
 @pytest.mark.parametrize("name", [name for name, about in OPTIONS.items() if about.range])
 def test_options_refuse_numbers_beyond_their_range_everywhere(name: str) -> None:
-    allowed, default = OPTIONS[name].range, DEFAULTS[name]
+    allowed, default = OPTIONS[name].range, OPTIONS[name].default
     assert allowed is not None
     assert default is None or default in allowed
     for value in (allowed.least - 1, allowed.most + 1, float("nan"), float("inf"), "much"):
@@ -126,7 +126,8 @@ def test_options_refuse_numbers_beyond_their_range_everywhere(name: str) -> None
 
 
 def test_every_number_of_the_options_has_a_range() -> None:
-    for name, kind in TYPES.items():
+    for name, about in OPTIONS.items():
+        kind = about.type
         kinds = {kind, *get_args(kind)}
         is_number = bool(kinds & {int, float}) and str not in kinds and name != "resolution"
         assert is_number == (OPTIONS[name].range is not None), name

@@ -210,7 +210,7 @@ def test_sizes_are_those_of_the_answer(client: TestClient) -> None:
         ({"resolution": 5000}, "2304x2304"),
         ({"resolution": 0}, "resolution"),
         ({"quality": "best"}, "quality"),
-        ({"format": "jpeg"}, "transparency"),
+        ({"format": "jpeg"}, "cannot be transparent"),
         ({"format": "exe"}, "format"),
         ({"background": "/etc/passwd"}, "background"),
         ({"background": "no-colour"}, "background"),

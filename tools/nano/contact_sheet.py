@@ -1,4 +1,4 @@
-"""Draw docs/images/nano_sheet.jpg: sixty held-out pictures and what `nano` cuts out of them.
+"""Draw docs/images/nano_sheet.jpg: sixty validation pictures and what `nano` makes of them.
 
     python -m tools.nano.contact_sheet SPLIT --watch FOLDER
 

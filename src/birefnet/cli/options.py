@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from birefnet.errors import BiRefNetError, OptionError, UsageError
-from birefnet.options import LISTS, OPTIONS, Option, Options, declared
+from birefnet.options import OPTIONS, Option, Options, declared
 
 GROUPS = {
     "Result": (
@@ -172,8 +172,9 @@ def with_options(**names: Collection[str]) -> Callable[[Callable[..., None]], Ca
         def call(**values: Any) -> None:
             for group, (kind, members) in groups.items():
                 chosen = {name: values.pop(name) for name in members}
-                for name in LISTS & set(chosen) if kind is Options else ():
-                    chosen[name] = tuple(chosen[name] or ())
+                for name, value in chosen.items():
+                    if kind is Options and OPTIONS[name].is_list:
+                        chosen[name] = tuple(value or ())
                 values[group] = kind(**chosen)
             command(**values)
 

@@ -18,8 +18,8 @@ from birefnet.compat.http.describe import forms_and_json
 from birefnet.compat.http.files import address, files_of
 from birefnet.compat.http.models import model_for
 from birefnet.options import Options
+from birefnet.serving.answers import base64_text, json_answer
 from birefnet.serving.errors import Failure, ServingError
-from birefnet.serving.native.remove import base64_text, json_answer
 from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 

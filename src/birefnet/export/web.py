@@ -101,6 +101,6 @@ def _made_graph(weights: Path) -> bytes:
 
 
 def facts(paths: list[Path], output: Path) -> dict[str, object]:
-    """What was written, for JSON: sizes in bytes by name."""
+    """The written files for JSON: sizes in bytes by name."""
     files = {path.relative_to(output).as_posix(): path.stat().st_size for path in paths}
     return {"folder": str(output), "files": files, "bytes": sum(files.values())}

@@ -121,7 +121,7 @@ class CutOut:
 
 
 def _picture(value: Any) -> Any:
-    """What the predictor reads."""
+    """The input of the predictor."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str) and "://" in value:
@@ -186,7 +186,7 @@ def explained() -> Iterator[None]:
 
 
 def resources(device: str, actors: int | None, blocks: int | None = None) -> dict[str, Any]:
-    """What `map_batches` is to reserve: a GPU per actor where there are some, else processors.
+    """The resources for `map_batches`: a GPU per actor where there are some, else processors.
 
     Args:
         device: as for `birefnet.load`; `auto` takes GPUs if the cluster has any.

@@ -43,7 +43,7 @@ CALLERS = 16  # of a network at the same time, in each `Server`
 
 
 class Arguments(BaseModel):
-    """What `serve run` and the config file may say.
+    """Settings of `serve run` and of the config file.
 
     Everything else about the two deployments (replicas, autoscaling, processors, GPUs) is said in
     the config file's section `deployments`.
@@ -79,7 +79,7 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True)
 class About:
-    """What a `Server` must know of the network."""
+    """The facts of the network that a `Server` needs."""
 
     name: str | None
     licence: str | None

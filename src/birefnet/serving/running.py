@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _BACKLOG = 512
-_LOOK_S = 0.05  # between two looks at whether the server is to end
+_POLL_S = 0.05  # between two checks whether the server is to end
 # Longer than the minute after which proxies drop connections of their own; one that the server
 # drops first may just then be carrying the next request.
 _KEEP_ALIVE_S = 75
@@ -56,7 +56,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """What to type into a browser of this machine."""
+    """The address to type into a browser of this machine."""
     host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::", "127.0.0.1", "::1"):
         host = "127.0.0.1" if listening.family == socket.AF_INET else "[::1]"
@@ -153,11 +153,11 @@ def run(
                 await stop.wait()
                 service.is_stopping = True
             else:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
         deadline = time.monotonic() + settings.grace_s
         service.jobs.refuse()
         while service.is_busy and time.monotonic() < deadline:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
         # What is left of the time is for answers that are being sent.
         config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
         server.should_exit = True

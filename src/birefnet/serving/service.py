@@ -29,7 +29,7 @@ from birefnet.imaging.tiff import read_pages
 from birefnet.inference.predictor import Predictor
 from birefnet.inference.stream import Prepared
 from birefnet.matte import Matte
-from birefnet.options import FILE_OPTIONS, LISTS, Options
+from birefnet.options import FILE_OPTIONS, OPTIONS, Options
 from birefnet.serving import fetch as fetching
 from birefnet.serving.batching import Array, Batcher, SharedEngine
 from birefnet.serving.budget import Hold, PixelBudget
@@ -449,8 +449,8 @@ def safe_options(options: Options, limits: Limits) -> Options:
         BiRefNetError: a string that is not a colour, or a picture that is too large or broken.
     """
     changes: dict[str, Any] = {}
-    for name in LISTS:
-        if len(getattr(options, name)) > MOST_MARKS:
+    for name, about in OPTIONS.items():
+        if about.is_list and len(getattr(options, name)) > MOST_MARKS:
             raise InvalidRequest(f"{name} holds more than {MOST_MARKS}; give fewer")
     for name in FILE_OPTIONS:
         value = getattr(options, name)

@@ -11,7 +11,7 @@ import typer
 from birefnet.cli.common import Model, NetworkConfigText, with_network_config
 from birefnet.cli.options import GroupedCommand, examples, with_options, with_preset
 from birefnet.cli.remove.options import RunOptions
-from birefnet.options import LISTS, OPTIONS, Options
+from birefnet.options import OPTIONS, Options
 from birefnet.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def line_of(preset: Preset) -> str:
         else:
             parts += [
                 f"{flag} {shlex.quote(str(item))}"
-                for item in (value if name in LISTS else (value,))
+                for item in (value if OPTIONS[name].is_list else (value,))
             ]
     return " ".join(parts)
 

@@ -324,4 +324,5 @@ class RunLog:
             version = version_of(job.source)
         except OSError:
             return None
-        return key_of(identity(job.source), version, identity(job.target), self.plan.fingerprint)
+        target = "" if job.target is None else identity(job.target)
+        return key_of(identity(job.source), version, target, self.plan.fingerprint)

@@ -37,6 +37,7 @@ from birefnet.compat.http.describe import json_only
 from birefnet.compat.http.files import address, files_of
 from birefnet.compat.http.models import model_for
 from birefnet.errors import BiRefNetError
+from birefnet.serving.answers import data_uri, json_answer
 from birefnet.serving.errors import (
     Failure,
     InvalidRequest,
@@ -46,7 +47,6 @@ from birefnet.serving.errors import (
 )
 from birefnet.serving.jobs import Job
 from birefnet.serving.limits import owner_of
-from birefnet.serving.native.remove import data_uri, json_answer
 from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 

@@ -37,8 +37,8 @@ from birefnet.imaging.picture import Limits, Picture, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.matte import Matte
 from birefnet.options import Options
+from birefnet.serving.answers import base64_text, json_answer
 from birefnet.serving.errors import Failure, FetchError
-from birefnet.serving.native.remove import base64_text, json_answer
 from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 

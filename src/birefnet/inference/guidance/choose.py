@@ -64,7 +64,7 @@ def matte_at_points(
         return np.zeros((height, width), np.float32)
     closer = matte_in_box(predict, picture, box, context=context, guide=guide)
     closer = _chosen(picture, closer, wanted, unwanted)
-    # A closer look that loses the object says less than the first one.
+    # A closer view that loses the object says less than the first one.
     overlap = np.minimum(alpha, closer).sum()
     return closer if overlap > 0.5 * alpha.sum() else alpha
 

@@ -1,4 +1,4 @@
-"""What this package uses of ComfyUI: folders, devices, memory, progress, the stop button.
+"""The parts of ComfyUI that this package uses: folders, devices, memory, progress, the stop button.
 
 Outside ComfyUI (in tests, in scripts) its modules are not there, and each function says what it
 does then.

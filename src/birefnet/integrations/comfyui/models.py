@@ -32,7 +32,8 @@ _FILES = (*SUFFIXES, *EXPORTED)
 
 @dataclass(eq=False)
 class Model:
-    """What loaders hand to other nodes: a predictor, and the interface of ComfyUI's own models.
+    """The output of loaders for other nodes: a predictor, with the interface of
+    ComfyUI's own models.
 
     Attributes:
         predictor: pictures in, mattes out.
@@ -87,13 +88,13 @@ def _is_backbone(path: Path) -> bool:
 
 
 def names() -> list[str]:
-    """What a loader offers: the bundled network, files that are there, released networks."""
+    """The choices of a loader: the bundled network, files that are there, released networks."""
     released = [c.name for c in CHECKPOINTS.values() if c.kind == "network" and c.repo]
     return list(dict.fromkeys([*bundled_names(), *files(), *released]))
 
 
 def find(name: str, *others: str) -> str:
-    """What `birefnet.load` shall load for a name that a workflow uses.
+    """The argument of `birefnet.load` for a name that a workflow uses.
 
     A file of that name in ComfyUI's folders comes first: with its path there, or anywhere in them,
     with a suffix or without. Then the table of released networks.

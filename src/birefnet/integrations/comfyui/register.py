@@ -1,4 +1,4 @@
-"""What ComfyUI is told of: this package's nodes, and other packs' names where those are free.
+"""The nodes that ComfyUI registers: this package's, and other packs' names where those are free.
 
 A pack that is installed keeps its names: where one of them is taken, all of that pack are left out,
 so that its loaders and its other nodes, which only understand each other, stay together; and a pack

@@ -20,7 +20,7 @@ from birefnet.integrations.comfyui.widgets import (
     text,
     whole,
 )
-from birefnet.options import DEFAULTS, LISTS, OPTIONS, Options
+from birefnet.options import OPTIONS, Options
 
 KINDS = [
     "cutout",
@@ -51,14 +51,14 @@ _MOST = {"mask_offset": 64, "mask_blur": 64, "band": 512, "shadow_blur": 8, "sha
 
 def widget(name: str) -> Widget:
     """The widget of an option. Empty text and 0 leave out what is `None` by default."""
-    about, default = OPTIONS[name], DEFAULTS[name]
+    about, default = OPTIONS[name], OPTIONS[name].default
     help = about.help if not about.usual else f"{about.help} 0 or empty means {about.usual}."
     if about.choices:
         return choice(list(about.choices), help)
     if isinstance(default, bool):
         return switch(default, help)
     if about.range is None:
-        return text(default or "", f"{help} Several: ; between." if name in LISTS else help)
+        return text(default or "", f"{help} Several: ; between." if about.is_list else help)
     most = _MOST.get(name, about.range.most)
     least = max(about.range.least, -most)
     if name in _STEPS:
@@ -90,7 +90,7 @@ WIDGETS: dict[str, Widget] = {
 
 
 def options_of(output: str, *, has_background: bool, **values: Any) -> Options:
-    """What the widgets say, checked; what is missing has the widget's default.
+    """The values of the widgets, checked; one that is missing has the widget's default.
 
     Raises:
         BiRefNetError: one sentence on what makes no sense.
@@ -104,11 +104,11 @@ def options_of(output: str, *, has_background: bool, **values: Any) -> Options:
     values = {name: widget[1]["default"] for name, widget in WIDGETS.items()} | values
     is_plain_colour = output in ("colour", "picture")
     chosen = {
-        name: values[name] if DEFAULTS[name] is not None else values[name] or None
-        for name in OPTIONS
+        name: values[name] if about.default is not None else values[name] or None
+        for name, about in OPTIONS.items()
         if name in WIDGETS
     }
-    chosen |= {name: _several(values[name]) for name in LISTS}
+    chosen |= {name: _several(values[name]) for name, about in OPTIONS.items() if about.is_list}
     chosen |= {
         "kind": "colour" if is_plain_colour else output,
         # A picture takes the colour's place when its turn comes.

@@ -25,7 +25,7 @@ Widgets = Mapping[str, Widget | tuple[Any] | Callable[[], Widget | tuple[Any]]]
 
 
 class Node:
-    """What ComfyUI asks of all nodes."""
+    """The interface that ComfyUI expects of all nodes."""
 
     CATEGORY = CATEGORY
     FUNCTION = "run"

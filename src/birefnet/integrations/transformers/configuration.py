@@ -1,4 +1,4 @@
-"""What a BiRefNet of `transformers` is built from, and what its config.json says."""
+"""The configuration of a BiRefNet of `transformers`: its architecture, and its config.json."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class BiRefNetConfig(PretrainedConfig):
 
 
 def described(place: Place, options: HubOptions) -> dict[str, Any]:
-    """What is known of a model without its tensors, as `BiRefNetConfig` takes it.
+    """The settings of a model, read without its tensors, as `BiRefNetConfig` takes it.
 
     Raises:
         ValueError: its config.json is of another kind of model, or of a newer version.

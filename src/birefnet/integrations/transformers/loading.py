@@ -82,7 +82,7 @@ class Place:
 
 
 def find_place(name: str | os.PathLike[str]) -> Place:
-    """What `name` means: a path that exists, a bundled or released name, or an id on the Hub."""
+    """Locate `name`: a path that exists, a bundled or released name, or an id on the Hub."""
     text = os.fspath(name)
     path = Path(text).expanduser()
     if path.is_dir():

@@ -40,7 +40,7 @@ _SAVING = ("max_shard_size", "variant", "save_peft_format")
 
 @dataclass
 class BiRefNetOutput(ModelOutput):
-    """What the model gives; `output[-1]` is `logits`, as with the official code.
+    """The output of the model; `output[-1]` is `logits`, as with the official code.
 
     Attributes:
         loss: with `labels`, a number.
@@ -321,12 +321,12 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
 
 
 def _pushed(folder: str | os.PathLike[str], arguments: dict[str, Any]) -> dict[str, Any]:
-    """What `save_pretrained(push_to_hub=True)` hands on."""
+    """The arguments that `save_pretrained(push_to_hub=True)` hands on."""
     return {"repo_id": os.path.basename(os.path.abspath(folder)), **arguments}
 
 
 def _complete(config: BiRefNetConfig, loaded: Loaded) -> None:
-    """What the weights told of themselves."""
+    """Add what the loaded weights say of themselves."""
     config.network = loaded.config.to_dict()
     config.preprocess = loaded.preprocess.to_dict()
     config.name = config.name or loaded.name

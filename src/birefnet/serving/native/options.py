@@ -181,7 +181,7 @@ def description_of(name: str, about: Option) -> str:
 
 
 class Answer(BaseModel):
-    """What a request may say beside the options."""
+    """The fields of a request beside the options."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

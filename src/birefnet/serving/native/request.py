@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from birefnet.errors import UsageError
-from birefnet.options import FILE_OPTIONS, LISTS, Options
+from birefnet.options import FILE_OPTIONS, OPTIONS, Options
 from birefnet.presets import find_preset
 from birefnet.serving.errors import InvalidRequest, Unsupported
 from birefnet.serving.json_guard import read_object
@@ -149,7 +149,7 @@ async def read_options(values: Mapping[str, Any], service: Service, kind: type[F
     for name, value in values.items():
         if isinstance(value, UploadFile):
             plain[name] = await value.read()
-        elif value == "" and name not in LISTS:
+        elif value == "" and not _is_list(name):
             continue  # an empty field of a form means that nothing was chosen
         else:
             plain[name] = value
@@ -182,12 +182,17 @@ def with_format(options: Options, accept: str) -> Options:
     return options
 
 
+def _is_list(name: str) -> bool:
+    """Whether a field is an option that holds several values."""
+    return name in OPTIONS and OPTIONS[name].is_list
+
+
 def _listed(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """Repeated fields as lists, where a list is meant; otherwise repeating is an error."""
     values: dict[str, Any] = {}
     for name, value in items:
         name = ALIASES.get(name, name)
-        if name in LISTS:
+        if _is_list(name):
             if value != "":
                 values.setdefault(name, []).append(value)
         elif name in values:

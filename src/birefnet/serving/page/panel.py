@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from birefnet.options import DEFAULTS, OPTIONS
+from birefnet.options import OPTIONS
 from birefnet.presets import Preset
 from birefnet.serving.page.form import ASPECTS, KINDS, FormState, form_of
 
@@ -126,7 +126,7 @@ def _slider(
 ) -> gr.Slider:
     """A number of `Options`; 0 leaves out what is `None` by default."""
     about = OPTIONS[name]
-    value = DEFAULTS[name] or 0 if value is None else value
+    value = OPTIONS[name].default or 0 if value is None else value
     words = info or (f"{about.help} 0 means {about.usual}." if about.usual else about.help)
     return gr.Slider(least, most, value, step=step, label=label, info=words, buttons=["reset"])
 
@@ -134,7 +134,7 @@ def _slider(
 def _switch(name: str, label: str, info: str | None = "") -> gr.Checkbox:
     """A yes or no of `Options`."""
     words = OPTIONS[name].help if info == "" else info
-    return gr.Checkbox(DEFAULTS[name], label=label, info=words)
+    return gr.Checkbox(OPTIONS[name].default, label=label, info=words)
 
 
 def kind_control(kinds: Mapping[str, str], elem_id: str) -> gr.Radio:

@@ -98,9 +98,9 @@ class Subset(Source):
 
 
 def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
-    """Split a source into what is trained on and what is held out, by the pictures' names.
+    """Split a source into a training and a validation split, by the pictures' names.
 
-    Those with the smallest hashes are held out, at least one of them; copies of a picture under
+    Pictures with the smallest hashes are for validation, at least one; copies of a picture under
     the same name in another folder fall on the same side more often than not.
 
     Raises:
@@ -108,7 +108,7 @@ def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
     """
     if len(source) < 2:
         raise DataError(
-            f"{source.name} has {len(source)} picture, of which none can be held out for "
+            f"{source.name} has {len(source)} picture, of which none can be left out for "
             "validation; add pictures, or give --validate"
         )
 

@@ -79,7 +79,7 @@ class BaseSession:
 
     @classmethod
     def name(cls, *args: Any, **kwargs: Any) -> str:
-        """What `new_session` calls it."""
+        """The name of it in `new_session`."""
         raise NotImplementedError
 
     @classmethod
