@@ -20,7 +20,7 @@ CURSOR_OFF, CURSOR_ON = "\x1b[?25l", "\x1b[?25h"
 
 AT_WORK = {
     "remove": "a.jpg -o o.png | folder -o out --report r.html | a.gif -o out",
-    "export": "nano --format web -o page",
+    "export": "nano --format web -o page | nano -o o.onnx --size 32",
     "bench": "--engines onnx --precisions fp16",  # which it has not: all is there but the measuring
     "video": "a.gif -o o.webp",
     "rembg i": "a.jpg o.png",
