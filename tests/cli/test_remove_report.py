@@ -51,7 +51,8 @@ def test_the_doubtful_come_first_and_failures_have_reasons(
     assert re.search(r"confidence</dt> <dd>0\.\d\d<", clear)
     assert re.search(r"size</dt> <dd>64 × 48", clear)
     assert "3 cut out with " in text
-    failed = text.partition("<h2>Failed</h2>")[2]
+    failed = text.partition(">1 failed</h2>")[2]
+    assert '<a href="#1%20failed">1 failed</a>' in text  # at the top
     assert failed.count("broken.png") == 1
     assert "is not a picture that can be read" in failed
 
@@ -65,7 +66,7 @@ def test_a_rerun_shows_its_own_pictures(command, folder: Path, tmp_path: Path) -
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert titles(text) == ["new.png"]
     assert "3 skipped, not shown" in text
-    assert "Failed" not in text
+    assert " failed" not in text
 
 
 def test_animations_objects_and_every_kind(command, folder: Path, tmp_path: Path) -> None:

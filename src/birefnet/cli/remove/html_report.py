@@ -68,7 +68,7 @@ class RemoveReport:
         if more := report.failed - len(failures):
             failures.append(f"… and {more:,} more")
         if failures:
-            sections.append(Section("Failed", lines=failures))
+            sections.append(Section(f"{report.failed:,} failed", lines=failures))
         orders = [Order("confidence", "confidence", True), Order("coverage", "coverage", True)]
         page = render(
             "Backgrounds removed", sections, facts=_facts(report, len(shown)), orders=orders
@@ -129,8 +129,6 @@ def _facts(report: Report, shown: int) -> list[str]:
     facts = [f"{done:,} cut out" + (f" with {report.model} on {report.engine}" if done else "")]
     if skipped:
         facts.append(f"{skipped:,} skipped, not shown")
-    if report.failed:
-        facts.append(f"{report.failed:,} failed")
     if shown < done:
         facts.append(f"the {shown:,} of the lowest confidence are shown")
     if report.interrupted:
