@@ -160,6 +160,16 @@ def test_background_pictures_of_every_kind(matte: Matte, tmp_path: Path) -> None
     assert (matte.on(path, mode="fit")[0] != matte.on(path)[0]).any()
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_is_transparent_behind_is_white(matte: Matte, bits: int) -> None:
+    behind = np.zeros((60, 80, 4), np.uint8)  # black, and nothing of it to be seen
+    behind[:, 40:, 3] = 255
+    array = behind if bits == 8 else behind.astype(np.uint16) * 257
+    expected = matte.on(np.repeat(np.uint8(255) - behind[..., 3:], 3, axis=2))
+    for source in (array, decode(array)):
+        np.testing.assert_array_equal(matte.on(source), expected)
+
+
 def test_to_pil(matte: Matte) -> None:
     assert matte.to_pil().mode == "RGBA"
     assert matte.to_pil("mask").mode == "L"

@@ -528,11 +528,16 @@ def read_background(
 ) -> compose.Colour | Picture:
     """A colour, or the decoded picture; strings are tried as colours first, then as paths.
 
+    What is transparent in the picture becomes white.
+
     Raises:
         BiRefNetError: neither.
     """
     if isinstance(background, Picture):
-        return background
+        if background.alpha is None:
+            return background
+        pixels = compose.on_colour(background.pixels, background.alpha)
+        return replace(background, pixels=pixels, alpha=None)
     if isinstance(background, (tuple, list)):
         return compose.parse_colour(background)
     source: Any = background
@@ -545,4 +550,4 @@ def read_background(
                     f"background {background!r} is neither a file nor a colour; give a picture, or "
                     "a name such as white, #rrggbb or r,g,b"
                 ) from error
-    return decode(source, limits=limits)
+    return read_background(decode(source, limits=limits))

@@ -63,6 +63,17 @@ def test_no_video(tmp_path: Path) -> None:
     refused("has no video stream, only sound", tmp_path / "sound.mp4", out)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
+def test_a_film_that_is_cut_off_is_not_called_a_sound(
+    share: float, clip: Path, tmp_path: Path
+) -> None:
+    data = clip.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: int(len(data) * share)])
+    refused(
+        "(is|it is) cut off|before its first frame", tmp_path / "cut.mp4", tmp_path / "out.webm"
+    )
+
+
 def test_no_frames(clip: Path, tmp_path: Path) -> None:
     """A header without frames, and a range that holds none."""
     with av.open(str(tmp_path / "none.mkv"), "w") as container:

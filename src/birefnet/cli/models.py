@@ -177,7 +177,10 @@ def convert_model(
         typer.Argument(metavar="NAME|PATH", help="Weights to convert; downloaded if necessary."),
     ],
     target: Annotated[
-        Path, typer.Argument(callback=check_output, help="The file or folder to write.")
+        Path,
+        typer.Argument(
+            metavar="FILE|DIR", callback=check_output, help="The file or folder to write."
+        ),
     ],
     layout: Annotated[
         str | None,

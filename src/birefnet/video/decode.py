@@ -87,7 +87,10 @@ class FileSource:
             raise reading_failed(error, self.name) from error
         if not _video_streams(container):
             container.close()
-            raise VideoError(f"{self.name} has no video stream, only sound or data; give a video")
+            raise VideoError(
+                f"{self.name} has no video stream, only sound or data, or it is cut off; give a "
+                "whole video"
+            )
         return container
 
     def _describe(self, is_live: bool) -> VideoInfo:

@@ -115,7 +115,7 @@ def test_a_closer_look_finds_what_the_first_one_missed() -> None:
     assert iou(matte_at_points(near_sighted, picture, [Point(140, 70)]), discs(small)) > 0.9
 
 
-@pytest.mark.parametrize("kind", ["scribble", "blob", "bool", "small"])
+@pytest.mark.parametrize("kind", ["scribble", "blob", "bool", "small", "uint8", "int64", "uint16"])
 def test_a_coarse_mask_chooses(kind: str) -> None:
     mask: NDArray = cv2.blur(discs((52, 42, 28)), (15, 15))
     if kind == "scribble":
@@ -125,6 +125,9 @@ def test_a_coarse_mask_chooses(kind: str) -> None:
         mask = mask > 0.5
     elif kind == "small":
         mask = cv2.resize(mask, (40, 24))
+    elif kind != "blob":  # 0 and 1, as segmenters give them
+        mask = (mask > 0.5).astype(kind)
+    mask = Guidance(mask=mask).mask
     alpha = matte_near_mask(bright, TWO, mask)
     assert iou(alpha, discs(LEFT)) > (0.75 if kind == "scribble" else 0.95)
     assert alpha[:, 90:].max() == 0
@@ -269,8 +272,15 @@ def test_what_is_typed() -> None:
         Predictor(BrightEngine(), PLAIN).predict_guided(TWO, passes=3)
 
 
-@pytest.mark.parametrize("mask", [np.zeros((0, 4), np.uint8), np.full((9, 9), np.nan, np.float32)])
-def test_masks_that_are_none_are_refused(mask: NDArray[np.float32]) -> None:
-    guidance = Guidance(mask=mask)
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((0, 4), np.uint8),
+        *(np.full((9, 9), value, np.float32) for value in (np.nan, np.inf, -1, 255)),
+        np.full((9, 9), 255),
+        np.full((9, 9), "x"),
+    ],
+)
+def test_masks_that_are_none_are_refused(mask: NDArray) -> None:
     with pytest.raises(BiRefNetError, match="mask"):
-        Predictor(BrightEngine(), PLAIN).predict_guided(fine_picture()[0], guidance)
+        Predictor(BrightEngine(), PLAIN).predict_guided(fine_picture()[0], Guidance(mask=mask))

@@ -94,14 +94,14 @@ def matte_near_mask(
         H x W of the whole picture; zeros for an empty mask.
 
     Raises:
-        BiRefNetError: the mask is not a map of finite numbers.
+        BiRefNetError: the mask is not a map of numbers from 0 to 1.
     """
     height, width = picture.pixels.shape[:2]
     coarse = to_float(mask.astype(np.uint8) * 255 if mask.dtype == bool else mask)
     if coarse.ndim != 2 or not coarse.size:
         raise BiRefNetError(f"got a mask of shape {mask.shape}; expected H x W")
-    if not np.isfinite(coarse).all():
-        raise BiRefNetError("the mask holds numbers that are none (NaN or infinite); give 0 to 1")
+    if not ((coarse >= 0) & (coarse <= 1)).all():  # NaN is neither
+        raise BiRefNetError("the mask holds numbers outside 0 to 1, or NaN; scale or clip them")
     coarse = resize_map(coarse, height, width)
     box = Box.around(coarse)
     if box is None:

@@ -34,7 +34,8 @@ class Guidance:
         boxes: around it; of several, the matte is their union.
         points: on it, and on what it is not.
         mask: H x W of the picture's size, or any other, which is resized: where it is, roughly; a
-            scribble, a detector's or a segmenter's mask; bool, uint8 or float in [0, 1]. Copied.
+            scribble, a detector's or a segmenter's mask; bool, uint8, float in [0, 1], or any
+            integers that are only 0 and 1. Copied.
         context: share of a box's longer side that is seen around it.
     """
 
@@ -53,7 +54,14 @@ class Guidance:
         if self.points and not any(point.is_object for point in self.points):
             raise UsageError("all points are on what is not meant; give one on the object")
         if self.mask is not None:
-            object.__setattr__(self, "mask", np.array(self.mask))
+            mask = np.array(self.mask)
+            if mask.dtype.kind in "iu" and mask.max(initial=0) == 1:
+                mask = mask.astype(bool)
+            if mask.dtype.kind != "f" and mask.dtype not in (bool, np.uint8, np.uint16):
+                raise UsageError(
+                    f"the mask is of type {mask.dtype}; expected bool, uint8, uint16 or float"
+                )
+            object.__setattr__(self, "mask", mask)
         if self.context < 0:
             raise UsageError(f"context is {self.context}; give 0 or more")
 
