@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
 from pathlib import Path
 
@@ -308,18 +307,6 @@ def test_arrays() -> None:
     np.testing.assert_array_equal(picture.rgb8(), RGB)
     np.testing.assert_array_equal(decode(grey > 100).pixels[..., 0], (grey > 100) * 255)
     np.testing.assert_array_equal(decode(DEEP).pixels, DEEP[..., :3])
-
-
-def test_values_of_8_bits_in_16_are_warned_about() -> None:
-    low = RGB.astype(np.uint16)
-    images = [Image.fromarray(low[..., 0]), Image.fromarray(RGB[..., 0]).convert("I")]
-    for source in (low, *images, opencv(low, ".png"), opencv(low, ".tiff")):
-        with pytest.warns(UserWarning, match="16 bits and no value above 255"):
-            decode(source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for source in (low * 0, low * 257, RGB / 255, RGB / 65535):
-            decode(source)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -303,3 +305,21 @@ def test_a_resolution_means_one_look(engine: BrightEngine) -> None:
     assert engine.batches == [(1, 3, 64, 64)]
     plain = Predictor(BrightEngine(), PLAIN).predict(disc())
     np.testing.assert_array_equal(predictor.predict(disc(), resolution=64).alpha, plain.alpha)
+
+
+def test_values_of_8_bits_in_16_are_warned_about() -> None:
+    low = disc().astype(np.uint16)
+    png = cv2.imencode(".png", low)[1].tobytes()
+    predictor = Predictor(BrightEngine(), PLAIN)
+    images = Image.fromarray(low[..., 0]), Image.fromarray(disc()[..., 0]).convert("I")
+    for source in (low, *images, png):
+        with pytest.warns(UserWarning, match="is almost black: no value is above 255"):
+            predictor.predict(source)
+        for sources in ([source], iter([source])):
+            with pytest.warns(UserWarning, match="is almost black: no value is above 255"):
+                assert len(list(predictor.predict(sources))) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in (low * 0, low * 257, disc() / 255, decode(png)):
+            predictor.predict(source)
+        decode(png)

@@ -42,7 +42,6 @@ from birefnet.imaging.source import (
     one_sentence,
     png_depth,
     read_source,
-    warn_if_black,
     webp_size,
 )
 
@@ -290,7 +289,6 @@ def _assemble(
 ) -> Picture:
     """As `_finish` for 16-bit samples, H x W or H x W x 3."""
     profile = about.profile
-    warn_if_black(pixels, name)
     if convert_to_srgb and profile:
         pixels, is_sound = colour.to_srgb_deep(pixels, profile, name)
         profile = profile if is_sound else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,6 +94,17 @@ class Picture:
     def rgb8(self) -> NDArray[np.uint8]:
         """Pixels as uint8 H x W x 3, rounded."""
         return to_uint8(self.pixels)
+
+
+def warn_if_black(picture: Picture) -> Picture:
+    """The same picture; warns where 16 bits seem to hold values of 8."""
+    if picture.pixels.dtype == np.uint16 and 0 < picture.pixels.max() <= 255:
+        warnings.warn(
+            f"{picture.name or 'the picture'} is almost black: no value is above 255 of 65535; if "
+            "its values are those of 8 bits, save or give it as 8 bits (uint8)",
+            stacklevel=2,
+        )
+    return picture
 
 
 def to_uint8(values: NDArray) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, TypeAlias
@@ -121,8 +120,6 @@ def from_array(array: NDArray, limits: Limits, name: str = "the array") -> Pictu
     elif array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{name} is of type {array.dtype}; expected uint8, uint16, bool or float.")
     array = array if array.ndim == 3 else array[..., None]
-    if given.dtype == np.uint16:
-        warn_if_black(array[..., :3], name)
     alpha = to_float(array[..., 3]) if array.shape[2] == 4 else None
     if alpha is not None and alpha.min() >= 1:
         alpha = None
@@ -131,16 +128,6 @@ def from_array(array: NDArray, limits: Limits, name: str = "the array") -> Pictu
     if np.may_share_memory(pixels, given):
         pixels = pixels.copy()
     return Picture(pixels=pixels, alpha=alpha, name=name)
-
-
-def warn_if_black(pixels: NDArray[np.uint16], name: str) -> None:
-    """Warn where 16 bits seem to hold values of 8."""
-    if 0 < pixels.max() <= 255:
-        warnings.warn(
-            f"{name} has 16 bits and no value above 255, so it is almost black; if its values are "
-            "those of 8 bits, save or give it as 8 bits (uint8)",
-            stacklevel=2,
-        )
 
 
 def _read_file(path: str, limits: Limits) -> bytes:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError, require
 from birefnet.imaging.geometry import Geometry, Preprocess
 from birefnet.imaging.io import decode, decode_frames, snapshot
-from birefnet.imaging.picture import Limits, Picture
+from birefnet.imaging.picture import Limits, Picture, warn_if_black
 from birefnet.imaging.values import Resolution
 from birefnet.inference.engines.base import Engine, takes_guidance
 from birefnet.inference.profiling import Profile, timed
@@ -260,10 +260,13 @@ class Predictor:
 
     def _decode(self, source: Source) -> Picture:
         with timed(self.profile, "decode"):
-            return decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+            return warn_if_black(
+                decode(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+            )
 
     def _snapshot(self, source: Input) -> Input:
-        return snapshot(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+        kept = snapshot(source, limits=self.limits, convert_to_srgb=self.convert_to_srgb)
+        return kept if kept is source or not isinstance(kept, Picture) else warn_if_black(kept)
 
     def _stream(
         self, sources: Iterable[Input], resolution: Resolution | None, batch_size: int | None
