@@ -248,7 +248,7 @@ class GroupedCommand(TyperCommand):
         args = [_HOME.sub(lambda match: match[1] + os.path.expanduser("~"), text) for text in args]
         parser: Any = self.make_parser(ctx)
         values, _, order = parser.parse_args(args=list(args))
-        for parameter in order:
+        for parameter in order if not ctx.resilient_parsing else ():  # as for completion
             value = values.get(parameter.name)
             is_empty = "" in value if isinstance(value, (list, tuple)) else value == ""
             if is_empty and parameter.name not in MAY_BE_EMPTY:
