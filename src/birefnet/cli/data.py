@@ -165,8 +165,8 @@ def preview(
         ),
     ] = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to show.")] = 32,
-    size: Annotated[
-        int, typer.Option(metavar="N", min=32, help="Width and height, a multiple of 32.")
+    side: Annotated[
+        int, typer.Option("--size", metavar="N", min=32, help="Width and height, a multiple of 32.")
     ] = 256,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed, as loop.seed.")] = 1,
 ) -> None:
@@ -182,7 +182,7 @@ def preview(
         raise typer.BadParameter(f"--output is {output}; end it in .png")
     name, _, variant = (recipe or "").partition(":")
     chosen = get_recipe(name, variant or "recommended") if name else Recipe()
-    given = {"sources": paths, "backgrounds": background or [], "width": size, "height": size}
+    given = {"sources": paths, "backgrounds": background or [], "width": side, "height": side}
     settings = chosen.override({"data": given}).override(assignments or ()).data
     with progress_bar("compose samples"):
         data = build_dataset(settings, seed=seed)
