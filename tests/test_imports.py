@@ -291,6 +291,18 @@ def test_help_is_quick() -> None:
     assert time.perf_counter() - start < 3 * bare + 1
 
 
+def test_help_loads_no_more_than_it_needs() -> None:
+    """Of the standard library neither: each of these costs a tenth of the time or more."""
+    slow = (*HEAVY, "asyncio", "http", "ssl", "email", "multiprocessing", "decimal", "tempfile")
+    code = f"""if True:
+        import atexit, sys
+        from birefnet.cli.main import main
+        atexit.register(lambda: print([name for name in {slow!r} if name in sys.modules]))
+        sys.argv = ["birefnet", "--help"]
+        main()"""
+    assert python("-c", code).endswith("[]")
+
+
 def test_weights_need_torch_only_to_be_read_and_converted() -> None:
     """The names, the files and the downloads of weights, and the configuration of a network."""
     reading_and_writing = {"checkpoint", "detect", "skeleton", "convert", "save"}

@@ -19,7 +19,6 @@ from birefnet.cli.common import (
     warn,
     with_network_config,
 )
-from birefnet.cli.in_browser import export_site
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 from birefnet.terminal import console, progress_bar
 
@@ -134,6 +133,8 @@ def export(
         if value is not None and value not in known:
             raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
     if options.format == "web":
+        from birefnet.cli.in_browser import export_site
+
         model = with_network_config(options.model, options.network_config) or options.model
         export_site(context, model, options.output, as_json=options.as_json)
         return

@@ -16,7 +16,6 @@ from birefnet.cli.common import (
     say,
     with_network_config,
 )
-from birefnet.cli.in_browser import serve
 from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.serve import parse_size, read_keys, run_server
 from birefnet.errors import require
@@ -84,6 +83,8 @@ def ui(
 
     model = with_network_config(model, network_config)
     if in_browser:
+        from birefnet.cli.in_browser import serve
+
         serve(context, model, host, port)
         return
     require("the page", "ui")
