@@ -278,9 +278,17 @@ def test_what_is_typed() -> None:
         np.zeros((0, 4), np.uint8),
         *(np.full((9, 9), value, np.float32) for value in (np.nan, np.inf, -1, 255)),
         np.full((9, 9), 255),
+        np.where(np.eye(9), 1, -1),
         np.full((9, 9), "x"),
     ],
 )
 def test_masks_that_are_none_are_refused(mask: NDArray) -> None:
     with pytest.raises(BiRefNetError, match="mask"):
         Predictor(BrightEngine(), PLAIN).predict_guided(fine_picture()[0], Guidance(mask=mask))
+
+
+@pytest.mark.parametrize("kind", [bool, "uint8", "int64", "float32"])
+def test_an_empty_mask_chooses_nothing(kind: str) -> None:
+    guidance = Guidance(mask=np.zeros((9, 9), kind))
+    matte = Predictor(BrightEngine(), PLAIN).predict_guided(fine_picture()[0], guidance)
+    assert not matte.alpha.any()

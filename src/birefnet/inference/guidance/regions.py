@@ -55,7 +55,7 @@ class Guidance:
             raise UsageError("all points are on what is not meant; give one on the object")
         if self.mask is not None:
             mask = np.array(self.mask)
-            if mask.dtype.kind in "iu" and mask.max(initial=0) == 1:
+            if mask.dtype.kind in "iu" and np.isin(mask, (0, 1)).all():
                 mask = mask.astype(bool)
             if mask.dtype.kind != "f" and mask.dtype not in (bool, np.uint8, np.uint16):
                 raise UsageError(
