@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -330,6 +331,9 @@ def test_interruption_leaves_no_half_file(
     class Interrupted(BrightEngine):
         def infer(self, batch: np.ndarray) -> np.ndarray:
             if len(self.batches) == 3:
+                end = time.monotonic() + 10  # on a busy machine, writing is behind
+                while len(list((tmp_path / "out").glob("?.png"))) < 3 and time.monotonic() < end:
+                    time.sleep(0.01)
                 signal.raise_signal(signal.SIGINT)
             return super().infer(batch)
 
