@@ -354,6 +354,11 @@ class Options:
         is_guided = self.boxes or self.points or self.other_points or self.guide is not None
         return not is_guided and self.passes == 1
 
+    @property
+    def is_transparent(self) -> bool:
+        """Whether the result has transparent parts, which a JPEG cannot hold."""
+        return self.kind == "cutout" and self.background is None
+
     def checked(self) -> Options:
         """The same, with each option looked at by itself and beside the others; no file is read.
 

@@ -56,15 +56,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    av = pytest.importorskip("av")
+    clips = pytest.importorskip("video.clips")
     path = tmp_path_factory.mktemp("videos") / "clip.mp4"
-    with av.open(str(path), "w") as made:
-        stream = made.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(3):
-            made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
-        made.mux(stream.encode())
-    return path
+    return Path(clips.write_clip(path, frames=3, picture=lambda number: disc()))
 
 
 def test_a_picture_gives_a_result_and_a_file(page: Page, picture: Path) -> None:

@@ -696,16 +696,10 @@ def test_a_batch_that_is_stopped_leaves_nothing(within: Any) -> None:
 
 
 def test_a_video_is_cut_out(within: Any) -> None:
-    av = pytest.importorskip("av")
+    clips = pytest.importorskip("video.clips")
 
     async def work(place: Place) -> None:
-        path = place.folder / "clip.mp4"
-        with av.open(str(path), "w") as made:
-            stream = made.add_stream("libx264", rate=10)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            for _ in range(4):
-                made.mux(stream.encode(av.VideoFrame.from_ndarray(disc(), format="rgb24")))
-            made.mux(stream.encode())
+        path = clips.write_clip(place.folder / "clip.mp4", frames=4)
         rest = ("#00ff00", "webm", "low", False, None, "")
         end = await last(place.video.run(str(path), "cutout", *rest))
         assert "4 frames" in end

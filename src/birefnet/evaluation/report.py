@@ -141,12 +141,12 @@ def plot_curves(results: Sequence[SetResult], path: Path) -> None:
     """Draw precision over recall of each method, and F over thresholds if it was measured."""
     check_curve_path(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Chart
 
     has_f = all("f_measure" in result.curves for result in results)
-    figure = Figure(figsize=(10 if has_f else 5, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2 if has_f else 1, squeeze=False)[0]
+    chart = Chart(figsize=(10 if has_f else 5, 4.4), layout="constrained")
+    FigureCanvasAgg(chart)
+    panels = chart.subplots(1, 2 if has_f else 1, squeeze=False)[0]
     several_sets = len({result.dataset for result in results}) > 1
     thresholds = np.arange(256) / 255
     styles = ("-", "--", "-.", ":")
@@ -162,4 +162,4 @@ def plot_curves(results: Sequence[SetResult], path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(loc="lower left", frameon=False)
-    figure.savefig(path, dpi=160)
+    chart.savefig(path, dpi=160)

@@ -437,7 +437,7 @@ def checked_format(options: Options) -> str:
     format = SUFFIXES.get(f".{name}", name)
     if format not in FORMATS:
         raise InvalidRequest(f"format is {name[:40]!r}; give one of {', '.join(FORMATS)}")
-    if format == "jpeg" and options.kind == "cutout" and options.background is None:
+    if format == "jpeg" and options.is_transparent:
         raise InvalidRequest("a JPEG cannot be transparent; give a background, or png or webp")
     return format
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import Model, NetworkConfigText, with_network_config
-from birefnet.cli.options import GroupedCommand, examples, with_options, with_preset
+from birefnet.cli.options import GroupedCommand, examples, flag_of, with_options, with_preset
 from birefnet.cli.remove.options import RunOptions
 from birefnet.options import OPTIONS, Options
 from birefnet.presets import PRESETS, Preset
@@ -40,7 +40,7 @@ def line_of(preset: Preset) -> str:
     """A preset as the options of a command."""
     parts = []
     for name, value in preset.items():
-        flag = f"--{OPTIONS[name].flag or name.replace('_', '-')}"
+        flag = flag_of(name)
         if isinstance(value, bool):
             parts.append(flag if value else f"--no-{flag[2:]}")
         else:

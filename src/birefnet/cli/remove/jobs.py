@@ -100,17 +100,25 @@ def requested_format(format: str | None, output: str | None, inputs: Sequence[st
 
 def _is_named_as_picture(output: str) -> bool:
     """Whether a new output has the suffix of a picture, and no slash at its end."""
-    is_folder = output.endswith(("/", os.sep)) or to_path(output).is_dir()
-    return not is_folder and Path(output).suffix.lower() in SUFFIXES
+    return not _is_named_as_folder(output) and Path(output).suffix.lower() in SUFFIXES
 
 
 def _has_foreign_suffix(output: str, inputs: Sequence[str]) -> bool:
     """Whether one picture would go into a new folder with the name of a file, as `cutout.pdf`."""
-    if len(inputs) != 1 or output.endswith(("/", os.sep)) or to_path(output).is_dir():
+    if not _is_one_picture(inputs) or _is_named_as_folder(output):
         return False
     suffix = Path(output).suffix.lower()
-    is_single = inputs[0] == STREAM or is_one(inputs[0])
-    return is_single and suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
+    return suffix[1:].isalpha() and suffix not in {*SUFFIXES, TABLE}
+
+
+def _is_named_as_folder(output: str) -> bool:
+    """Whether an output is a folder that is there, or ends in a slash."""
+    return output.endswith(("/", os.sep)) or to_path(output).is_dir()
+
+
+def _is_one_picture(inputs: Sequence[str]) -> bool:
+    """Whether the inputs are one file, or a stream."""
+    return len(inputs) == 1 and (inputs[0] == STREAM or is_one(inputs[0]))
 
 
 def is_one(text: str) -> bool:
@@ -124,9 +132,7 @@ def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
 
     For several inputs, a folder or a pattern it always does.
     """
-    if len(inputs) == 1 and (inputs[0] == STREAM or is_one(inputs[0])):
-        return not _is_named_as_picture(output)
-    return True
+    return not (_is_one_picture(inputs) and _is_named_as_picture(output))
 
 
 # Formats of results that have several frames or pages, from the headers of the sources.

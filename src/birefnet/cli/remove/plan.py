@@ -83,8 +83,8 @@ def make_plan(
         typed = options.checked()
         options = typed.prepared(limits)
         options = replace(options, format=requested_format(options.format, output, inputs))
-        if options.format == "jpeg" and options.kind == "cutout" and options.background is None:
-            raise InputError("a JPEG holds no transparency; give --background, or png or webp")
+        if options.format == "jpeg" and options.is_transparent:
+            raise InputError("a JPEG cannot be transparent; give --background, or png or webp")
         search = Search(
             tuple(inputs),
             output,

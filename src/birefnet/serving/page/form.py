@@ -204,7 +204,7 @@ def parse_picked(colour: str | None) -> tuple[int, ...]:
 
 def saveable(finishing: Options) -> list[str]:
     """Formats of `FORMATS` that can hold the result: JPEG has no transparency."""
-    is_see_through = finishing.kind == "cutout" and finishing.background is None
+    is_see_through = finishing.is_transparent
     if isinstance(finishing.background, tuple) and finishing.background[3] < 255:
         is_see_through = True
     if finishing.kind == "trimap":  # whose three levels JPEG blurs
