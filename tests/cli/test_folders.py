@@ -249,6 +249,17 @@ def test_watching_goes_on_until_interrupted(
     assert "6 pictures cut out in " in result.stderr
 
 
+def test_interrupted_before_the_first_picture_is_not_called_an_empty_folder(
+    command, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from birefnet.cli.remove import run
+
+    monkeypatch.setattr(run.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    result = command("remove", shop, "--watch")
+    assert result.status == 0
+    assert result.stderr.splitlines()[1:] == ["no picture was cut out"]
+
+
 def wait_for(path: Path) -> None:
     for _ in range(3000):
         if path.exists():

@@ -190,7 +190,7 @@ class Report:
         elif skipped and self._last is not None:
             say(f"{self._last.job.target} is there already; --overwrite writes it anew")
         elif not done + failed + len(self.unreadable):
-            say("no pictures found")
+            say("no picture was cut out" if self.interrupted else "no pictures found")
 
     def _say(self, outcome: Outcome) -> None:
         name = outcome.job.name
