@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import re
 import socket
 import subprocess
@@ -167,6 +168,32 @@ def test_status_routes() -> None:
         busy = client.post("/v1/remove", files={"file": disc_file()})
         assert busy.status_code == 503
         assert busy.headers["retry-after"]
+
+
+def test_head_answers_as_get_without_a_body() -> None:
+    """Each route that GET has, those of the page included: the same status and headers."""
+    settings = ServerSettings(page=importlib.util.find_spec("gradio") is not None)
+    with serving(settings) as client:
+        described = client.get("/openapi.json").json()["paths"]
+        paths = [
+            re.sub(r"\{[^}]*\}", "x", path)
+            for path, methods in described.items()
+            if "get" in methods
+        ]
+        assert "/health" in paths
+        paths += ["/docs", "/openapi.json", "/nowhere", "/v1/remove", "/v1/batch"]
+        if settings.page:
+            paths += ["/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/page/x/y"]
+        for path in paths:
+            got, head = client.get(path), client.head(path)
+            assert head.status_code == got.status_code, path
+            assert head.content == b"", path
+            assert head.headers["content-type"] == got.headers["content-type"], path
+            if path not in ("/", "/config", "/metrics"):  # whose length varies
+                length = got.headers.get("content-length")
+                assert head.headers.get("content-length") == length, path
+        counted = client.get("/metrics").text
+        assert 'method="HEAD",route="/health",status="200"' in counted.replace(", ", ",")
 
 
 def test_every_answer_has_an_id_and_cannot_be_sniffed() -> None:

@@ -28,6 +28,7 @@ from birefnet.serving.limits import (
     ApiKeyMiddleware,
     BodyLimitMiddleware,
     CancellationMiddleware,
+    HeadMiddleware,
     HostMiddleware,
     RequestIdMiddleware,
 )
@@ -99,6 +100,7 @@ def create_app(
 def _add_middleware(app: FastAPI, service: Service, forms: ErrorForms) -> None:
     """The layers around the routes; the one added last is the outermost."""
     settings = service.settings
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(CancellationMiddleware)
     app.add_middleware(BodyLimitMiddleware, settings=settings, forms=forms)
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, forms=forms)

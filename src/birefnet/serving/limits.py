@@ -314,6 +314,31 @@ def _check_of(kind: str, path: str, settings: ServerSettings) -> JsonGuard | For
     return None
 
 
+class HeadMiddleware:
+    """Answers HEAD as GET, without the body: those that watch a server often ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send({"type": "http.response.body"})
+
+        # A copy, because the server outside must know that it is HEAD; metrics need its route.
+        asked: Scope = {**scope, "method": "GET"}
+        try:
+            await self.app(asked, receive, without_body)
+        finally:
+            scope["route"] = asked.get("route")
+
+
 class CancellationMiddleware:
     """Cancels a request's work when its client leaves.
 
