@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "options": {"errors", "imaging", "matte", "inference"},
     "presets": {"errors", "options"},
     "api": {"errors", "imaging", "network", "weights", "matte", "inference"},
-    "evaluation": {"errors", "imaging", "inference", "html_report"},
+    "evaluation": {"errors", "files", "imaging", "inference", "html_report"},
     "export": {"errors", "files", "imaging", "network", "weights", "inference"},
     "video": {"errors", "files", "imaging", "matte", "inference", "options", "api"},
     "explain": {
@@ -57,7 +57,17 @@ MAY_IMPORT = {
         "presets",
         "api",
     },
-    "compat": {"errors", "terminal", "imaging", "weights", "matte", "inference", "options", "api"},
+    "compat": {
+        "errors",
+        "files",
+        "terminal",
+        "imaging",
+        "weights",
+        "matte",
+        "inference",
+        "options",
+        "api",
+    },
 }
 EDGES = {
     "cli",

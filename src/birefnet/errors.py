@@ -8,6 +8,17 @@ from contextlib import contextmanager
 from string import Formatter
 
 
+def counted(number: float, noun: str, several: str = "") -> str:
+    """A number and what it counts: "1 picture", "1,200 pictures".
+
+    Args:
+        number: how many.
+        noun: for one.
+        several: for other numbers; the noun with an s if it is empty.
+    """
+    return f"{number:,.15g} {noun if number == 1 else several or noun + 's'}"
+
+
 class BiRefNetError(ValueError):
     """Base of every error this package raises for bad input."""
 

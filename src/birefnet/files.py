@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 try:
     import fcntl
@@ -25,6 +28,14 @@ _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.5, 0.5)  # seconds between tries
 _LONGEST_PATH = 259  # characters, unless long paths are enabled
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.I)
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
+
+def is_written(path: Path | UPath) -> bool:
+    """Whether a result is there; an empty file is none, such as a crash or a full disk leaves."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def patiently(action: Callable[[], T]) -> T:
@@ -122,7 +133,7 @@ def check_path(path: str | os.PathLike[str]) -> None:
     length = len(os.path.abspath(path))
     if length > _LONGEST_PATH and not _takes_long_paths():
         reason = (
-            f"the path has {length} characters, and Windows takes {_LONGEST_PATH}; give a shorter "
+            f"the path's length is {length}, and Windows takes {_LONGEST_PATH}; give a shorter "
             "one, or enable long paths"
         )
         raise OSError(errno.ENAMETOOLONG, reason, os.fspath(path))

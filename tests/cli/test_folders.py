@@ -80,10 +80,14 @@ def test_a_rerun_does_only_what_is_left(
     assert run() == 1
     (tmp_path / "out" / "b.png").unlink()  # a result that was lost
     assert run() == 1
+    (tmp_path / "out" / "deep" / "a.png").write_bytes(b"")  # one that a crash left empty
+    assert run() == 1
     assert run("--type", "mask") == 6  # another wish
     assert run("--type", "mask") == 0
     assert run("--type", "mask", "--overwrite") == 6
     assert run("--skip-existing") == 0  # whatever the manifest says
+    (tmp_path / "out" / "b.png").write_bytes(b"")
+    assert run("--skip-existing") == 1
     manifest_of(tmp_path).unlink()
     assert run() == 6
 
@@ -299,6 +303,9 @@ def test_urls_in_and_out(command, shop: Path, tmp_path: Path, bucket: str) -> No
     assert decode((UPath(made[0])).read_bytes()).alpha is not None
     result = command("remove", f"{bucket}/in", "-o", f"{bucket}/out", "--skip-existing")
     assert result.stderr.startswith("0 pictures cut out, 5 skipped")
+    UPath(made[0]).write_bytes(b"")
+    result = command("remove", f"{bucket}/in", "-o", f"{bucket}/out", "--skip-existing")
+    assert result.stderr.startswith("1 picture cut out, 4 skipped")
     # From there to here, by a pattern, with a manifest.
     for expected in ("2 pictures cut out in", "0 pictures cut out, 2 skipped"):
         result = command("remove", f"{bucket}/in/*.png", "-o", tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import yaml
 
 import birefnet
 from birefnet.cli.main import app
+from birefnet.training.data.sources import read_some
 from discs import disc
 
 SMALL = [
@@ -92,6 +94,52 @@ def test_dry_run_prints_the_recipe_and_writes_nothing(data: Path, tmp_path: Path
     assert values["data"]["held_out"] == 0.1
     assert "expected time" in result.stderr
     assert "a step with 2 pictures at a time needs about" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("data/im/0.png", "0.png"),
+        ("data/gt/7.png", "7.png"),
+        ("validation/im/3.png", "3.png"),
+        ("backgrounds/5.png", "5.png"),
+        (None, "opened 36 of 36 pictures"),
+    ],
+)
+def test_a_dry_run_opens_pictures_of_every_source(
+    broken: str | None, message: str, data: Path, tmp_path: Path
+) -> None:
+    for name, source in (("data", data), ("validation", data), ("backgrounds", data / "im")):
+        shutil.copytree(source, tmp_path / name)
+    if broken:
+        whole = (tmp_path / broken).read_bytes()
+        (tmp_path / broken).write_bytes(whole[: len(whole) // 2])
+    result = invoke(
+        "--recipe", "finetune", "--init", "nano", "--data", tmp_path / "data",
+        "--validate", tmp_path / "validation",
+        "--set", f"data.backgrounds={tmp_path / 'backgrounds'}", "--dry-run", *SMALL,
+    )  # fmt: skip
+    assert message in str(result.exception) + result.output
+    assert (result.exit_code == 0) == (broken is None)
+
+
+def test_a_dry_run_of_a_large_set_opens_the_first_the_last_and_some_between() -> None:
+    class Counted:
+        name, kind = "a set", "pairs"
+
+        def __init__(self, count: int) -> None:
+            self.count, self.read_ones = count, []  # type: ignore[var-annotated]
+
+        def __len__(self) -> int:
+            return self.count
+
+        def read(self, index: int) -> None:
+            self.read_ones.append(index)
+
+    for count, expected in ((1, [0]), (3, [0, 1, 2]), (1000, [0, 333, 666, 999])):
+        source = Counted(count)
+        assert read_some(source, 4) == len(expected)  # type: ignore[arg-type]
+        assert source.read_ones == expected
 
 
 def test_the_pictures_are_as_large_as_the_weights_ask_for(data: Path, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_last_phase_is_that_of_the_recipe(variant: str, sets: Path, tmp_path
     [
         (1, "dis5k", "the data have 2 classes and the network tells 1 apart"),
         (2, "none", "the classification head learns nothing"),
-        (0, "dis5k", "the 2 classes of the data are not used"),
+        (0, "dis5k", "not used: 2 classes of the data"),
         (2, "dis5k", ""),
     ],
 )

@@ -114,6 +114,9 @@ def test_folders_keep_their_subfolders(loaded: list[str], tmp_path: Path) -> Non
     before = (out / "a.png").stat().st_mtime_ns
     assert "0 pictures done" in run("p", tmp_path / "in", out).stderr
     assert (out / "a.png").stat().st_mtime_ns == before
+    (out / "sub" / "a.png").write_bytes(b"")  # as a crash may leave it
+    assert "1 picture done" in run("p", tmp_path / "in", out).stderr
+    assert (out / "sub" / "a.png").stat().st_size
 
 
 def test_inputs_are_deleted_once_they_are_done(loaded: list[str], tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_what_cannot_be_read_costs_one_picture_each_time(
     assert best.exit_code == 1
     assert best.stdout.strip().splitlines()[-1] == "nano"
     assert "broken.json is not a result file" in best.output.replace("\n", "")
-    assert "1 pictures could not be scored" in best.output
+    assert "1 picture could not be scored" in best.output
     assert "too few to tell which is better" in best.output
     assert CliRunner().invoke(app, ["select-best", str(broken)]).exit_code == 1
 

@@ -106,7 +106,7 @@ def test_a_missing_prediction_may_be_left_out(folders: tuple[Path, Path]) -> Non
 def test_predictions_without_truth_are_told(folders: tuple[Path, Path]) -> None:
     save(folders[0] / "stray.png", scene(0)[0])
     result = evaluate_folder(*folders, metrics="mae")
-    assert result.warnings == ["1 predictions have no truth: stray."]
+    assert result.warnings == ["1 prediction without ground truth: stray."]
 
 
 def test_inverted_predictions_are_warned_of(folders: tuple[Path, Path]) -> None:

@@ -246,7 +246,7 @@ def test_bands_without_names_are_refused(bands: int) -> None:
     kinds = (0,) * (bands - 1)
     data = written(samples, photometric="minisblack", planarconfig="contig", extrasamples=kinds)
     if bands == 2:
-        with pytest.warns(UserWarning, match="a band beside the colours"):
+        with pytest.warns(UserWarning, match="1 band beside the colours"):
             np.testing.assert_array_equal(decode(data).pixels[..., 0], samples[..., 0])
         return
     with pytest.raises(ImageError, match=f"{bands} bands") as error:

@@ -82,7 +82,7 @@ def test_labels_lie_where_their_pictures_do() -> None:
         assert labels[0, 16:48].min() == 1
         assert labels[0, :16].max() == labels[0, 48:].max() == 0
     assert processor(disc(20, 40), segmentation_maps=cutout)["labels"].max() <= 1
-    with pytest.raises(ImageError, match="2 mattes for 1 pictures"):
+    with pytest.raises(ImageError, match="2 mattes for 1 picture"):
         processor(disc(), segmentation_maps=[mask, mask])
 
 

@@ -72,7 +72,7 @@ def test_kinds_without_truth_are_labelled_and_others_left_alone(
         cv2.imwrite(str(tmp_path / "photos" / kind / "im" / "a.png"), picture)
     (tmp_path / "photos" / "cats" / "gt").mkdir()
     pseudo_labels.main([str(model), str(tmp_path)])
-    assert capsys.readouterr().out == "portraits: 1 pictures labelled\n"
+    assert capsys.readouterr().out == "portraits: 1 picture labelled\n"
     made = cv2.imread(str(tmp_path / "photos/portraits/gt/a.png"), cv2.IMREAD_GRAYSCALE)
     assert made.shape == (30, 20)
     assert made[15, 10] > 200 > 60 > made[0, 0]

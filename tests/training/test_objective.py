@@ -178,7 +178,7 @@ def test_share_of_a_short_run_may_be_no_epoch() -> None:
         (lambda: LossPhase(5, multiply={"bce": -1.0}), "factors are 0 or more"),
         (
             lambda: Objective(LossSettings(phases=(LossPhase(20, ("iou",)),)), epochs=20),
-            "takes the last 20 epochs and the run has 20; train longer",
+            "takes 20 epochs at the end and the run has 20; train longer",
         ),
     ],
 )

@@ -127,7 +127,7 @@ def test_damage_in_the_middle(tmp_path: Path) -> None:
     data[places[5] + 4 : places[5] + 60] = bytes(56)
     clip.write_bytes(data)
     result = make(clip, tmp_path / "out.mov")
-    assert result.notes == [f"{clip}: 1 damaged packets were left out"]
+    assert result.notes == [f"{clip}: left out 1 damaged packet"]
     assert read_film(tmp_path / "out.mov").times == [
         Fraction(number, 24) for number in range(12) if number != 5
     ]

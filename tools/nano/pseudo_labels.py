@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.errors import counted
 from birefnet.imaging.io import decode
 from tools.nano.split import pictures
 
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = options.data / "photos"
     for folder in sorted(p for p in photos.iterdir() if (p / "im").is_dir()):
         if not (folder / "gt").exists():
-            print(f"{folder.name}: {label(labeller, folder)} pictures labelled")
+            print(f"{folder.name}: {counted(label(labeller, folder), 'picture')} labelled")
 
 
 if __name__ == "__main__":

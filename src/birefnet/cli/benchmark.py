@@ -26,7 +26,7 @@ from birefnet.cli.common import (
 )
 from birefnet.cli.evaluate import report_files
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, counted
 from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ def benchmark(
         published = folders.test_set.pictures
         if len(result.images) != published:
             warn(
-                f"{title} has {len(result.images)} of {published} pictures here, so its numbers do "
+                f"{title} has {len(result.images)} of {counted(published, 'picture')} here, so "
+                "its numbers do "
                 "not compare with the published ones"
             )
         report_files(title, result)
@@ -187,7 +188,8 @@ def _local_test_sets(suite: Suite, options: BenchmarkOptions) -> list[LocalTestS
             located.append(folders)
         else:
             warn(
-                f"{test_set.name} is not under {options.data}; its {test_set.pictures} pictures "
+                f"{test_set.name} is not under {options.data}; its "
+                f"{counted(test_set.pictures, 'picture')} "
                 f"are published at {test_set.published_at}"
             )
     if not located:
@@ -245,10 +247,16 @@ def select_best(
     used = [row for row in rows if row.dataset in ranked[0].by_set]
     for row in used:
         if row.failed:
-            warn(f"{row.method} on {row.dataset}: {row.failed} pictures could not be scored.")
+            warn(
+                f"{row.method} on {row.dataset}: {counted(row.failed, 'picture')} could not be "
+                "scored."
+            )
     fewest = min((row.count for row in used if row.count is not None), default=FEWEST)
     if fewest < FEWEST and len(ranked) > 1:
-        warn(f"A mean of {fewest} pictures is too few to tell which is better; take {FEWEST}.")
+        warn(
+            f"A mean of {counted(fewest, 'picture')} is too few to tell which is better; take "
+            f"{FEWEST}."
+        )
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("checkpoint", overflow="fold")
     for head in (f"mean {by.replace('_', ' ')}", *ranked[0].by_set):

@@ -11,7 +11,7 @@ import typer
 
 from birefnet.cli.common import Jobs, Json, check_output, say, warn, write_file
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.errors import require
+from birefnet.errors import counted, require
 from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def preview(
         for note in data.notes:
             warn(note)
         write_file(output, encode(draw(data, count), format="png"))
-    say(f"Wrote {output}: {count} of {data.epoch_length:,} samples of an epoch")
+    say(f"Wrote {output}: {count} of {counted(data.epoch_length, 'sample')} of an epoch")
 
 
 def _show(report: CheckReport, *, every: bool) -> None:

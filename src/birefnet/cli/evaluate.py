@@ -11,7 +11,7 @@ import typer
 
 from birefnet.cli.common import Jobs, check_output, fail, say, warn, write_file
 from birefnet.cli.options import GroupedCommand, examples, setting, with_options
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, counted
 from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def report_files(title: str, result: SetResult) -> None:
         fail(f"{title}: and {len(reasons) - _LISTED} more")
     if reasons:
         count = len(result.images)
-        warn(f"{title}: the numbers are of {count} of {count + len(reasons)} pictures.")
+        warn(f"{title}: the numbers are of {count} of {counted(count + len(reasons), 'picture')}.")
 
 
 def _named_folders(predictions: list[str]) -> list[tuple[str, Path]]:
@@ -242,9 +242,11 @@ def _show(results: list[SetResult], form: str, order: str, worst: int) -> None:
         return
     out = console()
     count = len(results[0].images)
-    rows, columns, title = rows_of(results), results[0].columns, f"{count} pictures"
+    rows, columns, title = rows_of(results), results[0].columns, counted(count, "picture")
     if len({len(result.images) for result in results}) > 1:
-        title = ", ".join(f"{result.method}: {len(result.images)} pictures" for result in results)
+        title = ", ".join(
+            f"{result.method}: {counted(len(result.images), 'picture')}" for result in results
+        )
     wide = to_terminal(rows, columns, title=title)
     unbounded = out.options.update(max_width=_WIDER_THAN_ANY)
     fits = Measurement.get(out, unbounded, wide).minimum <= out.width
@@ -269,10 +271,14 @@ def _show_differences(results: list[SetResult], out: Console) -> None:
     differences = [bootstrap(first, second, name) for name in first.columns]
     count = differences[0].count
     if count < FEWEST:
-        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
-        out.print(f"{pictures} too few to tell which is better; give at least {FEWEST}.")
+        few = f"{counted(count, 'picture')} {'is' if count == 1 else 'are'} too few"
+        out.print(f"{few} to tell which is better; give at least {FEWEST}.")
         return
-    scope = f"{count} pictures, " if count < max(len(first.images), len(second.images)) else ""
+    scope = (
+        f"{counted(count, 'picture')}, "
+        if count < max(len(first.images), len(second.images))
+        else ""
+    )
     table = Table(
         title=f"{first.method} minus {second.method}, {scope}95 % interval (paired bootstrap)",
         box=box.SIMPLE_HEAD,

@@ -20,7 +20,7 @@ from birefnet.cli.common import (
     with_network_config,
 )
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.errors import require
+from birefnet.errors import counted, require
 from birefnet.terminal import progress_bar
 
 EXAMPLES = examples(
@@ -102,7 +102,7 @@ def explain(
     if as_json:
         typer.echo(json.dumps(explanation.summary() | {"figure": str(target)}, indent=2))
     else:
-        more = f", {len(written)} panels to {panels}" if written else ""
+        more = f", {counted(len(written), 'panel')} to {panels}" if written else ""
         say(f"{explanation.title}: figure written to {target}{more}")
 
 

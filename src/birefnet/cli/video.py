@@ -29,6 +29,8 @@ from birefnet.cli.common import (
     with_network_config,
 )
 from birefnet.cli.options import GroupedCommand, examples, message_of, with_options
+from birefnet.errors import counted
+from birefnet.files import is_written
 from birefnet.options import VIDEO, Options, VideoOptions
 from birefnet.terminal import Update, progress_bar
 
@@ -118,7 +120,7 @@ def video(
         raise
     except BiRefNetError as error:
         raise typer.BadParameter(message_of(error)) from error
-    if not overwrite and Path(target).is_file():
+    if not overwrite and Path(target).is_file() and is_written(Path(target)):
         say(f"{target} is there already; skipped")
         return
     model = with_network_config(model, network_config)
@@ -198,7 +200,7 @@ def _summarise(result: VideoResult) -> None:
     new = result.frames - result.resumed
     before = f", {result.resumed} of them before" if result.resumed else ""
     say(
-        f"{', '.join(map(str, result.outputs))}: {result.frames} frames{before}, "
+        f"{', '.join(map(str, result.outputs))}: {counted(result.frames, 'frame')}{before}, "
         f"{result.duration:.2f} s, done in {result.seconds:.1f} s "
         f"({new / max(result.seconds, 1e-9):.1f} frames a second)"
     )

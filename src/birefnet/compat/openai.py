@@ -17,6 +17,7 @@ from birefnet.compat.http.body import Fields, boolean, picture_of, read_body
 from birefnet.compat.http.describe import forms_and_json
 from birefnet.compat.http.files import address, files_of
 from birefnet.compat.http.models import model_for
+from birefnet.errors import counted
 from birefnet.options import Options
 from birefnet.serving.answers import base64_text, json_answer
 from birefnet.serving.errors import Failure, ServingError
@@ -215,7 +216,9 @@ async def _pictures(body: Fields, service: Service) -> list[bytes]:
     if not images:
         raise ParameterError("image", "no image is given; send one as a file, data URI or URL")
     if len(images) > MOST_IMAGES:
-        raise ParameterError("image", f"got {len(images)} images; send at most {MOST_IMAGES}")
+        raise ParameterError(
+            "image", f"got {counted(len(images), 'image')}; send at most {MOST_IMAGES}"
+        )
     return [await picture_of(_inner(value, "image"), "image", service) for value in images]
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, counted
 from birefnet.evaluation.dataset import Progress, SetResult, evaluate_folder
 from birefnet.evaluation.pairing import list_names, pair_files
 from birefnet.evaluation.suites import LocalTestSet, Suite
 from birefnet.evaluation.tables import Row
+from birefnet.files import is_written
 from birefnet.imaging.io import encode, write_atomic
 from birefnet.imaging.picture import to_uint8
 from birefnet.imaging.values import Resolution
@@ -73,13 +74,13 @@ def predict_set(
     lacking = [files.name for files in pairs if files.prediction is None]
     if lacking:
         raise BiRefNetError(
-            f"{located.image} lacks {len(lacking)} of {len(pairs)} pictures "
+            f"{located.image} lacks {len(lacking)} of {counted(len(pairs), 'picture')} "
             f"({list_names(lacking)}); complete the data set"
         )
     todo = [
         (files.prediction, folder / f"{files.name}.png")
         for files in pairs
-        if files.prediction is not None and not (folder / f"{files.name}.png").exists()
+        if files.prediction is not None and not is_written(folder / f"{files.name}.png")
     ]
     if not todo:
         return 0

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from birefnet.errors import BiRefNetError, ImageError, UsageError
+from birefnet.errors import BiRefNetError, ImageError, UsageError, counted
 from birefnet.evaluation.accumulate import Accumulator
 from birefnet.evaluation.columns import MATTING, Curve, Measurement, Thresholds, measure, resolve
 from birefnet.evaluation.masks import (
@@ -151,14 +151,19 @@ def evaluate_folder(
     if not result.images:
         reasons = list(result.failed.values())
         raise BiRefNetError(
-            f"{prediction}: none of {len(pairs)} pairs can be scored: " + "; ".join(reasons[:10])
+            f"{prediction}: none of {counted(len(pairs), 'pair')} can be scored: "
+            + "; ".join(reasons[:10])
         )
     mean = accumulator.mean()
     result.values, result.curves = mean.columns(names, result.thresholds), mean.curves
     result.image_curves = {name: np.stack(rows) for name, rows in curves.items()}
     result.warnings = [
         *(f"{number} of the files {note}." for note, number in notes.items()),
-        *([f"{len(extra)} predictions have no truth: {list_names(extra)}."] if extra else []),
+        *(
+            [f"{counted(len(extra), 'prediction')} without ground truth: {list_names(extra)}."]
+            if extra
+            else []
+        ),
     ]
     return result
 
@@ -173,14 +178,14 @@ def _pairs(
     lacking = [files.name for files in pairs if files.prediction is None]
     if lacking and missing == "error":
         raise BiRefNetError(
-            f"{prediction} lacks {len(lacking)} of {len(pairs)} predictions "
+            f"{prediction} lacks {len(lacking)} of {counted(len(pairs), 'prediction')} "
             f"({list_names(lacking)}); add them, leave them out (--missing skip), or "
             "count them as all black (--missing black)"
         )
     without_trimap = [files.name for files in pairs if files.trimap is None]
     if trimap and without_trimap:
         raise BiRefNetError(
-            f"{trimap} lacks {len(without_trimap)} of {len(pairs)} trimaps "
+            f"{trimap} lacks {len(without_trimap)} of {counted(len(pairs), 'trimap')} "
             f"({list_names(without_trimap)}); add them"
         )
     return pairs, extra

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError, MissingExtraError, UsageError
+from birefnet.errors import BiRefNetError, MissingExtraError, UsageError, counted
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import ImageResult, SetResult
 from birefnet.evaluation.masks import Channel, fit_to_truth, read_mask, read_true_mask
@@ -105,7 +105,7 @@ def html_report(
         sections,
         facts=(
             " · ".join(dict.fromkeys(result.method for result in results)),
-            f"{len(chosen)} of {total} pictures",
+            f"{len(chosen)} of {counted(total, 'picture')}",
         ),
         table=to_html(rows_of(results), columns),
         legend=[Colour(_hex(_MISSING_OBJECT), "missing"), Colour(_hex(_ADDED_OBJECT), "added")],

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.errors import counted
 from birefnet.explain import colours
 from birefnet.explain.colours import Pixels
 from birefnet.explain.field import Field
@@ -162,7 +163,7 @@ def _localisation(painter: Painter, seen: Observation) -> Row:
         Panel(
             f"encoder-x{i}",
             f"x{i}, stride {2 ** (i + 1)}",
-            f"{x.shape[0]} channels of {x.shape[2]} x {x.shape[1]}",
+            f"{counted(x.shape[0], 'channel')} of {x.shape[2]} x {x.shape[1]}",
             painter.map(colours.features(x)),
         )
         for i, x in enumerate(seen.encoded, start=1)
@@ -172,7 +173,7 @@ def _localisation(painter: Painter, seen: Observation) -> Row:
         Panel(
             "squeezed",
             "squeezed",
-            f"context of all maps, {x.shape[0]} channels",
+            f"context of all maps, {counted(x.shape[0], 'channel')}",
             painter.map(colours.features(x)),
         ),
         Panel(
@@ -208,7 +209,7 @@ def _stage(painter: Painter, index: int, stage: Stage) -> Row:
         Panel(
             f"{prefix}features",
             "reconstructed",
-            f"{stage.features.shape[0]} channels",
+            f"{counted(stage.features.shape[0], 'channel')}",
             painter.map(colours.features(stage.features)),
         )
     )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import BiRefNetError, ImageError, counted
 from birefnet.imaging.box import Box
 from birefnet.imaging.values import LARGEST_SIDE, Resolution
 from birefnet.imaging.views import View
@@ -131,7 +131,7 @@ class Preprocess:
         size = f"{self.width}x{self.height}"
         if self.views:
             views = " and ".join(map(str, self.views))
-            size = f"{views} ({len(self.views)} views, averaged)"
+            size = f"{views} ({counted(len(self.views), 'view')}, averaged)"
         fit = f"{'fitted into' if self.fit == 'pad' else 'stretched to'} {size}"
         if self.fit == "native" and not self.views:
             fit = f"at their own size, in multiples of {self.multiple}"

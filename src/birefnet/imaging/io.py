@@ -27,7 +27,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from birefnet.errors import ImageError, needs_extra
+from birefnet.errors import ImageError, counted, needs_extra
 from birefnet.imaging import colour, deep, photometry, tiff
 from birefnet.imaging.encoding import encode, encode_animation, write_atomic
 from birefnet.imaging.formats import RAW_CURE, READABLE, SUFFIXES, is_picture, is_raw, sniff
@@ -202,7 +202,9 @@ def _frames(
 
 def _check_frames(count: int, limits: Limits, name: str) -> None:
     if count > limits.max_frames:
-        raise ImageError(f"{name} has {count} frames; at most {limits.max_frames} are accepted.")
+        raise ImageError(
+            f"{name} has {counted(count, 'frame')}; at most {limits.max_frames} are accepted."
+        )
 
 
 def _frame(
@@ -341,7 +343,8 @@ def _tiff_pages(
         _check_frames(len(pages), limits, name)
     elif len(pages) > 1:
         warnings.warn(
-            f"{name} has {len(pages)} pages; the first is read. decode_frames gives them all",
+            f"{name} has {counted(len(pages), 'page')}; the first is read. decode_frames gives "
+            "them all",
             stacklevel=2,
         )
     for page in pages[:1] if first_only else pages:

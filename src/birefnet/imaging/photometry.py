@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, counted
 from birefnet.imaging.deep import float_to_uint16
 from birefnet.imaging.picture import to_float, to_uint8, to_uint16
 from birefnet.imaging.tiff_samples import BYTE_STREAMS
@@ -60,7 +60,9 @@ def interpret(samples: NDArray, page: TiffPage, name: str) -> Colours:
     photometric = int(page.photometric)
     count = COLOURS[photometric]
     if samples.shape[2] < count:
-        raise ImageError(f"{name} has {samples.shape[2]} samples a pixel; {count} are needed.")
+        raise ImageError(
+            f"{name} has {counted(samples.shape[2], 'sample')} a pixel; {count} are needed."
+        )
     if samples.dtype.kind == "f" and photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise ImageError(f"{name} is a TIFF in {_name_of(page)} of floats; save it as RGB.")
     colours, alpha = samples[..., :count], None
@@ -104,7 +106,8 @@ def check(page: TiffPage, name: str) -> None:
     extra = page.samplesperpixel - COLOURS[int(page.photometric)]
     if page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and extra > 1:
         raise ImageError(
-            f"{name} has {page.samplesperpixel} bands and does not say which are red, green and "
+            f"{name} has {counted(page.samplesperpixel, 'band')} and does not say which are red, "
+            "green and "
             "blue; save three of them as RGB."
         )
 
@@ -134,7 +137,7 @@ def _kinds_of_bands(page: TiffPage) -> tuple[int, ...]:
 def _warn_of_bands(page: TiffPage, alpha: int | None, name: str) -> None:
     left = len(_kinds_of_bands(page)) - (alpha is not None)
     if left:
-        bands = "a band" if left == 1 else f"{left} bands"
+        bands = counted(left, "band")
         warnings.warn(
             f"{name}: {bands} beside the colours, not said to be alpha, left out", stacklevel=2
         )

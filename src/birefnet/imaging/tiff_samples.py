@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, TiffTags
 
-from birefnet.errors import ImageError, MissingExtraError
+from birefnet.errors import ImageError, MissingExtraError, counted
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -99,7 +99,8 @@ def _check_layout(page: TiffPage, name: str) -> None:
         raise ImageError(f"{name} holds a volume {page.imagedepth} deep; save its slices as pages.")
     if not 1 <= page.samplesperpixel <= _MOST_SAMPLES:
         raise ImageError(
-            f"{name} has {page.samplesperpixel} samples a pixel; at most {_MOST_SAMPLES} are read."
+            f"{name} has {counted(page.samplesperpixel, 'sample')} a pixel; at most "
+            f"{_MOST_SAMPLES} are read."
         )
     bits, kind = page.bitspersample, page.sampleformat
     if not isinstance(bits, int) or not isinstance(kind, int):
@@ -148,7 +149,9 @@ def _inflate(
     """Strips or tiles of `rows_per_part` rows of bytes each, decompressed: rows x row_bytes."""
     expected = -(-rows // rows_per_part)
     if len(offsets) < expected or len(counts) < expected:
-        raise ImageError(f"{name} lists {len(offsets)} of the {expected} parts of its pixels.")
+        raise ImageError(
+            f"{name} lists {len(offsets)} of the {counted(expected, 'part')} of its pixels."
+        )
     if not all(counts[:expected]):
         raise ImageError(f"{name} holds no pixels for some of its parts; save it without gaps.")
     order = "<" if page.parent.byteorder == "<" else ">"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 import httpx
 
+from birefnet.errors import counted
 from birefnet.serving.errors import FetchError, TooLarge
 from birefnet.serving.settings import ServerSettings
 
@@ -92,7 +93,7 @@ async def _follow(
             if place is None:
                 return
             target = parse_url(str(target.join(place)))
-    raise FetchError(f"the URL redirects more than {settings.redirects} times")
+    raise FetchError(f"the URL redirects more than {counted(settings.redirects, 'time')}")
 
 
 async def _get(
@@ -145,7 +146,9 @@ def parse_url(text: str) -> httpx.URL:
         FetchError: anything else.
     """
     if len(text) > _LONGEST_URL:
-        raise FetchError(f"the URL has {len(text)} characters; at most {_LONGEST_URL} are accepted")
+        raise FetchError(
+            f"the URL has {counted(len(text), 'character')}; at most {_LONGEST_URL} are accepted"
+        )
     try:
         url = httpx.URL(text.strip())
         host = url.host  # decodes international names, which may fail

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
-from birefnet.errors import UsageError
+from birefnet.errors import UsageError, counted
 from birefnet.imaging.picture import usual_pixels
 from birefnet.presets import PRESETS, Preset
 
@@ -150,7 +150,8 @@ class ServerSettings:
         for key in self.api_keys:
             if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
                 raise UsageError(
-                    f"an API key has {len(key)} characters; give {SHORTEST_KEY} or more of ASCII "
+                    f"an API key has {counted(len(key), 'character')}; give {SHORTEST_KEY} or "
+                    "more of ASCII "
                     "without spaces, such as the output of `openssl rand -hex 24`"
                 )
         for origin in self.cors:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, counted
 from birefnet.files import folded
 from birefnet.imaging.formats import is_picture
 from birefnet.serving.errors import InvalidRequest, TooLarge
@@ -71,7 +71,8 @@ class Unzipped:
         self.entries = [entry for entry in entries.values() if not _is_junk(entry)]
         if len(infos) > settings.max_entries:
             raise TooLarge(
-                f"the zip has {len(infos):,} files; this server takes {settings.max_entries:,}"
+                f"the zip has {counted(len(infos), 'file')}; this server takes "
+                f"{settings.max_entries:,}"
             )
         total = sum(info.file_size for info in infos)
         if total > settings.max_unzipped:

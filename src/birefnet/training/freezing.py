@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from birefnet.errors import BiRefNetError, DeviceError
+from birefnet.errors import BiRefNetError, DeviceError, counted
 from birefnet.network.backbones import Backbone
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.decoder import BilateralReferenceStage
@@ -62,7 +62,7 @@ def freeze(network: BiRefNet, settings: LoopSettings) -> None:
         if settings.frozen_blocks > blocks:
             raise BiRefNetError(
                 f"loop.frozen_blocks is {settings.frozen_blocks}, but the backbone "
-                f"{network.config.backbone} has {blocks} blocks; "
+                f"{network.config.backbone} has {counted(blocks, 'block')}; "
                 "loop.frozen_encoder=true freezes all"
             )
         for name, parameter in backbone.named_parameters():

@@ -6,7 +6,7 @@ from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic
 
-from birefnet.errors import BiRefNetError, needs_extra
+from birefnet.errors import BiRefNetError, counted, needs_extra
 
 with needs_extra("torch", "birefnet.training.learner"):
     import torch
@@ -155,7 +155,8 @@ class Learner(Generic[Samples]):
             if "more than 1 value per channel" not in str(failure):  # torch's, of BatchNorm
                 raise
             raise TrainingError(
-                f"{len(image)} picture of {image.shape[3]} x {image.shape[2]} at a time leaves a "
+                f"{counted(len(image), 'picture')} of {image.shape[3]} x {image.shape[2]} at a "
+                "time leaves a "
                 "BatchNorm a single value; train two at a time (schedule.batch_size=2), larger "
                 "pictures, or freeze the norms (loop.batch_norm=frozen, "
                 "loop.frozen_encoder_norms=true)"

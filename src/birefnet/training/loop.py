@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
-from birefnet.errors import needs_extra
+from birefnet.errors import counted, needs_extra
 
 with needs_extra("torch", "birefnet.training.loop"):
     import torch
@@ -236,7 +236,9 @@ class Trainer(Generic[Samples]):
             The means by name; empty if an interruption cut the validation short.
         """
         assert self.validator is not None
-        self.display.say(f"step {self.step}: validating on {len(self.validator)} pictures …")
+        self.display.say(
+            f"step {self.step}: validating on {counted(len(self.validator), 'picture')} …"
+        )
         since = time.monotonic()
         network = self.learner.network_of(self.learner.averaged_state())
         with self.accelerator.autocast():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, counted
 
 GradientLabel = Literal["paper", "official"]
 
@@ -163,7 +163,8 @@ class LossSettings:
         too_long = [phase.epochs(epochs) >= epochs for phase in self.phases]
         kept = tuple(p for p, is_out in zip(self.phases, too_long, strict=True) if not is_out)
         reasons = [
-            f"loss.phases[{number}] takes the last {phase.last:g} epochs and the run has {epochs}"
+            f"loss.phases[{number}] takes {counted(phase.last, 'epoch')} at the end and the run "
+            f"has {epochs}"
             for number, phase in enumerate(self.phases)
             if too_long[number]
         ]

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from birefnet.errors import counted
 from birefnet.network.birefnet import BiRefNet
 from birefnet.training import freezing
 from birefnet.training.objective import Objective
@@ -61,7 +62,8 @@ class Estimate:
 
     def text(self) -> str:
         """In one line, with what to change if it does not fit."""
-        needed = f"a step with {self.batch_size} pictures at a time needs about {_gb(self.total())}"
+        pictures = counted(self.batch_size, "picture")
+        needed = f"a step with {pictures} at a time needs about {_gb(self.total())}"
         if self.available is None:
             return needed
         needed += f" of {_gb(self.available)} free"
@@ -220,7 +222,7 @@ def is_out_of_memory(failure: BaseException) -> bool:
 def out_of_memory(recipe: Recipe, device: Any) -> str:
     """One sentence with the cure."""
     schedule = recipe.schedule
-    start = f"{device} ran out of memory with {schedule.batch_size} pictures at a time"
+    start = f"{device} ran out of memory with {counted(schedule.batch_size, 'picture')} at a time"
     if schedule.batch_size == 1:
         return f"{start}; {cure_for_one_picture()}"
     half = schedule.batch_size // 2

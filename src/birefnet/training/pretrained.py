@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from birefnet.errors import WeightsError
+from birefnet.errors import WeightsError, counted
 from birefnet.network.backbones import Backbone, build_backbone
 from birefnet.network.backbones.efficientnet_lite import from_package
 from birefnet.weights.catalogue import Checkpoint, lookup
@@ -112,7 +112,8 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
     if len(fitting) < _LEAST_SHARE * (len(own) - len([k for k in own if "num_batches" in k])):
         raise WeightsError(
-            f"{path} does not fit the backbone: {len(fitting)} of its {len(own)} tensors are in "
+            f"{path} does not fit the backbone: {len(fitting)} of its "
+            f"{counted(len(own), 'tensor')} are in "
             f"the file, {missing[0]} is not; give the file of this backbone"
         )
     backbone.load_state_dict(fitting, strict=False)

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from birefnet.errors import UsageError
+from birefnet.errors import UsageError, counted
 
 T = TypeVar("T")
 
@@ -285,7 +285,7 @@ def describe(hint: Any) -> str:
     if origin in (tuple, list):
         if arguments[-1:] == (Ellipsis,) or origin is list:
             return f"a list, each {describe(arguments[0])}"
-        return f"{len(arguments)} values, each {describe(arguments[0])}"
+        return f"{counted(len(arguments), 'value')}, each {describe(arguments[0])}"
     if dataclasses.is_dataclass(hint) or _is_mapping(origin or hint):
         return "a mapping of names to values"
     return str(hint)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.errors import counted
 from birefnet.imaging.picture import Picture, to_float
 from birefnet.video.colour import ColourSpace, to_rgb
 from birefnet.video.errors import VideoError, load_av, reading_failed, reason
@@ -174,7 +175,7 @@ class FileSource:
         """Raise where frames are missing that the file says it has."""
         damaged = self._reader.damaged
         if damaged:
-            self.damage = f"{damaged} damaged packets were left out"
+            self.damage = f"left out {counted(damaged, 'damaged packet')}"
         if self.info.is_live or end is None:
             return
         stream = self._reader.stream

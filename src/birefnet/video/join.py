@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from birefnet.errors import counted
 from birefnet.files import replace_file
 from birefnet.imaging.encoding import encode_animation, write_atomic
 from birefnet.imaging.io import decode
@@ -125,7 +126,8 @@ def join_animation(
     if not left_out:
         return []
     return [
-        f"{left_out} frames were left out: {format.title} shows at most {1000 // shortest} a second"
+        f"left out {counted(left_out, 'frame')}: {format.title} shows at most {1000 // shortest} "
+        "a second"
     ]
 
 

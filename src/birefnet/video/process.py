@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import birefnet
+from birefnet.errors import counted
 from birefnet.inference.stabilise import RADIUS
 from birefnet.video import join
 from birefnet.video.audio import Sound
@@ -119,7 +120,8 @@ def run(
         workplace.remove()
         if broken is not None:
             raise VideoError(
-                f"{broken}; the {workplace.frames} frames before that are in {targets[0].path}"
+                f"{broken}; {targets[0].path} has the {counted(workplace.frames, 'frame')} before "
+                "that"
             )
         if video.damage:
             notes.append(f"{info.name}: {video.damage}")
@@ -193,7 +195,7 @@ class _Conversion:
                 if cancel.is_set() and not info.is_live:
                     written.finish()
                     raise VideoCancelled(
-                        f"stopped after {self.workplace.frames} frames, which are kept in "
+                        f"stopped after {counted(self.workplace.frames, 'frame')}; kept in "
                         f"{self.workplace.folder}; resume to go on"
                     )
                 if number < 0:

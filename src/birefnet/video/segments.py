@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from birefnet.errors import counted
 from birefnet.imaging.encoding import write_atomic
 from birefnet.video.errors import UnfinishedRunError, VideoError, writing_failed
 
@@ -116,7 +117,8 @@ class Workplace:
         records = self._records() if earlier is not None else []
         if records and resume is None:
             raise UnfinishedRunError(
-                f"an earlier run has left {sum(len(part.pts) for part in records)} frames in "
+                "an earlier run has left "
+                f"{counted(sum(len(part.pts) for part in records), 'frame')} in "
                 f"{self.folder}; resume it, or restart from the beginning"
             )
         if records and resume:

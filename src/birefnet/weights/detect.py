@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from birefnet.errors import WeightsError
+from birefnet.errors import WeightsError, counted
 from birefnet.network.backbones import build_backbone
 from birefnet.network.build import WithoutParameters
 from birefnet.network.config import (
@@ -147,7 +147,8 @@ def detect_config(shapes: Shapes, given: Mapping[str, Any] | None = None) -> Net
         context = network.channels(_entry(first, decoder_block), 1) - reference
     if context not in (whole, deepest):
         raise WeightsError(
-            f"the decoder of these weights takes {context} channels and a {backbone} encoder gives "
+            f"the decoder of these weights takes {counted(context, 'channel')} and a {backbone} "
+            "encoder gives "
             f"{deepest} or {whole}: it is a variant that is not known here"
         )
     classifier = network.get("classifier.weight") or (0, deepest)
@@ -186,7 +187,7 @@ def _check_kind(network: _Network) -> None:
     if not any(name.startswith("encoder.backbone.") for name in network.shapes):
         raise WeightsError(
             "these weights are not a BiRefNet: no encoder (`bb.…` or `encoder.backbone.…`) among "
-            f"{len(network.shapes)} tensors"
+            f"{counted(len(network.shapes), 'tensor')}"
         )
     inside = [n for n in network.shapes if n.startswith(("decoder.", "squeeze."))]
     if not inside:
@@ -221,7 +222,8 @@ def _pyramid(encoded: int, own: int) -> ImagePyramid:
     if encoded == own:
         return "none"  # or `add`, whose tensors are the same
     raise WeightsError(
-        f"the decoder of these weights expects {encoded} channels at stride 4, their backbone "
+        f"the decoder of these weights expects {counted(encoded, 'channel')} at stride 4, their "
+        "backbone "
         f"gives {own}: it is a variant that is not known here"
     )
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from birefnet.errors import WeightsError
+from birefnet.errors import WeightsError, counted
 from birefnet.files import replace_file
 from birefnet.terminal import progress_bar
 from birefnet.weights.cache import (
@@ -258,7 +258,7 @@ def _attempts(
             failures = 0 if size > largest else failures + 1
             largest = max(largest, size)
             if failures > retries:
-                raise TransientError(f"{failure}, {failures} times in a row") from None
+                raise TransientError(f"{failure}, {counted(failures, 'time')} in a row") from None
             pause = min(backoff * 2 ** max(failures - 1, 0), 30.0) * random.uniform(1.0, 1.25)
             time.sleep(pause if failure.wait is None else failure.wait)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import birefnet
+from birefnet.errors import counted
 
 PACKAGES = (
     "numpy",
@@ -79,7 +80,7 @@ def versions() -> Iterator[Finding]:
     """Of this package, Python, the system, and what the package needs."""
     yield Finding("birefnet", birefnet.__version__)
     yield Finding("python", f"{platform.python_version()} ({sys.executable})")
-    yield Finding("system", f"{platform.platform()}, {os.cpu_count()} cores")
+    yield Finding("system", f"{platform.platform()}, {counted(os.cpu_count() or 1, 'core')}")
     for name in PACKAGES:
         version = _version(name)
         yield Finding(name, version or "missing: reinstall birefnet", ok=None if version else False)
@@ -92,7 +93,7 @@ def devices() -> Iterator[Finding]:
     from birefnet.inference.engines.choice import has_nvidia_driver
 
     if find_spec("torch") is None:
-        yield Finding("cpu", f"{os.cpu_count()} cores")
+        yield Finding("cpu", f"{counted(os.cpu_count() or 1, 'core')}")
         if has_nvidia_driver():
             yield Finding("cuda", f"an NVIDIA driver is here, torch is not: {_install('torch')}")
         return
@@ -133,7 +134,7 @@ def _describe(device: Any) -> str:
     if device.type == "mps":
         return "Apple GPU"
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{torch.get_num_threads()} threads, {capability}"
+    return f"{counted(torch.get_num_threads(), 'thread')}, {capability}"
 
 
 def engines() -> Iterator[Finding]:

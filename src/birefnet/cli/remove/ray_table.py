@@ -19,6 +19,7 @@ from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.render import failed
 from birefnet.cli.remove.report import Outcome, RunLog, StartedJob
 from birefnet.cli.remove.storage import SHARD, TABLE, absolute, to_path, write
+from birefnet.files import is_written
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 
 BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most
@@ -155,7 +156,7 @@ class CutOutToFiles(CutOut):
             target = self._folder.joinpath(f"{name}{suffix}")
             key = key_of(self._source, name, str(target), self._fingerprint)
             job = Job(Path(f"{self._source}#{name}"), target, Path(name))
-            is_finished = int(key, 16) in self._finished and target.exists()
+            is_finished = int(key, 16) in self._finished and is_written(target)
             rows.append((index, job, key, is_finished))
         left = [index for index, *_, is_finished in rows if not is_finished]
         start = time.perf_counter()

@@ -17,7 +17,8 @@ from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest, key_of
 from birefnet.cli.remove.plan import Plan
 from birefnet.cli.remove.storage import identity, version_of
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, counted
+from birefnet.files import is_written
 from birefnet.inference.profiling import Profile
 from birefnet.matte import Matte
 
@@ -180,7 +181,7 @@ class Report:
             how = "the same command" + ("" if self.manifest else " with --skip-existing")
             warn(f"interrupted: {done + skipped:,} of {self.total:,} done; {how} goes on from here")
         elif done + skipped + failed > 1 or (self.says_at_once and done):
-            parts = [f"{_count(done, 'picture')} cut out"]
+            parts = [f"{counted(done, 'picture')} cut out"]
             parts += [f"{skipped:,} skipped"] if skipped else []
             parts += [f"{failed:,} failed"] if failed else []
             speed = f" in {self.seconds:.1f} s with {self.model} on {self.engine}" if done else ""
@@ -232,15 +233,11 @@ class Report:
             if facts["is_empty"]:
                 say(f"{target}: written all the same ({self.seconds:.1f} s)")
                 return
-            parts = f"{_count(len(facts['objects']), 'object')}, " if "objects" in facts else ""
+            parts = f"{counted(len(facts['objects']), 'object')}, " if "objects" in facts else ""
             say(
                 f"{target}: {parts}the subject takes {facts['coverage']:.0%} of the picture "
                 f"(confidence {facts['confidence']:.2f}, {self.seconds:.1f} s)"
             )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 class DiskFullError(BiRefNetError):
@@ -310,11 +307,11 @@ class RunLog:
     def _is_finished(self, job: Job) -> bool:
         assert job.target is not None
         if self.plan.run.overwrite is False:
-            return job.target.exists()
+            return is_written(job.target)
         if self.plan.run.overwrite or self.manifest is None:
             return False
         key = self._key(job)
-        return key is not None and self.manifest.has(key) and job.target.exists()
+        return key is not None and self.manifest.has(key) and is_written(job.target)
 
     def _key(self, job: Job) -> str | None:
         """Names this version of the picture, its path and the settings; `None` if it has gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from birefnet.cli.common import say, warn
+from birefnet.errors import counted
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
@@ -42,15 +43,17 @@ def opening(
             f"{weights}, trained on pictures of {recipe.data.width} x {recipe.data.height}"
         )
     lines.append(
-        f"{plan.epoch_length} pictures an epoch, {plan.epochs} epochs, {plan.steps} steps of "
-        f"{plan.pictures_per_step} pictures"
+        f"{counted(plan.epoch_length, 'picture')} an epoch, {counted(plan.epochs, 'epoch')}, "
+        f"{counted(plan.steps, 'step')} of "
+        f"{counted(plan.pictures_per_step, 'picture')}"
     )
     if validator is None:
         lines.append("no validation: `best` is not chosen; give --validate PATH to have it")
     else:
         sets = ", ".join(validator.sets)
         lines.append(
-            f"validation on {len(validator)} pictures ({sets}), best by {validator.best_by}"
+            f"validation on {counted(len(validator), 'picture')} ({sets}), best by "
+            f"{validator.best_by}"
         )
     if setup is not None:
         lines.append(f"validated and written with pictures {setup.preprocess}")

@@ -13,7 +13,7 @@ import typer
 from birefnet.cli.common import say, warn
 from birefnet.cli.train.messages import ENDS_HERE, opening, say_once
 from birefnet.cli.train.options import TrainOptions
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, counted
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
@@ -26,6 +26,8 @@ VALIDATION_SHARE = 0.1
 """Share of the pictures in the validation split where none are given."""
 REPLAY_PERCENT = 20
 """Share [%] of replayed pictures where none is given."""
+MOST_OPENED = 16
+"""Pictures of each source that a dry run opens."""
 _NOTHING = "none"
 
 
@@ -151,6 +153,8 @@ def prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: b
     is_main = int(os.environ.get("RANK", "0")) == 0
     data = build_dataset(recipe.data, seed=recipe.loop.seed)
     validator = make_validator(recipe, data)
+    if options.dry_run:
+        say_once(is_main, _open_some(data, validator))
     to_fetch = weights_to_fetch(recipe) if weights else None
     notes = list(data.notes)
     if to_fetch and options.dry_run:
@@ -184,6 +188,21 @@ def prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: b
     return PreparedRun(recipe, loss, data, validator, setup)
 
 
+def _open_some(data: TrainingDataset, validator: Validator | None) -> str:
+    """Open some pictures of each source; a sentence that says how many.
+
+    Raises:
+        ImageError: one of them cannot be read.
+    """
+    from birefnet.training.data.sources import read_some
+
+    validation = validator.sets.values() if validator else ()
+    sources = [*data.sources, *data.backgrounds, *validation]
+    opened, there = sum(read_some(each, MOST_OPENED) for each in sources), sum(map(len, sources))
+    rest = "" if opened == there else "; `birefnet data check PATH` opens all"
+    return f"opened {opened:,} of {counted(there, 'picture')}{rest}"
+
+
 def _classes_in_vain(head: int, classes: int) -> list[str]:
     """A sentence where the classification head and the classes of the data do not go together.
 
@@ -192,15 +211,15 @@ def _classes_in_vain(head: int, classes: int) -> list[str]:
     """
     if head and classes > head:
         raise BiRefNetError(
-            f"the data have {classes} classes and the network tells {head} apart; set "
-            f"network_overrides.auxiliary_classes={classes}, or data.classes=none"
+            f"the data have {counted(classes, 'class', 'classes')} and the network tells {head} "
+            f"apart; set network_overrides.auxiliary_classes={classes}, or data.classes=none"
         )
     if head and not classes:
         return ["the classification head learns nothing: give classes, such as data.classes=dis5k"]
     if classes and not head:
         return [
-            f"the {classes} classes of the data are not used: the network has no head for them "
-            f"(network_overrides.auxiliary_classes={classes})"
+            f"not used: {counted(classes, 'class', 'classes')} of the data, for the network has no "
+            f"head (network_overrides.auxiliary_classes={classes})"
         ]
     return []
 

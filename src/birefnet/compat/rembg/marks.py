@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, counted
 from birefnet.options import OPTIONS, Options
 
 MARKS = ("boxes", "points", "not_points", "sam_prompt")
@@ -76,7 +76,7 @@ def _text(values: Any, count: int, *, in_pixels: bool = False) -> str:
         return values
     is_row = isinstance(values, (list, tuple)) and len(values) == count
     if not is_row or not all(type(value) in (int, float) for value in values):
-        raise BiRefNetError(f"a mark is not a list of {count} numbers")
+        raise BiRefNetError(f"a mark is not a list of {counted(count, 'number')}")
     if not all(abs(value) < 1e9 for value in values):
         raise BiRefNetError("a mark lies outside any picture")
     numbers = [round(value) for value in values] if in_pixels else values

@@ -18,7 +18,8 @@ from birefnet.cli.remove.storage import write
 from birefnet.cli.remove.watch import Watch
 from birefnet.compat.rembg import bg
 from birefnet.compat.rembg.sessions import BaseSession
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import BiRefNetError, ImageError, counted
+from birefnet.files import is_written
 from birefnet.imaging.picture import Limits
 from birefnet.terminal import progress_bar
 
@@ -75,7 +76,7 @@ def folder(
                 continue
             picture, result = Path(str(job.source)), Path(str(job.target))
             try:
-                if not result.exists():
+                if not is_written(result):
                     write(result, _remove(picture, session, arguments, force_return_bytes=True))
                     done += 1
                     if watch:
@@ -85,7 +86,7 @@ def folder(
             except (BiRefNetError, OSError) as error:
                 failed += 1
                 fail(str(error))
-    say(f"{done} picture{'' if done == 1 else 's'} done" + (f", {failed} failed" if failed else ""))
+    say(f"{counted(done, 'picture')} done" + (f", {failed} failed" if failed else ""))
     return not failed
 
 

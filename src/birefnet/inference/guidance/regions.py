@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import UsageError
+from birefnet.errors import UsageError, counted
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
 from birefnet.imaging.values import Point
@@ -73,7 +73,7 @@ def to_box(corners: Corners, height: int, width: int) -> Box:
         BiRefNetError: it is empty, or lies outside.
     """
     if len(corners) != 4:
-        raise UsageError(f"a box is x0,y0,x1,y1; got {len(corners)} numbers")
+        raise UsageError(f"a box is x0,y0,x1,y1; got {counted(len(corners), 'number')}")
     x0, y0, x1, y1 = corners
     if all(0 <= value <= 1 for value in corners):
         x0, x1, y0, y1 = x0 * width, x1 * width, y0 * height, y1 * height

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, counted
 from birefnet.imaging.picture import Picture, to_float, to_uint16
 
 _EIGHT_BITS = 1e-3  # of a level: what conversions to float and back leave
@@ -74,7 +74,8 @@ def masks_of(masks: Tensor, count: int) -> list[NDArray[np.float32]]:
     _refuse_empty("MASK", masks)
     if len(masks) not in (1, count):
         raise ImageError(
-            f"got {len(masks)} masks for {count} pictures; give one for each, or one for all"
+            f"got {counted(len(masks), 'mask')} for {counted(count, 'picture')}; give one for "
+            "each, or one for all"
         )
     arrays = [np.clip(mask.detach().to("cpu", torch.float32).numpy(), 0, 1) for mask in masks]
     return arrays * count if len(arrays) == 1 else arrays
@@ -113,7 +114,8 @@ def backgrounds_of(images: Tensor, count: int) -> list[Picture]:
     """
     if len(images) not in (1, count):
         raise ImageError(
-            f"got {len(images)} backgrounds for {count} pictures; give one for each, or one for all"
+            f"got {counted(len(images), 'background')} for {counted(count, 'picture')}; give one "
+            "for each, or one for all"
         )
     pictures = list(pictures_of(images))
     return pictures * count if len(pictures) == 1 else pictures

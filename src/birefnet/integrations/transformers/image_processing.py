@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import logging
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, counted
 from birefnet.imaging.geometry import Preprocess, resize_map
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import alpha_is_mask, grey_levels
@@ -153,7 +153,8 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         sizes = {p.input for p in plans}
         if len(sizes) > 1:
             raise ImageError(
-                f"the pictures become inputs of {len(sizes)} sizes, which are no batch; give them "
+                f"the pictures become inputs of {counted(len(sizes), 'size')}, which are no "
+                "batch; give them "
                 "one by one, or give a resolution"
             )
         pairs = list(zip(plans, pictures, strict=True))
@@ -161,7 +162,9 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         if segmentation_maps is not None:
             mattes = [_matte(mask) for mask in _flat(segmentation_maps)]
             if len(mattes) != len(pictures):
-                raise ImageError(f"got {len(mattes)} mattes for {len(pictures)} pictures")
+                raise ImageError(
+                    f"got {counted(len(mattes), 'matte')} for {counted(len(pictures), 'picture')}"
+                )
             data["labels"] = np.stack(
                 [_placed(m, p.box, p.input) for m, p in zip(mattes, plans, strict=True)]
             )

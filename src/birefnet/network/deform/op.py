@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from birefnet.errors import counted
 from birefnet.network.deform import choice
 
 
@@ -81,7 +82,7 @@ def check_arguments(
         )
     if weight.shape[1] != x.shape[1]:
         raise ValueError(
-            f"deformable convolution got x with {x.shape[1]} channels and a weight "
+            f"deformable convolution got x with {counted(x.shape[1], 'channel')} and a weight "
             f"for {weight.shape[1]}; they must be equal"
         )
     padding = size // 2 if padding is None else padding

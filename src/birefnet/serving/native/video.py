@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, counted
 from birefnet.imaging.picture import Picture
 from birefnet.options import OPTIONS, VIDEO, VIDEO_OPTIONS, Options
 from birefnet.serving.errors import InvalidRequest, NotReady, TooLarge, Unsupported
@@ -194,7 +194,9 @@ def make_video(
 
     def report(progress: Progress) -> None:
         if progress.frames > settings.max_frames:
-            raise TooLarge(f"the video has more than {settings.max_frames:,} frames, the limit")
+            raise TooLarge(
+                f"the video has more than {counted(settings.max_frames, 'frame')}, the limit"
+            )
         done = None if not progress.total else min(1.0, progress.frames / progress.total)
         left = progress.seconds_left
         job.report(
@@ -259,9 +261,10 @@ def keep_video(source: BinaryIO, folder: Path, settings: ServerSettings) -> Path
             f"the video has {info.width} x {info.height} pixels; at most {settings.max_pixels:,} "
             "are accepted"
         )
-    if (info.frames or 0) > settings.max_frames:
+    if info.frames is not None and info.frames > settings.max_frames:
         raise TooLarge(
-            f"the video has {info.frames:,} frames; at most {settings.max_frames:,} are accepted"
+            f"the video has {counted(info.frames, 'frame')}; at most {settings.max_frames:,} are "
+            "accepted"
         )
     return path
 

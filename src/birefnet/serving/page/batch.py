@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from birefnet.errors import BiRefNetError, ImageError
+from birefnet.errors import BiRefNetError, ImageError, counted
 from birefnet.files import folded
 from birefnet.imaging.figure import Figure, figure
 from birefnet.imaging.io import decode
@@ -141,7 +141,8 @@ class Batch:
             items += [Item(entry, partial(unzipped.read, entry)) for entry in entries]
         if len(items) > self.settings.max_entries:
             raise BiRefNetError(
-                f"got {len(items):,} pictures; {self.settings.max_entries:,} at a time are the most"
+                f"got {counted(len(items), 'picture')}; {self.settings.max_entries:,} at a time "
+                "are the most"
             )
         return _unlike(items)
 
@@ -201,7 +202,7 @@ class Batch:
             parts.insert(0, report.link(f"page/{token}/cutouts.zip", "cutouts.zip", text))
         else:
             target.unlink(missing_ok=True)
-        summary = f"{tally.done} of {tally.total} pictures done in {seconds:.1f} s."
+        summary = f"{tally.done} of {counted(tally.total, 'picture')} done in {seconds:.1f} s."
         if tally.empty:
             summary += f" No object found in {tally.empty}; under Picture, a box shows where it is."
         return report.done(summary, *parts)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, counted
 from birefnet.imaging.values import parse_resolution
 from birefnet.serving.errors import failure_of
 from birefnet.serving.native.video import (
@@ -132,7 +132,7 @@ class VideoController:
         """What is said at last, with the video to see and to fetch."""
         url, facts = f"page/{self.store.put(file)}/{file.name}", made.facts
         summary = (
-            f"{facts['frames']} frames, {facts['duration']:.1f} s of {facts['width']} × "
+            f"{counted(facts['frames'], 'frame')}, {facts['duration']:.1f} s of {facts['width']} × "
             f"{facts['height']}, done in {facts['seconds']:.1f} s."
         )
         shown = ""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, counted
 from birefnet.html_report import Group, Section, render
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.figure import figure
@@ -42,7 +42,7 @@ def write_html(report: CheckReport) -> bytes:
     return render(
         f"Findings: {names}" if names else "Findings",
         [_section(finding) for finding in report.findings] or [Section("Nothing was found.")],
-        facts=[f"{count:,} pictures checked"],
+        facts=[f"{counted(count, 'picture')} checked"],
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from birefnet.errors import BiRefNetError, ImageError, UsageError
+from birefnet.errors import BiRefNetError, ImageError, UsageError, counted
 from birefnet.imaging.formats import SUFFIXES, is_picture
 
 Kind = Literal["pairs", "cutouts", "pictures"]
@@ -86,8 +86,10 @@ class FileSet:
         if self.without_mask:
             first = self.without_mask[0]
             raise DataError(
-                f"{len(self.without_mask)} of {len(self.entries) + len(self.without_mask)} "
-                f"pictures in {self.path} have no mask, the first is {first}; add "
+                f"{self.path} has {len(self.without_mask)} of "
+                f"{counted(len(self.entries) + len(self.without_mask), 'picture')} without a "
+                "mask, the "
+                f"first is {first}; add "
                 f"{first.stem}.png to {self.expected} or remove the picture ('birefnet data check' "
                 "lists them all)"
             )

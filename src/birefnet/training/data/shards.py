@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from birefnet.errors import ImageError, needs_extra
+from birefnet.errors import ImageError, counted, needs_extra
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.training.data.folders import DataError, Kind
 from birefnet.training.data.hub import read_options
@@ -64,8 +64,10 @@ class ShardSource(Source):
         if lacking:
             key, extension = lacking[0]
             raise DataError(
-                f"{len(lacking)} of {len(samples)} samples of {place} are not complete, the first "
-                f"is {key.partition('/')[2]} in {self._shards[int(key.partition('/')[0])]}, which "
+                f"{place} has {len(lacking)} of {counted(len(samples), 'sample')} not complete, "
+                "the "
+                f"first is {key.partition('/')[2]} in {self._shards[int(key.partition('/')[0])]}, "
+                "which "
                 f"lacks .{extension}; write the shards again"
             )
 

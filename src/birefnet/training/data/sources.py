@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.errors import ImageError
+from birefnet.errors import ImageError, counted
 from birefnet.imaging.io import Source as Encoded
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
@@ -108,7 +108,8 @@ def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
     """
     if len(source) < 2:
         raise DataError(
-            f"{source.name} has {len(source)} picture, of which none can be left out for "
+            f"{source.name} has {counted(len(source), 'picture')}, of which none can be left out "
+            "for "
             "validation; add pictures, or give --validate"
         )
 
@@ -119,6 +120,24 @@ def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
     order = sorted(range(len(source)), key=lambda index: (digest(index), index))
     count = min(len(source) - 1, max(1, round(share * len(source))))
     return Subset(source, sorted(order[count:])), Subset(source, sorted(order[:count]))
+
+
+def read_some(source: Source, most: int) -> int:
+    """Read pictures of a source, from the first to the last, to find errors before a run does.
+
+    Args:
+        source: of pictures with or without masks.
+        most: how many to read; all of a source that has fewer.
+
+    Returns how many it read.
+
+    Raises:
+        ImageError: one of them cannot be read, or its mask does not fit it.
+    """
+    count = min(most, len(source))
+    for place in range(count):
+        source.read(place * (len(source) - 1) // max(1, count - 1))
+    return count
 
 
 def parse_source(text: str) -> WeightedUri:
