@@ -191,3 +191,13 @@ def test_text_files_name_their_encoding() -> None:
                 if before is not None and len(node.args) <= before:
                     named = {keyword.arg for keyword in node.keywords}
                     assert "encoding" in named, f"{path}:{node.lineno}"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that not even root can fill")
+@pytest.mark.parametrize("writing", ["whole", "draft"])
+def test_an_error_names_the_file_that_was_asked_for(writing: str) -> None:
+    """And not the temporary one."""
+    path = Path("/proc/self/a.png")
+    write = {"whole": lambda: write_atomic(path, b"x"), "draft": files.draft_folder(path).__enter__}
+    with pytest.raises(OSError, match=r"/proc/self/a\.png"):
+        write[writing]()

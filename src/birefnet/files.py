@@ -72,6 +72,24 @@ def replace_file(source: str | os.PathLike[str], target: str | os.PathLike[str])
 
 
 @contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, for files that are renamed when they are whole.
+
+    Raises:
+        OSError: nothing can be written there; it has the name of `path`.
+    """
+    import tempfile  # slow, and only a few commands need it
+
+    try:
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-")
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+    with folder as name:
+        yield Path(name)
+
+
+@contextmanager
 def exclusive(file: FileIO) -> Iterator[None]:
     """Hold off every other process that asks for the same file in this way.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from birefnet.errors import WeightsError
 from birefnet.export import graph, onnx
 from birefnet.export.request import Request
-from birefnet.files import replace_file
+from birefnet.files import draft_folder, replace_file
 from birefnet.network.simplify import simplify
 from birefnet.weights.checkpoint import load_checkpoint
 from birefnet.weights.locate import GRAPH
@@ -58,15 +57,15 @@ def write_graph(directory: Path) -> Path:
         licence=loaded.licence,
         source=loaded.source,
     )
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".birefnet-export-") as folder:
-        traced = Path(folder) / "traced.onnx"
+    with draft_folder(directory / GRAPH) as folder:
+        traced = folder / "traced.onnx"
         onnx.trace(request, traced, onnx.DEFAULT_OPSET)
         model = graph.tidy(traced)
         _Sharing(model, loaded.path).run()
         onnx.describe(model, request)
         entry = model.metadata_props.add()
         entry.key, entry.value = WEIGHTS_KEY, hashlib.sha256(loaded.path.read_bytes()).hexdigest()
-        draft = Path(folder) / GRAPH
+        draft = folder / GRAPH
         draft.write_bytes(model.SerializeToString())
         replace_file(draft, directory / GRAPH)
     return directory / GRAPH

@@ -9,7 +9,6 @@ minutes here, and refuses sizes that its proofs do not cover.
 from __future__ import annotations
 
 import inspect
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from birefnet.errors import UsageError, require
 from birefnet.export import graph
 from birefnet.export.parity import synthetic_batch
-from birefnet.files import replace_file
+from birefnet.files import draft_folder, replace_file
 from birefnet.imaging.geometry import Preprocess
 from birefnet.inference.engines.metadata import KEY
 from birefnet.network.exportable import exportable
@@ -53,8 +52,8 @@ def export_onnx(request: Request, path: Path) -> list[Path]:
     import onnx
 
     opset = _opset(request)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
-        traced = Path(folder) / "traced.onnx"
+    with draft_folder(path) as folder:
+        traced = folder / "traced.onnx"
         trace(request, traced, opset)
         is_fixed = not request.is_dynamic and not request.with_preprocessing
         model = graph.tidy(traced, _examples(request)[0] if is_fixed else None)
@@ -202,8 +201,8 @@ def save(model: ModelProto, path: Path) -> list[Path]:
     import onnx
 
     beside = path.with_name(path.name + ".data")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
-        draft = Path(folder) / path.name
+    with draft_folder(path) as folder:
+        draft = folder / path.name
         if model.ByteSize() < graph.LARGEST_FILE:
             onnx.save(model, str(draft))
             beside.unlink(missing_ok=True)
@@ -216,7 +215,7 @@ def save(model: ModelProto, path: Path) -> list[Path]:
                 location=beside.name,
                 size_threshold=1024,
             )
-            replace_file(Path(folder) / beside.name, beside)
+            replace_file(folder / beside.name, beside)
         replace_file(draft, path)
     return [path, beside] if beside.exists() else [path]
 

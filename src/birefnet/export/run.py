@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from birefnet.export.request import (
     format_of,
 )
 from birefnet.export.script import script, script_of
+from birefnet.files import draft_folder
 from birefnet.imaging.io import decode, write_atomic
 from birefnet.imaging.views import View, apply_view
 from birefnet.inference.load import ExportedEngine, open_exported
@@ -161,8 +161,8 @@ def _compare_with_fp32(
     request: Request, path: Path, write: Callable[[Request, Path], list[Path]], latency: float
 ) -> list[str]:
     """A sentence if the same file in fp32 is faster on this CPU."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
-        other = Path(folder) / path.name
+    with draft_folder(path) as folder:
+        other = folder / path.name
         write(replace(request, precision="fp32"), other)
         full = _latency(open_exported(other, device="cpu"), request)
     if latency < _SLOWER * full:

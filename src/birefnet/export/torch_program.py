@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from birefnet.errors import UsageError
-from birefnet.files import replace_file
+from birefnet.files import draft_folder, replace_file
 from birefnet.inference.engines.metadata import KEY
 from birefnet.network.exportable import exportable
 
@@ -58,8 +57,8 @@ def export_torch_program(request: Request, path: Path) -> list[Path]:
         program = torch.export.export(
             module.eval(), (example,), dynamic_shapes=(free,), strict=False
         )
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-export-") as folder:
-        draft = Path(folder) / path.name
+    with draft_folder(path) as folder:
+        draft = folder / path.name
         torch.export.save(program, draft, extra_files={KEY: request.metadata().to_json()})
         replace_file(draft, path)
     return [path]

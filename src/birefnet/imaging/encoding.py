@@ -157,8 +157,8 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that readers find the old one or the new one, never a part.
 
     A temporary name in the same folder is written, flushed to disk and renamed; it is removed on
-    failure. Devices and pipes are written directly. Raises OSError as `open` does, and for names
-    that Windows does not take.
+    failure. Devices and pipes are written directly. Raises OSError as `open` does, with the name
+    given here, and for names that Windows does not take.
     """
     check_path(path)
     target = Path(os.path.realpath(path))
@@ -169,7 +169,11 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     start = os.fsencode(target.name)[:100].decode(errors="ignore")
     temporary = target.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
     # mkstemp would make the file private; an ordinary open leaves that to the umask.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from birefnet.errors import MissingExtraError
-from birefnet.files import replace_file
+from birefnet.files import draft_folder, replace_file
 from birefnet.inference.engines.metadata import KEY, Metadata
 from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 from birefnet.weights.cache import cache_directory
@@ -84,8 +83,8 @@ def write_graph(graph: Model, metadata: Metadata, path: Path, *, half: bool = Fa
 
     graph.set_rt_info(metadata.to_json(), [KEY])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".birefnet-", dir=path.parent) as folder:
-        made = Path(folder) / path.name
+    with draft_folder(path) as folder:
+        made = folder / path.name
         openvino.save_model(graph, str(made), compress_to_fp16=half)
         # The weights first: a graph is never there without them.
         for suffix in (".bin", ".xml"):
