@@ -228,6 +228,42 @@ def test_distractors_are_no_subjects(root: Path) -> None:
     assert areas[0] <= areas[1] * 1.1
 
 
+def test_subjects_of_photos_are_objects_as_cutouts_are(root: Path, tmp_path: Path) -> None:
+    """Others of them are distractors; where the border cuts a subject, it stays at the border."""
+    for folder, middle in (("inside", 48), ("at the border", 0)):
+        rgb = np.full((64, 96, 3), (0, 200, 0), np.uint8)
+        mask = np.zeros((64, 96), np.uint8)
+        for canvas, level in ((rgb, (200, 0, 0)), (mask, 255)):
+            cv2.circle(canvas, (middle, 32), 14, level, -1)
+        save(tmp_path / folder / "im" / "a.png", rgb)
+        save(tmp_path / folder / "gt" / "a.png", mask)
+    composite = CompositeSettings(
+        empty=0, objects=1, distractors=1, distractor_count=4, photos=1, plain=0, same_colour=0,
+        shadow=0, match=0, blur_background=0, extent=(0.4, 0.5),
+    )  # fmt: skip
+
+    def samples(folder: str, **changes: float) -> list[Sample]:
+        settings = settings_for(
+            root, sources=(str(tmp_path / folder),), augment=STILL,
+            composite=replace(composite, **changes),
+        )  # fmt: skip
+        data = build_dataset(settings, seed=3)
+        return [data[number] for number in range(12)]
+
+    def red_beside(made: list[Sample]) -> float:
+        return float(
+            np.mean([((s.image[0] > 150) & (s.mask[0] == 0)).float().mean() for s in made])
+        )
+
+    inside = samples("inside")
+    assert red_beside(samples("inside", distractors=0)) == 0
+    assert red_beside(inside) > 0.005
+    assert max(int(s.image[1].max()) for s in inside) < 140  # nothing of the photo's own ground
+    assert len({tuple(s.mask.nonzero()[0].tolist()) for s in inside}) > 6
+    for sample in samples("at the border"):
+        np.testing.assert_array_equal(sample.mask[0], mask)
+
+
 def test_without_backgrounds_cutouts_lie_on_plain_grounds_and_that_is_said(root: Path) -> None:
     data = build_dataset(settings_for(root, backgrounds=()), seed=0)
     assert "data.backgrounds" in data.notes[0]

@@ -17,7 +17,7 @@ from birefnet.training.data.settings import (
     CompositeSettings,
     GuidanceSettings,
 )
-from birefnet.training.data.sources import Pixels, Source
+from birefnet.training.data.sources import Pixels, Source, shrink
 from birefnet.training.data.specification import (
     Degradation,
     Layer,
@@ -27,6 +27,7 @@ from birefnet.training.data.specification import (
     sample_layer,
     sample_view,
     whole,
+    without_margins,
 )
 
 Read = Callable[[int, int], Pixels]
@@ -39,6 +40,7 @@ _AMONG_OTHERS = (0.35, 0.75)  # extent of an object beside others
 _APART = (0.16, 0.3)  # of such objects' centres from the middle, as shares of the canvas
 _SIGN = (0.08, 0.4)  # extent of a flat picture
 _CUT_OFF = 1.7  # times as large are distractors that the border cuts
+_BORDER = 2  # px of a picture; masks drawn by hand often end just before its edge
 _OUT_OF_FOCUS = (0.5, 4.0)  # standard deviation of a background's blur [px at 256]
 
 
@@ -73,7 +75,9 @@ class Composer:
     Args:
         augment, composite: the settings.
         read: of pictures.
-        cutouts, backgrounds: what there is to compose of.
+        objects: what can be put on a background: cut-outs, and photos with a mask.
+        photos: the sources among them that hold photos.
+        backgrounds: what objects can be put on.
         guidance: how often an object is meant, and others are not.
     """
 
@@ -82,13 +86,14 @@ class Composer:
         augment: AugmentSettings,
         composite: CompositeSettings,
         read: Read,
-        cutouts: Pool,
+        objects: Pool,
+        photos: frozenset[int],
         backgrounds: Pool,
         guidance: GuidanceSettings | None = None,
     ) -> None:
         self.guidance = guidance or GuidanceSettings()
         self.augment, self.composite, self.read = augment, composite, read
-        self.cutouts, self.backgrounds = cutouts, backgrounds
+        self.objects, self.photos, self.backgrounds = objects, photos, backgrounds
 
     def photo(self, pixels: Pixels, height: int, width: int, rng: Generator) -> SampleSpecification:
         """A picture with its mask (H x W x 4); now and then its subject on another background."""
@@ -98,15 +103,17 @@ class Composer:
         is_on_colour = self._is_on_one_colour(rng)
         if not is_on_colour and rng.random() >= self.composite.photos:
             return SampleSpecification(pixels, view, degradation=degradation, is_guided=is_guided)
-        # The subject stays where it was, for it may touch the border.
+        if not is_on_colour and not is_cut_off(pixels):
+            return self.cutout(cut_out(pixels, max(height, width)), height, width, rng)
+        # Where the border cuts the subject, it stays at the border.
         subject = render.apply_view(pixels, view, height, width)
-        rgb, alpha = render.split(subject)
-        opaque = estimate_foreground(rgb, alpha, dtype=np.uint8)
-        layer = filling(render.join(opaque, alpha))
-        ground = (
-            _one_colour(subject, rng) if is_on_colour else self._ground(height, width, rng, subject)
-        )
-        return replace(ground, layers=(layer,), degradation=degradation, is_guided=is_guided)
+        layers = [filling(opaque(subject))]
+        if is_on_colour:
+            ground = _one_colour(subject, rng)
+        else:
+            ground = self._ground(height, width, rng, subject)
+            layers = [*self._sample_distractors(_extent(subject), (height, width), rng), *layers]
+        return replace(ground, layers=tuple(layers), degradation=degradation, is_guided=is_guided)
 
     def _is_on_one_colour(self, rng: Generator) -> bool:
         return bool(self.composite.one_colour) and bool(rng.random() < self.composite.one_colour)
@@ -138,7 +145,7 @@ class Composer:
             apart = rng.uniform(*_APART)
             is_meant = number == 0
             layer = sample_layer(
-                pixels if is_meant else self.read(*self.cutouts.sample(rng)),
+                pixels if is_meant else self._object((height, width), rng),
                 (height, width),
                 self.composite,
                 self.augment,
@@ -158,7 +165,7 @@ class Composer:
         settings = self.composite
         extent = float(np.exp(rng.uniform(*np.log(settings.extent))))
         ground = self._ground(height, width, rng, pixels)
-        layers: list[Layer | None] = []
+        layers: list[Layer | None] = [*self._sample_distractors(extent, (height, width), rng)]
 
         def add(cutout: Pixels, extent: float, *, is_subject: bool) -> None:
             canvas = (height, width)
@@ -167,19 +174,32 @@ class Composer:
             )
             layers.append(layer)
 
-        if rng.random() < settings.distractors:
-            most = settings.distractor_count
-            count = int(rng.integers(1, most + 1)) if most > 1 else 1
-            layers += [self._distractor(extent, (height, width), rng) for _ in range(count)]
         for _ in range(settings.objects - 1):
             if rng.random() >= _ANOTHER:
                 break
-            other = self.read(*self.cutouts.sample(rng))
+            other = self._object((height, width), rng)
             add(other, extent * rng.uniform(0.5, 1), is_subject=True)
         add(pixels, extent, is_subject=True)
         seen = tuple(layer for layer in layers if layer is not None)
         degradation = sample_degradation(self.augment, max(height, width), rng)
         return replace(ground, layers=seen, degradation=degradation)
+
+    def _object(self, canvas: tuple[int, int], rng: Generator) -> Pixels:
+        """Any object as a cut-out (h x w x 4), of about the canvas' size at most."""
+        source, index = self.objects.sample(rng)
+        pixels = self.read(source, index)
+        return cut_out(pixels, max(canvas)) if source in self.photos else pixels
+
+    def _sample_distractors(
+        self, extent: float, canvas: tuple[int, int], rng: Generator
+    ) -> list[Layer]:
+        """What lies beneath a subject that takes `extent` of the canvas; often nothing."""
+        if rng.random() >= self.composite.distractors:
+            return []
+        most = self.composite.distractor_count
+        count = int(rng.integers(1, most + 1)) if most > 1 else 1
+        found = [self._distractor(extent, canvas, rng) for _ in range(count)]
+        return [layer for layer in found if layer is not None]
 
     def _distractor(self, extent: float, canvas: tuple[int, int], rng: Generator) -> Layer | None:
         """Something that is not the subject, pasted as the subject is.
@@ -190,7 +210,7 @@ class Composer:
         if settings.signs and self.backgrounds and rng.random() < settings.signs:
             pixels, extent = self._sign(rng), rng.uniform(*_SIGN)
         else:
-            pixels = self.read(*self.cutouts.sample(rng))
+            pixels = self._object(canvas, rng)
             extent *= rng.uniform(0.15, 0.4)
         place = None
         if settings.cut_off and rng.random() < settings.cut_off:
@@ -283,6 +303,31 @@ class Composed(Source):
             return both
         guide = simulate(mask, other, self._composer.guidance, rng)
         return np.dstack([both, to_levels(guide * specification.is_guided)])
+
+
+def is_cut_off(pixels: Pixels) -> bool:
+    """Whether the border of a picture with its mask (H x W x 4) cuts the subject."""
+    mask = pixels[..., 3]
+    border = (mask[:_BORDER], mask[-_BORDER:], mask[:, :_BORDER], mask[:, -_BORDER:])
+    return any(part.max() > 127 for part in border)
+
+
+def _extent(pixels: Pixels) -> float:
+    """Longer side of the subject of a picture with its mask, as a share of the picture's."""
+    seen = without_margins(pixels)
+    return 0.0 if seen is None else max(seen.shape[:2]) / max(pixels.shape[:2])
+
+
+def cut_out(pixels: Pixels, longest: int) -> Pixels:
+    """The subject of a picture with its mask (H x W x 4), at most `longest` pixels a side."""
+    seen = without_margins(pixels)
+    return opaque(shrink(seen if seen is not None else pixels[:1, :1], longest))
+
+
+def opaque(pixels: Pixels) -> Pixels:
+    """A picture with its mask (H x W x 4) as a cut-out: edges have the colours of the subject."""
+    rgb, alpha = render.split(pixels)
+    return render.join(estimate_foreground(rgb, alpha, dtype=np.uint8), alpha)
 
 
 def filling(pixels: Pixels) -> Layer:

@@ -101,7 +101,8 @@ class TrainingDataset(Dataset[Sample]):
             settings.augment,
             settings.composite,
             self._read,
-            self._pool([i for i, s in enumerate(self.sources) if s.kind == "cutouts"]),
+            self._pool(list(range(len(self.sources)))),
+            frozenset(i for i, s in enumerate(self.sources) if s.kind != "cutouts"),
             self._pool(list(range(len(self.sources), len(self._all)))),
             settings.guidance,
         )
@@ -133,7 +134,7 @@ class TrainingDataset(Dataset[Sample]):
 
     @property
     def _has_cutouts(self) -> bool:
-        return bool(self._composer.cutouts)
+        return any(source.kind == "cutouts" for source in self.sources)
 
     def _pool(self, sources: list[int]) -> Pool:
         return Pool(tuple(sources), tuple(len(self._all[i]) for i in sources))

@@ -78,7 +78,7 @@ class CompositeSettings:
     Attributes:
         extent: smallest and largest longer side of an object, as a share of the canvas.
         objects: up to so many objects in a picture, all of them subjects.
-        distractors: other cut-outs, small and often out of focus, that are no subjects.
+        distractors: other objects, small and often out of focus, that are no subjects.
         distractor_count: up to so many of them.
         signs: a distractor is a part of a background, flat, as a sign or a poster is.
         cut_off: a distractor reaches over the border of the picture.
@@ -89,7 +89,7 @@ class CompositeSettings:
         blur_background: put the background out of focus.
         soften: blur the object slightly, edges included.
         empty: share of all samples that are backgrounds without any subject.
-        photos: of photos with a mask, put their subject on another background.
+        photos: of photos with a mask, put their subject on another background, as a cut-out.
         one_colour: of photos and cut-outs, put their subject on one colour: a grey (4 in 10), about
             the subject's own (4 in 10), or any; `background_color_synthesis` of the released code,
             where it is 1.
