@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
+from birefnet.inference.predictor import Predictor  # noqa: E402
+from fakes import PLAIN, BrightEngine  # noqa: E402
 from tools.nano import pseudo_labels  # noqa: E402
 
 
@@ -77,3 +79,23 @@ def test_kinds_without_truth_are_labelled_and_others_left_alone(
     assert made.shape == (30, 20)
     assert made[15, 10] > 200 > 60 > made[0, 0]
     assert not list((tmp_path / "photos" / "cats" / "gt").iterdir())
+
+
+def test_photos_that_two_networks_see_differently_are_put_aside(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos" / "found"
+    (folder / "im").mkdir(parents=True)
+    same, other, empty = (np.zeros((64, 64, 3), np.uint8) for _ in range(3))
+    same[10:50, 10:50] = 255
+    other[10:50, 10:50] = 120  # bright for the labeller, too dark for the student
+    for name, pixels in (("same", same), ("other", other), ("empty", empty)):
+        cv2.imwrite(str(folder / "im" / f"{name}.png"), pixels)
+    student = Predictor(BrightEngine(), PLAIN)
+    monkeypatch.setattr(pseudo_labels.birefnet, "load", lambda name: student)
+    pseudo_labels.main([str(model), str(tmp_path), "--student", "nano"])
+    assert [path.name for path in (folder / "gt").iterdir()] == ["same.png"]
+    assert [path.name for path in (folder / "im").iterdir()] == ["same.png"]
+    assert {path.name for path in (folder / "unsure").iterdir()} == {"other.png", "empty.png"}
+    made = cv2.imread(str(folder / "gt" / "same.png"), cv2.IMREAD_GRAYSCALE)
+    assert made[30, 30] > 200 > 40 > made[5, 5]

