@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from birefnet.evaluation.suites import LocalTestSet, Suite
 
 
+TestSets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME", help="Only this test set; may be repeated."),
+]
+
 EXAMPLES = examples(
     "birefnet benchmark --suite dis5k --data DIS5K",
     "birefnet benchmark --suite dis5k --set DIS-VD --data DIS5K --model runs/mine/best",
@@ -70,9 +75,7 @@ class BenchmarkOptions:
         callback=check_output,
         metavar="DIR",
     )
-    sets: list[str] | None = setting(
-        None, "Only this test set; may be repeated.", "--set", metavar="NAME"
-    )
+    sets: TestSets = None
     metrics: str | None = setting(
         None,
         "Metrics or groups, separated by commas.",
@@ -214,10 +217,7 @@ def select_best(
             metavar="METRIC", help="Metric, such as s_measure, weighted_f_measure or hce."
         ),
     ] = "weighted_f_measure",
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME", help="Only this data set; may be repeated."),
-    ] = None,
+    sets: TestSets = None,
 ) -> None:
     """Choose the best checkpoint: the best mean of one metric over all data sets.
 

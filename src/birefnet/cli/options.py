@@ -20,7 +20,7 @@ from birefnet.options import OPTIONS, Option, Options, declared
 
 GROUPS = {
     "Result": (
-        *("kind", "background", "outline", "outline_colour", "only_mask", "colour"),
+        *("kind", "background", "outline", "outline_colour", "only_mask", "bgcolor"),
         *("preset_name", "presets"),
     ),
     "Which object": ("boxes", "points", "other_points", "guide"),
@@ -40,7 +40,9 @@ GROUPS = {
     ),
     "Edges": (
         *("threshold", "mask_blur", "mask_offset", "refine", "matting", "band"),
-        *("alpha_matting", "foreground", "erode", "post_process", "decontaminate", "vitmatte"),
+        *("alpha_matting", "alpha_matting_foreground_threshold"),
+        *("alpha_matting_background_threshold", "alpha_matting_erode_size"),
+        *("post_process_mask", "decontaminate", "vitmatte"),
     ),
     "Objects and shape": ("objects", "min_object", "crop", "crop_margin", "aspect"),
     "Shadow": ("shadow", "shadow_strength", "shadow_blur", "shadow_angle", "shadow_length"),
@@ -246,14 +248,24 @@ class GroupedCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Called by typer with what was typed."""
         args = [_HOME.sub(lambda match: match[1] + os.path.expanduser("~"), text) for text in args]
-        parser: Any = self.make_parser(ctx)
-        values, _, order = parser.parse_args(args=list(args))
-        for parameter in order if not ctx.resilient_parsing else ():  # as for completion
-            value = values.get(parameter.name)
-            is_empty = "" in value if isinstance(value, (list, tuple)) else value == ""
-            if is_empty and parameter.name not in MAY_BE_EMPTY:
-                raise typer.BadParameter("it is empty; give a value", ctx=ctx, param=parameter)
         return super().parse_args(ctx, args)
+
+    def make_parser(self, ctx: Any) -> Any:
+        """Called by typer; the parser refuses empty values before they are converted."""
+        parser: Any = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> tuple[dict[str, Any], list[str], list[Any]]:
+            values, rest, order = parse(args)
+            for parameter in order if not ctx.resilient_parsing else ():  # as for completion
+                value = values.get(parameter.name)
+                is_empty = "" in value if isinstance(value, (list, tuple)) else value == ""
+                if is_empty and parameter.name not in MAY_BE_EMPTY:
+                    raise typer.BadParameter("it is empty; give a value", ctx=ctx, param=parameter)
+            return values, rest, order
+
+        parser.parse_args = parse_args
+        return parser
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Called by typer for the help."""

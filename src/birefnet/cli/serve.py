@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,31 @@ if TYPE_CHECKING:
     from birefnet.serving.settings import ServerSettings
 
 KEYS = "BIREFNET_API_KEYS"
+Host = Annotated[str, typer.Option(help="127.0.0.1: only this machine; 0.0.0.0: everybody.")]
+Port = Annotated[
+    int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0: any free port.")
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|NAME=PATH",
+        help="Another model to choose from; `all` for every released one. It is downloaded at its "
+        "first use.",
+    ),
+]
+ApiKeys = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help=f"File with one API key on each line; or set {KEYS} to keys separated by commas. "
+        "Browsers ask for a key as password, with any user name. Without keys, everybody has "
+        "access.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+MaxSize = Annotated[str, typer.Option(metavar="SIZE", help="Largest request with a picture.")]
+MaxUpload = Annotated[str, typer.Option(metavar="SIZE", help="Largest zip or video.")]
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
@@ -48,12 +73,7 @@ class ServeOptions:
 
     model: Model = None
     network_config: NetworkConfigText = None
-    also: list[str] | None = setting(
-        None,
-        "Another model for requests; `all` for every released one. It is downloaded at "
-        "its first request.",
-        metavar="NAME|NAME=PATH",
-    )
+    also: Also = None
     strict_models: bool = setting(
         False,
         "Refuse the model names of other services' clients, such as u2net or gpt-image-1; "
@@ -67,16 +87,9 @@ class ServeOptions:
         exists=True,
         dir_okay=False,
     )
-    host: str = setting("127.0.0.1", "127.0.0.1: only this machine; 0.0.0.0: everybody.")
-    port: int = setting(8000, "Port; 0: any free port.", "--port", "-p", min=0, max=65535)
-    api_keys: Path | None = setting(
-        None,
-        f"File with one API key on each line; or set {KEYS} to keys separated by commas. "
-        "Without keys, everybody has access.",
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-    )
+    host: Host = "127.0.0.1"
+    port: Port = 8000
+    api_keys: ApiKeys = None
     cors: list[str] | None = setting(
         None,
         "Origin of web pages that may call the server, such as https://a.org.",
@@ -108,8 +121,8 @@ class ServeOptions:
         120.0, "Longest time for a picture; then the answer is 503.", metavar="S"
     )
     grace: float = setting(30.0, "Longest wait for running work at shutdown.", metavar="S")
-    max_size: str = setting("64M", "Largest request with a picture.", metavar="SIZE")
-    max_upload: str = setting("512M", "Largest zip or video.", metavar="SIZE")
+    max_size: MaxSize = "64M"
+    max_upload: MaxUpload = "512M"
     max_megapixels: MaxMegapixels = 50
     max_megapixels_held: float | None = setting(
         None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,17 @@ from birefnet.cli.common import (
     with_network_config,
 )
 from birefnet.cli.options import GroupedCommand, examples
-from birefnet.cli.serve import parse_size, read_keys, run_server
+from birefnet.cli.serve import (
+    Also,
+    ApiKeys,
+    Host,
+    MaxSize,
+    MaxUpload,
+    Port,
+    parse_size,
+    read_keys,
+    run_server,
+)
 from birefnet.errors import require
 
 EXAMPLES = examples(
@@ -35,34 +44,14 @@ def ui(
     context: typer.Context,
     model: Model = None,
     network_config: NetworkConfigText = None,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|NAME=PATH",
-            help="Another model to choose from; `all` for every released one. It is downloaded "
-            "when it is first chosen.",
-        ),
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="127.0.0.1: only this machine; 0.0.0.0: everybody.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0: any free port.")
-    ] = 7860,
-    api_keys: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="File with one key on each line; browsers ask for a key as password, with any "
-            "user name.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
+    also: Also = None,
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    api_keys: ApiKeys = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest picture.")] = "256M",
-    max_upload: Annotated[str, typer.Option(metavar="SIZE", help="Largest zip or video.")] = "4G",
+    max_size: MaxSize = "256M",
+    max_upload: MaxUpload = "4G",
     max_megapixels: MaxMegapixels = 200,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     in_browser: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from birefnet.cli.common import Json
 from birefnet.cli.options import GroupedCommand, examples
 
 EXAMPLES = examples(
@@ -56,7 +57,7 @@ def bench(
             file_okay=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print a Markdown table.")
     ] = False,

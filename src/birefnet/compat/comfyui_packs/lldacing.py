@@ -50,17 +50,27 @@ NAMES = [
     "General-dynamic",
 ]
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-_METHODS = ["bilinear", "nearest", "nearest-exact", "bicubic"]
 
 _DEVICE = choice(["AUTO", "CPU"], "AUTO is ComfyUI's own.")
 _DTYPE = choice(["float32", "float16", "bfloat16"], "Of the network's numbers.")
-_WIDTH = whole(1024, 0, 16384, "Width that the network sees; 0 as its weights were trained.")
-_HEIGHT = whole(1024, 0, 16384, "Height that the network sees; 0 as its weights were trained.")
-_METHOD = choice(_METHODS, "Filter of the picture's way to the network's size and back.")
-_WIDE = whole(90, 1, 255, "Side of the wide window in pixels.")
-_NARROW = whole(6, 1, 255, "Side of the narrow window in pixels.")
-_FILL = switch(False, "Put a colour behind the subject; otherwise the picture has an alpha.")
-_COLOUR = whole(0, 0, 0xFFFFFF, "0xRRGGBB.", display="color")
+_NETWORK: dict[str, Widget | tuple[Any]] = {
+    "model": (MODEL,),
+    "images": ("IMAGE",),
+    "width": whole(1024, 0, 16384, "Width that the network sees; 0 as its weights were trained."),
+    "height": whole(1024, 0, 16384, "Height that the network sees; 0 as its weights were trained."),
+    "upscale_method": choice(
+        ["bilinear", "nearest", "nearest-exact", "bicubic"],
+        "Filter of the picture's way to the network's size and back.",
+    ),
+}
+_FUSION: dict[str, Widget] = {
+    "blur_size": whole(90, 1, 255, "Side of the wide window in pixels."),
+    "blur_size_two": whole(6, 1, 255, "Side of the narrow window in pixels."),
+    "fill_color": switch(
+        False, "Put a colour behind the subject; otherwise the picture has an alpha."
+    ),
+    "color": whole(0, 0, 0xFFFFFF, "0xRRGGBB.", display="color"),
+}
 
 
 def _threshold(step: float) -> Widget:
@@ -113,11 +123,7 @@ class GetMask(_Node):
 
     INPUT_TYPES = inputs(
         {
-            "model": (MODEL,),
-            "images": ("IMAGE",),
-            "width": _WIDTH,
-            "height": _HEIGHT,
-            "upscale_method": _METHOD,
+            **_NETWORK,
             "mask_threshold": _threshold(0.004),
         }
     )
@@ -156,10 +162,7 @@ class BlurFusion(_Node):
         {
             "images": ("IMAGE",),
             "masks": ("MASK",),
-            "blur_size": _WIDE,
-            "blur_size_two": _NARROW,
-            "fill_color": _FILL,
-            "color": _COLOUR,
+            **_FUSION,
         }
     )
 
@@ -187,15 +190,8 @@ class RemoveAdvanced(_Node):
 
     INPUT_TYPES = inputs(
         {
-            "model": (MODEL,),
-            "images": ("IMAGE",),
-            "width": _WIDTH,
-            "height": _HEIGHT,
-            "upscale_method": _METHOD,
-            "blur_size": _WIDE,
-            "blur_size_two": _NARROW,
-            "fill_color": _FILL,
-            "color": _COLOUR,
+            **_NETWORK,
+            **_FUSION,
             "mask_threshold": _threshold(0.001),
         }
     )

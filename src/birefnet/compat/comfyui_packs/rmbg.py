@@ -39,15 +39,19 @@ NAMES = {
     "BiRefNet_toonout": "toonout",
 }
 
-_BLUR = whole(0, 0, 64, "Soften the edge, in pixels.")
-_INVERT = switch(False, "Swap subject and background, in image and mask.")
-_REFINE = switch(False, "Take the old background's colour out of the edges.")
-_BACKGROUND = choice(["Alpha", "Color"], "Transparent, or of one colour.")
-_COLOUR = text("#222222", "#rrggbb or #rrggbbaa, or a name.")
 
-
-def _offset(reach: int) -> Widget:
-    return whole(0, -reach, reach, "Move the edge outwards (> 0) or inwards, in pixels.")
+def _finishing(reach: int) -> dict[str, Widget]:
+    """The widgets of `_finish`; the edge moves by at most `reach` pixels."""
+    return {
+        "mask_blur": whole(0, 0, 64, "Soften the edge, in pixels."),
+        "mask_offset": whole(
+            0, -reach, reach, "Move the edge outwards (> 0) or inwards, in pixels."
+        ),
+        "invert_output": switch(False, "Swap subject and background, in image and mask."),
+        "refine_foreground": switch(False, "Take the old background's colour out of the edges."),
+        "background": choice(["Alpha", "Color"], "Transparent, or of one colour."),
+        "background_color": text("#222222", "#rrggbb or #rrggbbaa, or a name."),
+    }
 
 
 class _Node(Node):
@@ -59,14 +63,7 @@ class _Node(Node):
 class BiRefNetRMBG(_Node):
     INPUT_TYPES = inputs(
         {"image": ("IMAGE",), "model": choice(list(NAMES), "Of the network.")},
-        {
-            "mask_blur": _BLUR,
-            "mask_offset": _offset(20),
-            "invert_output": _INVERT,
-            "refine_foreground": _REFINE,
-            "background": _BACKGROUND,
-            "background_color": _COLOUR,
-        },
+        _finishing(20),
     )
 
     def run(self, image: Tensor, model: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,12 +83,7 @@ class RMBG(_Node):
         {
             "sensitivity": number(1, 0, 1, 0.01, "Below 1, alpha is multiplied by up to 2."),
             "process_res": whole(1024, 256, 2048, "Side that the network sees.", step=8),
-            "mask_blur": _BLUR,
-            "mask_offset": _offset(64),
-            "invert_output": _INVERT,
-            "refine_foreground": _REFINE,
-            "background": _BACKGROUND,
-            "background_color": _COLOUR,
+            **_finishing(64),
         },
     )
 

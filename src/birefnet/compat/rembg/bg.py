@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.compat.rembg.marks import OWN_ARGUMENTS, options_of
-from birefnet.compat.rembg.render import post_processed, render
+from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND
+from birefnet.compat.rembg.render import band_of, post_processed, render
 from birefnet.compat.rembg.session_factory import new_session
 from birefnet.compat.rembg.sessions import (
     BaseSession,
@@ -46,15 +47,13 @@ __all__ = [
     "sessions_names_downloadable",
 ]
 
-_FOREGROUND, _BACKGROUND, _ERODE = 240, 10, 10
-
 
 def remove(
     data: Any,
     alpha_matting: bool = False,
-    alpha_matting_foreground_threshold: int = _FOREGROUND,
-    alpha_matting_background_threshold: int = _BACKGROUND,
-    alpha_matting_erode_size: int = _ERODE,
+    alpha_matting_foreground_threshold: int = FOREGROUND,
+    alpha_matting_background_threshold: int = BACKGROUND,
+    alpha_matting_erode_size: int = ERODE,
     session: BaseSession | None = None,
     only_mask: bool = False,
     post_process_mask: bool = False,
@@ -111,10 +110,9 @@ def remove(
     choices: dict[str, Any] = {"kind": "mask" if only_mask else "cutout", "refine": not own_colours}
     if alpha_matting:
         given = (alpha_matting_foreground_threshold, alpha_matting_background_threshold)
-        if given != (_FOREGROUND, _BACKGROUND):
+        if given != (FOREGROUND, BACKGROUND):
             warnings.warn("thresholds of alpha matting have no effect", stacklevel=2)
-        # rembg erodes both certain sides by a square: each retreats by half of it.
-        choices |= {"matting": method, "band": max(1.0, alpha_matting_erode_size / 2)}
+        choices |= {"matting": method, "band": band_of(alpha_matting_erode_size)}
     if bgcolor is not None and not only_mask:
         choices["background"] = _colour(bgcolor)
     if session is None:

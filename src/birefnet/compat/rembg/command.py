@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import typer
 
 import birefnet
 from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
-from birefnet.cli.options import GroupedCommand, examples, with_options
-from birefnet.cli.serve import ServeOptions, start_server
-from birefnet.compat.rembg.names import RELEASE
+from birefnet.cli.options import GroupedCommand, examples, setting, with_options
+from birefnet.cli.serve import Port, ServeOptions, start_server
+from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND, RELEASE
 from birefnet.terminal import progress_bar
 
 Model = Annotated[
@@ -31,49 +31,37 @@ Model = Annotated[
 
 @dataclass(frozen=True)
 class Arguments:
-    """rembg's options of a removal, as `i`, `p` and `b` have them."""
+    """rembg's options of a removal, as `i`, `p` and `b` have them: arguments of its `remove`."""
 
-    alpha_matting: Annotated[
-        bool,
-        typer.Option(
-            "-a",
-            "--alpha-matting",
-            help="Estimate alpha again in the unknown region along the edge.",
-        ),
-    ] = False
-    foreground: Annotated[
-        int, typer.Option("-af", "--alpha-matting-foreground-threshold", help="Has no effect.")
-    ] = 240
-    background: Annotated[
-        int, typer.Option("-ab", "--alpha-matting-background-threshold", help="Has no effect.")
-    ] = 10
-    erode: Annotated[
-        int,
-        typer.Option(
-            "-ae", "--alpha-matting-erode-size", min=0, help="Width of the unknown region [px]."
-        ),
-    ] = 10
-    only_mask: Annotated[bool, typer.Option("-om", "--only-mask", help="Write only the mask.")] = (
-        False
+    alpha_matting: bool = setting(
+        False,
+        "Estimate alpha again in the unknown region along the edge.",
+        "-a",
+        "--alpha-matting",
     )
-    post_process: Annotated[
-        bool,
-        typer.Option("-ppm", "--post-process-mask", help="Smooth the mask and make it binary."),
-    ] = False
-    decontaminate: Annotated[
-        bool, typer.Option("-dc", "--decontaminate", help="Always done; has no effect.")
-    ] = False
-    vitmatte: Annotated[
-        bool, typer.Option("-vm", "--vitmatte", help="There is no ViTMatte here: the same as -a.")
-    ] = False
-    colour: Annotated[
-        tuple[int, int, int, int],
-        typer.Option("-bgc", "--bgcolor", metavar="R G B A", help="Colour of the background."),
-    ] = (0, 0, 0, 0)
-    extras: Annotated[
-        str | None,
-        typer.Option("-x", "--extras", metavar="JSON", help="Further arguments of `remove`."),
-    ] = None
+    alpha_matting_foreground_threshold: int = setting(
+        FOREGROUND, "Has no effect.", "-af", "--alpha-matting-foreground-threshold"
+    )
+    alpha_matting_background_threshold: int = setting(
+        BACKGROUND, "Has no effect.", "-ab", "--alpha-matting-background-threshold"
+    )
+    alpha_matting_erode_size: int = setting(
+        ERODE, "Width of the unknown region [px].", "-ae", "--alpha-matting-erode-size", min=0
+    )
+    only_mask: bool = setting(False, "Write only the mask.", "-om", "--only-mask")
+    post_process_mask: bool = setting(
+        False, "Smooth the mask and make it binary.", "-ppm", "--post-process-mask"
+    )
+    decontaminate: bool = setting(False, "Always done; has no effect.", "-dc", "--decontaminate")
+    vitmatte: bool = setting(
+        False, "There is no ViTMatte here: the same as -a.", "-vm", "--vitmatte"
+    )
+    bgcolor: tuple[int, int, int, int] = setting(
+        (0, 0, 0, 0), "Colour of the background.", "-bgc", "--bgcolor", metavar="R G B A"
+    )
+    extras: str | None = setting(
+        None, "Further arguments of `remove`.", "-x", "--extras", metavar="JSON"
+    )
 
     def keywords(self) -> dict[str, Any]:
         """These options as arguments of `birefnet.compat.rembg.remove`.
@@ -81,31 +69,20 @@ class Arguments:
         Raises:
             typer.BadParameter: extras that are no JSON object.
         """
-        arguments: dict[str, Any] = {
-            "alpha_matting": self.alpha_matting,
-            "alpha_matting_foreground_threshold": self.foreground,
-            "alpha_matting_background_threshold": self.background,
-            "alpha_matting_erode_size": self.erode,
-            "only_mask": self.only_mask,
-            "post_process_mask": self.post_process,
-            "decontaminate": self.decontaminate,
-            "vitmatte": self.vitmatte,
-        }
-        if any(self.colour):  # rembg's default is not a colour
-            arguments["bgcolor"] = self.colour
-        if self.extras:
-            try:
-                extras = json.loads(self.extras)
-            except (ValueError, RecursionError):
-                extras = None
-            if not isinstance(extras, dict):
-                raise typer.BadParameter(f"--extras is {self.extras!r}; give a JSON object")
-            arguments |= {
-                # A resolution and a colour are tuples in Python, and lists in JSON.
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in extras.items()
-            }
-        return arguments
+        arguments = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not any(self.bgcolor):  # rembg's default is not a colour
+            del arguments["bgcolor"]
+        if not arguments.pop("extras"):
+            return arguments
+        try:
+            extras = json.loads(self.extras or "")
+        except (ValueError, RecursionError):
+            extras = None
+        if not isinstance(extras, dict):
+            raise typer.BadParameter(f"--extras is {self.extras!r}; give a JSON object")
+        # A resolution and a colour are tuples in Python, and lists in JSON.
+        lists = {key: tuple(value) for key, value in extras.items() if isinstance(value, list)}
+        return arguments | extras | lists
 
 
 rembg = typer.Typer(
@@ -213,7 +190,7 @@ def folder(
     context_settings={"help_option_names": ["--help"]},
 )
 def server(
-    port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535)] = 7000,
+    port: Port = 7000,
     host: Annotated[
         str, typer.Option("-h", "--host", help="Address; 0.0.0.0: everybody.")
     ] = "127.0.0.1",

@@ -1,4 +1,4 @@
-"""rembg's names of networks, its `sessions_names`."""
+"""rembg's names of networks, its `sessions_names`, and its defaults."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 RELEASE = "2.0.86"
 """Of rembg, whose interface this package has."""
+
+FOREGROUND, BACKGROUND, ERODE = 240, 10, 10
+"""The thresholds and the width of its alpha matting, unless others are given."""
 
 MODELS: Mapping[str, str] = {
     "birefnet-general": "general",

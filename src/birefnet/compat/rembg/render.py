@@ -20,6 +20,14 @@ def render(matte: Matte, options: Options, *, post_process: bool = False) -> NDA
     return pixels
 
 
+def band_of(erode_size: float) -> float:
+    """Half the width of the unknown region [px] for an `alpha_matting_erode_size`.
+
+    rembg erodes both certain sides by a square of that size: each retreats by half of it.
+    """
+    return max(1.0, erode_size / 2)
+
+
 def post_processed(matte: Matte) -> Matte:
     """As rembg's `post_process_mask`: an opening by one pixel, a Gaussian of two, a threshold."""
     opened = matte.adjusted(offset=-1).adjusted(offset=1)

@@ -17,8 +17,8 @@ from birefnet.compat.http.describe import PROBLEM
 from birefnet.compat.http.models import model_for
 from birefnet.compat.rembg.marks import MARKS
 from birefnet.compat.rembg.marks import guidance_of as guidance_of_marks
-from birefnet.compat.rembg.names import MODELS, OTHERS
-from birefnet.compat.rembg.render import render
+from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND, MODELS, OTHERS
+from birefnet.compat.rembg.render import band_of, render
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import encode
 from birefnet.options import Options
@@ -62,9 +62,9 @@ class Parameters(BaseModel):
 
     model: str = Field("", max_length=200, description="one of /v1/models; empty: the default")
     a: bool = Field(False, description="find alpha anew inside the uncertain band")
-    af: int = Field(240, ge=0, le=255, description="accepted, not used")
-    ab: int = Field(10, ge=0, le=255, description="accepted, not used")
-    ae: int = Field(10, ge=0, le=1000, description="width of that band")
+    af: int = Field(FOREGROUND, ge=0, le=255, description="accepted, not used")
+    ab: int = Field(BACKGROUND, ge=0, le=255, description="accepted, not used")
+    ae: int = Field(ERODE, ge=0, le=1000, description="width of that band")
     om: bool = Field(False, description="only the mask")
     ppm: bool = Field(False, description="smooth the mask and make it all or nothing")
     dc: bool = Field(False, description="accepted; the old background's colour always goes")
@@ -190,8 +190,7 @@ def options_of(parameters: Parameters) -> Options:
     if parameters.bgc and not parameters.om:
         choices["background"] = safe_colour("background", parameters.bgc)  # never a path
     if parameters.a or parameters.vm:
-        # rembg erodes both certain sides by a square of `ae` pixels: each retreats by its half.
-        choices |= {"matting": "guided", "band": max(1.0, parameters.ae / 2)}
+        choices |= {"matting": "guided", "band": band_of(parameters.ae)}
     return Options(**choices | guidance_of(parameters.extras)).prepared()
 
 
