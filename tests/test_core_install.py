@@ -292,3 +292,26 @@ def test_public_names_are_there_or_name_the_extra(folder: Path) -> None:
             assert said.endswith(" needs the extra 'torch': pip install \"birefnet[torch]\""), name
         else:
             assert not said, f"{name}: {said}"
+
+
+IMPORTS = """if True:
+    import importlib, sys
+    from birefnet.errors import MissingExtraError
+
+    for name in sys.argv[1:]:
+        try:
+            importlib.import_module(name)
+        except MissingExtraError as error:
+            assert "needs the extra" in str(error), error
+        except Exception as error:
+            print(f"{name}: {type(error).__name__}: {error}")
+"""
+
+
+def test_every_module_names_the_extra_that_it_needs(folder: Path) -> None:
+    root = Path(birefnet.__file__).parent
+    paths = [path.relative_to(root.parent) for path in sorted(root.rglob("*.py"))]
+    names = [".".join(path.with_suffix("").parts) for path in paths if path.stem[:2] != "__"]
+    packages = [".".join(path.parent.parts) for path in paths if path.stem == "__init__"]
+    done = python("-c", IMPORTS, *packages, *names, folder=folder)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -116,6 +116,7 @@ _PACKAGES = {
     "openvino": ("openvino",),
     "nncf": (*_TORCH, "openvino", "nncf"),
     "train": (*_TORCH, "accelerate", "yaml"),
+    "serve": ("fastapi", "uvicorn"),
     "ui": ("gradio",),
 }
 

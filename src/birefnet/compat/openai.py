@@ -10,14 +10,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from birefnet.errors import counted, needs_extra
+
+with needs_extra("serve", __name__):
+    from fastapi import APIRouter, Request
+    from starlette.responses import JSONResponse, Response
 
 from birefnet.compat.http.body import Fields, boolean, picture_of, read_body
 from birefnet.compat.http.describe import forms_and_json
 from birefnet.compat.http.files import address, files_of
 from birefnet.compat.http.models import model_for
-from birefnet.errors import counted
 from birefnet.options import Options
 from birefnet.serving.answers import base64_text, json_answer
 from birefnet.serving.errors import Failure, ServingError

@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import openvino.opset15 as ops
-from openvino import CompiledModel, Model, Node
 
 from birefnet.errors import needs_extra
+
+with needs_extra("openvino", __name__):
+    import openvino.opset15 as ops
+    from openvino import CompiledModel, Model, Node
+
 from birefnet.export.request import Request
 from birefnet.inference.engines.openvino_convert import convert
 from birefnet.inference.engines.openvino_engine import shared_core

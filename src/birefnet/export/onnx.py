@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from birefnet.errors import UsageError, require
+from birefnet.errors import UsageError, needs_extra, require
+
+with needs_extra("torch", __name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
 from birefnet.export import graph
 from birefnet.export.parity import synthetic_batch
 from birefnet.files import draft_folder, replace_file

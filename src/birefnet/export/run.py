@@ -12,10 +12,13 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from birefnet.errors import BiRefNetError, UsageError
+from birefnet.errors import BiRefNetError, UsageError, needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+
 from birefnet.export.parity import Parity, compare, compare_mattes, synthetic_batch
 from birefnet.export.request import (
     SUFFIXES,

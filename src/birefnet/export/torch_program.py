@@ -7,10 +7,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import UsageError, needs_extra
 
-from birefnet.errors import UsageError
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
+
 from birefnet.files import draft_folder, replace_file
 from birefnet.inference.engines.metadata import KEY
 from birefnet.network.exportable import exportable

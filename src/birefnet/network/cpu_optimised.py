@@ -20,9 +20,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeGuard
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
 
 from birefnet.network.backbones.efficientnet_lite import EfficientNetLite
 from birefnet.network.backbones.efficientnet_rows import RowwiseEfficientNet

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import copy
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
 
 from birefnet.network.backbones.exportable_swin import ExportableSwinStage
 from birefnet.network.backbones.pvt_v2 import ReducedAttention

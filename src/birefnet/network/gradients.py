@@ -5,9 +5,12 @@ Source: paper Sec. 3.4, and the released code for the variant that it trains wit
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
 
 from birefnet.network.blocks import resize_like
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
 
 from birefnet.network.blocks import resize_like
 

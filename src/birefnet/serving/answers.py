@@ -8,7 +8,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import Response
+from birefnet.errors import needs_extra
+
+with needs_extra("serve", __name__):
+    from starlette.responses import Response
+
 
 _PIECE = 3 * 2**16  # bytes of base64, without padding between them
 _MARK = f"<{secrets.token_hex(16)}>"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from birefnet.errors import needs_extra
+
+with needs_extra("serve", __name__):
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from birefnet.serving.settings import ServerSettings
 

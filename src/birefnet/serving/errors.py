@@ -7,12 +7,21 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from birefnet.errors import (
+    BiRefNetError,
+    DeviceError,
+    ImageError,
+    MissingExtraError,
+    WeightsError,
+    needs_extra,
+)
 
-from birefnet.errors import BiRefNetError, DeviceError, ImageError, MissingExtraError, WeightsError
+with needs_extra("serve", __name__):
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import JSONResponse, Response
+
 
 log = logging.getLogger("birefnet.serving")
 

@@ -15,9 +15,12 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from birefnet.errors import needs_extra
+
+with needs_extra("serve", __name__):
+    from starlette.datastructures import Headers, MutableHeaders
+    from starlette.requests import HTTPConnection
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from birefnet.serving.errors import (
     Busy,

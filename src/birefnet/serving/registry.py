@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from birefnet.errors import needs_extra
+
+with needs_extra("serve", __name__):
+    from fastapi import APIRouter, FastAPI
 
 from birefnet.serving.errors import ErrorForms, Form
 from birefnet.serving.native import describe

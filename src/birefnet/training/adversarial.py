@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
 
 from birefnet.training.loss_settings import LossSettings
 

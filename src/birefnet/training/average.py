@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
 
 
 class Average:

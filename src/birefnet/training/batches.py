@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import torch
-from torch.utils.data import DataLoader, Dataset
+from birefnet.errors import BiRefNetError, needs_extra
 
-from birefnet.errors import BiRefNetError
+with needs_extra("torch", __name__):
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
 from birefnet.training.data.batch import DeviceBatch
 from birefnet.training.data.folders import DataError
 from birefnet.training.interrupt import ignore_interrupts

@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from torch import Tensor, nn
-
 from birefnet.errors import DeviceError, MissingExtraError, needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
+
 from birefnet.training.recipe import LoopSettings
 
 if TYPE_CHECKING:

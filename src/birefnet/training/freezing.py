@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from birefnet.errors import BiRefNetError, DeviceError, counted, needs_extra
 
-from birefnet.errors import BiRefNetError, DeviceError, counted
+with needs_extra("torch", __name__):
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+
 from birefnet.network.backbones import Backbone
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.decoder import BilateralReferenceStage

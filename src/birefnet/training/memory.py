@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import counted, needs_extra
 
-from birefnet.errors import counted
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
+
 from birefnet.network.birefnet import BiRefNet
 from birefnet.training import freezing
 from birefnet.training.objective import Objective

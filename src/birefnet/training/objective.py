@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import BiRefNetError, needs_extra
 
-from birefnet.errors import BiRefNetError
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
+
 from birefnet.network.birefnet import SupervisedOutput
 from birefnet.network.blocks import resize_like
 from birefnet.training import losses

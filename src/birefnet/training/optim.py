@@ -7,8 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-from torch import nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import nn
 
 from birefnet.network.guidance import is_guidance
 from birefnet.training.recipe import OptimiserSettings

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from birefnet.errors import WeightsError, counted, needs_extra
 
-from birefnet.errors import WeightsError, counted
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
+
 from birefnet.network.backbones import Backbone, build_backbone
 from birefnet.network.backbones.efficientnet_lite import from_package
 from birefnet.weights.catalogue import Checkpoint, lookup

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from birefnet.errors import BiRefNetError, UsageError, WeightsError, needs_extra
 
-from birefnet.errors import BiRefNetError, UsageError, WeightsError
+with needs_extra("torch", __name__):
+    import torch
+
 from birefnet.files import replace_file
 from birefnet.imaging.encoding import write_atomic
 

@@ -13,11 +13,14 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import nn
+
 from birefnet.imaging.encoding import write_atomic
 from birefnet.imaging.geometry import Preprocess, resize_map
 from birefnet.imaging.picture import Picture, to_uint8

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from birefnet.errors import WeightsError, needs_extra
 
-from birefnet.errors import WeightsError
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor
+
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import empty_network

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from birefnet.errors import UsageError, needs_extra
 
-from birefnet.errors import UsageError
+with needs_extra("torch", __name__):
+    import torch
+
 from birefnet.network.config import NetworkConfig
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.checkpoint import load_checkpoint

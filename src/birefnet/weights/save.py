@@ -20,10 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import torch
-from torch import Tensor
+from birefnet.errors import WeightsError, needs_extra
 
-from birefnet.errors import WeightsError
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor
+
 from birefnet.files import remove_file, replace_file
 from birefnet.imaging.geometry import Preprocess
 from birefnet.network.config import NetworkConfig, preset

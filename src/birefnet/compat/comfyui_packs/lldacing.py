@@ -7,8 +7,11 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor
 
 from birefnet.integrations.comfyui import models
 from birefnet.integrations.comfyui.mask_nodes import foregrounds

@@ -9,9 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request, UploadFile
-from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, Response
+from birefnet.errors import BiRefNetError, needs_extra
+
+with needs_extra("serve", __name__):
+    from fastapi import APIRouter, Form, Query, Request, UploadFile
+    from pydantic import BaseModel, Field
+    from starlette.responses import JSONResponse, Response
 
 from birefnet.compat.http.describe import PROBLEM
 from birefnet.compat.http.models import model_for
@@ -19,7 +22,6 @@ from birefnet.compat.rembg.marks import MARKS
 from birefnet.compat.rembg.marks import guidance_of as guidance_of_marks
 from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND, MODELS, OTHERS
 from birefnet.compat.rembg.render import band_of, render
-from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import encode
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, InvalidRequest

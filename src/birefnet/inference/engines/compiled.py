@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    from torch import nn
 
 from birefnet.network.backbones.pvt_v2 import PVTBlock
 from birefnet.network.backbones.swin import SwinBlock

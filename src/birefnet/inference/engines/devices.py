@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+from birefnet.errors import DeviceError, UnknownDeviceError, needs_extra
 
-from birefnet.errors import DeviceError, UnknownDeviceError
+with needs_extra("torch", __name__):
+    import torch
+
 from birefnet.inference.engines.metadata import LONG_NAMES
 
 DTYPES: dict[str, torch.dtype] = {

@@ -17,8 +17,11 @@ from threading import Lock
 from typing import Any, Protocol
 from weakref import WeakSet
 
-import torch
-from torch import Tensor
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor
 
 from birefnet.network.execution import retained
 

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import warnings
 
-import torch
-from openvino import Model, Output, PartialShape, Type
-from openvino.frontend import FrontEndManager, NodeContext
-from openvino.frontend.pytorch import ConversionExtension
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-from torch import nn
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import nn
+
+with needs_extra("openvino", __name__):
+    from openvino import Model, Output, PartialShape, Type
+    from openvino.frontend import FrontEndManager, NodeContext
+    from openvino.frontend.pytorch import ConversionExtension
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 from birefnet.inference.engines.openvino_engine import UnknownModuleError, shared_core
 from birefnet.inference.engines.openvino_nodes import deformable_convolution

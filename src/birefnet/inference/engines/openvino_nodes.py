@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-import openvino.opset15 as ops
 from numpy.typing import NDArray
-from openvino import Node, Output
+
+from birefnet.errors import needs_extra
+
+with needs_extra("openvino", __name__):
+    import openvino.opset15 as ops
+    from openvino import Node, Output
+
 
 Value: TypeAlias = "Node | Output"
 """The input of an operation: a node with one output, or an output of one."""

@@ -17,10 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import openvino.opset15 as ops
 from numpy.typing import NDArray
-from openvino import Model, Node, Output
-from openvino.op import Constant
+
+from birefnet.errors import needs_extra
+
+with needs_extra("openvino", __name__):
+    import openvino.opset15 as ops
+    from openvino import Model, Node, Output
+    from openvino.op import Constant
 
 from birefnet.inference.engines.openvino_nodes import (
     Value,

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from birefnet.errors import BiRefNetError
+from birefnet.errors import BiRefNetError, needs_extra
+
+with needs_extra("torch", __name__):
+    from torch import Tensor
+
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.picture import Picture

@@ -8,7 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor
+
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    from torch import Tensor
 
 from birefnet.imaging.framing import union
 from birefnet.inference.stabilise import stabilise

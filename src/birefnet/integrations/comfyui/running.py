@@ -7,9 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor
 
-from birefnet.errors import DeviceError
+from birefnet.errors import DeviceError, needs_extra
+
+with needs_extra("torch", __name__):
+    from torch import Tensor
+
 from birefnet.inference.predictor import Predictor
 from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.tensors import batch, pictures_of

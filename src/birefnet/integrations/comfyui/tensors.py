@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from birefnet.errors import ImageError, counted
+from birefnet.errors import ImageError, counted, needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor
+
 from birefnet.imaging.picture import Picture, to_float, to_uint16
 
 _EIGHT_BITS = 1e-3  # of a level: what conversions to float and back leave

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.utils.checkpoint import checkpoint
 
 
 class Backbone(nn.Module):

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

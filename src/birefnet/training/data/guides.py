@@ -12,7 +12,11 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor
+
+from birefnet.errors import needs_extra
+
+with needs_extra("torch", __name__):
+    from torch import Tensor
 
 from birefnet.inference.guidance.channel import Mark, Plane, draw_boxes, draw_marks, draw_mask
 from birefnet.training.data.settings import GuidanceSettings
