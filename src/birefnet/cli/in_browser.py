@@ -76,13 +76,16 @@ def _only(context: typer.Context, way: str, known: set[str]) -> None:
             raise typer.BadParameter(f"{parameter.opts[0]} has no effect with {way}; leave it out")
 
 
+_MEDIA_TYPES = {
+    **SimpleHTTPRequestHandler.extensions_map,
+    ".js": "text/javascript",  # whatever Windows' registry says
+    ".mjs": "text/javascript",
+    ".gz": "application/gzip",
+}
+
+
 class _Handler(SimpleHTTPRequestHandler):
-    extensions_map = {  # noqa: RUF012 - the base class has it so
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",  # whatever Windows' registry says
-        ".mjs": "text/javascript",
-        ".gz": "application/gzip",
-    }
+    extensions_map = _MEDIA_TYPES
 
     def end_headers(self) -> None:
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")

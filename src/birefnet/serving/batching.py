@@ -223,7 +223,7 @@ class Batcher:
         return outcomes
 
 
-class Cancelled(Exception):  # noqa: N818
+class Cancelled(Exception):
     """The request for which a thread works has gone."""
 
 

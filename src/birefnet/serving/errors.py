@@ -47,35 +47,35 @@ class ServingError(HTTPException):
         return self.message
 
 
-class InvalidRequest(ServingError):  # noqa: N818
+class InvalidRequest(ServingError):
     """Fields that cannot be understood."""
 
 
-class Unauthorised(ServingError):  # noqa: N818
+class Unauthorised(ServingError):
     status, code = 401, "unauthorised"
 
 
-class NotFound(ServingError):  # noqa: N818
+class NotFound(ServingError):
     status, code = 404, "not_found"
 
 
-class UnknownModel(ServingError):  # noqa: N818
+class UnknownModel(ServingError):
     status, code = 404, "unknown_model"
 
 
-class NotReady(ServingError):  # noqa: N818
+class NotReady(ServingError):
     status, code = 409, "not_ready"
 
 
-class TooSlow(ServingError):  # noqa: N818
+class TooSlow(ServingError):
     status, code = 408, "too_slow"
 
 
-class TooLarge(ServingError):  # noqa: N818
+class TooLarge(ServingError):
     status, code = 413, "too_large"
 
 
-class Unsupported(ServingError):  # noqa: N818
+class Unsupported(ServingError):
     status, code = 415, "unsupported"
 
 
@@ -85,7 +85,7 @@ class FetchError(ServingError):
     code = "url_not_fetched"
 
 
-class Busy(ServingError):  # noqa: N818
+class Busy(ServingError):
     """The queue is full; `retry_after` is a guess of when it will not be [s]."""
 
     status, code = 429, "busy"
@@ -98,7 +98,7 @@ class Busy(ServingError):  # noqa: N818
         )
 
 
-class TimedOut(ServingError):  # noqa: N818
+class TimedOut(ServingError):
     status, code = 503, "timed_out"
 
     def __init__(self, seconds: float) -> None:
@@ -109,7 +109,7 @@ class TimedOut(ServingError):  # noqa: N818
         )
 
 
-class Overloaded(ServingError):  # noqa: N818
+class Overloaded(ServingError):
     status, code = 503, "overloaded"
 
     def __init__(self) -> None:
@@ -120,14 +120,14 @@ class Overloaded(ServingError):  # noqa: N818
         )
 
 
-class Stopping(ServingError):  # noqa: N818
+class Stopping(ServingError):
     status, code = 503, "stopping"
 
     def __init__(self) -> None:
         super().__init__("the server is shutting down; try again soon", {"Retry-After": "10"})
 
 
-class ClientGone(Exception):  # noqa: N818
+class ClientGone(Exception):
     """The client closed the connection before its answer began."""
 
 

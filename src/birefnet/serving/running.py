@@ -17,7 +17,10 @@ from birefnet.errors import BiRefNetError, needs_extra
 from birefnet.serving.settings import MIB, ServerSettings
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
+
+    from birefnet.serving.service import Service
 
 _BACKLOG = 512
 _POLL_S = 0.05  # between two checks whether the server is to end
@@ -104,31 +107,10 @@ def run(
     """
     with needs_extra("serve", "the server"):
         import uvicorn
-    settings: ServerSettings = app.state.settings
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if app.state.service.is_stopping:
-                super().handle_exit(sig, frame)
-            app.state.service.is_stopping = True  # `watch` does the rest
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # As uvicorn's, but an end that was asked for is an end, not a signal raised again.
-            if stop is not None:
-                yield
-                return
-            signals = (signal.SIGINT, signal.SIGTERM)
-            before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
-            try:
-                yield
-            finally:
-                for sig, handler in before.items():
-                    signal.signal(sig, handler)
-
-    keep_memory()
     from birefnet.serving.connections import limited
 
+    settings: ServerSettings = app.state.settings
+    keep_memory()
     config = uvicorn.Config(
         app,
         http=limited(settings),
@@ -140,34 +122,68 @@ def run(
         root_path=settings.root_path,
         server_header=False,
     )
-    server = Server(config)
-
-    async def watch() -> None:
-        while not server.started and not server.should_exit:
-            await asyncio.sleep(0.02)
-        if server.started:
-            started()
-        service = app.state.service
-        while not service.is_stopping:
-            if stop is not None:
-                await stop.wait()
-                service.is_stopping = True
-            else:
-                await asyncio.sleep(_POLL_S)
-        deadline = time.monotonic() + settings.grace_s
-        service.jobs.refuse()
-        while service.is_busy and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_S)
-        # What is left of the time is for answers that are being sent.
-        config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
-        server.should_exit = True
+    server = _server(config, app.state.service, takes_signals=stop is None)
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):
-            watching = asyncio.create_task(watch())
+            watching = asyncio.create_task(_watch(server, app, started, stop))
             try:
                 await server.serve(sockets=[listening])
             finally:
                 watching.cancel()
 
     asyncio.run(serve())
+
+
+def _server(config: uvicorn.Config, service: Service, *, takes_signals: bool) -> uvicorn.Server:
+    """uvicorn's server; at the first signal it tells the service to stop, at the second it ends."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if service.is_stopping:
+                super().handle_exit(sig, frame)
+            service.is_stopping = True  # `_watch` does the rest
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # As uvicorn's, but an end that was asked for is an end, not a signal raised again.
+            if not takes_signals:
+                yield
+                return
+            signals = (signal.SIGINT, signal.SIGTERM)
+            before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
+            try:
+                yield
+            finally:
+                for sig, handler in before.items():
+                    signal.signal(sig, handler)
+
+    return Server(config)
+
+
+async def _watch(
+    server: uvicorn.Server,
+    app: FastAPI,
+    started: Callable[[], object],
+    stop: asyncio.Event | None,
+) -> None:
+    """Say that the server answers; when it is told to stop, finish what runs, and end it."""
+    while not server.started and not server.should_exit:
+        await asyncio.sleep(0.02)
+    if server.started:
+        started()
+    service: Service = app.state.service
+    while not service.is_stopping:
+        if stop is not None:
+            await stop.wait()
+            service.is_stopping = True
+        else:
+            await asyncio.sleep(_POLL_S)
+    deadline = time.monotonic() + app.state.settings.grace_s
+    service.jobs.refuse()
+    while service.is_busy and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_S)
+    # What is left of the time is for answers that are being sent.
+    server.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
+    server.should_exit = True

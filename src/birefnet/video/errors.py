@@ -19,7 +19,7 @@ class VideoUsageError(VideoError, UsageError):
     """A source that is not a film, or an option that it cannot have."""
 
 
-class VideoCancelled(BiRefNetError):  # noqa: N818 - an end that was asked for, not a failure
+class VideoCancelled(BiRefNetError):
     """The caller's `cancel` was set; finished parts are kept."""
 
 

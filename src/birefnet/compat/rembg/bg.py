@@ -117,17 +117,23 @@ def remove(
         choices["background"] = _colour(bgcolor)
     if session is None:
         session = _default(default_model())
-    if isinstance(session, Session):
-        options = options_of(kwargs, **choices)
-        mattes = [options.predict(session.predictor, data)]
-    else:
-        own = {key: value for key, value in kwargs.items() if key in OWN_ARGUMENTS}
-        options = options_of(own, **choices)
-        others = {key: value for key, value in kwargs.items() if key not in own}
-        mattes = _foreign_mattes(session, data, options, others)
+    options, mattes = _predict(session, data, kwargs, choices)
     # As in rembg, several masks of a picture come one below the other.
     rendered = [render(matte, options, post_process=post_process_mask) for matte in mattes]
     return _returned(np.concatenate(rendered), data, force_return_bytes)
+
+
+def _predict(
+    session: BaseSession, data: Any, arguments: dict[str, Any], choices: dict[str, Any]
+) -> tuple[Options, list[Matte]]:
+    """The options of a call, and the mattes of its session."""
+    if isinstance(session, Session):
+        options = options_of(arguments, **choices)
+        return options, [options.predict(session.predictor, data)]
+    own = {key: value for key, value in arguments.items() if key in OWN_ARGUMENTS}
+    others = {key: value for key, value in arguments.items() if key not in own}
+    options = options_of(own, **choices)
+    return options, _foreign_mattes(session, data, options, others)
 
 
 def _foreign_mattes(

@@ -16,10 +16,9 @@ from typing import Any
 from birefnet.errors import BiRefNetError, needs_extra
 
 with needs_extra("torch", "ComfyUI's nodes"):
-    import torch as _torch  # noqa: F401
+    from birefnet.compat.comfyui_packs import PACKS
+    from birefnet.integrations.comfyui import host, mask_nodes, nodes
 
-from birefnet.compat.comfyui_packs import PACKS
-from birefnet.integrations.comfyui import host, mask_nodes, nodes
 from birefnet.integrations.comfyui.neighbours import own_name
 
 OWN: dict[str, tuple[type, str]] = {

@@ -135,6 +135,7 @@ def _give_back(x_grad, base, y, column, height, width, channels, channel, inside
     tl.atomic_add(x_grad + at[:, None] + channel[None, :], value, mask=seen, sem="relaxed")
 
 
+# Long: one kernel, so that each sample is read once for all three of its gradients.
 @triton.jit(do_not_specialize=_OF_PICTURES)
 def _backward_samples(
     grad, x, offset, mask, weight, x_grad, offset_grad, mask_grad,

@@ -92,21 +92,9 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         openapi_extra=describe.body_of_file("a video", "video/*", VideoFields),
     )
     async def start(request: Request) -> Response:
-        load_video()
-        values = await read_values(request)
-        source = await open_source(values, service)
-        fields = await read_options(values, service, VideoFields)
-        model = service.pool.name_of(fields.model)
-        background = await service.in_thread(_background, fields, service)
-        job = service.jobs.create("video", owner_of(request, settings))
-        try:
-            path = await service.in_thread(keep_video, source, job.folder, settings)
-        except BaseException:
-            service.jobs.remove(job)
-            raise
-        start_video(service, job, path, model, background, fields)
-        place = str(request.url_for("video_status", id=job.id).path)
-        return JSONResponse(about(job, request), 202, {"Location": place})
+        job = await _start(request, service, settings)
+        location = str(request.url_for("video_status", id=job.id).path)
+        return JSONResponse(about(job, request), 202, {"Location": location})
 
     @routes.get(
         "/v1/video/{id}",
@@ -157,6 +145,24 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         return Response(status_code=204)
 
     return routes
+
+
+async def _start(request: Request, service: Service, settings: ServerSettings) -> Job:
+    """Read a request, keep its video in the folder of a new job, and begin the work."""
+    load_video()
+    values = await read_values(request)
+    source = await open_source(values, service)
+    fields = await read_options(values, service, VideoFields)
+    model = service.pool.name_of(fields.model)
+    background = await service.in_thread(_background, fields, service)
+    job = service.jobs.create("video", owner_of(request, settings))
+    try:
+        path = await service.in_thread(keep_video, source, job.folder, settings)
+    except BaseException:
+        service.jobs.remove(job)
+        raise
+    start_video(service, job, path, model, background, fields)
+    return job
 
 
 def start_video(

@@ -33,6 +33,7 @@ def add_endpoints(
         others: further endpoints by their names.
     """
 
+    # The page's description of its endpoints shows the default, so it is a dict.
     async def remove(image: bytes, options: dict[str, Any] = {}) -> tuple[bytes, str]:  # noqa: B006
         """Cut the subject out; `options`: the fields of `POST /v1/remove`, {"kind": "mask"}."""
         fields = await read_options(options or {}, service, OptionFields)
