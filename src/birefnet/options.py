@@ -513,9 +513,9 @@ class Options:
         """The output of a finished matte; see `Matte.render`, and `framed` for `box`."""
         if self.kind == "trimap":
             # Its band follows the whole picture's size and surroundings.
-            known = matte.trimap(band=self.band)
+            trimap = matte.trimap(band=self.band)
             frame = self.frame(matte, box)
-            return known if frame is None else frame.cut(known)
+            return trimap if frame is None else frame.cut(trimap)
         return self.framed(matte, box).render(
             cast(Kind, self.kind), background=self.background, refine=self.refine
         )

@@ -126,12 +126,12 @@ def export(
     from birefnet.export.request import SUFFIXES, Format, Request, check_extras, format_of
     from birefnet.inference.engines.metadata import Precision
 
-    for option, value, known in (
+    for option, value, choices in (
         ("--format", options.format, (*SUFFIXES, "web")),
         ("--precision", options.precision, get_args(Precision)),
     ):
-        if value is not None and value not in known:
-            raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(known)}")
+        if value is not None and value not in choices:
+            raise typer.BadParameter(f"{option} is {value!r}; give {', '.join(choices)}")
     if options.format == "web":
         from birefnet.cli.in_browser import export_site
 

@@ -318,7 +318,7 @@ def _describe_file(located: Located) -> dict[str, Any]:
     from birefnet.weights.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(located, dtype=None, offline=True)
-    known = loaded.checkpoint
+    checkpoint = loaded.checkpoint
     return {
         "name": loaded.name,
         "path": str(loaded.path),
@@ -330,7 +330,7 @@ def _describe_file(located: Located) -> dict[str, Any]:
         "bytes": loaded.path.stat().st_size,
         "licence": loaded.licence,
         "source": loaded.source,
-        "data": known.data if known else None,
+        "data": checkpoint.data if checkpoint else None,
         "network": loaded.config.to_dict(),
         "preprocess": loaded.preprocess.to_dict(),
     }

@@ -239,10 +239,12 @@ def _inner(value: Any, name: str) -> Any:
     return value
 
 
-def _choice(body: Fields, name: str, known: tuple[str, ...]) -> str:
-    value = body.get(name, known[0])
-    if value not in known:
-        raise ParameterError(name, f"{name} is {str(value)[:40]!r}; give one of {', '.join(known)}")
+def _choice(body: Fields, name: str, choices: tuple[str, ...]) -> str:
+    value = body.get(name, choices[0])
+    if value not in choices:
+        raise ParameterError(
+            name, f"{name} is {str(value)[:40]!r}; give one of {', '.join(choices)}"
+        )
     return str(value)
 
 

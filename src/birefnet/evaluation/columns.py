@@ -147,9 +147,9 @@ def resolve(names: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         BiRefNetError: for an unknown name; the message lists those that exist.
     """
-    wanted = [names] if isinstance(names, str) else list(names)
+    requested = [names] if isinstance(names, str) else list(names)
     resolved: dict[str, None] = {}
-    for name in wanted:
+    for name in requested:
         if name in GROUPS:
             resolved.update(dict.fromkeys(GROUPS[name]))
         elif name in COLUMNS:

@@ -88,13 +88,13 @@ def _count_clicks(
     redrawn = bits.unpack(bits.dilate_cross(beside, inside), width).ravel()
     points = np.concatenate(contours)[:, 0].astype(np.int32)
     owner = np.repeat(np.arange(len(contours)), [len(contour) for contour in contours])
-    place = points[:, 1].astype(np.int64) * width + points[:, 0]
+    index = points[:, 1].astype(np.int64) * width + points[:, 0]
 
     # A pixel counts where an outline first meets it: written backwards, the first visit stays.
-    order = np.arange(len(place), dtype=np.int32)
+    order = np.arange(len(index), dtype=np.int32)
     first = np.empty(regions.size, dtype=np.int32)
-    first[place[::-1]] = order[::-1]
-    drawn = redrawn[place].astype(bool) & (first[place] == order)
+    first[index[::-1]] = order[::-1]
+    drawn = redrawn[index].astype(bool) & (first[index] == order)
 
     outline = _outer_contours(np.asarray(hierarchy[0, :, 3], dtype=np.intp))
     touched = np.zeros(len(contours), dtype=bool)

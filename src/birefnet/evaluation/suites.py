@@ -143,9 +143,9 @@ def find_test_set(test_set: TestSet, root: Path) -> LocalTestSet | None:
     Its folder has the pictures in ``im`` (or ``image``, ``original`` …) and the ground truth in
     ``gt`` (or ``mask``, ``alpha`` …), and trimaps in ``trimap`` where there are any.
     """
-    wanted = {name.lower() for name in (test_set.name, *test_set.aliases)}
+    names = {name.lower() for name in (test_set.name, *test_set.aliases)}
     for folder in _folders(root, _DEPTH):
-        if folder.name.lower() not in wanted:
+        if folder.name.lower() not in names:
             continue
         inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
         image, truth = _first(inside, _IMAGE_FOLDERS), _first(inside, _TRUTH_FOLDERS)

@@ -65,10 +65,10 @@ def best_values(rows: Sequence[Row], columns: Sequence[str]) -> dict[tuple[str, 
     for dataset in dict.fromkeys(row.dataset for row in rows):
         group = [row for row in rows if row.dataset == dataset]
         for column in columns:
-            known = [row.values[column] for row in group if column in row.values]
-            if len(known) > 1:
+            values = [row.values[column] for row in group if column in row.values]
+            if len(values) > 1:
                 choose = max if COLUMNS[column].higher_is_better else min
-                best[dataset, column] = format_value(column, choose(known))
+                best[dataset, column] = format_value(column, choose(values))
     return best
 
 

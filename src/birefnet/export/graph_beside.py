@@ -136,8 +136,8 @@ class _Sharing:
             tensor.data_type = tensor.FLOAT16 if entry["dtype"] == "F16" else tensor.FLOAT
             tensor.data_location = tensor.EXTERNAL
             first, last = entry["data_offsets"]
-            place = {"location": self.path.name, "offset": first, "length": last - first}
-            for key, value in place.items():
+            reference = {"location": self.path.name, "offset": first, "length": last - first}
+            for key, value in reference.items():
                 pair = tensor.external_data.add()
                 pair.key, pair.value = key, str(value)
             self._add("Cast", [tensor.name], f"{stored}.float32", to=tensor.FLOAT)

@@ -97,8 +97,8 @@ def end_of_picture(data: bytes) -> int:
     kind = sniff(data)
     end = len(data)
     if kind == "png":
-        place = data.find(b"IEND")
-        end = place + 8 if place >= 0 else end
+        start = data.find(b"IEND")
+        end = start + 8 if start >= 0 else end
     elif kind == "webp":
         end = 8 + int.from_bytes(data[4:8], "little")
     elif kind == "bmp":

@@ -73,8 +73,8 @@ def refine_alpha(
         return alpha
     height, width = alpha.shape
     reach = default_band(height, width) if band is None else band
-    known = trimap(alpha, band=reach)
-    if not (known == UNKNOWN).any():
+    whole_trimap = trimap(alpha, band=reach)
+    if not (whole_trimap == UNKNOWN).any():
         return alpha
     solve = _guided if method == "guided" else _laplacian_solver(method)
     # A tile sees what is certain on both sides of its band.
@@ -83,7 +83,7 @@ def refine_alpha(
     out = np.array(alpha, np.float32)
     change = np.zeros_like(out)
     for box, weight in zip(tiles, tiles.weights, strict=True):
-        part = known[box.slices]
+        part = whole_trimap[box.slices]
         unknown = part == UNKNOWN
         if not unknown.any():
             continue
@@ -104,16 +104,16 @@ _PRIOR = 0.01  # weight of the matte itself within the band, where the Laplacian
 
 
 def _guided(
-    pixels: NDArray[np.float32], alpha: Alpha, known: NDArray[np.uint8], reach: float
+    pixels: NDArray[np.float32], alpha: Alpha, trimap: NDArray[np.uint8], reach: float
 ) -> Alpha:
     """Alpha as a linear function of colour in each window, fitted mostly to what is certain."""
     for _ in range(_ROUNDS):
-        alpha = _fitted(pixels, alpha, known, reach)
+        alpha = _fitted(pixels, alpha, trimap, reach)
     return alpha
 
 
 def _fitted(
-    pixels: NDArray[np.float32], alpha: Alpha, known: NDArray[np.uint8], reach: float
+    pixels: NDArray[np.float32], alpha: Alpha, trimap: NDArray[np.uint8], reach: float
 ) -> Alpha:
     """One round of `_guided`.
 
@@ -125,8 +125,8 @@ def _fitted(
     height, width = alpha.shape
     step = max(1, int(reach / _CELLS))
     size = max(1, width // step), max(1, height // step)
-    target = np.where(known == UNKNOWN, alpha, (known == SUBJECT).astype(np.float32))
-    weight = np.where(known == UNKNOWN, np.float32(_BAND_WEIGHT), np.float32(1))
+    target = np.where(trimap == UNKNOWN, alpha, (trimap == SUBJECT).astype(np.float32))
+    weight = np.where(trimap == UNKNOWN, np.float32(_BAND_WEIGHT), np.float32(1))
     guide, goal, sure = (
         cv2.resize(plane, size, interpolation=cv2.INTER_AREA) if step > 1 else plane
         for plane in (pixels, target, weight)
@@ -217,10 +217,10 @@ def _laplacian_solver(method: str) -> Any:
     }[method]
 
     def solve(
-        pixels: NDArray[np.float32], alpha: Alpha, known: NDArray[np.uint8], reach: float
+        pixels: NDArray[np.float32], alpha: Alpha, trimap: NDArray[np.uint8], reach: float
     ) -> Alpha:
-        unknown = (known == UNKNOWN).ravel()
-        goal = np.where(unknown, alpha.ravel(), known.ravel() == SUBJECT).astype(np.float64)
+        unknown = (trimap == UNKNOWN).ravel()
+        goal = np.where(unknown, alpha.ravel(), trimap.ravel() == SUBJECT).astype(np.float64)
         image = pixels.astype(np.float64)
         out = goal.copy()
         if method == "lkm":

@@ -87,9 +87,9 @@ def regions(alpha: Alpha, minimum: float) -> Iterator[Region]:
     total = cv2.GaussianBlur((owned > 0).astype(np.float32), (0, 0), sigma)
     for label in sorted(np.flatnonzero(is_object), key=lambda number: -areas[number]):
         own = owned == label
-        place = Box.around(own)
-        assert place is not None
-        view = place.grow(int(np.ceil(4 * sigma)) + 1, height, width).slices
+        own_box = Box.around(own)
+        assert own_box is not None
+        view = own_box.grow(int(np.ceil(4 * sigma)) + 1, height, width).slices
         share = cv2.GaussianBlur(own[view].astype(np.float32), (0, 0), sigma)
         share /= np.maximum(total[view], 1e-6)
         # What is solid is shared with nobody, and what is nobody's stays so.

@@ -87,13 +87,13 @@ def _describe(metadata: Metadata | None) -> list[bytes]:
 
 def bare(data: bytes) -> bytes:
     """A sound PNG with nothing but its pixels, palette and transparency."""
-    parts, place = [data[: len(_SIGNATURE)]], len(_SIGNATURE)
-    while place + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
+    parts, offset = [data[: len(_SIGNATURE)]], len(_SIGNATURE)
+    while offset + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, offset)
+        end = offset + 12 + length
         if name in _PIXELS:
-            parts.append(data[place:end])
-        place = end
+            parts.append(data[offset:end])
+        offset = end
     return b"".join(parts)
 
 
@@ -103,16 +103,16 @@ def without_text(data: bytes) -> bytes:
     Pillow refuses a whole picture over a text that expands beyond a megabyte. Damaged files come
     back as far as they are sound, with the rest as it was.
     """
-    parts, kept, place = [], 0, len(_SIGNATURE)
-    while place + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
-        is_bulky = name == b"iCCP" and _expands_beyond(data[place + 8 : end - 4], _PROFILE_LIMIT)
-        is_xmp = data.startswith(_XMP + b"\0\0", place + 8) and length <= _XMP_LIMIT
+    parts, kept, offset = [], 0, len(_SIGNATURE)
+    while offset + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, offset)
+        end = offset + 12 + length
+        is_bulky = name == b"iCCP" and _expands_beyond(data[offset + 8 : end - 4], _PROFILE_LIMIT)
+        is_xmp = data.startswith(_XMP + b"\0\0", offset + 8) and length <= _XMP_LIMIT
         if (name in _TEXTS and not is_xmp) or is_bulky:
-            parts.append(data[kept:place])
+            parts.append(data[kept:offset])
             kept = end
-        place = end
+        offset = end
     return b"".join([*parts, data[kept:]]) if parts else data
 
 

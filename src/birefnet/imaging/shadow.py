@@ -101,11 +101,11 @@ class Shadow:
             return frame, np.zeros_like(alpha)
         frame = _reach(box, alpha.shape, self)
         wide = frame.cut(alpha)
-        place = Box(box.top - frame.top, box.left - frame.left, box.height, box.width)
+        subject = Box(box.top - frame.top, box.left - frame.left, box.height, box.width)
         if self.kind == "ground":
-            shadow = _on_ground(wide, place, self, is_cut_off=box.bottom == alpha.shape[0])
+            shadow = _on_ground(wide, subject, self, is_cut_off=box.bottom == alpha.shape[0])
         else:
-            shadow = _behind(wide, place, self)
+            shadow = _behind(wide, subject, self)
         return frame, np.clip(strength * shadow, 0, 1, out=shadow)
 
 
@@ -125,17 +125,17 @@ def _reach(box: Box, shape: tuple[int, ...], style: Shadow) -> Frame:
     edge = 4 + 4 * soft  # beyond four deviations nothing is left of a blur
     rows, columns = (top, bottom), (box.left, box.right, box.left + x, box.right + x)
     height, width = shape[:2]
-    first = [min(0, math.floor(min(places) - edge)) for places in (rows, columns)]
+    first = [min(0, math.floor(min(ends) - edge)) for ends in (rows, columns)]
     last = [
-        max(length, math.ceil(max(places) + edge))
-        for length, places in ((height, rows), (width, columns))
+        max(length, math.ceil(max(ends) + edge))
+        for length, ends in ((height, rows), (width, columns))
     ]
     # The shadow of a narrow subject may be a thousand times as large as the picture: then less of
     # what lies beyond the picture is drawn.
     most = max(_MOST_ROOM * height * width, _ROOM_ANYWAY)
     while (last[0] - first[0]) * (last[1] - first[1]) > most:
-        first = [int(place / 2) for place in first]
-        last = [end + (place - end) // 2 for end, place in zip(shape[:2], last, strict=True)]
+        first = [int(start / 2) for start in first]
+        last = [end + (start - end) // 2 for end, start in zip(shape[:2], last, strict=True)]
         if first == [0, 0] and last == [height, width]:
             break
     top, left = first
@@ -321,8 +321,8 @@ def shadow_in(pixels: NDArray[Any], alpha: Alpha) -> Alpha:
     level: NDArray[Any] = np.where(shadow, darkening, 0).astype(np.float32)
     # From the least darkening on it fades in, so that no step is seen.
     level *= np.clip((level - _LEAST) / _LEAST, 0, 1)
-    known = is_ground.astype(np.float32)
-    level = np.where(is_ground, level, _continued(level, known))
+    weight = is_ground.astype(np.float32)
+    level = np.where(is_ground, level, _continued(level, weight))
     level = cv2.GaussianBlur(np.clip(level, 0, 1), (0, 0), 0.8)
     return np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR))
 
@@ -332,15 +332,15 @@ def _lit_ground(small: NDArray[Any], is_ground: NDArray[np.bool_]) -> NDArray[np
     height, width = is_ground.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    seen, places = small[is_ground], terms[is_ground]
+    seen, positions = small[is_ground], terms[is_ground]
     brightness = seen.mean(axis=1)
     # The subject's surroundings are where shadow is; begin with what is far and bright.
     far = cv2.distanceTransform(is_ground.astype(np.uint8), cv2.DIST_L2, 3)[is_ground]
     weights = np.minimum(1, far / (0.15 * max(height, width))) + 1e-3
     for _ in range(12):
-        scaled = places * weights[:, None]
-        factors = np.linalg.solve(scaled.T @ places + 1e-3 * np.eye(6), scaled.T @ seen)
-        rest = brightness - (places @ factors).mean(axis=1)
+        scaled = positions * weights[:, None]
+        factors = np.linalg.solve(scaled.T @ positions + 1e-3 * np.eye(6), scaled.T @ seen)
+        rest = brightness - (positions @ factors).mean(axis=1)
         sure = rest[weights > 0.5]
         spread = max(0.008, 1.5 * float(np.median(np.abs(sure)))) if sure.size else 0.02
         far_off = (rest / spread) ** 2
@@ -363,15 +363,15 @@ def _touching(mask: NDArray[np.bool_], subject: NDArray[np.bool_]) -> NDArray[np
     return kept[pieces]
 
 
-def _continued(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float32]:
-    """Values carried on from where they are known: means over wider and wider surroundings."""
+def _continued(values: NDArray[Any], weight: NDArray[Any]) -> NDArray[np.float32]:
+    """Values carried on from where their weight is 1: means over wider and wider surroundings."""
     out = np.zeros_like(values)
-    missing = np.ones_like(known, dtype=bool)
+    missing = np.ones_like(weight, dtype=bool)
     sigma = 2.0
     while missing.any() and sigma < 2 * max(values.shape):
-        weight = cv2.GaussianBlur(known, (0, 0), sigma)
-        mean = cv2.GaussianBlur(values * known, (0, 0), sigma) / np.maximum(weight, 1e-6)
-        filled = missing & (weight > 0.05)
+        total = cv2.GaussianBlur(weight, (0, 0), sigma)
+        mean = cv2.GaussianBlur(values * weight, (0, 0), sigma) / np.maximum(total, 1e-6)
+        filled = missing & (total > 0.05)
         out[filled] = mean[filled]
         missing &= ~filled
         sigma *= 2

@@ -145,10 +145,10 @@ def _is_usual(page: TiffPage) -> bool:
 def _starting_at(data: bytes, page: TiffPage) -> bytes:
     """The same file with this page's directory as its first."""
     parent = page.parent
-    place, layout = (8, "Q") if parent.is_bigtiff else (4, "I")
+    start, layout = (8, "Q") if parent.is_bigtiff else (4, "I")
     pointer = struct.pack(parent.byteorder + layout, page.offset)
-    end = place + len(pointer)
-    return data if data[place:end] == pointer else data[:place] + pointer + data[end:]
+    end = start + len(pointer)
+    return data if data[start:end] == pointer else data[:start] + pointer + data[end:]
 
 
 def exif_of(data: bytes, page: TiffPage) -> Image.Exif:

@@ -119,20 +119,20 @@ class _Link:
     def between(cls, moment: _Moment, other: _Moment) -> _Link:
         flow = moment.flow(other)
         height, width = moment.grey.shape
-        places = flow + _grid(height, width)
-        brought = _moved(other.colour, places)
+        positions = flow + _grid(height, width)
+        brought = _moved(other.colour, positions)
         difference = cv2.absdiff(moment.colour, brought).max(axis=2).astype(np.float32)
         difference = cv2.blur(difference, (5, 5)) / np.float32(255)
-        missed = np.square(flow + _moved(other.flow(moment), places)).sum(axis=2)
+        missed = np.square(flow + _moved(other.flow(moment), positions)).sum(axis=2)
         weight = np.exp(
             np.square(difference) * np.float32(-0.5 / SIGMA**2)
             - missed * np.float32(0.5 / DRIFT**2)
         )
         inside = (
-            (places[..., 0] > -1)
-            & (places[..., 0] < width)
-            & (places[..., 1] > -1)
-            & (places[..., 1] < height)
+            (positions[..., 0] > -1)
+            & (positions[..., 0] < width)
+            & (positions[..., 1] > -1)
+            & (positions[..., 1] < height)
         )
         return cls(flow, weight * inside)
 
@@ -141,13 +141,13 @@ class _Link:
         return float(self.weight.mean()) < CUT
 
 
-def _steady(window: deque[_Moment], place: int) -> Matte:
-    moment = window[place]
+def _steady(window: deque[_Moment], index: int) -> Matte:
+    moment = window[index]
     own = moment.alpha
     values = [own]
     for step in (-1, 1):
-        here = place
-        while 0 <= here + step < len(window) and abs(here + step - place) <= RADIUS:
+        here = index
+        while 0 <= here + step < len(window) and abs(here + step - index) <= RADIUS:
             if window[here].link(window[here + step]).is_cut:
                 break
             here += step
@@ -175,9 +175,9 @@ def _brought(moment: _Moment, other: _Moment) -> NDArray[Any]:
     return result
 
 
-def _moved(pixels: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
+def _moved(pixels: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
     second: Any = None  # map: both coordinates are in the first
-    return cv2.remap(pixels, places, second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(pixels, positions, second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 @lru_cache(maxsize=4)

@@ -230,8 +230,8 @@ def report(what: str, failure: Failure, error: BaseException) -> None:
 
 def _first_problem(error: RequestValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    location = ".".join(str(part) for part in first["loc"] if part != "body")
+    return f"{location}: {first['msg']}" if location else str(first["msg"])
 
 
 Form = Callable[[Failure], Response]

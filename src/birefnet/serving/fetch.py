@@ -89,10 +89,10 @@ async def _follow(
     ) as client:
         for _ in range(settings.redirects + 1):
             address = await checked_address(target.host, _port(target), settings.fetch_hosts)
-            place = await _get(client, target, address, write, limit)
-            if place is None:
+            location = await _get(client, target, address, write, limit)
+            if location is None:
                 return
-            target = parse_url(str(target.join(place)))
+            target = parse_url(str(target.join(location)))
     raise FetchError(f"the URL redirects more than {counted(settings.redirects, 'time')}")
 
 

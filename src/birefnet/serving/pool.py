@@ -74,9 +74,9 @@ class ModelPool:
         by_lower = {name.lower(): name for name in self.names}
         if name.lower() in by_lower:
             return by_lower[name.lower()]
-        known = lookup(name)
-        if known is not None and known.name in by_lower:
-            return known.name
+        checkpoint = lookup(name)
+        if checkpoint is not None and checkpoint.name in by_lower:
+            return checkpoint.name
         raise UnknownModel(
             f"this server has no model {name[:80]!r}; it has {', '.join(self.names)}"
         )
@@ -118,7 +118,7 @@ class ModelPool:
 
     def about_one(self, name: str) -> dict[str, Any]:
         """The same of one of `names`."""
-        held, known = self._loaded.get(name), lookup(name)
+        held, checkpoint = self._loaded.get(name), lookup(name)
         entry: dict[str, Any] = {
             "id": name,
             "object": "model",
@@ -126,9 +126,9 @@ class ModelPool:
             "owned_by": "birefnet",
             "default": name == self.default,
             "loaded": held is not None,
-            "title": known.title if known else None,
-            "licence": known.licence if known else None,
-            "input": known.input_size if known else None,
+            "title": checkpoint.title if checkpoint else None,
+            "licence": checkpoint.licence if checkpoint else None,
+            "input": checkpoint.input_size if checkpoint else None,
         }
         if held is not None:
             preprocess = held.predictor.preprocess
@@ -141,8 +141,8 @@ class ModelPool:
         return entry
 
     async def _load(self, name: str) -> None:
-        known = lookup(name)
-        self._make_room(self._sizes.get(name) or (known and known.approximate_bytes) or 0)
+        checkpoint = lookup(name)
+        self._make_room(self._sizes.get(name) or (checkpoint and checkpoint.approximate_bytes) or 0)
         settings = self._settings
 
         def work() -> _Loaded:
@@ -169,10 +169,10 @@ class ModelPool:
         self._metrics.loads.labels(name).inc()
         self._metrics.models.labels(name).set(loaded.bytes)
 
-    def _make_room(self, wanted: int) -> None:
+    def _make_room(self, needed: int) -> None:
         """Drop the models used longest ago, as far as nobody uses them, until `wanted` fits."""
-        total = wanted + sum(held.bytes for held in self._loaded.values())
-        newest = next(reversed(self._loaded), None) if not wanted else None
+        total = needed + sum(held.bytes for held in self._loaded.values())
+        newest = next(reversed(self._loaded), None) if not needed else None
         dropped = False
         for name, held in list(self._loaded.items()):
             if total <= self._settings.memory_budget:
@@ -222,7 +222,7 @@ def _sources(settings: ServerSettings) -> dict[str, str]:
 
 def _name(model: str) -> str:
     """The name of a model for clients: a released one by its name, a file by its name alone."""
-    known = lookup(model)
-    if known is not None:
-        return known.name
+    checkpoint = lookup(model)
+    if checkpoint is not None:
+        return checkpoint.name
     return Path(model).stem if os.sep in model or Path(model).exists() else model

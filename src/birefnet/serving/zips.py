@@ -127,9 +127,9 @@ class Unzipped:
             return 0
         end = file.seek(0, io.SEEK_END) - len(tail) + before
         sizes = []
-        for place in (_LOCATOR.unpack_from(tail, before)[2], end - _RECORD_64.size):
-            if 0 <= place <= end - _RECORD_64.size:
-                file.seek(place)
+        for position in (_LOCATOR.unpack_from(tail, before)[2], end - _RECORD_64.size):
+            if 0 <= position <= end - _RECORD_64.size:
+                file.seek(position)
                 record = _RECORD_64.unpack(file.read(_RECORD_64.size))
                 if record[0] == b"PK\x06\x06":
                     sizes.append(record[8])

@@ -44,15 +44,15 @@ def make_accelerator(
     from birefnet.inference.engines.devices import resolve_device
 
     is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    place = resolve_device(device)
+    target = resolve_device(device)
     if is_alone:
         # accelerate keeps the first choice of a process; here each run has its own.
         AcceleratorState._reset_state(reset_partial_state=True)
         if device != "auto":
-            os.environ["ACCELERATE_TORCH_DEVICE"] = str(place)
+            os.environ["ACCELERATE_TORCH_DEVICE"] = str(target)
     accelerator = Accelerator(
-        mixed_precision=_mixed_precision(settings, place),
-        cpu=place.type == "cpu",
+        mixed_precision=_mixed_precision(settings, target),
+        cpu=target.type == "cpu",
         log_with=_trackers(settings) if folder else None,
         project_config=ProjectConfiguration(folder, f"{folder}/logs") if folder else None,
         kwargs_handlers=[DistributedDataParallelKwargs()],  # see `expect_unused`

@@ -70,9 +70,9 @@ class Objective:
             gradients = [mean(value) for value in self._gradients(output, image)]
             terms["gradient"] = weights["gradient"] * torch.stack(gradients).sum()
         if weights["classification"] and output.classes is not None and classes is not None:
-            known = (classes >= 0).float() if weight is None else (classes >= 0) * weight
+            valid = (classes >= 0).float() if weight is None else (classes >= 0) * weight
             entropy = losses.classification(output.classes, classes)
-            value = (entropy * known).sum() / known.sum().clamp_min(1e-6)
+            value = (entropy * valid).sum() / valid.sum().clamp_min(1e-6)
             terms["classification"] = weights["classification"] * value
         if weights["adversarial"]:
             if discriminator is None:

@@ -88,8 +88,10 @@ def to_rgb(frame: VideoFrame, colour: ColourSpace, *, deep: bool, alpha: bool) -
         frame.colorspace = colour.matrix
         coding["src_colorspace"] = _SWSCALE[colour.matrix]
         coding["src_color_range"] = colour.range_number
-    wanted = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}[deep, alpha]
-    return frame.reformat(format=wanted, interpolation=_EXACT, **coding).to_ndarray()
+    pixel_format = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}[
+        deep, alpha
+    ]
+    return frame.reformat(format=pixel_format, interpolation=_EXACT, **coding).to_ndarray()
 
 
 def from_rgb(pixels: NDArray[Any], pixel_format: str, colour: ColourSpace) -> VideoFrame:

@@ -264,7 +264,7 @@ def recognise(local: WeightFiles, backbone: str) -> Checkpoint | None:
     # Hugging Face's cache calls the folder of a repository models--owner--name.
     folders = [p.name.removeprefix("models--").replace("--", "/") for p in path.absolute().parents]
     for name in (local.source, path.name, path.stem, *folders[:3]):
-        known = lookup(name)
-        if known is not None and known.kind == "network" and known.preset == backbone:
-            return known
+        named = lookup(name)
+        if named is not None and named.kind == "network" and named.preset == backbone:
+            return named
     return None

@@ -111,13 +111,13 @@ def plan(
     }
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
         raise UnknownDeviceError(f"device {device!r} is unknown; give cpu, cuda, cuda:1 or mps")
-    for kind, given, known in (
+    for kind, given, choices in (
         ("engine", engines, ENGINES),
         ("precision", precisions, PRECISIONS),
     ):
         for name in given:
-            if name not in known:
-                raise ValueError(f"{kind} {name!r} is unknown; choose of {', '.join(known)}")
+            if name not in choices:
+                raise ValueError(f"{kind} {name!r} is unknown; choose of {', '.join(choices)}")
     sides: list[int | None] = [None]
     if sizes is not None:
         if not all(side.isdecimal() and int(side) > 0 and int(side) % 32 == 0 for side in sizes):

@@ -53,10 +53,10 @@ class RayTableWorker:
             column, name = plan.run.column or "jpg", name or "__key__"
         else:
             data = ray.data.read_parquet(source)
-        known = data.schema().names
-        for wanted in filter(None, (column, name)):
-            if wanted not in known:
-                raise InputError(f"{source} has no column {wanted!r}; it has {', '.join(known)}")
+        columns = data.schema().names
+        for needed in filter(None, (column, name)):
+            if needed not in columns:
+                raise InputError(f"{source} has no column {needed!r}; it has {', '.join(columns)}")
         options = plan.options
         arguments = {
             "kind": options.kind,

@@ -47,11 +47,11 @@ class Watch:
             key = hash((name, version))
             if key in self._given:
                 continue
-            known, since = self._waiting.get(name, ("", now))
-            if known == version and now - since >= self._settled:
+            last, since = self._waiting.get(name, ("", now))
+            if last == version and now - since >= self._settled:
                 self._given.add(key)
                 yield job
             else:
-                waiting[name] = (version, since if known == version else now)
+                waiting[name] = (version, since if last == version else now)
         self._waiting = waiting
         self.pause = max(PAUSE, count / SEARCHED)

@@ -68,10 +68,12 @@ class BiRefNetRMBG(_Node):
 
     def run(self, image: Tensor, model: str, **settings: Any) -> tuple[Tensor, Tensor, Tensor]:
         name = NAMES[model]
-        known = CHECKPOINTS[name]
+        checkpoint = CHECKPOINTS[name]
         network = models.loaded(models.find(model, name))
         # Said here, for the files of that pack need not carry names that tell it.
-        options = Options(kind="mask", resolution="native" if known.native else known.size)
+        options = Options(
+            kind="mask", resolution="native" if checkpoint.native else checkpoint.size
+        )
         return _finish(image, masks(network.predictor, image, options), **settings)
 
 

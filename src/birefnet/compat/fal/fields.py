@@ -142,10 +142,10 @@ def error_response(failure: Failure, field: str | None = None) -> Response:
     if failure.status not in (400, 413, 415, 422) and failure.code != "unknown_model":
         return JSONResponse({"detail": message}, failure.status, headers)
     kind = _TYPES.get(failure.code, "value_error")
-    place = _PLACES.get(failure.code, ["body"])
+    location = _PLACES.get(failure.code, ["body"])
     if field is not None and failure.code in _OF_FILE:
-        place = ["body", field]
-    detail = {"loc": place, "msg": message, "type": kind, "url": _DOCUMENTED + kind}
+        location = ["body", field]
+    detail = {"loc": location, "msg": message, "type": kind, "url": _DOCUMENTED + kind}
     return JSONResponse({"detail": [detail]}, 422, headers)
 
 

@@ -42,8 +42,8 @@ def error_response(failure: Failure) -> Response:
     status = 422 if failure.code in ("invalid_request", "unknown_model") else failure.status
     detail: Any = message
     if status == 422:  # as FastAPI documents it
-        place = ["body", "model"] if failure.code == "unknown_model" else ["body"]
-        detail = [{"loc": place, "msg": message, "type": "value_error"}]
+        location = ["body", "model"] if failure.code == "unknown_model" else ["body"]
+        detail = [{"loc": location, "msg": message, "type": "value_error"}]
     return JSONResponse({"detail": detail}, status, failure.headers)
 
 

@@ -128,11 +128,11 @@ def read_fields(values: Mapping[str, Any], *, default_size: str = "preview") -> 
         if value is not None and not isinstance(value, (bytes, list, dict))
     }
 
-    def choice(name: str, default: str, known: tuple[str, ...]) -> str:
+    def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
         value = (texts.get(name) or default).lower()
-        if value not in known:
+        if value not in choices:
             raise FieldError(
-                f"invalid_{name}", f"{name} is {value[:60]!r}; give one of {', '.join(known)}"
+                f"invalid_{name}", f"{name} is {value[:60]!r}; give one of {', '.join(choices)}"
             )
         return value
 

@@ -35,17 +35,17 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     if isinstance(device, str) and device == "auto":
         return torch.device(available_devices()[0])
     try:
-        wanted = torch.device(device)
+        chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise UnknownDeviceError(
             f"device {device!r} is unknown; give auto, cpu, cuda, cuda:1 or mps"
         ) from None
-    if wanted.type == "cpu" or wanted.type == "meta":
-        return torch.device(wanted.type)
+    if chosen.type == "cpu" or chosen.type == "meta":
+        return torch.device(chosen.type)
     here = available_devices()
-    if wanted.type == "cuda" and wanted.index is None:
-        wanted = torch.device("cuda", torch.cuda.current_device() if "cuda:0" in here else 0)
-    name = "mps" if wanted.type == "mps" else str(wanted)
+    if chosen.type == "cuda" and chosen.index is None:
+        chosen = torch.device("cuda", torch.cuda.current_device() if "cuda:0" in here else 0)
+    name = "mps" if chosen.type == "mps" else str(chosen)
     if name not in here:
         raise DeviceError(
             f"device {str(device)!r} was asked for, but torch {torch.__version__} finds only "

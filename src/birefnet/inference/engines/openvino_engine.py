@@ -121,9 +121,9 @@ class OpenVinoEngine:
             with self._lock:
                 compiled = self._compile(batch.shape[2], batch.shape[3])
             with compiled.request() as request:
-                for picture, place in zip(batch, result, strict=True):
+                for picture, target in zip(batch, result, strict=True):
                     outputs = request.infer([picture[None]])
-                    place[...] = outputs[len(outputs) - 1].reshape(place.shape)
+                    target[...] = outputs[len(outputs) - 1].reshape(target.shape)
         except RuntimeError as failure:
             self._explain(failure, batch.shape)
         if not np.isfinite(result).all():

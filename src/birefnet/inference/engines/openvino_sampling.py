@@ -279,11 +279,9 @@ def _tables(x: Value, channels: int, pitch: Node, ranges: Ranges | None) -> list
 def _position(offset: Node, home: Node, tap: NDArray[np.int64], length: Node) -> tuple[Node, Node]:
     """Row (or column) of the table before the samples, int32, and the fraction behind it."""
     whole = ops.floor(offset)
-    place = ops.add(
-        ops.add(ops.convert(whole, "i32"), home), constant(tap.astype(np.int32) + BORDER)
-    )
+    row = ops.add(ops.add(ops.convert(whole, "i32"), home), constant(tap.astype(np.int32) + BORDER))
     zero, last = _scalar(0), ops.add(length, _scalar(BORDER))
-    return ops.minimum(ops.maximum(place, zero), last), ops.subtract(offset, whole)
+    return ops.minimum(ops.maximum(row, zero), last), ops.subtract(offset, whole)
 
 
 def _mix(before: Value, after: Value, part: Value) -> Node:

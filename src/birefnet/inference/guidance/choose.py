@@ -50,20 +50,20 @@ def matte_at_points(
         H x W of the whole picture; zeros where no object is found at the points.
     """
     height, width = picture.pixels.shape[:2]
-    wanted = [point.at(height, width) for point in points if point.is_object]
-    unwanted = [point.at(height, width) for point in points if not point.is_object]
-    if not wanted:
+    positive = [point.at(height, width) for point in points if point.is_object]
+    negative = [point.at(height, width) for point in points if not point.is_object]
+    if not positive:
         raise BiRefNetError("all points are on what is not meant; give one on the object")
     guide = None
     if has_channel:
-        marks = [(*place, True) for place in wanted] + [(*place, False) for place in unwanted]
+        marks = [(*point, True) for point in positive] + [(*point, False) for point in negative]
         guide = Guide(marks=tuple(marks))
-    alpha = _closest(predict, picture, wanted, unwanted, guide)
+    alpha = _closest(predict, picture, positive, negative, guide)
     box = Box.around(alpha)
     if box is None:
         return np.zeros((height, width), np.float32)
     closer = matte_in_box(predict, picture, box, context=context, guide=guide)
-    closer = _chosen(picture, closer, wanted, unwanted)
+    closer = _chosen(picture, closer, positive, negative)
     # A closer view that loses the object says less than the first one.
     overlap = np.minimum(alpha, closer).sum()
     return closer if overlap > 0.5 * alpha.sum() else alpha
@@ -109,16 +109,16 @@ def matte_near_mask(
     solid = coarse >= 0.5
     if _is_scribble(solid, box):
         rows, columns = np.nonzero(solid)
-        places = np.linspace(0, len(rows) - 1, min(len(rows), _SCRIBBLE_POINTS)).astype(int)
-        points = [Point(int(columns[place]), int(rows[place])) for place in places]
+        indices = np.linspace(0, len(rows) - 1, min(len(rows), _SCRIBBLE_POINTS)).astype(int)
+        points = [Point(int(columns[index]), int(rows[index])) for index in indices]
         return matte_at_points(predict, picture, points, context=context, has_channel=has_channel)
     guide = Guide(mask=coarse) if has_channel else None
     alpha = matte_in_box(predict, picture, box, context=context, guide=guide)
     count, labels = owners(alpha)
     whole = np.bincount(labels.ravel(), minlength=count + 1)
     covered = np.bincount(labels[solid], minlength=count + 1)
-    wanted = [part for part in range(1, count + 1) if covered[part] > 0.1 * whole[part]]
-    alpha = keep(alpha, labels, wanted)
+    parts = [part for part in range(1, count + 1) if covered[part] > 0.1 * whole[part]]
+    alpha = keep(alpha, labels, parts)
     seen = float(alpha[solid].mean())
     if seen >= 0.5:
         return alpha
@@ -137,18 +137,18 @@ def _is_scribble(solid: NDArray[np.bool_], box: Box) -> bool:
 def _closest(
     predict: Predict,
     picture: Picture,
-    wanted: list[tuple[int, int]],
-    unwanted: list[tuple[int, int]],
+    positive: list[tuple[int, int]],
+    negative: list[tuple[int, int]],
     guide: Guide | None,
 ) -> Alpha:
     """The object at the points in the first view, from far to close, that shows one there."""
     height, width = picture.pixels.shape[:2]
-    rows, columns = zip(*wanted, strict=True)
+    rows, columns = zip(*positive, strict=True)
     empty = np.zeros((height, width), np.float32)
     for share in _CLOSER:
         view = _around(rows, columns, share, height, width)
         alpha = view.embed(see(predict, picture, view, guide), height, width)
-        chosen = _chosen(picture, alpha, wanted, unwanted)
+        chosen = _chosen(picture, alpha, positive, negative)
         if chosen.max() >= 0.5:
             return chosen
     return empty
@@ -159,9 +159,9 @@ def _around(
 ) -> Box:
     """A view of `share` of the picture's sides, or more, with the points in its middle."""
     spans = []
-    for places, side in ((rows, height), (columns, width)):
-        length = min(side, max(round(share * side), 2 * (max(places) - min(places) + 1)))
-        start = (min(places) + max(places) - length) // 2
+    for points, side in ((rows, height), (columns, width)):
+        length = min(side, max(round(share * side), 2 * (max(points) - min(points) + 1)))
+        start = (min(points) + max(points) - length) // 2
         spans.append((min(max(0, start), side - length), length))
     (top, high), (left, wide) = spans
     return Box(top, left, high, wide)
@@ -170,18 +170,18 @@ def _around(
 def _chosen(
     picture: Picture,
     alpha: Alpha,
-    wanted: list[tuple[int, int]],
-    unwanted: list[tuple[int, int]],
+    positive: list[tuple[int, int]],
+    negative: list[tuple[int, int]],
 ) -> Alpha:
     count, labels = owners(alpha)
     if not count:
         return np.zeros_like(alpha)
     reach = max(1, round(_REACH * max(alpha.shape)))
-    parts = {_part_at(labels, point, reach) for point in wanted} - {0}
+    parts = {_part_at(labels, point, reach) for point in positive} - {0}
     chosen = keep(alpha, labels, parts)
-    mixed = [point for point in unwanted if labels[point] in parts]
+    mixed = [point for point in negative if labels[point] in parts]
     if mixed:
-        chosen = split(to_uint8(picture.pixels), chosen, wanted, mixed)
+        chosen = split(to_uint8(picture.pixels), chosen, positive, mixed)
     return chosen
 
 
@@ -197,25 +197,25 @@ def _part_at(labels: NDArray[np.int32], point: tuple[int, int], reach: int) -> i
     return int(counts.argmax()) if counts.size else 0
 
 
-def keep(alpha: Alpha, labels: NDArray[np.int32], wanted: Collection[int]) -> Alpha:
+def keep(alpha: Alpha, labels: NDArray[np.int32], parts: Collection[int]) -> Alpha:
     """The matte of some parts alone."""
     table = np.zeros(int(labels.max()) + 1, bool)
-    table[list(wanted)] = True
+    table[list(parts)] = True
     return np.where(table[labels], alpha, np.float32(0))
 
 
 def split(
     pixels: NDArray[np.uint8],
     alpha: Alpha,
-    wanted: Sequence[tuple[int, int]],
-    unwanted: Sequence[tuple[int, int]],
+    positive: Sequence[tuple[int, int]],
+    negative: Sequence[tuple[int, int]],
 ) -> Alpha:
     """Divide one part between points on and off the object, along the picture's edges.
 
     Args:
         pixels: H x W x 3, RGB.
         alpha: H x W.
-        wanted, unwanted: (row, column).
+        positive, negative: (row, column).
 
     Source: Meyer's watershed with markers, as OpenCV computes it.
     """
@@ -223,7 +223,7 @@ def split(
     radius = max(1, round(0.01 * max(height, width)))
     markers = np.zeros((height, width), np.int32)
     markers[alpha <= FAINT] = 3
-    for value, points in ((1, wanted), (2, unwanted)):
+    for value, points in ((1, positive), (2, negative)):
         for row, column in points:
             cv2.circle(markers, (column, row), radius, value, -1)
     cv2.watershed(np.ascontiguousarray(pixels[..., ::-1]), markers)

@@ -166,10 +166,10 @@ def _band(above: Alpha, below: Alpha, rows: int) -> NDArray[np.float32]:
 def _add_enlarged(change: Alpha, alpha: Alpha) -> None:
     """Add a reduced matte's change to the whole one, bilinearly, in place; 0 stays 0 to the bit."""
     height, width = alpha.shape
-    place = (np.arange(height, dtype=np.float64) + 0.5) * (len(change) / height) - 0.5
-    place = np.clip(place, 0, len(change) - 1)
+    position = (np.arange(height, dtype=np.float64) + 0.5) * (len(change) / height) - 0.5
+    position = np.clip(position, 0, len(change) - 1)
     for first in range(0, height, _STRIP):
-        rows = place[first : first + _STRIP]
+        rows = position[first : first + _STRIP]
         low = np.floor(rows).astype(int)
         high = np.minimum(low + 1, len(change) - 1)
         if not change[low[0] : high[-1] + 1].any():

@@ -40,11 +40,11 @@ def register_folders() -> None:
     paths = _module("folder_paths")
     if paths is None:
         return
-    for name, places in FOLDERS.items():
-        known = paths.folder_names_and_paths.get(name, ([],))[0]
-        for place in places:
-            full = str(Path(paths.models_dir, place))
-            if full not in known:
+    for name, folders in FOLDERS.items():
+        registered = paths.folder_names_and_paths.get(name, ([],))[0]
+        for folder in folders:
+            full = str(Path(paths.models_dir, folder))
+            if full not in registered:
                 paths.add_model_folder_path(name, full)
 
 
@@ -55,10 +55,10 @@ def model_folders() -> list[Path]:
         return []
     folders: dict[str, Path] = {}
     for name in (*FOLDERS, "BiRefNet"):  # ZHO's pack has a name of its own for the same folder
-        for place in paths.folder_names_and_paths.get(name, ([],))[0]:
-            if Path(place).is_dir():
+        for folder in paths.folder_names_and_paths.get(name, ([],))[0]:
+            if Path(folder).is_dir():
                 # On disks that take BiRefNet and birefnet for the same, it is listed once.
-                folders.setdefault(str(Path(place).resolve()).lower(), Path(place))
+                folders.setdefault(str(Path(folder).resolve()).lower(), Path(folder))
     return list(folders.values())
 
 

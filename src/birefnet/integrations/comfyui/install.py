@@ -25,14 +25,14 @@ def install(custom_nodes: Path) -> Path:
     Raises:
         BiRefNetError: it is not there, or is something else.
     """
-    place = custom_nodes.expanduser()
-    if (place / "custom_nodes").is_dir():
-        place = place / "custom_nodes"
-    if not place.is_dir() or place.name != "custom_nodes":
+    folder = custom_nodes.expanduser()
+    if (folder / "custom_nodes").is_dir():
+        folder = folder / "custom_nodes"
+    if not folder.is_dir() or folder.name != "custom_nodes":
         raise BiRefNetError(
             f"{custom_nodes} is not ComfyUI's folder custom_nodes; give the path of that folder"
         )
-    target = place / NAME
+    target = folder / NAME
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source(), target, dirs_exist_ok=True, ignore=ignored)
     return target

@@ -74,9 +74,9 @@ def files() -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for folder in host.model_folders():
         # As ComfyUI does, through links too: models are often kept elsewhere.
-        for place, folders, names in os.walk(folder, followlinks=True):
+        for parent, folders, names in os.walk(folder, followlinks=True):
             folders.sort()
-            for path in (Path(place, name) for name in sorted(names)):
+            for path in (Path(parent, name) for name in sorted(names)):
                 if path.suffix.lower() in _FILES and not _is_backbone(path):
                     paths.setdefault(path.relative_to(folder).as_posix(), path)
     return paths
@@ -116,16 +116,16 @@ def find(name: str, *others: str) -> str:
         checkpoint = lookup(candidate) or lookup(Path(candidate).stem)
         if checkpoint is not None:
             return checkpoint.name
-    places = ", ".join(str(folder) for folder in host.model_folders()) or "ComfyUI's models"
-    raise WeightsError(f"there is no network {name!r} in {places}; put its file there")
+    searched = ", ".join(str(folder) for folder in host.model_folders()) or "ComfyUI's models"
+    raise WeightsError(f"there is no network {name!r} in {searched}; put its file there")
 
 
 def _matches(name: str, there: dict[str, Path]) -> Iterator[Path]:
     if name in there:
         yield there[name]
-    wanted = name.lower()
+    lowered = name.lower()
     for path in there.values():
-        if wanted in (path.name.lower(), path.stem.lower()):
+        if lowered in (path.name.lower(), path.stem.lower()):
             yield path
 
 

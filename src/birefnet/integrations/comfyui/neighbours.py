@@ -28,15 +28,15 @@ def share_name(folders: Iterable[str | Path]) -> list[str]:
     Returns:
         The folders that were added to this package's search path, behind its own.
     """
-    own = {str(Path(place).resolve()) for place in _OURS.__path__}
+    own = {str(Path(path).resolve()) for path in _OURS.__path__}
     added = []
     for folder in map(Path, folders):
         packs = sorted(folder.iterdir()) if folder.is_dir() else []
-        for place in (pack / "birefnet" for pack in packs):
-            if place.is_dir() and str(place.resolve()) not in own:
-                _OURS.__path__.append(str(place))
-                own.add(str(place.resolve()))
-                added.append(str(place))
+        for path in (pack / "birefnet" for pack in packs):
+            if path.is_dir() and str(path.resolve()) not in own:
+                _OURS.__path__.append(str(path))
+                own.add(str(path.resolve()))
+                added.append(str(path))
     return added
 
 

@@ -9,7 +9,12 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from birefnet.imaging.geometry import Preprocess
-from birefnet.integrations.transformers.loading import HubOptions, Place, find_place, read_config
+from birefnet.integrations.transformers.loading import (
+    HubOptions,
+    Location,
+    find_location,
+    read_config,
+)
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.weights.locate import FORMAT, FORMAT_VERSION, check_settings
 from birefnet.weights.save import MODEL_TYPE, official_code
@@ -106,33 +111,37 @@ class BiRefNetConfig(PretrainedConfig):
             OSError: the Hub cannot be reached or shows no such repository.
         """
         return_unused = kwargs.pop("return_unused_kwargs", False)
-        place = find_place(pretrained_model_name_or_path)
-        values = described(place, HubOptions.taken_from(kwargs))
+        location = find_location(pretrained_model_name_or_path)
+        values = described(location, HubOptions.taken_from(kwargs))
         plain = cls(**values)
         changed = {key: value for key, value in kwargs.items() if hasattr(plain, key)}
         config = cls(**{**values, **changed}) if changed else plain
-        config.name_or_path = place.name
+        config.name_or_path = location.name
         rest = {key: value for key, value in kwargs.items() if key not in changed}
         return (config, rest) if return_unused else config
 
 
-def described(place: Place, options: HubOptions) -> dict[str, Any]:
+def described(location: Location, options: HubOptions) -> dict[str, Any]:
     """The settings of a model, read without its tensors, as `BiRefNetConfig` takes it.
 
     Raises:
         ValueError: its config.json is of another kind of model, or of a newer version.
     """
-    values = read_config(place, options)
+    values = read_config(location, options)
     kind = values.pop("model_type", None)
     if kind not in _MODEL_TYPES:
-        raise ValueError(f"{place.name} is a {kind} model, not a BiRefNet")
-    if check_settings(values, place.name) and "network" in values:
+        raise ValueError(f"{location.name} is a {kind} model, not a BiRefNet")
+    if check_settings(values, location.name) and "network" in values:
         return values
-    known = place.checkpoint
-    values["network"] = known.preset if known else None
-    if known is not None:
-        values |= {"name": known.name, "licence": known.licence, "source": known.addresses[0]}
-        values["preprocess"] = known.preprocess.to_dict()
+    checkpoint = location.checkpoint
+    values["network"] = checkpoint.preset if checkpoint else None
+    if checkpoint is not None:
+        values |= {
+            "name": checkpoint.name,
+            "licence": checkpoint.licence,
+            "source": checkpoint.addresses[0],
+        }
+        values["preprocess"] = checkpoint.preprocess.to_dict()
     return values
 
 

@@ -71,16 +71,16 @@ def place_model(
         device_map = infer_auto_device_map(
             network, max_memory=max_memory, no_split_module_classes=whole
         )
-    places = {name.removeprefix("network."): place for name, place in device_map.items()}
+    devices = {name.removeprefix("network."): device for name, device in device_map.items()}
     try:
-        check_device_map(network, places)
+        check_device_map(network, devices)
     except ValueError:
         raise DeviceError(
             f"device_map names {', '.join(device_map)}; together they must be all of "
             "network.encoder, network.squeeze and network.decoder"
         ) from None
-    if set(places.values()) != {"cpu"}:
+    if set(devices.values()) != {"cpu"}:
         # Modules whose weights are read by others than themselves are fetched as a whole.
-        dispatch_model(network, places, offload_dir=offload_folder, preload_module_classes=whole)
-    model.hf_device_map = {f"network.{name}" if name else "": p for name, p in places.items()}
+        dispatch_model(network, devices, offload_dir=offload_folder, preload_module_classes=whole)
+    model.hf_device_map = {f"network.{name}" if name else "": p for name, p in devices.items()}
     return model

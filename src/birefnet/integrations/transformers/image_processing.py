@@ -24,7 +24,7 @@ from birefnet.imaging.picture import Picture, to_float
 from birefnet.imaging.values import Resolution
 from birefnet.inference.predictor import Input, is_single
 from birefnet.integrations.transformers.configuration import BiRefNetConfig
-from birefnet.integrations.transformers.loading import HubOptions, find_place, has_file
+from birefnet.integrations.transformers.loading import HubOptions, find_location, has_file
 
 logger = logging.get_logger(__name__)
 
@@ -103,12 +103,12 @@ class BiRefNetImageProcessor(BaseImageProcessor):
         Takes the names and arguments of `BiRefNetForImageSegmentation.from_pretrained`.
         """
         options = HubOptions.taken_from(dict(kwargs))
-        place = find_place(pretrained_model_name_or_path)
-        if has_file(place, "preprocessor_config.json", options):
-            where = place.repo or place.folder
+        location = find_location(pretrained_model_name_or_path)
+        if has_file(location, "preprocessor_config.json", options):
+            where = location.repo or location.folder
             return super().from_pretrained(where, **kwargs)
         HubOptions.taken_from(kwargs)
-        config = BiRefNetConfig.from_pretrained(place.name, **vars(options))
+        config = BiRefNetConfig.from_pretrained(location.name, **vars(options))
         processor = cls.from_preprocess(config.preprocess_config)
         for name, value in kwargs.items():
             if hasattr(processor, name):

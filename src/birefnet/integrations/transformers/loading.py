@@ -63,7 +63,7 @@ class HubOptions:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a model's files are.
 
     Attributes:
@@ -81,65 +81,69 @@ class Place:
     checkpoint: Checkpoint | None = None
 
 
-def find_place(name: str | os.PathLike[str]) -> Place:
+def find_location(name: str | os.PathLike[str]) -> Location:
     """Locate `name`: a path that exists, a bundled or released name, or an id on the Hub."""
     text = os.fspath(name)
     path = Path(text).expanduser()
     if path.is_dir():
-        return Place(text, folder=path)
+        return Location(text, folder=path)
     if path.is_file():
-        return Place(text, folder=path.parent, file=path)
+        return Location(text, folder=path.parent, file=path)
     if text.lower() in bundled_names():
-        return Place(text, folder=BUNDLED / text.lower())
+        return Location(text, folder=BUNDLED / text.lower())
     checkpoint = lookup(text)
     if "/" in text:
-        return Place(text, repo=text, checkpoint=checkpoint)
+        return Location(text, repo=text, checkpoint=checkpoint)
     if checkpoint is None or checkpoint.kind != "network":
         weight_files(text, offline=True)  # says what is near, or why it is not a network
         raise AssertionError("weight_files raises for what is not a network")
-    return Place(text, checkpoint=checkpoint)
+    return Location(text, checkpoint=checkpoint)
 
 
-def read_config(place: Place, options: HubOptions) -> dict[str, Any]:
+def read_config(location: Location, options: HubOptions) -> dict[str, Any]:
     """The config.json of a model, `{}` where it has none."""
-    if place.repo is not None:
-        file = _download(place.repo, _CONFIG, options, required=False)
+    if location.repo is not None:
+        file = _download(location.repo, _CONFIG, options, required=False)
         return read_json(file) if file is not None else {}
-    if place.folder is None or (place.file is not None and place.file.name != "model.safetensors"):
+    if location.folder is None or (
+        location.file is not None and location.file.name != "model.safetensors"
+    ):
         return {}
-    file = place.folder / options.subfolder / _CONFIG
+    file = location.folder / options.subfolder / _CONFIG
     return read_json(file) if file.is_file() else {}
 
 
-def has_file(place: Place, filename: str, options: HubOptions) -> bool:
+def has_file(location: Location, filename: str, options: HubOptions) -> bool:
     """Whether a model comes with a file of this name."""
-    if place.repo is not None:
-        return _download(place.repo, filename, options, required=False) is not None
-    return place.folder is not None and (place.folder / options.subfolder / filename).is_file()
+    if location.repo is not None:
+        return _download(location.repo, filename, options, required=False) is not None
+    return (
+        location.folder is not None and (location.folder / options.subfolder / filename).is_file()
+    )
 
 
-def find_files(place: Place, options: HubOptions) -> Path:
+def find_files(location: Location, options: HubOptions) -> Path:
     """The file of weights, or the folder of a split one, downloaded if need be.
 
     Raises:
         WeightsError: there is none, or only such as could carry code.
         HubError: the Hub cannot be reached or shows no such repository.
     """
-    if place.file is not None:
-        return _checked(place.file)
-    if place.folder is not None:
-        folder = place.folder / options.subfolder
+    if location.file is not None:
+        return _checked(location.file)
+    if location.folder is not None:
+        folder = location.folder / options.subfolder
         if options.variant:
             return _checked(folder / f"model.{options.variant}{_SUFFIX}")
         files = find_weights(folder)
         _checked(files[0])
         return files[0] if len(files) == 1 else folder
-    if place.repo is not None:
-        return _fetch(place.repo, options)
-    assert place.checkpoint is not None
-    _refuse_code(place.checkpoint.filename, place.name)
+    if location.repo is not None:
+        return _fetch(location.repo, options)
+    assert location.checkpoint is not None
+    _refuse_code(location.checkpoint.filename, location.name)
     resolved = weight_files(
-        place.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline
+        location.checkpoint.name, cache_dir=options.cache_dir, offline=options.is_offline
     )
     return resolved.files[0]
 

@@ -80,7 +80,7 @@ def model_card(
         tags: further ones.
         notes: Markdown for the end, such as results on own data.
     """
-    known = _checkpoint(config)
+    checkpoint = _checkpoint(config)
     size = config.preprocess_config
     text = _TEXT.format(
         title=repo.rpartition("/")[2],
@@ -91,14 +91,14 @@ def model_card(
         repo=repo,
         official=_OFFICIAL.format(repo=repo) if "auto_map" in config.to_dict() else "",
         preprocess=f"RGB pictures in [0, 1], {size}: minus the mean, divided by the deviation.\n",
-        licence=_licence(config, known),
-        scores=_scores(known),
+        licence=_licence(config, checkpoint),
+        scores=_scores(checkpoint),
     )
     end = f"\n## Notes\n\n{notes.strip()}\n" if notes.strip() else ""
-    return f"---\n{_metadata(config, known, tags)}\n---\n{text}{end}"
+    return f"---\n{_metadata(config, checkpoint, tags)}\n---\n{text}{end}"
 
 
-def _metadata(config: BiRefNetConfig, known: Checkpoint | None, tags: Sequence[str]) -> str:
+def _metadata(config: BiRefNetConfig, checkpoint: Checkpoint | None, tags: Sequence[str]) -> str:
     with needs_extra("transformers", "a model card"):
         from huggingface_hub import ModelCardData
 
@@ -108,7 +108,7 @@ def _metadata(config: BiRefNetConfig, known: Checkpoint | None, tags: Sequence[s
         library_name="birefnet",
         pipeline_tag="image-segmentation",
         license=licence or ("other" if config.licence else None),
-        base_model=known.repo if known else None,
+        base_model=checkpoint.repo if checkpoint else None,
         tags=[*TAGS, *(tag for tag in tags if tag not in TAGS)],
         **({} if licence else other),
     )
@@ -123,20 +123,20 @@ def _checkpoint(config: BiRefNetConfig) -> Checkpoint | None:
     return lookup(config.source) if config.source else None
 
 
-def _licence(config: BiRefNetConfig, known: Checkpoint | None) -> str:
+def _licence(config: BiRefNetConfig, checkpoint: Checkpoint | None) -> str:
     lines = [f"Licence of the weights: {config.licence or 'not stated'}."]
     if config.source:
         lines.append(f"Source: {config.source}.")
-    if known is not None and known.data:
-        lines.append(f"Trained on: {known.data}.")
+    if checkpoint is not None and checkpoint.data:
+        lines.append(f"Trained on: {checkpoint.data}.")
     return "\n".join(lines) + "\n"
 
 
-def _scores(known: Checkpoint | None) -> str:
-    if known is None or not known.scores:
+def _scores(checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None or not checkpoint.scores:
         return ""
-    lines = [f"- {score} ({score.source})" for score in known.scores]
-    return f"\n## Reported results of {known.name}\n\n" + "\n".join(lines) + "\n"
+    lines = [f"- {score} ({score.source})" for score in checkpoint.scores]
+    return f"\n## Reported results of {checkpoint.name}\n\n" + "\n".join(lines) + "\n"
 
 
 def push(

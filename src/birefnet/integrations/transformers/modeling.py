@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from birefnet.integrations.transformers.configuration import BiRefNetConfig, described
 from birefnet.integrations.transformers.devices import place_model, resolve_dtype
-from birefnet.integrations.transformers.loading import HubOptions, find_files, find_place
+from birefnet.integrations.transformers.loading import HubOptions, find_files, find_location
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.build import build_network
 from birefnet.network.config import NetworkConfig
@@ -229,9 +229,9 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         dtype: torch.dtype | None,
         changed: dict[str, Any],
     ) -> BiRefNetForImageSegmentation:
-        place = find_place(name)
+        location = find_location(name)
         if config is None:
-            config = BiRefNetConfig(**described(place, options))
+            config = BiRefNetConfig(**described(location, options))
         for key, value in changed.items():
             if not hasattr(config, key):
                 raise ValueError(f"from_pretrained takes no {key!r}, and a BiRefNet has none")
@@ -240,11 +240,11 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         is_told = config.network is not None or "preprocess" in changed
         preprocess = config.preprocess_config if is_told else None
         loaded = load_checkpoint(
-            find_files(place, options), config=architecture, preprocess=preprocess, dtype=dtype
+            find_files(location, options), config=architecture, preprocess=preprocess, dtype=dtype
         )
         if config.network is None:
             _complete(config, loaded)
-        config.name_or_path = place.name
+        config.name_or_path = location.name
         return cls(config, network=loaded.network)
 
     def save_pretrained(

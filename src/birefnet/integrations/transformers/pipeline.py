@@ -154,13 +154,13 @@ def background_removal(
         ValueError: no such model, device or option.
         OSError: the Hub cannot be reached or shows no such repository.
     """
-    place = resolve_device(device)
-    precision = dtype_for(dtype, place)
+    torch_device = resolve_device(device)
+    precision = dtype_for(dtype, torch_device)
     loaded = (
         model.to(precision)
         if isinstance(model, BiRefNetForImageSegmentation)
         else BiRefNetForImageSegmentation.from_pretrained(model, dtype=precision)
     )
     return BackgroundRemovalPipeline(
-        model=loaded, device=place, batch_size=batch_size, task=TASK, **kwargs
+        model=loaded, device=torch_device, batch_size=batch_size, task=TASK, **kwargs
     )

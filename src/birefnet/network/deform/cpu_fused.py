@@ -82,6 +82,6 @@ def _add_field(
             index, factor = corners(samples, mask[images, :, pixels].transpose(1, 2), grid)
             columns = gather(values, index, factor).view(-1, len(kernel)).to(x.dtype)
             hidden = torch.addmm(field.bias, columns, kernel).relu_()
-            place = slice(origin + pixels.start, origin + pixels.stop)
+            span = slice(origin + pixels.start, origin + pixels.stop)
             # In a group of images the range is the whole map, so this is a view.
-            out[images, place].view(-1, project.shape[1]).addmm_(hidden, project)
+            out[images, span].view(-1, project.shape[1]).addmm_(hidden, project)

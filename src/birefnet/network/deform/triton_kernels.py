@@ -111,16 +111,16 @@ def _forward(
                 _corner(x, base, top + 1, left + 1, height, width, channels, channel, inside)
                 * (below * right)[:, None]
             )
-            place = (tap * channels + channel)[:, None] * out_channels + output[None, :]
+            index = (tap * channels + channel)[:, None] * out_channels + output[None, :]
             kernel = tl.load(
-                weight + place,
+                weight + index,
                 mask=(channel < channels)[:, None] & (output < out_channels)[None, :],
                 other=0.0,
             )
             total = tl.dot(sample.to(kernel.dtype), kernel, total, input_precision=precision)
-    place = pixel.to(tl.int64)[:, None] * out_channels + output[None, :]
+    index = pixel.to(tl.int64)[:, None] * out_channels + output[None, :]
     tl.store(
-        out + place,
+        out + index,
         total.to(out.dtype.element_ty),
         mask=inside[:, None] & (output < out_channels)[None, :],
     )
@@ -213,11 +213,11 @@ def _backward_samples(
             sample_grad * (below * right)[:, None],
         )  # fmt: skip
     taps: tl.constexpr = size * size
-    place = pixel.to(tl.int64) * taps + tap
-    tl.store(offset_grad + 2 * place, slope_y * scale, mask=inside)
-    tl.store(offset_grad + 2 * place + 1, slope_x * scale, mask=inside)
+    index = pixel.to(tl.int64) * taps + tap
+    tl.store(offset_grad + 2 * index, slope_y * scale, mask=inside)
+    tl.store(offset_grad + 2 * index + 1, slope_x * scale, mask=inside)
     if has_mask:
-        tl.store(mask_grad + place, value, mask=inside)
+        tl.store(mask_grad + index, value, mask=inside)
 
 
 @triton.jit(do_not_specialize=(*_OF_PICTURES, "tiles_of_program"))
@@ -277,9 +277,9 @@ def _backward_weight(
         total = tl.dot(
             tl.trans(sample.to(gradient.dtype)), gradient, total, input_precision=precision
         )
-    place = (tap * channels + channel)[:, None] * out_channels + output[None, :]
+    index = (tap * channels + channel)[:, None] * out_channels + output[None, :]
     tl.atomic_add(
-        weight_grad + place,
+        weight_grad + index,
         total,
         mask=(channel < channels)[:, None] & (output < out_channels)[None, :],
         sem="relaxed",
@@ -351,7 +351,7 @@ def backward(
     arguments = _shape_arguments(x, offset, mask, weight, padding)
     pixels = arguments[0]
     grad = grad.to(x.dtype).contiguous()
-    place = offset if mask is None else mask
+    modulation = offset if mask is None else mask
     rows_grad = rows.new_zeros(rows.shape, dtype=torch.float32)
     offset_grad = offset.new_empty(pixels, 2 * taps)
     mask_grad = offset.new_empty(pixels if mask is not None else 0, taps)
@@ -370,11 +370,11 @@ def backward(
     )
     with _on_device(x):
         _backward_samples[(triton.cdiv(pixels, 32), taps)](
-            grad, rows, offset, place, kernel, rows_grad, offset_grad, mask_grad, *arguments,
+            grad, rows, offset, modulation, kernel, rows_grad, offset_grad, mask_grad, *arguments,
             tile_pixels=32, tile_in=tile_in, tile_out=tile_out, **constants,
         )  # fmt: skip
         _backward_weight[grid](
-            grad, rows, offset, place, kernel_grad, *arguments, tiles_of_program,
+            grad, rows, offset, modulation, kernel_grad, *arguments, tiles_of_program,
             tile_pixels=64, tile_in=tile_in, tile_out=tile_out, **constants,
         )  # fmt: skip
     maps = (len(x), *offset.shape[2:], -1)

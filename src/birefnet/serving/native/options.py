@@ -63,8 +63,8 @@ def _from_base64(text: str, start: int) -> bytes:
         ValueError: it is no base64.
     """
     data, rest, is_padded = bytearray(), b"", False
-    for place in range(start, len(text), _PIECE):
-        piece = text[place : place + _PIECE].encode("ascii").translate(None, b" \t\r\n\f\v")
+    for position in range(start, len(text), _PIECE):
+        piece = text[position : position + _PIECE].encode("ascii").translate(None, b" \t\r\n\f\v")
         if is_padded and piece:
             raise ValueError
         piece = rest + piece

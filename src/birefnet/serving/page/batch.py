@@ -175,8 +175,8 @@ class Batch:
                     result = await _settle(task, item, tally)
                     if result is not None:
                         await asyncio.to_thread(tally.show, item.entry.name, result, options)
-                    for place, data in _files(result, item.entry, names):
-                        file.write(await asyncio.to_thread(stream.add, place, data))
+                    for name, data in _files(result, item.entry, names):
+                        file.write(await asyncio.to_thread(stream.add, name, data))
                     if time.perf_counter() - shown > EVERY:
                         shown = time.perf_counter()
                         yield report.bar(tally.finished / tally.total, _progress(tally, start))

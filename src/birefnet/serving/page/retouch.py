@@ -104,11 +104,11 @@ def merge_window(
 
 def _ramp(length: int, seam: float, *, starts: bool, ends: bool) -> NDArray[np.float32]:
     """0 to 1 over the seam, at the ends where there is one."""
-    place = np.arange(length, dtype=np.float32) + 0.5
+    position = np.arange(length, dtype=np.float32) + 0.5
     weight = np.ones(length, np.float32)
     if starts:
-        weight = np.minimum(weight, place / np.float32(seam))
-    return np.minimum(weight, place[::-1] / np.float32(seam)) if ends else weight
+        weight = np.minimum(weight, position / np.float32(seam))
+    return np.minimum(weight, position[::-1] / np.float32(seam)) if ends else weight
 
 
 def read_windows(sent: object) -> tuple[Window, ...]:

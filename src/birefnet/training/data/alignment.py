@@ -110,13 +110,13 @@ def misfits(pairs: Sequence[Edges | None]) -> list[Misfit]:
     Four pairs are needed, and ten to report a mask that fits no picture of the set. Nothing is
     said of a set whose masks mostly fit nothing, not even mirrored or beside another picture.
     """
-    places = [index for index, edges in enumerate(pairs) if edges is not None]
-    known = [edges for edges in pairs if edges is not None]
-    count = len(known)
+    indices = [index for index, edges in enumerate(pairs) if edges is not None]
+    readable = [edges for edges in pairs if edges is not None]
+    count = len(readable)
     if count < _SMALLEST:
         return []
-    pictures = np.stack([edges.picture for edges in known]).reshape(count, -1)
-    masks = np.stack([edges.mask for edges in known])
+    pictures = np.stack([edges.picture for edges in readable]).reshape(count, -1)
+    masks = np.stack([edges.mask for edges in readable])
     mean, deviation = _fit_of_others(pictures, masks)
 
     def standardised(fit: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,12 +135,12 @@ def misfits(pairs: Sequence[Edges | None]) -> list[Misfit]:
     found = []
     for i in range(count):
         if is_clear[i] and foreign[i] > flipped[i]:
-            found.append(Misfit(places[i], other=places[others[i]]))
+            found.append(Misfit(indices[i], other=indices[others[i]]))
         elif is_clear[i] and flipped[i] > MIRRORED * own[i]:
             name = max(flips, key=lambda name, i=i: float(flips[name][i]))  # type: ignore[misc]
-            found.append(Misfit(places[i], name))
+            found.append(Misfit(indices[i], name))
         elif count >= _FEWEST and standardised(own)[i] < UNRELATED:
-            found.append(Misfit(places[i]))
+            found.append(Misfit(indices[i]))
     return found
 
 

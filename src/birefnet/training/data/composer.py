@@ -59,11 +59,11 @@ class Pool:
     def __bool__(self) -> bool:
         return sum(self.counts) > 0
 
-    def locate(self, place: int) -> tuple[int, int]:
-        """Source and picture of the `place`-th of all."""
+    def locate(self, index: int) -> tuple[int, int]:
+        """Source and picture of number `index` of all."""
         ends = np.cumsum(self.counts)
-        which = int(np.searchsorted(ends, place, side="right"))
-        return self.sources[which], place - int(ends[which] - self.counts[which])
+        which = int(np.searchsorted(ends, index, side="right"))
+        return self.sources[which], index - int(ends[which] - self.counts[which])
 
     def sample(self, rng: Generator) -> tuple[int, int]:
         return self.locate(int(rng.integers(sum(self.counts))))
@@ -152,7 +152,7 @@ class Composer:
                 rng,
                 extent=extent * (1 if is_meant else rng.uniform(0.6, 1.3)),
                 is_subject=is_meant,
-                place=(0.5 + apart * np.cos(angle), 0.5 + apart * np.sin(angle)),
+                position=(0.5 + apart * np.cos(angle), 0.5 + apart * np.sin(angle)),
                 is_sharp=bool(rng.random() < 0.8),
             )
             layers += [layer] if layer is not None else []
@@ -204,7 +204,7 @@ class Composer:
     def _distractor(self, extent: float, canvas: tuple[int, int], rng: Generator) -> Layer | None:
         """Something that is not the subject, pasted as the subject is.
 
-        So traces of pasting tell nothing: only size, place, focus and completeness do.
+        So traces of pasting tell nothing: only size, position, focus and completeness do.
         """
         settings = self.composite
         if settings.signs and self.backgrounds and rng.random() < settings.signs:
@@ -212,14 +212,14 @@ class Composer:
         else:
             pixels = self._object(canvas, rng)
             extent *= rng.uniform(0.15, 0.4)
-        place = None
+        position = None
         if settings.cut_off and rng.random() < settings.cut_off:
             along = rng.uniform(0.1, 0.9)
-            place = ((0.0, along), (1.0, along), (along, 1.0))[int(rng.integers(3))]
+            position = ((0.0, along), (1.0, along), (along, 1.0))[int(rng.integers(3))]
             extent *= _CUT_OFF
         return sample_layer(
             pixels, canvas, settings, self.augment, rng,
-            extent=extent, is_subject=False, place=place,
+            extent=extent, is_subject=False, position=position,
         )  # fmt: skip
 
     def _sign(self, rng: Generator) -> Pixels:
@@ -231,13 +231,13 @@ class Composer:
         part = pixels[top : top + height, left : left + width]
         return render.join(np.ascontiguousarray(part), np.full((height, width), 255, np.uint8))
 
-    def empty(self, place: int, height: int, width: int, rng: Generator) -> SampleSpecification:
-        """A scene without a subject: background number `place` of all, or a plain ground."""
+    def empty(self, index: int, height: int, width: int, rng: Generator) -> SampleSpecification:
+        """A scene without a subject: background number `index` of all, or a plain ground."""
         degradation = sample_degradation(self.augment, max(height, width), rng)
         if not self.backgrounds or rng.random() < self.composite.plain:
             return replace(_plain(height, width, rng), degradation=degradation)
         return replace(
-            self._background(self.backgrounds.locate(place), rng), degradation=degradation
+            self._background(self.backgrounds.locate(index), rng), degradation=degradation
         )
 
     def _ground(
@@ -259,8 +259,8 @@ class Composer:
         colour = sample_colour(self.augment, rng)
         return replace(scene, scene_blur=blur if is_blurred else 0.0, scene_colour=colour)
 
-    def _background(self, place: tuple[int, int], rng: Generator) -> SampleSpecification:
-        pixels = self.read(*place)[..., :3]
+    def _background(self, picture: tuple[int, int], rng: Generator) -> SampleSpecification:
+        pixels = self.read(*picture)[..., :3]
         return SampleSpecification(
             pixels, sample_view(pixels.shape[0], pixels.shape[1], _BACKGROUND, rng)
         )
@@ -275,7 +275,7 @@ class Composed(Source):
         source: the cut-outs.
         composer: what puts them on backgrounds.
         height, width: of the pictures [px].
-        seed: of backgrounds and places.
+        seed: of backgrounds and positions.
     """
 
     def __init__(

@@ -118,10 +118,10 @@ def _scribble(inside: NDArray[np.bool_], is_object: bool, rng: Generator) -> lis
     share = np.linspace(0, 1, 24)[:, None]
     line = (1 - share) ** 2 * start + 2 * share * (1 - share) * middle + share**2 * end
     height, width = inside.shape
-    places = np.clip(line.astype(int), 0, [height - 1, width - 1])
+    pixels = np.clip(line.astype(int), 0, [height - 1, width - 1])
     return [
         (float(row), float(column), is_object)
-        for (row, column), (y, x) in zip(line, places, strict=True)
+        for (row, column), (y, x) in zip(line, pixels, strict=True)
         if inside[y, x]
     ]
 
@@ -162,9 +162,9 @@ def degrade(mask: Levels, rng: Generator) -> NDArray[np.float32]:
     if kinds[4]:
         rows, columns = np.nonzero(mask)
         for _ in range(int(rng.integers(1, 4)) if len(rows) else 0):
-            place = int(rng.integers(len(rows)))
+            index = int(rng.integers(len(rows)))
             radius = max(1, round(side * rng.uniform(0.05, 0.2)))
-            cv2.circle(mask, (int(columns[place]), int(rows[place])), radius, 0, -1)
+            cv2.circle(mask, (int(columns[index]), int(rows[index])), radius, 0, -1)
     if not mask.any():  # nothing of a small object was left
         mask = solid.astype(np.uint8)
     coarse = mask.astype(np.float32)

@@ -36,25 +36,25 @@ class HubSource(Source):
         MissingExtraError: without the extra `data`.
     """
 
-    def __init__(self, place: str) -> None:
-        self.name = place
-        target, _, query = place.removeprefix("hf:").partition("?")
-        options = read_options(query, place, ("image", "mask", "cutout", "name", "config"))
+    def __init__(self, uri: str) -> None:
+        self.name = uri
+        target, _, query = uri.removeprefix("hf:").partition("?")
+        options = read_options(query, uri, ("image", "mask", "cutout", "name", "config"))
         name, split = _split(target)
-        rows = _load(name, split, options.get("config"), place)
+        rows = _load(name, split, options.get("config"), uri)
         columns = rows.column_names
-        chosen = {key: _column(options, key, columns, place) for key in ("image", "mask", "cutout")}
+        chosen = {key: _column(options, key, columns, uri) for key in ("image", "mask", "cutout")}
         if chosen["cutout"] is not None:
             chosen["image"], self.kind = chosen["cutout"], "cutouts"
         else:
             self.kind = "pairs" if chosen["mask"] else "pictures"
         if chosen["image"] is None:
             raise DataError(
-                f"{place} has the columns {', '.join(columns)}; name the pictures and masks as in "
-                f"{place.partition('?')[0]}?image={columns[0]}&mask={columns[-1]}"
+                f"{uri} has the columns {', '.join(columns)}; name the pictures and masks as in "
+                f"{uri.partition('?')[0]}?image={columns[0]}&mask={columns[-1]}"
             )
         self._image, self._mask = chosen["image"], chosen["mask"]
-        label = _column(options, "name", columns, place)
+        label = _column(options, "name", columns, uri)
         self._names = [str(name) for name in rows[label]] if label else None
         self._rows = _undecoded(rows, [c for c in (self._image, self._mask) if c])
 
@@ -75,12 +75,12 @@ class HubSource(Source):
         return read_pair(image, _encoded(row[self._mask], name), name=name)
 
 
-def read_options(query: str, place: str, known: tuple[str, ...]) -> dict[str, str]:
+def read_options(query: str, uri: str, allowed: tuple[str, ...]) -> dict[str, str]:
     """`image=a&mask=b` as a mapping; refuses keys that mean nothing."""
     options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(set(options) - set(known))
+    unknown = sorted(set(options) - set(allowed))
     if unknown:
-        raise DataError(f"{place} asks for {unknown[0]!r}; known are {', '.join(known)}")
+        raise DataError(f"{uri} asks for {unknown[0]!r}; known are {', '.join(allowed)}")
     return options
 
 
@@ -92,7 +92,7 @@ def _split(target: str) -> tuple[str, str | None]:
     return name, split
 
 
-def _load(name: str, split: str | None, config: str | None, place: str) -> Any:
+def _load(name: str, split: str | None, config: str | None, uri: str) -> Any:
     with needs_extra("data", "reading Hugging Face data sets"):
         import datasets
     folder = Path(name).expanduser()
@@ -105,27 +105,27 @@ def _load(name: str, split: str | None, config: str | None, place: str) -> Any:
         raise
     except Exception as failure:  # the library raises nearly every type there is
         reason = str(failure).strip().splitlines() or [type(failure).__name__]
-        raise DataError(f"{place} cannot be opened: {reason[0]}") from failure
+        raise DataError(f"{uri} cannot be opened: {reason[0]}") from failure
     if isinstance(rows, datasets.DatasetDict):
         splits = list(rows)
         if split is None and len(splits) == 1:
             split = splits[0]
         if split not in rows:
             raise DataError(
-                f"{place} has the splits {', '.join(splits)}; name one, as in hf:{name}:{splits[0]}"
+                f"{uri} has the splits {', '.join(splits)}; name one, as in hf:{name}:{splits[0]}"
             )
         return rows[split]
     if split not in (None, "train"):
-        raise DataError(f"{place} is a single split; leave ':{split}' out")
+        raise DataError(f"{uri} is a single split; leave ':{split}' out")
     return rows
 
 
-def _column(options: dict[str, str], key: str, columns: list[str], place: str) -> str | None:
-    asked = options.get(key)
-    if asked is not None:
-        if asked not in columns:
-            raise DataError(f"{place} has no column {asked!r}; it has {', '.join(columns)}")
-        return asked
+def _column(options: dict[str, str], key: str, columns: list[str], uri: str) -> str | None:
+    chosen = options.get(key)
+    if chosen is not None:
+        if chosen not in columns:
+            raise DataError(f"{uri} has no column {chosen!r}; it has {', '.join(columns)}")
+        return chosen
     if key != "name" and (key == "cutout" or "cutout" in options):
         return None
     by_lower = {column.lower(): column for column in columns}

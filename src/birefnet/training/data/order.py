@@ -68,8 +68,8 @@ class Order:
         """Set and picture of sample `number`, counted from 0 over the whole run."""
         if number < 0:
             raise IndexError(f"sample {number} came; numbers count from 0")
-        epoch, place = divmod(number, self.epoch_length)
-        slot = int(self._permutation(_EPOCH, epoch, self.epoch_length)[place])
+        epoch, offset = divmod(number, self.epoch_length)
+        slot = int(self._permutation(_EPOCH, epoch, self.epoch_length)[offset])
         part = int(np.searchsorted(self._starts, slot, side="right")) - 1
         position = epoch * self.quotas[part] + slot - int(self._starts[part])
         around, index = divmod(position, self.parts[part].length)
@@ -99,13 +99,13 @@ def _quotas(parts: Sequence[Part], epoch_length: int) -> list[int]:
         )
     if not any(sized):  # shares alone: relative to each other
         largest = sum(part.length for part in parts)
-        wanted = [largest * share / sum(shares) for share in shares]
+        ideal = [largest * share / sum(shares) for share in shares]
     else:
         total = sum(sized) / (1 - sum(shares))
-        wanted = [size or total * share for size, share in zip(sized, shares, strict=True)]
-    length = epoch_length or max(1, round(sum(wanted)))
-    scale = length / sum(wanted)
-    exact = [value * scale for value in wanted]
+        ideal = [size or total * share for size, share in zip(sized, shares, strict=True)]
+    length = epoch_length or max(1, round(sum(ideal)))
+    scale = length / sum(ideal)
+    exact = [value * scale for value in ideal]
     quotas = [max(int(value), int(value > 0)) for value in exact]
     # What rounding down has left goes to the largest remainders.
     remainders = sorted(range(len(parts)), key=lambda i: quotas[i] - exact[i])

@@ -44,28 +44,27 @@ class ShardSource(Source):
         MissingExtraError: a pattern with braces without the extra `data`.
     """
 
-    def __init__(self, place: str) -> None:
-        self.name = place
-        pattern, _, query = place.removeprefix("wds:").partition("?")
-        options = read_options(query, place, ("image", "mask", "cutout"))
-        self._shards = _expand(pattern, place)
+    def __init__(self, uri: str) -> None:
+        self.name = uri
+        pattern, _, query = uri.removeprefix("wds:").partition("?")
+        options = read_options(query, uri, ("image", "mask", "cutout"))
+        self._shards = _expand(pattern, uri)
         samples: dict[str, dict[str, Member]] = {}
         for number, shard in enumerate(self._shards):
             for key, extension, member in _index(shard, number):
                 samples.setdefault(f"{number}/{key}", {})[extension] = member
         if not samples:
-            raise DataError(f"{place} holds no files; check the shards")
+            raise DataError(f"{uri} holds no files; check the shards")
         first = next(iter(samples.values()))
-        self._image, self._mask, kind = _choose(options, first, place)
+        self._image, self._mask, kind = _choose(options, first, uri)
         self.kind: Kind = kind
-        wanted = [extension for extension in (self._image, self._mask) if extension]
+        extensions = [extension for extension in (self._image, self._mask) if extension]
         self._samples = list(samples.items())
-        lacking = [(key, e) for key, files in self._samples for e in wanted if e not in files]
+        lacking = [(key, e) for key, files in self._samples for e in extensions if e not in files]
         if lacking:
             key, extension = lacking[0]
             raise DataError(
-                f"{place} has {len(lacking)} of {counted(len(samples), 'sample')} not complete, "
-                "the "
+                f"{uri} has {len(lacking)} of {counted(len(samples), 'sample')} not complete, the "
                 f"first is {key.partition('/')[2]} in {self._shards[int(key.partition('/')[0])]}, "
                 "which "
                 f"lacks .{extension}; write the shards again"
@@ -96,9 +95,9 @@ class ShardSource(Source):
         return data
 
 
-def _expand(pattern: str, place: str) -> list[Path]:
+def _expand(pattern: str, uri: str) -> list[Path]:
     if "://" in pattern or pattern.startswith("pipe:"):
-        raise DataError(f"{place} is not on this disk; download the shards first")
+        raise DataError(f"{uri} is not on this disk; download the shards first")
     texts = [pattern]
     if "{" in pattern:
         with needs_extra("data", "reading shards by a pattern with braces"):
@@ -107,12 +106,12 @@ def _expand(pattern: str, place: str) -> list[Path]:
     shards = [Path(text).expanduser() for text in texts]
     for shard in shards:
         if not shard.is_file():
-            raise DataError(f"there is no shard {shard}; check {place}")
+            raise DataError(f"there is no shard {shard}; check {uri}")
     return shards
 
 
 def _index(shard: Path, number: int) -> list[tuple[str, str, Member]]:
-    """Key, extension and place of every file of a shard."""
+    """Key, extension and position of every file of a shard."""
     found = []
     try:
         with tarfile.open(shard, "r:") as archive:
@@ -122,8 +121,8 @@ def _index(shard: Path, number: int) -> list[tuple[str, str, Member]]:
                 if not member.isfile() or not dot or not stem:
                     continue
                 key = f"{folder}/{stem}" if folder else stem
-                place = Member(number, member.offset_data, member.size)
-                found.append((key, extension.lower(), place))
+                entry = Member(number, member.offset_data, member.size)
+                found.append((key, extension.lower(), entry))
     except (tarfile.TarError, OSError) as failure:
         raise DataError(
             f"{shard} cannot be read as an uncompressed tar ({failure}); unpack compressed shards, "
@@ -133,13 +132,13 @@ def _index(shard: Path, number: int) -> list[tuple[str, str, Member]]:
 
 
 def _choose(
-    options: Mapping[str, str], files: Mapping[str, Member], place: str
+    options: Mapping[str, str], files: Mapping[str, Member], uri: str
 ) -> tuple[str, str | None, Kind]:
     """Extensions of picture and mask, judged by the first sample."""
     there = ", ".join(f".{extension}" for extension in files)
-    for asked in options.values():
-        if asked not in files:
-            raise DataError(f"the samples of {place} have no .{asked}; they have {there}")
+    for extension in options.values():
+        if extension not in files:
+            raise DataError(f"the samples of {uri} have no .{extension}; they have {there}")
     if "cutout" in options:
         return options["cutout"], None, "cutouts"
     pictures = [e for e in files if e.rsplit(".", 1)[-1] in _PICTURES]
@@ -152,7 +151,7 @@ def _choose(
     mask = options.get("mask") or (masks[0] if len(masks) == 1 else None)
     if image is None or (mask is None and masks):
         raise DataError(
-            f"the samples of {place} have {there}; name the picture and its mask, as in "
+            f"the samples of {uri} have {there}; name the picture and its mask, as in "
             "?image=jpg&mask=png"
         )
     return image, mask, "pairs" if mask else "pictures"

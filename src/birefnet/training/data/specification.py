@@ -239,7 +239,7 @@ def sample_layer(
     *,
     extent: float,
     is_subject: bool,
-    place: tuple[float, float] | None = None,
+    position: tuple[float, float] | None = None,
     is_sharp: bool = False,
 ) -> Layer | None:
     """Where and how a cut-out lies on the canvas; None if nothing of it can be seen.
@@ -248,7 +248,7 @@ def sample_layer(
         cutout: h x w x 4.
         canvas: height and width [px].
         extent: longer side of the object as a share of the canvas' shorter side.
-        place: of its centre, as shares of the canvas' width and height; `None` draws one.
+        position: of its centre, as shares of the canvas' width and height; `None` draws one.
         is_sharp: in focus though it is no subject.
     """
     numbers = rng.random(6)
@@ -273,7 +273,7 @@ def sample_layer(
     spread = 0.5 - min(0.42, extent / 2.6)
     if not is_subject:
         spread = 0.45
-    shares = 0.5 + where * spread if place is None else np.array(place)
+    shares = 0.5 + where * spread if position is None else np.array(position)
     centre = np.array([width, height]) * shares
     to_canvas = turn @ np.diag(size)  # from -1 ... 1 on the cut-out to pixels about its centre
     from_canvas = np.linalg.inv(to_canvas)
