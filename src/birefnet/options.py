@@ -32,12 +32,10 @@ from birefnet.imaging.values import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from birefnet.imaging.framing import Area, Frame
     from birefnet.imaging.io import Source
     from birefnet.imaging.metadata import Metadata
-    from birefnet.imaging.picture import Limits
+    from birefnet.imaging.picture import Limits, Pixels
     from birefnet.imaging.shadow import Shadow
     from birefnet.inference.guidance import Guidance
     from birefnet.inference.predictor import Input, Predictor
@@ -509,7 +507,7 @@ class Options:
         ratio = None if self.aspect is None else parse_aspect(self.aspect)
         return matte.frame(margin, aspect=ratio, box=box)
 
-    def render(self, matte: Matte, box: Area | None = None) -> NDArray[Any]:
+    def render(self, matte: Matte, box: Area | None = None) -> Pixels:
         """The output of a finished matte; see `Matte.render`, and `framed` for `box`."""
         if self.kind == "trimap":
             # Its band follows the whole picture's size and surroundings.
@@ -612,7 +610,7 @@ for _kind, _options in ((Options, OPTIONS), (VideoOptions, VIDEO_OPTIONS)):
     )
 
 
-def _read_mask(source: Source | NDArray[Any], limits: Limits | None) -> NDArray[Any]:
+def _read_mask(source: Source | Pixels, limits: Limits | None) -> Pixels:
     import numpy as np
 
     from birefnet.imaging.io import decode

@@ -17,7 +17,7 @@ from PIL import ImageColor
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging.geometry import resize
-from birefnet.imaging.picture import to_float, to_uint8, to_uint16
+from birefnet.imaging.picture import Alpha, to_float, to_uint8, to_uint16
 
 Colour = tuple[int, int, int, int]
 """Red, green, blue and opacity, 0 to 255 each."""
@@ -26,8 +26,6 @@ WHITE: Colour = (255, 255, 255, 255)
 BLACK: Colour = (0, 0, 0, 255)
 GREEN: Colour = (0, 255, 0, 255)
 TINT: Colour = (255, 64, 64, 255)
-
-Alpha = NDArray[np.float32]
 
 
 def parse_colour(text: str | tuple[int, ...] | list[int]) -> Colour:

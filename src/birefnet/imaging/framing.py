@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
+from birefnet.imaging.picture import Alpha, PixelType
 from birefnet.imaging.values import Measure
 
 NO_MARGIN = Measure(0)
@@ -47,7 +48,7 @@ class Frame:
         """x0, y0, x1, y1 in the picture, where x1 and y1 are the first not in it."""
         return [self.left, self.top, self.right, self.bottom]
 
-    def cut(self, pixels: NDArray[Any], *, repeats: bool = False) -> NDArray[Any]:
+    def cut(self, pixels: NDArray[PixelType], *, repeats: bool = False) -> NDArray[PixelType]:
         """The rectangle's part of H x W (x C); beyond the picture 0, or its edge repeated."""
         height, width = pixels.shape[:2]
         bottom, right = self.bottom, self.right
@@ -57,9 +58,8 @@ class Frame:
         if not (above or below or before or after):
             return np.ascontiguousarray(inside)
         how = cv2.BORDER_REPLICATE if repeats else cv2.BORDER_CONSTANT
-        return np.asarray(
-            cv2.copyMakeBorder(inside, above, below, before, after, how, value=[0, 0, 0, 0])
-        )
+        edge = (above, below, before, after)
+        return np.asarray(cv2.copyMakeBorder(inside, *edge, how, value=[0] * 4), pixels.dtype)
 
 
 Area: TypeAlias = Box | Frame
@@ -67,7 +67,7 @@ Area: TypeAlias = Box | Frame
 
 
 def visible_box(
-    alpha: NDArray[Any], shadow: NDArray[Any] | None = None, around: Frame | None = None
+    alpha: Alpha, shadow: Alpha | None = None, around: Frame | None = None
 ) -> Area | None:
     """The smallest box with all that is seen of a subject and its shadow; `None` for nothing.
 

@@ -63,7 +63,7 @@ def guided_filter(
     small = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
     side = 2 * max(1, round(radius / step)) + 1
 
-    def mean(plane: NDArray[Any]) -> NDArray[Any]:
+    def mean(plane: NDArray[Any]) -> NDArray[Any]:  # OpenCV says no more
         return cv2.blur(plane, (side, side), borderType=cv2.BORDER_REFLECT_101)
 
     mean_guide = mean(guide)

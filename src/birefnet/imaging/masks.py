@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
-from birefnet.imaging.picture import Picture, to_uint8
-
-Alpha: TypeAlias = NDArray[Any]
-"""float32 H x W in [0, 1]."""
+from birefnet.imaging.picture import Alpha, Picture, to_uint8
 
 GREY_TOLERANCE = 16
 """Levels by which the channels of a grey picture may differ; JPEG makes them differ a little."""
@@ -63,7 +58,8 @@ def blur_mask(alpha: Alpha, radius: float) -> Alpha:
     if width > WIDE * height:
         return np.ascontiguousarray(blur_mask(np.ascontiguousarray(alpha.T), radius).T)
     blurred = cv2.GaussianBlur(alpha, (0, 0), radius / 2, borderType=cv2.BORDER_REPLICATE)
-    return np.clip(blurred, 0, 1, out=blurred)
+    out = np.asarray(blurred, np.float32)
+    return np.clip(out, 0, 1, out=out)
 
 
 def offset_mask(alpha: Alpha, pixels: float) -> Alpha:
@@ -82,9 +78,9 @@ def offset_mask(alpha: Alpha, pixels: float) -> Alpha:
     whole, part = divmod(min(abs(pixels), sum(alpha.shape)), 1)
     out = alpha.copy()
     if whole >= 2:
-        out = change(out, _DISC, iterations=int(whole // 2))
+        out = np.asarray(change(out, _DISC, iterations=int(whole // 2)), np.float32)
     if whole % 2:
-        out = change(out, _CROSS)
+        out = np.asarray(change(out, _CROSS), np.float32)
     if part:
         out += np.float32(part) * (change(out, _CROSS) - out)
     return out

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -15,12 +16,9 @@ from numpy.typing import NDArray
 from birefnet.compiling import import_compiled
 from birefnet.errors import BiRefNetError, ImageError, MissingExtraError
 from birefnet.imaging.box import Tiles
-from birefnet.imaging.picture import to_float
+from birefnet.imaging.picture import Alpha, Pixels, to_float
 from birefnet.imaging.trimap import SUBJECT, UNKNOWN, default_band, trimap
 from birefnet.imaging.values import Method
-
-Alpha: TypeAlias = NDArray[Any]
-"""float32 H x W in [0, 1]."""
 
 METHODS: tuple[str, ...] = get_args(Method)
 
@@ -42,7 +40,7 @@ def check_method(method: str) -> None:
 
 
 def refine_alpha(
-    pixels: NDArray[Any], alpha: Alpha, method: str = "guided", *, band: float | None = None
+    pixels: Pixels, alpha: Alpha, method: str = "guided", *, band: float | None = None
 ) -> Alpha:
     """A matte whose uncertain band follows the picture's colours; equal elsewhere.
 
@@ -133,7 +131,7 @@ def _fitted(
     )
     side = 2 * max(1, round(_WINDOW * reach / step)) + 1
 
-    def mean(plane: NDArray[Any]) -> NDArray[Any]:
+    def mean(plane: NDArray[Any]) -> NDArray[Any]:  # OpenCV says no more
         return cv2.blur(plane, (side, side), borderType=cv2.BORDER_REFLECT_101)
 
     total = 1 / mean(sure)
@@ -182,8 +180,8 @@ _MISFIT = 0.01  # variance of alpha that a window may leave unexplained
 
 
 def _solve(
-    matrix: dict[tuple[int, int], NDArray[Any]], vector: list[NDArray[Any]]
-) -> list[NDArray[Any]]:
+    matrix: Mapping[tuple[int, int], NDArray[np.floating]], vector: Sequence[NDArray[np.floating]]
+) -> list[NDArray[np.floating]]:
     """Solutions of symmetric 3 x 3 systems by Cramer's rule, elementwise over planes."""
     a, b, c = matrix[0, 0], matrix[0, 1], matrix[0, 2]
     d, e, f = matrix[1, 1], matrix[1, 2], matrix[2, 2]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.imaging.box import Box
+from birefnet.imaging.picture import Alpha
 
 OBJECT = 0.5  # alpha that belongs to an object; what is fainter belongs to the nearest one
 FAINT = 0.02  # alpha below this belongs to none
@@ -18,9 +18,6 @@ FAINT = 0.02  # alpha below this belongs to none
 _NEAR = 0.02  # small pieces this close to an object belong to it, of the picture's longer side
 _SEAM = 0.0015  # width of the transition between the soft edges of two objects, likewise
 _NARROW = 4  # times the shorter side that the longer counts for, where a transition follows it
-
-Alpha = NDArray[Any]
-"""float32 H x W in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)

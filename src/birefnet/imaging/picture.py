@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from birefnet.errors import ImageError, UsageError
 from birefnet.imaging.metadata import Metadata
+
+Alpha: TypeAlias = NDArray[np.float32]
+"""H x W in [0, 1]."""
+
+Pixels: TypeAlias = NDArray[np.integer | np.floating]
+"""H x W x channels, or H x W: uint8, uint16, or float in [0, 1]."""
+
+PixelType = TypeVar("PixelType", np.uint8, np.uint16, np.float32)
 
 LIMIT_VARIABLE = "BIREFNET_MAX_MEGAPIXELS"
 """Of the environment: the pixel limit where none is given, in millions."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -16,11 +16,8 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
 from birefnet.imaging.framing import Frame
-from birefnet.imaging.picture import to_float
+from birefnet.imaging.picture import Alpha, Pixels, to_float
 from birefnet.imaging.values import SHADOW_RANGES, ShadowKind
-
-Alpha: TypeAlias = NDArray[Any]
-"""float32 H x W in [0, 1]."""
 
 _STRENGTH: dict[str, float] = {"ground": 0.5, "drop": 0.4, "keep": 1.0}
 
@@ -74,7 +71,7 @@ class Shadow:
             if value is not None and value not in allowed:
                 raise BiRefNetError(f"the shadow's {name} is {value}; give {allowed}")
 
-    def of(self, pixels: NDArray[Any], alpha: Alpha) -> Alpha:
+    def of(self, pixels: Pixels, alpha: Alpha) -> Alpha:
         """The shadow of a subject, opacity of black, H x W; zeros where there is no subject.
 
         Args:
@@ -87,7 +84,7 @@ class Shadow:
         frame, shadow = self.around(pixels, alpha)
         return Frame(-frame.top, -frame.left, *alpha.shape).cut(shadow)
 
-    def around(self, pixels: NDArray[Any], alpha: Alpha) -> tuple[Frame, Alpha]:
+    def around(self, pixels: Pixels, alpha: Alpha) -> tuple[Frame, Alpha]:
         """All of the shadow, and where it lies: a drawn one may reach beyond the picture.
 
         The frame holds the whole picture. Arguments and errors as for `of`.
@@ -258,10 +255,10 @@ def _stands(
     return stands
 
 
-def _blurred(values: Alpha, sigma: float, sigma_down: float | None = None) -> Alpha:
+def _blurred(values: Pixels, sigma: float, sigma_down: float | None = None) -> Alpha:
     down = sigma if sigma_down is None else sigma_down
     if max(sigma, down) < 0.3:
-        return values
+        return np.asarray(values, np.float32)
     # A wide blur leaves nothing that a smaller picture cannot hold.
     factors = [max(1, int(min(sigma, down) / 4))] * 2
     if max(sigma, down) > _NARROW * min(sigma, down):
@@ -277,10 +274,10 @@ def _blurred(values: Alpha, sigma: float, sigma_down: float | None = None) -> Al
         sigmaY=down / factors[1],
         borderType=cv2.BORDER_REPLICATE,
     )
-    return small if is_whole else np.asarray(cv2.resize(small, (width, height)))
+    return np.asarray(small if is_whole else cv2.resize(small, (width, height)), np.float32)
 
 
-def shadow_in(pixels: NDArray[Any], alpha: Alpha) -> Alpha:
+def shadow_in(pixels: Pixels, alpha: Alpha) -> Alpha:
     """The shadow that a photograph shows beside its subject on a plain ground.
 
     The ground's brightness is a smooth surface (a quadratic in the place, fitted to what is not
@@ -318,16 +315,17 @@ def shadow_in(pixels: NDArray[Any], alpha: Alpha) -> Alpha:
     has_ground_hue = np.ptp(ratio, axis=2) < 0.08 + 0.25 * np.maximum(darkening, 0)
     dark = is_ground & (darkening > _LEAST) & has_ground_hue
     shadow = _touching(dark, ~is_ground)
-    level: NDArray[Any] = np.where(shadow, darkening, 0).astype(np.float32)
+    level: Alpha = np.where(shadow, darkening, 0).astype(np.float32)
     # From the least darkening on it fades in, so that no step is seen.
     level *= np.clip((level - _LEAST) / _LEAST, 0, 1)
     weight = is_ground.astype(np.float32)
     level = np.where(is_ground, level, _continued(level, weight))
-    level = cv2.GaussianBlur(np.clip(level, 0, 1), (0, 0), 0.8)
-    return np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR))
+    soft = cv2.GaussianBlur(np.clip(level, 0, 1), (0, 0), 0.8)
+    whole = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(whole, np.float32)
 
 
-def _lit_ground(small: NDArray[Any], is_ground: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _lit_ground(small: NDArray[np.float32], is_ground: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The ground without its shadow, h x w x 3."""
     height, width = is_ground.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
@@ -363,7 +361,7 @@ def _touching(mask: NDArray[np.bool_], subject: NDArray[np.bool_]) -> NDArray[np
     return kept[pieces]
 
 
-def _continued(values: NDArray[Any], weight: NDArray[Any]) -> NDArray[np.float32]:
+def _continued(values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values carried on from where their weight is 1: means over wider and wider surroundings."""
     out = np.zeros_like(values)
     missing = np.ones_like(weight, dtype=bool)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from birefnet.errors import BiRefNetError, ImageError, MissingPictureError
-from birefnet.imaging.picture import LIMIT_VARIABLE, Limits, Picture, to_float, to_uint16
+from birefnet.imaging.picture import LIMIT_VARIABLE, Limits, Picture, Pixels, to_float, to_uint16
 
 
 class Remote:
@@ -45,7 +45,7 @@ class Remote:
             raise ImageError(f"{self.name} cannot be fetched: {error}.") from cause
 
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Remote | Image.Image | NDArray[Any]
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Remote | Image.Image | Pixels
 """A path, an encoded file as bytes, open file or `Remote`, a Pillow image, or an array: H x W,
 H x W x 1, 3 (RGB) or 4 (RGBA) of uint8, uint16, bool, or float in [0, 1]."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
+from birefnet.imaging.picture import Alpha
 
 SUBJECT, UNKNOWN, GROUND = 255, 128, 0
 
@@ -22,9 +21,7 @@ def default_band(height: int, width: int) -> float:
     return max(2.0, _BAND * max(height, width))
 
 
-def trimap(
-    alpha: NDArray[Any], *, band: float | None = None, sure: float = SURE
-) -> NDArray[np.uint8]:
+def trimap(alpha: Alpha, *, band: float | None = None, sure: float = SURE) -> NDArray[np.uint8]:
     """Certain subject (255), certain ground (0) and unknown (128).
 
     Unknown is every pixel within `band` of the edge, and wherever alpha itself is uncertain. A part

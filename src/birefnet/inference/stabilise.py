@@ -28,6 +28,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.imaging.picture import Alpha, Pixels, PixelType
+
 if TYPE_CHECKING:
     from birefnet.matte import Matte
 
@@ -73,9 +75,9 @@ class _Moment:
 
     number: int
     matte: Matte
-    grey: NDArray[Any]
-    colour: NDArray[Any]
-    alpha: NDArray[Any]
+    grey: NDArray[np.uint8]
+    colour: NDArray[np.uint8]
+    alpha: Alpha
     flows: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     links: dict[int, _Link] = field(default_factory=dict)
 
@@ -85,8 +87,8 @@ class _Moment:
         return cls(
             number,
             matte,
-            cv2.cvtColor(small, cv2.COLOR_RGB2GRAY),
-            cv2.blur(small, (3, 3)),
+            np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8),
+            np.asarray(cv2.blur(small, (3, 3)), np.uint8),
             _shrink(matte.alpha, _MATTE_SIDE),
         )
 
@@ -163,7 +165,7 @@ def _steady(window: deque[_Moment], index: int) -> Matte:
     return replace(moment.matte, alpha=np.clip(alpha + change, 0, 1))
 
 
-def _brought(moment: _Moment, other: _Moment) -> NDArray[Any]:
+def _brought(moment: _Moment, other: _Moment) -> Alpha:
     """The other frame's matte at this one's time; this one's own where it cannot be trusted."""
     link = moment.link(other)
     height, width = moment.alpha.shape
@@ -171,27 +173,27 @@ def _brought(moment: _Moment, other: _Moment) -> NDArray[Any]:
     flow = cv2.resize(link.flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
     brought = _moved(other.alpha, flow + _grid(height, width))
     weight = cv2.resize(link.weight, (width, height), interpolation=cv2.INTER_LINEAR)
-    result: NDArray[Any] = moment.alpha + weight * (brought - moment.alpha)
+    result: Alpha = moment.alpha + weight * (brought - moment.alpha)
     return result
 
 
-def _moved(pixels: NDArray[Any], positions: NDArray[Any]) -> NDArray[Any]:
+def _moved(pixels: Pixels, positions: NDArray[np.float32]) -> Pixels:
     second: Any = None  # map: both coordinates are in the first
     return cv2.remap(pixels, positions, second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 @lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> NDArray[np.float32]:
-    """The place of each pixel, x and y."""
+    """The position of each pixel, x and y."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return np.dstack([x, y])
 
 
-def _shrink(pixels: NDArray[Any], side: int) -> NDArray[Any]:
+def _shrink(pixels: NDArray[PixelType], side: int) -> NDArray[PixelType]:
     """At most `side` long, averaged."""
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), pixels.dtype)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.imaging.picture import Pixels
 from birefnet.video.errors import VideoError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ColourSpace:
         return FULL if self.full_range else LIMITED
 
 
-def to_rgb(frame: VideoFrame, colour: ColourSpace, *, deep: bool, alpha: bool) -> NDArray[Any]:
+def to_rgb(frame: VideoFrame, colour: ColourSpace, *, deep: bool, alpha: bool) -> Pixels:
     """RGB or RGBA, H x W x 3 or 4, uint8 (uint16 if `deep`)."""
     coding: dict[str, int] = {}
     if not frame.format.is_rgb:

@@ -8,10 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from birefnet.errors import counted
-from birefnet.imaging.picture import Picture, to_float
+from birefnet.imaging.picture import Picture, Pixels, to_float
 from birefnet.video.colour import ColourSpace, to_rgb
 from birefnet.video.errors import VideoError, load_av, reading_failed, reason
 from birefnet.video.source import RawFrame, VideoInfo, ffmpeg_url
@@ -286,7 +285,7 @@ class _Turn:
         self._rows = slice(None, None, -1 if flips_rows else None)
         self._columns = slice(None, None, -1 if flips_columns else None)
 
-    def apply(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def apply(self, pixels: Pixels) -> Pixels:
         if self.transposes:
             pixels = pixels.swapaxes(0, 1)
         return np.ascontiguousarray(pixels[self._rows, self._columns])

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from birefnet.imaging.encoding import encode, write_atomic
+from birefnet.imaging.picture import Pixels
 from birefnet.video.colour import ColourSpace, from_rgb
 from birefnet.video.errors import load_av, writing_failed
 from birefnet.video.formats import Codec, Format, frame_path
@@ -55,7 +55,7 @@ class FrameWriter(Protocol):
     reorder: int
     """By how many frames the order of coding may differ from that of showing; once closed."""
 
-    def write(self, pixels: NDArray[Any], pts: int) -> None: ...
+    def write(self, pixels: Pixels, pts: int) -> None: ...
 
     def close(self, end: int) -> None:
         """Finish; `end` is when the last frame's time is over."""
@@ -103,7 +103,7 @@ class MovieWriter:
                 options=muxer_options(format, output_format.time_base),
             )
 
-    def write(self, pixels: NDArray[Any], pts: int) -> None:
+    def write(self, pixels: Pixels, pts: int) -> None:
         if self._codec.even:
             pixels = pad_to_even(pixels)
         frame = from_rgb(pixels, self._codec.pixel_format, self._output_format.colour)
@@ -187,7 +187,7 @@ class PictureWriter:
         with _Explained(output):
             frame_path(output, first).parent.mkdir(parents=True, exist_ok=True)
 
-    def write(self, pixels: NDArray[Any], pts: int) -> None:
+    def write(self, pixels: Pixels, pts: int) -> None:
         deep = self._bits == 16 and pixels.dtype == np.uint16
         has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
         data = encode(
@@ -241,7 +241,7 @@ def written_time_base(format: Format, time_base: Fraction) -> Fraction:
     return format.ticks or Fraction(1, time_base.denominator)
 
 
-def pad_to_even(pixels: NDArray[Any]) -> NDArray[Any]:
+def pad_to_even(pixels: Pixels) -> Pixels:
     """Both sides even, by repeating the last row or column."""
     bottom, right = pixels.shape[0] % 2, pixels.shape[1] % 2
     if not bottom and not right:

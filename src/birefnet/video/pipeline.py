@@ -11,9 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from numpy.typing import NDArray
-
-from birefnet.imaging.picture import Picture
+from birefnet.imaging.picture import Picture, Pixels
 from birefnet.video.clip import Clip, pick
 from birefnet.video.encode import FrameWriter, MovieWriter, OutputFormat, PictureWriter
 from birefnet.video.errors import VideoError
@@ -62,7 +60,7 @@ class Segments:
         self._end = 0
         self._since = 0.0
 
-    def write(self, frame: Frame, rendered: list[NDArray[Any]]) -> None:
+    def write(self, frame: Frame, rendered: list[Pixels]) -> None:
         if not self._writers:
             self._writers = [
                 self._writer(number, target) for number, target in enumerate(self._plan.targets)
@@ -148,7 +146,7 @@ class Line:
             self._pending.popleft().result()
         self._encoder.submit(self._segments.close).result()
 
-    def _render(self, matte: Matte, backgrounds: list[Any]) -> list[NDArray[Any]]:
+    def _render(self, matte: Matte, backgrounds: list[Any]) -> list[Pixels]:
         options = self._plan.settings.options
         matte = matte.adjusted(
             offset=options.mask_offset, blur=options.mask_blur, threshold=options.threshold

@@ -10,11 +10,11 @@ costs nothing, a flickering one does. Here it is per pixel, so that sizes and le
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from birefnet.imaging.picture import Pixels
 from birefnet.video.errors import VideoError
 
 
@@ -22,11 +22,11 @@ class TemporalError:
     """Adds up the errors of a film's mattes, frame by frame; lower is better."""
 
     def __init__(self) -> None:
-        self._before: NDArray[Any] | None = None
+        self._before: NDArray[np.float32] | None = None
         self._absolute: list[float] = []
         self._temporal: list[float] = []
 
-    def add(self, alpha: NDArray[Any], truth: NDArray[Any]) -> None:
+    def add(self, alpha: Pixels, truth: Pixels) -> None:
         """The next frame: both H x W, float in [0, 1]."""
         if alpha.shape != truth.shape:
             raise VideoError(f"got a matte of {alpha.shape} for a truth of {truth.shape}")

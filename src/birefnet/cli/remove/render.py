@@ -16,8 +16,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from birefnet.cli.common import is_debugging
 from birefnet.cli.remove.jobs import Job, result_format, suffix_of
 from birefnet.cli.remove.plan import Plan
@@ -27,6 +25,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
 from birefnet.imaging.framing import Area, union
 from birefnet.imaging.io import Source, decode_frames
+from birefnet.imaging.picture import Pixels
 from birefnet.imaging.source import Remote
 from birefnet.inference.profiling import timed
 from birefnet.matte import Matte
@@ -123,12 +122,12 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
             facts.append(facts_of(finished))
             yield finished
 
-    def pages(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], bytes | None]]:
+    def pages(drawn: Iterable[Matte]) -> Iterator[tuple[Pixels, bytes | None]]:
         for matte in drawn:
             profile = matte.picture.icc_profile if options.keep_profile else None
             yield options.render(matte), profile
 
-    def frames(drawn: Iterable[Matte]) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None, int]]:
+    def frames(drawn: Iterable[Matte]) -> Iterator[tuple[Pixels, Pixels | None, int]]:
         finished: Iterable[tuple[Matte, Area | None]] = ((matte, None) for matte in drawn)
         if options.crop:
             finished = _in_one_box(drawn)

@@ -33,7 +33,7 @@ from birefnet.imaging.box import Box
 from birefnet.imaging.compose import WHITE, Colour
 from birefnet.imaging.framing import VISIBLE
 from birefnet.imaging.io import decode, encode
-from birefnet.imaging.picture import Limits, Picture, to_uint8
+from birefnet.imaging.picture import Alpha, Limits, Picture, Pixels, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.matte import Matte
 from birefnet.options import Options
@@ -290,26 +290,26 @@ def _inside(matte: Matte, fields: Fields) -> Matte:
     return replace(matte, alpha=alpha)
 
 
-def _file(
-    matte: Matte, pixels: NDArray[Any], alpha: NDArray[Any] | None, format: str, box: Box
-) -> Rendered:
+def _file(matte: Matte, pixels: Pixels, alpha: Alpha | None, format: str, box: Box) -> Rendered:
     pixels = to_uint8(pixels)
-    alpha = None if alpha is None else to_uint8(alpha)
+    opacity = None if alpha is None else to_uint8(alpha)
     if format == "auto":
-        is_clear = alpha is not None and bool((alpha < 255).any())
+        is_clear = opacity is not None and bool((opacity < 255).any())
         format = "png" if is_clear or pixels.ndim == 2 else "jpg"
     if format == "zip":
-        data = _zip(pixels, alpha if alpha is not None else np.full(pixels.shape[:2], 255, "u1"))
+        if opacity is None:
+            opacity = np.full(pixels.shape[:2], 255, np.uint8)
+        data = _zip(pixels, opacity)
     elif format == "jpg":
         data = encode(pixels, format="jpeg", quality=_JPEG_QUALITY)
     else:
-        data = encode(pixels, alpha, format=format)
+        data = encode(pixels, opacity, format=format)
     kinds = {"zip": "application/zip", "jpg": "image/jpeg"}
     media_type = kinds.get(format, f"image/{format}")
     return Rendered(data, media_type, matte.width, matte.height, box)
 
 
-def _zip(pixels: NDArray[Any], alpha: NDArray[Any]) -> bytes:
+def _zip(pixels: Pixels, alpha: NDArray[np.uint8]) -> bytes:
     """color.jpg and alpha.png, which hold less than one PNG with both."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

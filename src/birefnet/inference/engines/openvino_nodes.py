@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ Value: TypeAlias = "Node | Output"
 """The input of an operation: a node with one output, or an output of one."""
 
 
-def constant(values: NDArray[Any]) -> Node:
+def constant(values: NDArray[np.generic]) -> Node:
     """A constant that shares its memory with `values`."""
     return ops.constant(np.ascontiguousarray(values), shared_memory=True)
 

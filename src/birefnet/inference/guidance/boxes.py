@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from birefnet.imaging.box import Box
 from birefnet.imaging.objects import owners
-from birefnet.imaging.picture import Picture
+from birefnet.imaging.picture import Alpha, Picture
 from birefnet.inference.guidance.channel import Guide
-from birefnet.inference.guidance.regions import Alpha, Predict, see
+from birefnet.inference.guidance.regions import Predict, see
 
 
 def matte_in_box(

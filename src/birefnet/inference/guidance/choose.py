@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +13,10 @@ from birefnet.imaging.box import Box
 from birefnet.imaging.geometry import resize_map
 from birefnet.imaging.guided import guided_filter
 from birefnet.imaging.objects import FAINT, owners
-from birefnet.imaging.picture import Picture, to_float, to_uint8
+from birefnet.imaging.picture import Alpha, Picture, Pixels, to_float, to_uint8
 from birefnet.inference.guidance.boxes import matte_in_box
 from birefnet.inference.guidance.channel import Guide
-from birefnet.inference.guidance.regions import Alpha, Point, Predict, see
+from birefnet.inference.guidance.regions import Point, Predict, see
 
 _CLOSER = (1.0, 0.5, 0.25)  # sides of the crops around points that are tried, of the picture's
 _SCRIBBLE = 0.2  # thickness of a line, of its box's longer side, at most
@@ -72,7 +71,7 @@ def matte_at_points(
 def matte_near_mask(
     predict: Predict,
     picture: Picture,
-    mask: NDArray[Any],
+    mask: Pixels,
     *,
     context: float = 0.25,
     has_channel: bool = False,

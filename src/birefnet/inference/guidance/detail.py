@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.imaging.box import Tiles
-from birefnet.imaging.picture import Picture
-from birefnet.inference.guidance.regions import Alpha, Predict, cut
+from birefnet.imaging.picture import Alpha, Picture
+from birefnet.inference.guidance.regions import Predict, cut
 
 PredictMany: TypeAlias = Callable[[Sequence[Picture]], Sequence[Alpha]]
 """Gives the mattes of pictures of one size, in their order."""

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from birefnet.errors import UsageError, counted
 from birefnet.imaging.box import Box
-from birefnet.imaging.picture import Picture
+from birefnet.imaging.picture import Alpha, Picture, Pixels
 from birefnet.imaging.values import Point
 from birefnet.inference.guidance.channel import Guide
-
-Alpha: TypeAlias = NDArray[np.float32]
-"""H x W in [0, 1]."""
 
 Predict: TypeAlias = Callable[..., Alpha]
 """Gives a picture's alpha matte at its own size; of a network with a guidance channel also that of
@@ -41,7 +37,7 @@ class Guidance:
 
     boxes: tuple[Corners, ...] = ()
     points: tuple[Point, ...] = ()
-    mask: NDArray[Any] | None = None
+    mask: Pixels | None = None
     context: float = 0.25
 
     def __bool__(self) -> bool:

@@ -15,7 +15,7 @@ with needs_extra("torch", __name__):
 
 from birefnet.imaging.compose import parse_colour
 from birefnet.imaging.foreground import estimate_foreground
-from birefnet.imaging.picture import Picture
+from birefnet.imaging.picture import Picture, Pixels
 from birefnet.integrations.comfyui import settings, widgets
 from birefnet.integrations.comfyui.tensors import backgrounds_of, batch, masks_of, pictures_of
 from birefnet.integrations.comfyui.widgets import Node, inputs
@@ -125,7 +125,7 @@ class Composite(Node):
             raise BiRefNetError("the background picture is missing: connect one to the node")
         behind = None if picture is None else backgrounds_of(picture, count)
 
-        def rendered() -> Iterator[NDArray[Any]]:
+        def rendered() -> Iterator[Pixels]:
             for index, matte in enumerate(mattes_of(image, mask)):
                 if background == "transparent":
                     yield matte.cutout(refine=refine_foreground)

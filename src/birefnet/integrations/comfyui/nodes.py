@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from numpy.typing import NDArray
-
 from birefnet.errors import needs_extra
 
 with needs_extra("torch", __name__):
     from torch import Tensor
 
 from birefnet.imaging.framing import union
+from birefnet.imaging.picture import Alpha, Pixels
 from birefnet.inference.stabilise import stabilise
 from birefnet.integrations.comfyui import models, settings, widgets
 from birefnet.integrations.comfyui.running import Guides, mattes
@@ -153,14 +152,14 @@ def assemble(
 ) -> tuple[Tensor, Tensor, str, bool]:
     """Finished mattes → IMAGE, MASK, the report, and whether any holds a subject."""
     behind = None if background is None else backgrounds_of(background, count)
-    alphas: list[NDArray[Any]] = []
+    alphas: list[Alpha] = []
     report: list[dict[str, Any]] = []
     box = None
     if options.crop:
         results = list(results)
         box = union(matte.visible_box for matte in results)
 
-    def rendered() -> Iterator[NDArray[Any]]:
+    def rendered() -> Iterator[Pixels]:
         for index, matte in enumerate(results):
             report.append(
                 {

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
-
-from numpy.typing import NDArray
 
 from birefnet.errors import DeviceError, needs_extra
 
 with needs_extra("torch", __name__):
     from torch import Tensor
 
+from birefnet.imaging.picture import Pixels
 from birefnet.inference.predictor import Predictor
 from birefnet.integrations.comfyui import host
 from birefnet.integrations.comfyui.tensors import batch, pictures_of
 from birefnet.matte import Matte
 from birefnet.options import Options
 
-Guides = Sequence[NDArray[Any]]
+Guides = Sequence[Pixels]
 """Coarse masks, one for each picture."""
 
 

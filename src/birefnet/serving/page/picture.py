@@ -18,7 +18,7 @@ from PIL import Image
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.io import decode
-from birefnet.imaging.picture import to_uint8
+from birefnet.imaging.picture import Pixels, to_uint8
 from birefnet.inference.guidance.regions import cut
 from birefnet.matte import Matte
 from birefnet.options import Options
@@ -349,7 +349,7 @@ def _frame(finishing: Options, matte: Matte) -> list[float] | None:
     return [round(corner / side, 4) for corner, side in zip(frame.corners, sides, strict=True)]
 
 
-def _shown(pixels: np.ndarray[Any, Any], format: str) -> bytes:
+def _shown(pixels: Pixels, format: str) -> bytes:
     """Small enough for a screen. Pillow weighs colours by alpha, so that edges do not darken."""
     image = Image.fromarray(to_uint8(pixels))
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX, reducing_gap=2.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +76,7 @@ def _known(hashes: Sequence[PerceptualHash | None]) -> list[tuple[int, Perceptua
     return [(index, hashed) for index, hashed in enumerate(hashes) if hashed is not None]
 
 
-def _count_bits(values: NDArray[np.uint64]) -> NDArray[Any]:
+def _count_bits(values: NDArray[np.uint64]) -> NDArray[np.integer]:
     """Bits that are set in each value."""
     if hasattr(np, "bitwise_count"):  # NumPy 2
         return np.asarray(np.bitwise_count(values))
