@@ -9,7 +9,7 @@ Names are looked up on first use, so `import birefnet` loads neither torch nor O
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet import errors
 from birefnet.errors import BiRefNetError
@@ -49,7 +49,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'birefnet' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

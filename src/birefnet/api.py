@@ -74,7 +74,7 @@ def remove_background(
     if background is not None:
         background = read_background(background)
 
-    def finish(item: Any, matte: Matte) -> Any:
+    def finish(item: object, matte: Matte) -> object:
         if isinstance(item, (bytes, bytearray, memoryview)):
             return matte.encode(
                 "png", kind, background=background, refine=refine, metadata=metadata
@@ -93,10 +93,10 @@ def _each(
     predictor: Predictor,
     sources: Iterable[Any],
     resolution: Resolution | None,
-    finish: Callable[[Any, Matte], Any],
-) -> Iterator[Any]:
+    finish: Callable[[object, Matte], object],
+) -> Iterator[object]:
     """Results in order; remembers the sources that the predictor has read ahead."""
-    waiting: list[Any] = []
+    waiting: list[object] = []
 
     def remembered() -> Iterator[Any]:
         for source in sources:
@@ -120,7 +120,7 @@ def _load_kept(model: str, device: str, dtype: str, engine: str) -> Predictor:
 def load_network(
     name: str | os.PathLike[str] | NetworkConfig | None = None,
     *,
-    config: NetworkConfig | Mapping[str, Any] | None = None,
+    config: NetworkConfig | Mapping[str, object] | None = None,
 ) -> BiRefNet:
     """The network itself, a `torch.nn.Module` in evaluation mode on the CPU in fp32.
 

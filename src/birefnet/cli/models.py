@@ -256,7 +256,7 @@ def _fetch(located: Located, cache: Path | None, *, verify: bool) -> Path:
     return fetch(what, cache_dir=cache, verify=verify)
 
 
-def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
+def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, object]:
     from birefnet.weights.download import cached
 
     path = cached(checkpoint, cache_dir=cache)
@@ -286,7 +286,7 @@ def _describe(checkpoint: Checkpoint, cache: Path | None) -> dict[str, Any]:
     }
 
 
-def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
+def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, object]:
     from birefnet.weights.locate import BUNDLED, read_settings
 
     settings = read_settings(BUNDLED / name / "config.json")
@@ -313,7 +313,7 @@ def _describe_bundled(name: str, *, whole: bool = False) -> dict[str, Any]:
     return values | {"path": str(path), **more} if whole else values
 
 
-def _describe_file(located: Located) -> dict[str, Any]:
+def _describe_file(located: Located) -> dict[str, object]:
     require(f"reading {located.name}", "torch")
     from birefnet.weights.checkpoint import load_checkpoint
 
@@ -384,10 +384,10 @@ def _readable(key: str, value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _score(score: dict[str, Any]) -> str:
+def _score(score: dict[str, object]) -> str:
     values = [f"{k} {v}" for k, v in score.items() if k not in ("dataset", "source")]
     return f"{score.get('dataset', '')} {', '.join(values)} ({score.get('source', 'measured')})"
 
 
-def _print_json(values: Any) -> None:
+def _print_json(values: object) -> None:
     typer.echo(json.dumps(values, indent=2))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -179,7 +179,7 @@ def _run(
     return 0
 
 
-def _facts(source: str, result: VideoResult) -> dict[str, Any]:
+def _facts(source: str, result: VideoResult) -> dict[str, object]:
     return {
         "input": source,
         "outputs": [str(path) for path in result.outputs],

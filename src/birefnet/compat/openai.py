@@ -210,7 +210,7 @@ async def _options(body: Fields, service: Service) -> Options:
 
 async def _pictures(body: Fields, service: Service) -> list[bytes]:
     """Pictures by any of the names that they come under."""
-    images: list[Any] = []
+    images: list[object] = []
     for name in ("image", "image[]", "images", "image_url"):
         value = body.get(name)
         if value is not None:
@@ -224,7 +224,7 @@ async def _pictures(body: Fields, service: Service) -> list[bytes]:
     return [await picture_of(_inner(value, "image"), "image", service) for value in images]
 
 
-def _inner(value: Any, name: str) -> Any:
+def _inner(value: object, name: str) -> object:
     """The picture inside an object such as {"image_url": …} of the JSON form."""
     if isinstance(value, dict):
         if "file_id" in value:

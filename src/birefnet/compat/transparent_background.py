@@ -65,7 +65,7 @@ class Remover:
 
     def process(
         self,
-        img: Any,
+        img: object,
         type: str | list[int] | tuple[int, ...] = "rgba",
         threshold: float | str | None = None,
         reverse: bool = False,
@@ -126,7 +126,7 @@ def _options(type: str | list[int] | tuple[int, ...]) -> Options:
     )
 
 
-def _rendered(matte: Matte, options: Options, type: Any) -> Any:
+def _rendered(matte: Matte, options: Options, type: object) -> Any:
     if type == "map":
         return np.repeat(matte.mask()[..., None], 3, axis=2)
     if type == "blur":

@@ -121,9 +121,9 @@ def _recorded(
     for stage in stages:
         watched += [stage, stage.reference, stage.block]
         watched += [stage.outward.attention] if stage.outward is not None else []
-    seen: dict[nn.Module, Any] = {}
+    seen: dict[nn.Module, object] = {}
 
-    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+    def keep(module: nn.Module, inputs: Any, output: object) -> None:
         seen[module] = output
 
     handles = [module.register_forward_hook(keep) for module in watched if module is not None]

@@ -143,7 +143,7 @@ class _Sharing:
             self._add("Cast", [tensor.name], f"{stored}.float32", to=tensor.FLOAT)
         return f"{stored}.float32"
 
-    def _small(self, values: Any, name: str) -> str:
+    def _small(self, values: object, name: str) -> str:
         from onnx import numpy_helper
 
         label = f"{name}.constant.{len(self.graph.initializer)}"

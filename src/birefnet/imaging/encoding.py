@@ -219,12 +219,12 @@ def _check_quality(quality: int | None, format: str) -> int:
     return quality
 
 
-def _described(metadata: Metadata | None, format: str) -> dict[str, Any]:
+def _described(metadata: Metadata | None, format: str) -> dict[str, object]:
     """Resolution, EXIF, XMP and IPTC as Pillow's arguments."""
     if metadata is None:
         return {}
     most = _LONGEST_BLOCK.get(format, _NO_LIMIT)
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     exif = metadata.exif if format == "jpeg" else metadata.exif_with_dpi()
     if format == "jpeg" and metadata.dpi:
         options["dpi"] = metadata.dpi
@@ -254,7 +254,7 @@ def _encode_with_pillow(
         )
     is_mask = samples.ndim == 2
     quality = _check_quality(quality, format)
-    options: dict[str, Any] = {"quality": quality}
+    options: dict[str, object] = {"quality": quality}
     if lossless if lossless is not None else is_mask:
         options = _LOSSLESS.get(format, options)
     elif format == "webp":
@@ -272,7 +272,7 @@ def _encode_with_pillow(
     return buffer.getvalue()
 
 
-_LOSSLESS: dict[str, dict[str, Any]] = {
+_LOSSLESS: dict[str, dict[str, object]] = {
     # `quality` is the effort here; more buys a few hundredths of the size for many times the time.
     "webp": {"lossless": True, "quality": 20, "method": 0},
     "avif": {"quality": 100, "subsampling": "4:4:4"},

@@ -131,7 +131,7 @@ def estimate_foreground(
 
 
 @contextmanager
-def _workers(pixels: int) -> Iterator[Callable[..., Iterable[Any]]]:
+def _workers(pixels: int) -> Iterator[Callable[..., Iterable[object]]]:
     """`map`, by several threads where the picture is large enough to gain from them."""
     if pixels <= 4 * _TILE * _TILE:
         yield map

@@ -110,7 +110,7 @@ def decode_frames(
 
 
 def snapshot(
-    source: Any, *, limits: Limits | None = None, convert_to_srgb: bool = True
+    source: object, *, limits: Limits | None = None, convert_to_srgb: bool = True
 ) -> Source | Picture:
     """The same picture, in memory that the caller does not hold.
 

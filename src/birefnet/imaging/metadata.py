@@ -97,7 +97,7 @@ def check_keep(keep: str) -> None:
         raise BiRefNetError(f"metadata is {keep!r}; choose one of {', '.join(get_args(Keep))}")
 
 
-def read_metadata(info: Mapping[Any, Any], exif: Image.Exif) -> Metadata | None:
+def read_metadata(info: Mapping[Any, object], exif: Image.Exif) -> Metadata | None:
     """The metadata of a picture; None for nothing. Broken parts count as nothing.
 
     Args:
@@ -143,7 +143,7 @@ def _kept_exif(exif: Image.Exif) -> bytes | None:
         return None
 
 
-def _kept_xmp(packet: Any) -> bytes | None:
+def _kept_xmp(packet: object) -> bytes | None:
     if isinstance(packet, str):
         packet = packet.encode()
     if isinstance(packet, tuple):
@@ -155,7 +155,7 @@ def _kept_xmp(packet: Any) -> bytes | None:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", packet)
 
 
-def read_iptc(info: Mapping[Any, Any], exif: Image.Exif) -> bytes | None:
+def read_iptc(info: Mapping[object, object], exif: Image.Exif) -> bytes | None:
     """The fields that are kept of a picture; None for nothing, or broken ones.
 
     Args:

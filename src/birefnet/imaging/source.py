@@ -57,7 +57,7 @@ _OF_A_RARE_KIND = re.compile("unsupported|not supported|unknown|cannot handle", 
 _ARRAY_CHANNELS = ((), (1,), (3,), (4,))
 
 
-def read_source(source: Any, limits: Limits) -> tuple[bytes, str]:
+def read_source(source: object, limits: Limits) -> tuple[bytes, str]:
     """The encoded bytes of a path, bytes or binary file, and a name for messages."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), "the picture"

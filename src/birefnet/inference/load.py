@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from birefnet.errors import UnknownModelError, WeightsError, require
 from birefnet.imaging.geometry import Preprocess
@@ -57,7 +57,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     engine: str = "auto",
-    config: NetworkConfig | Mapping[str, Any] | None = None,
+    config: NetworkConfig | Mapping[str, object] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     progress: bool | Report | None = None,
@@ -216,7 +216,7 @@ def open_bundled(
 
 
 def _configured(
-    located: Located, config: NetworkConfig | Mapping[str, Any], download: Download
+    located: Located, config: NetworkConfig | Mapping[str, object], download: Download
 ) -> Located:
     """A copy of the weights that says how its network is built."""
     require("`load(config=...)`", "torch")

@@ -144,7 +144,7 @@ class Stream:
         engine: Engine,
         prepare: Callable[[Any], Prepared],
         *,
-        snapshot: Callable[[Any], Any] = lambda source: source,
+        snapshot: Callable[[Any], object] = lambda source: source,
         batch_size: int,
         readers: int,
         profile: Profile | None = None,
@@ -160,7 +160,7 @@ class Stream:
         self._slots: deque[Slot] = deque()
         self._pool: ThreadPoolExecutor | None = None
 
-    def results(self, sources: Iterator[Any]) -> Iterator[Matte | BiRefNetError]:
+    def results(self, sources: Iterator[object]) -> Iterator[Matte | BiRefNetError]:
         """Mattes and errors in the order of the sources; another exception ends the stream."""
         readers = ThreadPoolExecutor(self._readers, thread_name_prefix="birefnet-decode")
         try:
@@ -175,7 +175,7 @@ class Stream:
                 if pool is not None:
                     pool.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, sources: Iterator[Any], readers: ThreadPoolExecutor) -> bool:
+    def _draw(self, sources: Iterator[object], readers: ThreadPoolExecutor) -> bool:
         """Fill the window; whether there is anything in it."""
         size, concurrency = self._batch_size, self._concurrency
         ahead = size if concurrency == 1 else concurrency * size

@@ -120,7 +120,7 @@ class CutOut:
         }
 
 
-def _picture(value: Any) -> Any:
+def _picture(value: object) -> Any:
     """The input of the predictor."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -131,7 +131,7 @@ def _picture(value: Any) -> Any:
     return b"" if value is None else value
 
 
-def _column(values: list[Any]) -> Any:
+def _column(values: list[object]) -> Any:
     """Numbers as an array; bytes and text as they are, for Arrow to find their type."""
     if any(value is None or isinstance(value, (bytes, str)) for value in values):
         column = np.empty(len(values), dtype=object)
@@ -206,7 +206,7 @@ def resources(device: str, actors: int | None, blocks: int | None = None) -> dic
             "device is cuda, and no node of the cluster has a GPU; choose auto or cpu"
         )
     if gpus and device != "cpu":
-        reserved: dict[str, Any] = {"num_gpus": 1, "num_cpus": 1}
+        reserved: dict[str, object] = {"num_gpus": 1, "num_cpus": 1}
         fitting = gpus
     else:
         cpus = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]

@@ -188,7 +188,7 @@ def app(arguments: Arguments) -> serve.Application:
     """
     settings = arguments.server_settings()
 
-    def build() -> Any:
+    def build() -> object:
         from birefnet.serving.app import create_app
 
         here = serve.get_replica_context()

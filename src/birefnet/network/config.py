@@ -257,7 +257,7 @@ def parse_config(text: str) -> dict[str, Any]:
     return {name.strip(): _value(value.strip()) for name, _, value in pairs}
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:

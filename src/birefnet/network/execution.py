@@ -14,7 +14,7 @@ with needs_extra("torch", __name__):
 
 
 _T = TypeVar("_T")
-_keepers: list[list[Any]] = []
+_keepers: list[list[object]] = []
 
 
 def on_cpu(x: Tensor) -> bool:
@@ -36,7 +36,7 @@ def pinned(constant: _T) -> _T:
 @contextmanager
 def retained() -> Iterator[list[Any]]:
     """Collect the cached tensors used meanwhile: a recording reads them by address later."""
-    keeper: list[Any] = []
+    keeper: list[object] = []
     _keepers.append(keeper)
     try:
         yield keeper

@@ -6,7 +6,6 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any
 
 from birefnet.errors import needs_extra
 
@@ -29,12 +28,12 @@ def base64_text(data: bytes) -> str:
     return b"".join(base64.b64encode(data[at : at + _PIECE]) for at in pieces).decode("ascii")
 
 
-def json_answer(content: Any, headers: Mapping[str, str] | None = None) -> Response:
+def json_answer(content: object, headers: Mapping[str, str] | None = None) -> Response:
     """An answer of JSON. Long base64 in it is put in as it is, for an encoder would hold up all
     other requests while it looks for what to escape."""
     texts: list[str] = []
 
-    def lift(value: Any) -> Any:
+    def lift(value: object) -> object:
         if isinstance(value, dict):
             return {name: lift(item) for name, item in value.items()}
         if isinstance(value, list):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from birefnet.errors import needs_extra
 
@@ -22,7 +21,7 @@ def limited(settings: ServerSettings) -> type[asyncio.Protocol]:
         _head = 0  # bytes of a request whose headers are not complete
         _timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: object) -> None:
             super().connection_made(transport)
             if len(self.connections) > settings.connections:
                 self._refuse("503 Service Unavailable", "there are too many connections")

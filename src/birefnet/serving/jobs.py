@@ -22,7 +22,7 @@ from birefnet.serving.settings import ServerSettings
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 _LAST_WORDS_S = 5.0  # for a cancelled job to end its files
 
-Work = Callable[["Job"], Awaitable[Any]]
+Work = Callable[["Job"], Awaitable[object]]
 
 
 @dataclass(eq=False)
@@ -62,7 +62,7 @@ class Job:
     def is_over(self) -> bool:
         return self.status in ("done", "failed", "cancelled")
 
-    def report(self, progress: float | None, **detail: Any) -> None:
+    def report(self, progress: float | None, **detail: object) -> None:
         """Say how far it is; from any thread."""
         self.progress, self.detail = progress, {**self.detail, **detail}
 

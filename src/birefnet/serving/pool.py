@@ -119,7 +119,7 @@ class ModelPool:
     def about_one(self, name: str) -> dict[str, Any]:
         """The same of one of `names`."""
         held, checkpoint = self._loaded.get(name), lookup(name)
-        entry: dict[str, Any] = {
+        entry: dict[str, object] = {
             "id": name,
             "object": "model",
             "created": 0,

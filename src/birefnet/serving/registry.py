@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from birefnet.errors import needs_extra
 
@@ -34,7 +33,7 @@ class Registry:
         router: APIRouter,
         *,
         error_forms: Mapping[str, Form] | None = None,
-        error_schema: dict[str, Any] = describe.ERROR,
+        error_schema: dict[str, object] = describe.ERROR,
     ) -> None:
         """Add routes.
 

@@ -255,7 +255,7 @@ class Service:
         mine.limits = self.limits
         return mine
 
-    async def in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         """Do something that takes a while beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._writers, call, *arguments)
 
@@ -401,7 +401,7 @@ def _objects(matte: Matte, options: Options, format: str) -> Iterator[ObjectResu
 _PAGES_COUNTED = 16  # of a TIFF, whose directories take a while
 
 
-def _pixels_in(item: Any) -> int:
+def _pixels_in(item: object) -> int:
     """Of a picture in any form, 0 for what is none; unknown ones count as the largest."""
     if isinstance(item, Picture):
         return item.height * item.width

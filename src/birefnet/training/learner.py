@@ -176,7 +176,7 @@ class Learner(Generic[Samples]):
             self.adversary.update(part, picture, output.logits, batch.mask)
         return {"loss": loss.detach(), **losses}
 
-    def _synchronised(self, is_last: bool) -> AbstractContextManager[Any]:
+    def _synchronised(self, is_last: bool) -> AbstractContextManager[object]:
         """Gradients are averaged over the processes once per step, in its last part."""
         return nullcontext() if is_last else self.accelerator.no_sync(self.network)
 

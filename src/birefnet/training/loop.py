@@ -285,7 +285,7 @@ class Trainer(Generic[Samples]):
     # Writing
 
     def _write_model(self, folder: Any, network: BiRefNet, scores: dict[str, float] | None) -> None:
-        training: dict[str, Any] = {
+        training: dict[str, object] = {
             "recipe": self.recipe.name,
             "variant": self.recipe.variant,
             "step": self.step,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from birefnet.errors import counted, needs_extra
 
@@ -221,7 +220,7 @@ def is_out_of_memory(failure: BaseException) -> bool:
     )
 
 
-def out_of_memory(recipe: Recipe, device: Any) -> str:
+def out_of_memory(recipe: Recipe, device: object) -> str:
     """One sentence with the cure."""
     schedule = recipe.schedule
     start = f"{device} ran out of memory with {counted(schedule.batch_size, 'picture')} at a time"

@@ -76,7 +76,7 @@ def parameter_groups(
 
 
 def make_optimiser(
-    groups: list[dict[str, Any]], settings: OptimiserSettings
+    groups: list[dict[str, object]], settings: OptimiserSettings
 ) -> torch.optim.Optimizer:
     """The optimiser that `settings` name."""
     if settings.name == "sgd":

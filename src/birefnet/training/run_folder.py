@@ -86,7 +86,7 @@ class RunFolder:
             cure = "continue it with --resume, or " if self.recipe.is_file() else ""
             raise RunFolderError(f"{self.path} {what}; {cure}give another folder")
 
-    def save_state(self, state: Mapping[str, Any]) -> None:
+    def save_state(self, state: Mapping[str, object]) -> None:
         """Write state.pt: the file before or the new one is there at any moment, never a part."""
         temporary = self.state.with_name(self.state.name + _PART)
         try:
@@ -133,7 +133,7 @@ class RunFolder:
                     if is_part and path.is_file():
                         path.unlink(missing_ok=True)
 
-    def append_metrics(self, values: Mapping[str, Any]) -> None:
+    def append_metrics(self, values: Mapping[str, object]) -> None:
         """Add a line to metrics.jsonl."""
         try:
             with self.metrics.open("a", encoding="utf-8") as file:

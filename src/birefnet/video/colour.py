@@ -123,6 +123,6 @@ def from_rgb(pixels: NDArray[Any], pixel_format: str, colour: ColourSpace) -> Vi
     return coded
 
 
-def _said(value: Any, otherwise: Any) -> Any:
+def _said(value: Any, otherwise: object) -> Any:
     """A tag of H.273, or `otherwise` where it is missing (2) or reserved (0 or 3)."""
     return otherwise if int(value) in (0, UNSPECIFIED, 3) else int(value)

@@ -217,7 +217,7 @@ class _Explained:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (load_av().FFmpegError, OSError)):
             raise writing_failed(error, self._path) from error
 

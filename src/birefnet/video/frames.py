@@ -86,7 +86,7 @@ def _ahead(items: Iterator[Frame], count: int) -> Generator[Frame, None, None]:
     stopped = threading.Event()
     end = object()
 
-    def put(item: Any) -> bool:
+    def put(item: object) -> bool:
         while not stopped.is_set():
             try:
                 line.put(item, timeout=0.1)

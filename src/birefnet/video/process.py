@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import birefnet
 from birefnet.errors import counted
@@ -327,7 +327,7 @@ def _fingerprint(
     targets: list[Target],
     predictor: Predictor,
     settings: Settings,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Whatever the parts depend on."""
     path = Path(source)
     state = path.stat() if path.is_file() else None

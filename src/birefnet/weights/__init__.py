@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.errors import require
 
@@ -40,7 +40,7 @@ _HOMES = {
 _OF_TORCH = ("checkpoint", "detect", "save")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'birefnet.weights' has no attribute {name!r}")
     if _HOMES[name] in _OF_TORCH:

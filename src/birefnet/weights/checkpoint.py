@@ -63,7 +63,7 @@ class Loaded:
 def load_checkpoint(
     source: str | os.PathLike[str] | Located,
     *,
-    config: NetworkConfig | Mapping[str, Any] | None = None,
+    config: NetworkConfig | Mapping[str, object] | None = None,
     preprocess: Preprocess | None = None,
     dtype: torch.dtype | None = torch.float32,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -95,7 +95,7 @@ def load_checkpoint(
 def read_network(
     local: WeightFiles,
     *,
-    config: NetworkConfig | Mapping[str, Any] | None = None,
+    config: NetworkConfig | Mapping[str, object] | None = None,
     preprocess: Preprocess | None = None,
     dtype: torch.dtype | None = torch.float32,
 ) -> Loaded:
@@ -194,7 +194,7 @@ def _config(
     settings: dict[str, Any],
     tensors: Mapping[str, Tensor],
     local: WeightFiles,
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
 ) -> NetworkConfig:
     if "network" in settings:
         try:

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from birefnet.errors import UsageError, needs_extra
 
@@ -36,7 +35,7 @@ def convert(
     *,
     layout: Layout | None = None,
     dtype: torch.dtype | None = None,
-    config: NetworkConfig | Mapping[str, Any] | None = None,
+    config: NetworkConfig | Mapping[str, object] | None = None,
     overwrite: bool = False,
     offline: bool | None = None,
     progress: bool | Report | None = None,
@@ -81,7 +80,7 @@ def convert(
 
 def with_config(
     source: str | os.PathLike[str] | Located,
-    config: NetworkConfig | Mapping[str, Any],
+    config: NetworkConfig | Mapping[str, object],
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,

@@ -8,7 +8,7 @@ defaults. `HOW_TO_TELL` says how to give what is not right.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from birefnet.errors import WeightsError, counted
 from birefnet.network.backbones import build_backbone
@@ -111,7 +111,7 @@ class _Network(NamedTuple):
         return shape[axis]
 
 
-def detect_config(shapes: Shapes, given: Mapping[str, Any] | None = None) -> NetworkConfig:
+def detect_config(shapes: Shapes, given: Mapping[str, object] | None = None) -> NetworkConfig:
     """The configuration of the network that has tensors of these names and shapes.
 
     Args:

@@ -110,7 +110,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def _read_torch(path: Path, kind: Format) -> Any:
+def _read_torch(path: Path, kind: Format) -> object:
     import torch
 
     if kind == "torch":
@@ -136,7 +136,7 @@ def _read_torch(path: Path, kind: Format) -> Any:
         raise _damaged(path, failure) from None
 
 
-def with_settings(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_settings(state: Mapping[str, Tensor], settings: Mapping[str, object]) -> dict[str, Any]:
     """A state dict for `torch.save` that carries this package's settings.
 
     They lie where torch keeps the versions of modules, so every program that reads a state dict
@@ -147,7 +147,7 @@ def with_settings(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> d
     return carrying
 
 
-def _metadata_of(loaded: Any) -> dict[str, str]:
+def _metadata_of(loaded: object) -> dict[str, str]:
     """The settings that `with_settings` put there."""
     metadata = getattr(loaded, "_metadata", None)
     carried = metadata.get(FORMAT) if isinstance(metadata, Mapping) else None
@@ -174,7 +174,7 @@ def _damaged(path: Path, failure: Exception) -> WeightsError:
     )
 
 
-def _tensors_inside(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _tensors_inside(loaded: object, path: Path) -> dict[str, Tensor]:
     """The dictionary of tensors in what was loaded, unwrapped from what trainers put around it."""
     tensors = _unwrap(loaded)
     if not tensors:
@@ -184,7 +184,7 @@ def _tensors_inside(loaded: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _unwrap(loaded: Any, depth: int = 0) -> dict[str, Tensor]:
+def _unwrap(loaded: object, depth: int = 0) -> dict[str, Tensor]:
     import torch
 
     if not isinstance(loaded, Mapping) or depth > 4:

@@ -99,7 +99,7 @@ def settings_in_metadata(metadata: dict[str, str], path: Path) -> dict[str, Any]
     return check_settings(values, str(path)) if isinstance(values, dict) else {}
 
 
-def check_settings(values: dict[str, Any], where: str) -> dict[str, Any]:
+def check_settings(values: dict[str, object], where: str) -> dict[str, Any]:
     """`values` if they are this project's and of a version that is understood, else `{}`."""
     if values.get("format") != FORMAT:
         return {}
@@ -171,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def some(names: Iterable[Any], limit: int = 4) -> str:
+def some(names: Iterable[object], limit: int = 4) -> str:
     """The first of these names, for a message."""
     listed = [str(name) for name in names]
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""

@@ -57,7 +57,7 @@ def save_directory(
     source: str | None = None,
     dtype: torch.dtype | None = None,
     layout: Layout = "birefnet",
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> Path:
     """Write `network` to the directory `path`, to be loaded again by that path.
 
@@ -198,8 +198,8 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _for_transformers(network: BiRefNet, dtype: torch.dtype | None) -> dict[str, Any]:
-    values: dict[str, Any] = {
+def _for_transformers(network: BiRefNet, dtype: torch.dtype | None) -> dict[str, object]:
+    values: dict[str, object] = {
         "model_type": MODEL_TYPE,
         "architectures": ["BiRefNet"],
         "bb_pretrained": False,
@@ -223,7 +223,7 @@ def official_code(config: NetworkConfig) -> dict[str, str]:
     }
 
 
-def _write_safetensors(path: Path, state: dict[str, Tensor], values: dict[str, Any]) -> None:
+def _write_safetensors(path: Path, state: dict[str, Tensor], values: dict[str, object]) -> None:
     from safetensors.torch import save_file as save_safetensors
 
     # "format": "pt" is what other readers look for.

@@ -25,7 +25,7 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     """Run the network of a cell; what `Result` holds of it."""
     cell = Cell(**order["cell"])
     file = order.get("file") or (cell.model if cell.engine == "file" else None)
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     if file is None:
         engine, preprocess, facts = _loaded(cell)
     else:
@@ -71,7 +71,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _request(cell: Cell) -> tuple[Request, dict[str, Any]]:
+def _request(cell: Cell) -> tuple[Request, dict[str, object]]:
     from birefnet.export.calibration import CalibrationPictures
     from birefnet.export.parity import synthetic_batch
     from birefnet.export.request import Request
@@ -91,7 +91,7 @@ def _request(cell: Cell) -> tuple[Request, dict[str, Any]]:
     return Request(simplified, preprocess, precision, size=size, calibration=calibration), facts
 
 
-def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
+def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, object]]:
     if is_carried(cell):
         return _carried(cell)
     from birefnet.network.simplify import simplify
@@ -112,7 +112,7 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
     return TorchEngine(network, cell.device, cell.precision), preprocess, facts
 
 
-def _carried(cell: Cell) -> tuple[Engine, Preprocess, dict[str, Any]]:
+def _carried(cell: Cell) -> tuple[Engine, Preprocess, dict[str, object]]:
     from birefnet.api import load
     from birefnet.weights.obtain import weight_files
 
@@ -142,7 +142,7 @@ def _network(name: str) -> tuple[BiRefNet, Preprocess]:
     return loaded.network, loaded.preprocess
 
 
-def _facts(network: BiRefNet) -> dict[str, Any]:
+def _facts(network: BiRefNet) -> dict[str, object]:
     from birefnet.network.macs import count_parameters
 
     return {"parameters": count_parameters(network), "macs": 0}

@@ -186,7 +186,7 @@ def is_carried(cell: Cell) -> bool:
 
 def _measure(cell: Cell, folder: Path, logits: Path) -> Result:
     """Run the cell in a fresh process, prepared by another one where a file must be made first."""
-    order: dict[str, Any] = {"cell": asdict(cell), "logits": str(logits)}
+    order: dict[str, object] = {"cell": asdict(cell), "logits": str(logits)}
     try:
         is_int8 = (cell.engine, cell.precision) == ("openvino", "int8")
         if (cell.engine == "onnx" or is_int8) and not is_carried(cell):
@@ -201,7 +201,7 @@ def _measure(cell: Cell, folder: Path, logits: Path) -> Result:
         return Result(cell, missing=str(failure))
 
 
-def _process(task: str, order: dict[str, Any]) -> dict[str, Any]:
+def _process(task: str, order: dict[str, object]) -> dict[str, Any]:
     """The answer of `birefnet.cli.bench.cell` to an order.
 
     Raises:
@@ -220,7 +220,7 @@ def _process(task: str, order: dict[str, Any]) -> dict[str, Any]:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else "it was ended: not enough memory?"
         raise RuntimeError(reason.partition("Error: ")[2] or reason)
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 

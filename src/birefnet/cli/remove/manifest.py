@@ -9,7 +9,6 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from birefnet.files import exclusive, patiently
 
@@ -64,7 +63,7 @@ class Manifest:
         """The keys of all finished pictures, as numbers."""
         return frozenset(self._done)
 
-    def add(self, key: str, entry: dict[str, Any]) -> None:
+    def add(self, key: str, entry: dict[str, object]) -> None:
         """Append what became of a picture: `input`, `output`, `status`, facts or `error`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         line = json.dumps({**entry, "finished": now, "key": key}) + "\n"

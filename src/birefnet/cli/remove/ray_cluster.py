@@ -69,7 +69,7 @@ class Actor:
         self._worker = LocalWorker(plan, RunLog(plan, Report()))
         _ = self._worker.predictor
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[object]]:
         """Do one block of jobs; a row for each outcome."""
         columns = (batch[name] for name in ("source", "target", "animation"))
         jobs = [_from_row(*map(str, row)) for row in zip(*columns, strict=True)]

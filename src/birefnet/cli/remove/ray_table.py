@@ -93,7 +93,7 @@ class RayTableWorker:
         output: str,
         name: str | None,
         column: str,
-        arguments: dict[str, Any],
+        arguments: dict[str, object],
     ) -> None:
         plan, manifest, folder = self.plan, self.run_log.manifest, to_path(output)
         is_rerun = manifest is not None and plan.run.overwrite is None
@@ -176,7 +176,7 @@ class CutOutToFiles(CutOut):
             "outcome": [outcome.facts_as_json() for outcome in outcomes],
         }
 
-    def _name(self, batch: Mapping[str, Any], index: int, picture: Any) -> str:
+    def _name(self, batch: Mapping[str, Any], index: int, picture: object) -> str:
         if self._name_column is not None:
             # A name, not a way out of the folder.
             parts = Path(str(batch[self._name_column][index])).with_suffix("").parts

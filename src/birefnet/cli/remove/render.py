@@ -88,7 +88,7 @@ def crop_of(matte: Matte, options: Options, box: Area | None = None) -> dict[str
     return {} if frame is None else {"crop": frame.corners}
 
 
-def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict[str, Any]]:
+def _write_objects(job: Job, matte: Matte, plan: Plan, format: str) -> list[dict[str, object]]:
     """A file for each object, NAME.1.png …, then the list of them, NAME.json, which is returned."""
     options, index = plan.options, job.target
     assert index is not None
@@ -113,7 +113,7 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
     options = plan.options
     format = result_format(job, options.format)
     facts: list[dict[str, Any]] = []
-    crop: dict[str, Any] = {}
+    crop: dict[str, object] = {}
 
     def mattes() -> Iterator[Matte]:
         for matte in _frame_mattes(job, plan, predictor):

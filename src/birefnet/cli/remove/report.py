@@ -51,7 +51,7 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        result: dict[str, Any] = {
+        result: dict[str, object] = {
             "input": str(self.job.source or "-"),
             "output": str(self.job.target or "-") if self.status != "failed" else None,
             "status": self.status,

@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from birefnet import files
@@ -110,7 +110,7 @@ def version_of(path: StoragePath) -> str:
     if isinstance(path, Path):
         stat = path.stat()
         return f"{stat.st_size}-{stat.st_mtime_ns}"
-    facts: dict[str, Any] = path.fs.info(path.path)
+    facts: dict[str, object] = path.fs.info(path.path)
     stamps = ("ETag", "etag", "mtime", "LastModified", "created")
     changed = next((facts[key] for key in stamps if key in facts), "")
     return f"{facts.get('size')}-{changed}"

@@ -59,7 +59,7 @@ def resolve_recipe(options: TrainOptions) -> Recipe:
     return recipe.override(_changes(options, recipe))
 
 
-def _named_recipe(options: TrainOptions, from_file: Mapping[str, Any]) -> Recipe:
+def _named_recipe(options: TrainOptions, from_file: Mapping[str, object]) -> Recipe:
     from birefnet.training.recipe import Recipe
     from birefnet.training.recipes import get_recipe
 
@@ -76,7 +76,7 @@ def _named_recipe(options: TrainOptions, from_file: Mapping[str, Any]) -> Recipe
 
 
 def _fitted_to_weights(
-    recipe: Recipe, options: TrainOptions, from_file: Mapping[str, Any]
+    recipe: Recipe, options: TrainOptions, from_file: Mapping[str, object]
 ) -> Recipe:
     """Take the size of the pictures from the weights, where the recipe names no network."""
     from birefnet.training.assemble import fitted_to_weights
@@ -89,7 +89,7 @@ def _fitted_to_weights(
     return recipe.override(fitted_to_weights(chosen))
 
 
-def _changes(options: TrainOptions, recipe: Recipe) -> dict[str, Any]:
+def _changes(options: TrainOptions, recipe: Recipe) -> dict[str, object]:
     """The changes that the options make to the recipe, by dotted name."""
     changes: dict[str, Any] = {}
     if options.init and not options.resume:
@@ -262,7 +262,7 @@ def make_validator(recipe: Recipe, data: TrainingDataset) -> Validator | None:
     )
 
 
-def _shortly_named(sets: Mapping[str, Any]) -> dict[str, Any]:
+def _shortly_named(sets: Mapping[str, object]) -> dict[str, Any]:
     """Sets by the last part of their paths, or by the whole path where two would be called so."""
     short = [Path(path.partition("::")[0]).name or path for path in sets]
     is_unique = len(set(short)) == len(short)

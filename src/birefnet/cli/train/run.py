@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -102,7 +102,7 @@ def train_network(options: TrainOptions) -> int:
 
 
 def _trainer(
-    prepared: PreparedRun, setup: TrainingSetup, run_folder: RunFolder | None, accelerator: Any
+    prepared: PreparedRun, setup: TrainingSetup, run_folder: RunFolder | None, accelerator: object
 ) -> Trainer[Batch]:
     from birefnet.training.loop import Trainer
     from birefnet.training.progress import Terminal

@@ -54,7 +54,7 @@ APP = "/fal-ai/birefnet"
 QUEUE = "/queue"
 _POLL_S = 0.1
 
-Output = dict[str, Any]
+Output = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _answer(job: Job) -> Response:
     return json_answer(job.result, job.detail["headers"])
 
 
-_OVER: dict[str, Any] = {
+_OVER: dict[str, object] = {
     "description": "The request is over, or cannot be understood.",
     "content": {
         "application/json": {
@@ -238,7 +238,7 @@ _OVER: dict[str, Any] = {
         }
     },
 }
-_JSON: dict[str, Any] = {"description": "How far it is.", "content": {"application/json": {}}}
+_JSON: dict[str, object] = {"description": "How far it is.", "content": {"application/json": {}}}
 
 
 def _add_submit(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import tempfile
-from typing import Any
 
 from birefnet.compat.fal.fields import FORMATS, ImageInput, MediaFile, VideoInput
 from birefnet.compat.http.body import file_at
@@ -90,7 +89,7 @@ async def cut_video(service: Service, inputs: VideoInput, job: Job | None, model
         made = await asyncio.to_thread(
             make_video, job, source, mine, background, fields, service.settings
         )
-    facts: dict[str, Any] = {name: made.facts[name] for name in ("width", "height", "duration")}
+    facts: dict[str, object] = {name: made.facts[name] for name in ("width", "height", "duration")}
     facts["num_frames"] = made.facts["frames"]
     if made.facts["duration"]:
         facts["fps"] = round(made.facts["frames"] / made.facts["duration"], 3)

@@ -69,7 +69,7 @@ def _fields(parts: Iterable[tuple[str, str | bytes]]) -> Fields:
     return fields
 
 
-async def picture_of(value: Any, name: str, service: Service) -> bytes:
+async def picture_of(value: object, name: str, service: Service) -> bytes:
     """A picture that a field holds: bytes of a file, a URL to fetch, a data URI or base64.
 
     Raises:
@@ -87,7 +87,7 @@ async def picture_of(value: Any, name: str, service: Service) -> bytes:
         raise InvalidRequest(str(error)) from None
 
 
-async def file_at(address: Any, name: str, service: Service) -> bytes:
+async def file_at(address: object, name: str, service: Service) -> bytes:
     """The file at an http(s) URL or in a data URI.
 
     Raises:
@@ -98,7 +98,7 @@ async def file_at(address: Any, name: str, service: Service) -> bytes:
     return await picture_of(address, name, service)
 
 
-def boolean(value: Any, name: str, *, default: bool = False) -> bool:
+def boolean(value: object, name: str, *, default: bool = False) -> bool:
     """True or false as forms and JSON say it.
 
     Raises:

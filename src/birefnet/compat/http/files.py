@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter
@@ -122,7 +121,7 @@ def register_routes(registry: Registry) -> None:
 def _router(files: ResultFiles) -> APIRouter:
 
     @asynccontextmanager
-    async def until_the_end(app: Any) -> AsyncIterator[None]:
+    async def until_the_end(app: object) -> AsyncIterator[None]:
         yield
         files.close()
 

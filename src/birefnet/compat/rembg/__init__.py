@@ -6,7 +6,7 @@ its command, `birefnet rembg`, and the routes of its server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import birefnet
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Looked up on first use: `birefnet --help` imports this package for its command.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

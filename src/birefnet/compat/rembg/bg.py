@@ -62,7 +62,7 @@ def remove(
     vitmatte_model: str | None = None,
     bgcolor: Sequence[int] | None = None,
     force_return_bytes: bool = False,
-    *args: Any,
+    *args: object,
     **kwargs: Any,
 ) -> Any:
     """Cut the subject out of a picture.
@@ -107,7 +107,10 @@ def remove(
     kwargs.pop("model_name", None)
     own_colours = bool(kwargs.pop("putalpha", False))
     method = kwargs.pop("alpha_matting_method", "guided")
-    choices: dict[str, Any] = {"kind": "mask" if only_mask else "cutout", "refine": not own_colours}
+    choices: dict[str, object] = {
+        "kind": "mask" if only_mask else "cutout",
+        "refine": not own_colours,
+    }
     if alpha_matting:
         given = (alpha_matting_foreground_threshold, alpha_matting_background_threshold)
         if given != (FOREGROUND, BACKGROUND):
@@ -137,7 +140,7 @@ def _predict(
 
 
 def _foreign_mattes(
-    session: BaseSession, data: Any, options: Options, arguments: Mapping[str, Any]
+    session: BaseSession, data: Any, options: Options, arguments: Mapping[str, object]
 ) -> list[Matte]:
     """The mattes of a session whose network is not of this package; it gets the arguments."""
     from PIL import Image
@@ -174,7 +177,7 @@ def _colour(bgcolor: Sequence[int]) -> tuple[int, ...]:
     return colour
 
 
-def _returned(rendered: NDArray[np.uint8], data: Any, force_bytes: bool) -> Any:
+def _returned(rendered: NDArray[np.uint8], data: object, force_bytes: bool) -> object:
     from PIL import Image
 
     if isinstance(data, np.ndarray) and not force_bytes:

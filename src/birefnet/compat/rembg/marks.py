@@ -18,7 +18,7 @@ OWN_ARGUMENTS = frozenset({*_OWN, *MARKS} - {"sam_prompt"})
 """Arguments of `remove` that only this package has."""
 
 
-def options_of(arguments: Mapping[str, Any], **choices: Any) -> Options:
+def options_of(arguments: Mapping[str, object], **choices: Any) -> Options:
     """The further arguments of `remove` as options.
 
     Args:
@@ -38,7 +38,7 @@ def options_of(arguments: Mapping[str, Any], **choices: Any) -> Options:
     return Options(**{**choices, **(guidance_of(marks) if marks else {}), **others}).prepared()
 
 
-def guidance_of(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def guidance_of(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     """Marks, as JSON or Python hold them → `boxes`, `points` and `other_points` of `Options`.
 
     Args:
@@ -64,7 +64,7 @@ def guidance_of(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return {"boxes": tuple(boxes), "points": tuple(points), "other_points": tuple(others)}
 
 
-def _list(given: Mapping[str, Any], name: str) -> list[Any]:
+def _list(given: Mapping[str, object], name: str) -> list[Any]:
     value = given.get(name, ())
     if not isinstance(value, (list, tuple)):
         raise BiRefNetError(f"{name} is not a list of marks")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 RELEASE = "2.0.86"
 """Of rembg, whose interface this package has."""
@@ -41,8 +40,8 @@ OTHERS: Mapping[str, str] = {
 }
 """Its other networks, and what comes nearest here."""
 
-_ISNET: Mapping[str, Any] = {"side": 1024, "mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}
-ONNX: Mapping[str, Mapping[str, Any]] = {
+_ISNET: Mapping[str, object] = {"side": 1024, "mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}
+ONNX: Mapping[str, Mapping[str, object]] = {
     **{key: {} for key in ("u2net", "u2netp", "u2net_human_seg", "silueta", "u2net_custom")},
     **dict.fromkeys(("isnet-general-use", "dis_custom", "ben_custom"), _ISNET),
     "isnet-anime": {**_ISNET, "mean": (0.485, 0.456, 0.406)},

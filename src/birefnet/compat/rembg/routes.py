@@ -40,14 +40,14 @@ def error_response(failure: Failure) -> Response:
     """FastAPI's own form, which rembg's server uses."""
     message = failure.message
     status = 422 if failure.code in ("invalid_request", "unknown_model") else failure.status
-    detail: Any = message
+    detail: object = message
     if status == 422:  # as FastAPI documents it
         location = ["body", "model"] if failure.code == "unknown_model" else ["body"]
         detail = [{"loc": location, "msg": message, "type": "value_error"}]
     return JSONResponse({"detail": detail}, status, failure.headers)
 
 
-ERROR_SCHEMA: dict[str, Any] = {
+ERROR_SCHEMA: dict[str, object] = {
     "type": "object",
     "required": ["detail"],
     "properties": {"detail": {"type": "string"}},
@@ -100,7 +100,7 @@ def register_routes(registry: Registry) -> None:
 
 def _router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["compatible: rembg"])
-    answers: dict[int | str, dict[str, Any]] = {
+    answers: dict[int | str, dict[str, object]] = {
         200: {"content": {"image/png": {}}},
         422: {
             "description": "A field that cannot be used.",

@@ -28,7 +28,7 @@ _SUFFIX = ".out.png"  # of a result beside its picture, where standard output is
 
 
 def one_picture(
-    source: str, target: str | None, model: str | None, arguments: dict[str, Any]
+    source: str, target: str | None, model: str | None, arguments: dict[str, object]
 ) -> None:
     """`rembg i`."""
     is_stream = source == STREAM
@@ -38,7 +38,7 @@ def one_picture(
         to_file = not is_stream and sys.stdout.isatty()
         target = str(Path(source).with_suffix(_SUFFIX)) if to_file else STREAM
     # One byte above the limit is enough for the decoder to refuse it.
-    data: Any = sys.stdin.buffer.read(Limits().max_bytes + 1) if is_stream else Path(source)
+    data: object = sys.stdin.buffer.read(Limits().max_bytes + 1) if is_stream else Path(source)
     with progress_bar("cut out"):
         png = _remove(data, _session(model, arguments), arguments, force_return_bytes=True)
     if target == STREAM:
@@ -52,7 +52,7 @@ def folder(
     source: str,
     target: str,
     model: str | None,
-    arguments: dict[str, Any],
+    arguments: dict[str, object],
     *,
     watch: bool = False,
     delete_input: bool = False,
@@ -121,13 +121,15 @@ def frames(
                 write(Path(specifier % number), png)
 
 
-def _session(model: str | None, arguments: dict[str, Any]) -> BaseSession:
+def _session(model: str | None, arguments: dict[str, object]) -> BaseSession:
     """The session; takes `model_path` out of the arguments of `remove`."""
     path = {"model_path": arguments.pop("model_path")} if "model_path" in arguments else {}
     return bg.new_session(model, **path)
 
 
-def _remove(data: Any, session: BaseSession, arguments: Mapping[str, Any], **more: Any) -> Any:
+def _remove(
+    data: object, session: BaseSession, arguments: Mapping[str, object], **more: Any
+) -> Any:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("once")
         result = bg.remove(data, session=session, **{**arguments, **more})

@@ -13,7 +13,7 @@ from birefnet.weights.locate import default_model
 
 
 def new_session(
-    model_name: str | None = None, *args: Any, sess_opts: Any = None, **kwargs: Any
+    model_name: str | None = None, *args: object, sess_opts: object = None, **kwargs: Any
 ) -> BaseSession:
     """Load a network.
 

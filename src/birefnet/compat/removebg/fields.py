@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from birefnet.compat.removebg.placement import (
     LARGEST_MARGIN_PX,
@@ -42,7 +42,7 @@ SHADOWS = ("none", "auto", "drop", "car", "3d")
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}
-SCHEMA: dict[str, Any] = {
+SCHEMA: dict[str, object] = {
     "image_file_b64": _TEXT | {"description": "base64 or a data URI"},
     "image_url": _TEXT | {"format": "uri"},
     "size": _TEXT | {"enum": list(MEGAPIXELS), "description": "largest result"},
@@ -116,7 +116,7 @@ class Fields:
         return megapixels * 1e6
 
 
-def read_fields(values: Mapping[str, Any], *, default_size: str = "preview") -> Fields:
+def read_fields(values: Mapping[str, object], *, default_size: str = "preview") -> Fields:
     """The fields of a form or JSON object; empty ones count as not given.
 
     Raises:

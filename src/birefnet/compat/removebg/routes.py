@@ -76,7 +76,7 @@ _ERROR = {
     "required": ["title", "code"],
     "properties": {"title": {"type": "string"}, "code": {"type": "string"}},
 }
-ERROR_SCHEMA: dict[str, Any] = {
+ERROR_SCHEMA: dict[str, object] = {
     "type": "object",
     "required": ["errors"],
     "properties": {"errors": {"type": "array", "minItems": 1, "items": _ERROR}},

@@ -6,7 +6,7 @@ import ctypes
 import os
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def call_in_forks(method: Callable[[], None]) -> None:
     _methods.append(weakref.WeakMethod(method))
 
 
-def never_delete(thing: Any) -> None:
+def never_delete(thing: object) -> None:
     """Keep an object, and what it refers to, for as long as the process lives.
 
     Its destructor would join threads that the fork has not got.

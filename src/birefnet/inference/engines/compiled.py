@@ -8,7 +8,6 @@ is compiled for itself, such as maps that whole windows tile.
 
 from __future__ import annotations
 
-from typing import Any
 
 from birefnet.errors import needs_extra
 
@@ -24,7 +23,7 @@ _VARIANTS = 64
 REGIONS = (SwinBlock, PVTBlock, ReconstructionBlock, OptimisedBlock)
 
 
-def compile_regions(network: nn.Module, **options: Any) -> int:
+def compile_regions(network: nn.Module, **options: object) -> int:
     """Compile the blocks of `network` in place, for any size; gives their number.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class Metadata:
             WeightsError: damaged, or written by a later version.
         """
         try:
-            values: Any = json.loads(text)
+            values: object = json.loads(text)
         except (json.JSONDecodeError, RecursionError):
             raise WeightsError(f"the birefnet metadata of {where} are not valid JSON") from None
         if not isinstance(values, Mapping):

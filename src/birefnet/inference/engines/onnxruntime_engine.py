@@ -208,7 +208,7 @@ class OnnxEngine:
         raise BiRefNetError(f"ONNX Runtime failed on {self.path.name}: {_short(text)}") from failure
 
 
-def _providers(device: str, onnxruntime: Any) -> tuple[str, list[Any]]:
+def _providers(device: str, onnxruntime: Any) -> tuple[str, list[object]]:
     """The device's name, and what ONNX Runtime is to be asked for."""
     here = onnxruntime.get_available_providers()
     if device == "auto":

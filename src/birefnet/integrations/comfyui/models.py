@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.api import load
 from birefnet.errors import BiRefNetError, WeightsError
@@ -55,7 +55,7 @@ class Model:
         return masks(self.predictor, image, Options(kind="mask", resolution=image_size))
 
 
-def as_model(value: Any, expected: str) -> Model:
+def as_model(value: object, expected: str) -> Model:
     """`value` if it is ours; other packs give other things the same type's name.
 
     Raises:

@@ -153,7 +153,7 @@ def assemble(
     """Finished mattes → IMAGE, MASK, the report, and whether any holds a subject."""
     behind = None if background is None else backgrounds_of(background, count)
     alphas: list[Alpha] = []
-    report: list[dict[str, Any]] = []
+    report: list[dict[str, object]] = []
     box = None
     if options.crop:
         results = list(results)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from birefnet.errors import BiRefNetError, needs_extra
 
@@ -36,7 +35,7 @@ _CHOICES = ("auto", "always", "never")
 
 
 def mappings(
-    setting: str = "auto", taken: Mapping[str, Any] | None = None
+    setting: str = "auto", taken: Mapping[str, object] | None = None
 ) -> tuple[dict[str, type], dict[str, str]]:
     """Classes and titles by the names of nodes.
 
@@ -60,10 +59,10 @@ def mappings(
 def _guarded(node: type) -> type:
     """The same node, whose work is done under this package's own name, see `neighbours`."""
     name: str = node.FUNCTION  # type: ignore[attr-defined]
-    work: Callable[..., Any] = getattr(node, name)
+    work: Callable[..., object] = getattr(node, name)
 
     @functools.wraps(work)
-    def guarded(self: Any, *arguments: Any, **settings: Any) -> Any:
+    def guarded(self: object, *arguments: object, **settings: object) -> object:
         with own_name():
             return work(self, *arguments, **settings)
 

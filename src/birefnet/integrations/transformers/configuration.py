@@ -47,7 +47,7 @@ class BiRefNetConfig(PretrainedConfig):
     def __init__(
         self,
         network: str | Mapping[str, Any] | NetworkConfig | None = "swin_v1_l",
-        preprocess: Mapping[str, Any] | Preprocess | None = None,
+        preprocess: Mapping[str, object] | Preprocess | None = None,
         name: str | None = None,
         licence: str | None = None,
         source: str | None = None,
@@ -93,7 +93,7 @@ class BiRefNetConfig(PretrainedConfig):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: object
     ) -> Any:
         """From a directory, a file of weights, a name of the table or an id on Hugging Face.
 
@@ -145,13 +145,13 @@ def described(location: Location, options: HubOptions) -> dict[str, Any]:
     return values
 
 
-def _network(given: str | Mapping[str, Any] | NetworkConfig) -> NetworkConfig:
+def _network(given: str | Mapping[str, object] | NetworkConfig) -> NetworkConfig:
     if isinstance(given, NetworkConfig):
         return given
     return preset(given) if isinstance(given, str) else NetworkConfig.from_dict(dict(given))
 
 
-def _preprocess(given: Mapping[str, Any] | Preprocess | None) -> Preprocess:
+def _preprocess(given: Mapping[str, object] | Preprocess | None) -> Preprocess:
     if isinstance(given, Preprocess):
         return given
     return Preprocess.from_dict(given or {})

@@ -35,7 +35,7 @@ def place_model(
     model: Model,
     device_map: Any,
     *,
-    max_memory: Any = None,
+    max_memory: object = None,
     offload_folder: str | None = None,
 ) -> Model:
     """Put a model on a device, or its modules on several.

@@ -96,7 +96,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: object
     ) -> Any:
         """From preprocessor_config.json, or from what is known of the model where it has none.
 
@@ -115,13 +115,13 @@ class BiRefNetImageProcessor(BaseImageProcessor):
                 setattr(processor, name, value)
         return processor
 
-    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+    def __call__(self, images: object, *args: Any, **kwargs: Any) -> BatchFeature:
         """As `preprocess`."""
         return self.preprocess(images, *args, **kwargs)
 
     def preprocess(
         self,
-        images: Any,
+        images: object,
         segmentation_maps: Any = None,
         *,
         resolution: Resolution | None = None,
@@ -192,7 +192,7 @@ class BiRefNetImageProcessor(BaseImageProcessor):
 
     def post_process_semantic_segmentation(
         self,
-        outputs: Any,
+        outputs: object,
         target_sizes: Iterable[tuple[int, int]] | None = None,
         threshold: float = 0.5,
     ) -> list[Tensor]:

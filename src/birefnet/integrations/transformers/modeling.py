@@ -149,7 +149,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str] | None,
-        *args: Any,
+        *args: object,
         config: BiRefNetConfig | str | os.PathLike[str] | None = None,
         state_dict: Mapping[str, Tensor] | None = None,
         dtype: str | torch.dtype | None = None,
@@ -227,7 +227,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         config: BiRefNetConfig | None,
         options: HubOptions,
         dtype: torch.dtype | None,
-        changed: dict[str, Any],
+        changed: dict[str, object],
     ) -> BiRefNetForImageSegmentation:
         location = find_location(name)
         if config is None:
@@ -253,7 +253,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         is_main_process: bool = True,
         state_dict: dict[str, Tensor] | None = None,
         push_to_hub: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Write model.safetensors, config.json and preprocessor_config.json to a directory.
 
@@ -295,7 +295,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
 
     def state_dict(
         self,
-        *args: Any,
+        *args: object,
         destination: dict[str, Any] | None = None,
         prefix: str = "",
         keep_vars: bool = False,
@@ -308,7 +308,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         return destination
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: dict[str, object], prefix: str, *args: Any, **kwargs: object
     ) -> None:
         """Official names, or this package's, become those of `network` before it reads them."""
         given = {key[len(prefix) :]: key for key in state_dict if key.startswith(prefix)}
@@ -320,7 +320,7 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _pushed(folder: str | os.PathLike[str], arguments: dict[str, Any]) -> dict[str, Any]:
+def _pushed(folder: str | os.PathLike[str], arguments: dict[str, object]) -> dict[str, Any]:
     """The arguments that `save_pretrained(push_to_hub=True)` hands on."""
     return {"repo_id": os.path.basename(os.path.abspath(folder)), **arguments}
 

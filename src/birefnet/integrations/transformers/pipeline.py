@@ -70,7 +70,7 @@ class BackgroundRemovalPipeline(Pipeline):
 
     def _sanitize_parameters(
         self, return_matte: bool | None = None, timeout: float | None = None, **options: Any
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    ) -> tuple[dict[str, object], dict[str, Any], dict[str, object]]:
         guided = [name for name in _GUIDANCE if name in options]
         if guided:
             raise BiRefNetError(
@@ -81,7 +81,7 @@ class BackgroundRemovalPipeline(Pipeline):
             raise BiRefNetError(
                 f"there is no option {unknown[0]!r}; there are {', '.join(sorted(_OPTIONS))}"
             )
-        preprocess: dict[str, Any] = {"timeout": timeout} if timeout is not None else {}
+        preprocess: dict[str, object] = {"timeout": timeout} if timeout is not None else {}
         forward = {}
         if "resolution" in options:
             preprocess["resolution"] = options.pop("resolution")
@@ -93,7 +93,7 @@ class BackgroundRemovalPipeline(Pipeline):
         return preprocess, forward, options
 
     def preprocess(
-        self, image: Any, resolution: Any = None, timeout: float | None = None
+        self, image: Any, resolution: object = None, timeout: float | None = None
     ) -> dict[str, Any]:
         if isinstance(image, str) and image.startswith(("http://", "https://")):
             image = load_image(image, timeout=timeout)
@@ -105,7 +105,7 @@ class BackgroundRemovalPipeline(Pipeline):
         prepared = Prepared(picture, geometry, geometry.apply(picture.pixels))
         return {"pixel_values": torch.from_numpy(prepared.input)[None], "prepared": [prepared]}
 
-    def _forward(self, inputs: dict[str, Any], once: bool = False) -> dict[str, Any]:
+    def _forward(self, inputs: dict[str, Any], once: bool = False) -> dict[str, object]:
         views = () if once else self._views
         if views:
             shown = inputs["pixel_values"].float().cpu().numpy()

@@ -12,7 +12,6 @@ import functools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numba
 import numpy as np
@@ -144,7 +143,7 @@ def backward(
 
 def _inputs(
     table: Tensor, offset: Tensor, mask: Tensor | None, images: slice, grid: Grid
-) -> tuple[Any, ...]:
+) -> tuple[object, ...]:
     """First arguments of the kernels, for a group of images."""
     maps = (_array(table), _maps(offset), _maps_or_none(mask, images))
     return (*maps, grid.height, grid.width, grid.size, grid.padding, grid.out_width)
@@ -186,7 +185,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _share(length: int, pixels: slice, grid: Grid, *arguments: Any) -> None:
+def _share(length: int, pixels: slice, grid: Grid, *arguments: object) -> None:
     """Runs `_differentiate` over `length` pixels from the first of `pixels`, split by threads."""
     if not _differentiate.signatures:
         with announced("the derivative of deformable convolution"):

@@ -118,7 +118,7 @@ def _autocast_dtype(device: str) -> torch.dtype | None:
     return None
 
 
-def _no_autocast(device: str) -> AbstractContextManager[Any]:
+def _no_autocast(device: str) -> AbstractContextManager[object]:
     """Inside an operator types are settled: autocast must not change its matrix products."""
     return torch.autocast(device, enabled=False) if _autocast_dtype(device) else nullcontext()
 
@@ -186,7 +186,7 @@ def _or_empty(grad_mask: Tensor | None, x: Tensor) -> Tensor:
     return x.new_empty(0) if grad_mask is None else grad_mask
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[object, ...], output: Tensor) -> None:
     *tensors, ctx.padding = inputs
     ctx.save_for_backward(*tensors)
 

@@ -15,7 +15,7 @@ TINY_PNG = (
 )
 """A bright disc of 24 x 24 pixels, for the examples."""
 
-ERROR: dict[str, Any] = {
+ERROR: dict[str, object] = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -35,13 +35,13 @@ _DESCRIPTIONS = {
     429: "The queue is full; Retry-After says when to come again.",
     503: "The server is overloaded, out of memory or shutting down.",
 }
-ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, object]] = {
     status: {"description": text, "content": {"application/json": {"schema": ERROR}}}
     for status, text in _DESCRIPTIONS.items()
 }
 
 
-def errors_like(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def errors_like(schema: dict[str, object]) -> dict[int | str, dict[str, Any]]:
     """Every error of a family of routes, in the form that it has there."""
     content = {"application/json": {"schema": schema}}
     return {
@@ -52,7 +52,7 @@ def errors_like(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _NUMBER = {"type": "number", "minimum": 0, "maximum": 1}
-PICTURE: dict[int | str, dict[str, Any]] = {
+PICTURE: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The picture; or, with answer=json or Accept: application/json, all of it.",
         "content": {
@@ -83,7 +83,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 
 def option_properties(model: type[BaseModel] = OptionFields) -> dict[str, Any]:
     """Schema of each field of a request, by name."""
-    properties: dict[str, Any] = model.model_json_schema()["properties"]
+    properties: dict[str, object] = model.model_json_schema()["properties"]
     return properties
 
 
@@ -107,13 +107,13 @@ def body_of_file(what: str, media_type: str, model: type[BaseModel]) -> dict[str
 
 
 def _body(
-    what: str, media_type: str, examples: dict[str, Any], model: type[BaseModel]
-) -> dict[str, Any]:
+    what: str, media_type: str, examples: dict[str, object], model: type[BaseModel]
+) -> dict[str, object]:
     options = option_properties(model)
     form = {"file": {"type": "string", "format": "binary", "description": what}, **options}
     image = {"type": "string", "description": f"{what}; base64 or data URI"}
     url = {"type": "string", "format": "uri", "description": f"where to fetch {what}"}
-    as_json: dict[str, Any] = {
+    as_json: dict[str, object] = {
         "schema": {
             "type": "object",
             "properties": {"image": image, "url": url, **options},

@@ -100,7 +100,7 @@ async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
     return file
 
 
-def _take_source(values: dict[str, Any]) -> tuple[Any, bool]:
+def _take_source(values: dict[str, object]) -> tuple[Any, bool]:
     """A file or text, and whether that is a URL."""
     given = [name for name in SOURCES if values.get(name) not in (None, "")]
     if len(given) != 1:
@@ -116,7 +116,7 @@ def _take_source(values: dict[str, Any]) -> tuple[Any, bool]:
     return source, given[0] == "url" and isinstance(source, str)
 
 
-async def _aside(call: Callable[[Any], T], value: Any, *held: Any) -> T:
+async def _aside(call: Callable[[Any], T], value: Any, *held: object) -> T:
     """`call(value)`, beside the event loop where it reads long base64."""
     if any(isinstance(item, str) and len(item) > _LONG for item in (value, *held)):
         return await asyncio.to_thread(call, value)
@@ -139,7 +139,9 @@ async def _spooled(request: Request) -> UploadFile:
     return UploadFile(file)
 
 
-async def read_options(values: Mapping[str, Any], service: Service, kind: type[Fields]) -> Fields:
+async def read_options(
+    values: Mapping[str, object], service: Service, kind: type[Fields]
+) -> Fields:
     """The fields checked and converted; pictures among them read, or fetched from their URLs.
 
     Raises:

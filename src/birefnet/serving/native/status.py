@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 
@@ -17,7 +15,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     routes = APIRouter(tags=["server"])
 
     @routes.get("/health", summary="Whether the process answers")
-    async def health() -> dict[str, Any]:
+    async def health() -> dict[str, object]:
         return {"status": "ok", "version": birefnet.__version__}
 
     state = {"type": "object", "properties": {"status": {"enum": ["loading", "stopping"]}}}
@@ -42,7 +40,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         return Response(service.metrics.text(), media_type=media_type)
 
     @routes.get("/v1/models", summary="The models that requests may name")
-    async def models() -> dict[str, Any]:
+    async def models() -> dict[str, object]:
         return {"object": "list", "data": service.models()}
 
     return routes

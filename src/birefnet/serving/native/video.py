@@ -170,8 +170,8 @@ def start_video(
     job: Job,
     source: Path,
     model: str,
-    background: Any,
-    fields: Any,
+    background: object,
+    fields: object,
 ) -> None:
     """Begin the work of a job whose video is in its folder; its result will be `VideoFiles`."""
     loop = asyncio.get_running_loop()
@@ -341,7 +341,7 @@ def load_video() -> None:
     load_av()
 
 
-def _background(fields: Any, service: Service) -> Any:
+def _background(fields: Any, service: Service) -> object:
     """A colour or a decoded picture; and the options checked against each other."""
     background = fields.background
     if isinstance(background, bytes):

@@ -106,34 +106,36 @@ def _picture_tab(controller: PageController, service: Service, background: gr.St
 
     async def upload(
         event: gr.EventData, token: str | None, background: str | None, *values: Any
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[object]:
         async for answer in controller.upload(token, event._data, background, FormState(*values)):
             yield answer
 
     async def guide(
         event: gr.EventData, token: str | None, background: str | None, *values: Any
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[object]:
         async for answer in controller.guide(token, event._data, background, FormState(*values)):
             yield answer
 
     async def save(
         event: gr.EventData, token: str | None, background: str | None, *values: Any
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[object]:
         async for answer in controller.save(token, event._data, background, FormState(*values)):
             yield answer
 
-    async def change(token: str | None, background: str | None, *values: Any) -> AsyncIterator[Any]:
+    async def change(
+        token: str | None, background: str | None, *values: Any
+    ) -> AsyncIterator[object]:
         async for answer in controller.change(token, background, FormState(*values)):
             yield answer
 
-    async def set_background(path: str, before: str | None) -> tuple[Any, Any, Any]:
+    async def set_background(path: str, before: str | None) -> tuple[object, object, object]:
         try:
             kept = await controller.set_background(path)
         except Exception as error:
             return before, gr.skip(), problem(error)
         return kept, gr.UploadButton(label="Choose another background picture"), gr.skip()
 
-    def use_preset(name: str) -> list[Any]:
+    def use_preset(name: str) -> list[object]:
         form = form_of(service.settings.presets[name]) if name else FormState()
         values = asdict(form or FormState()) | {"model": gr.skip(), "resolution": gr.skip()}
         return list(values.values())

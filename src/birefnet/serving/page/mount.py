@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -68,7 +67,7 @@ def mount_page(
         return Response(file.data, media_type=file.media_type, headers=headers)
 
     @app.get("/manifest.json", include_in_schema=False)
-    async def manifest() -> dict[str, Any]:
+    async def manifest() -> dict[str, object]:
         icon = {"src": f"{base}/favicon.ico", "type": "image/svg+xml", "sizes": "any"}
         return {"name": "birefnet", "start_url": f"{base}/", "icons": [icon]}
 

@@ -41,9 +41,9 @@ class Panel:
     background: gr.UploadButton
 
 
-def build_panel(models: list[dict[str, Any]], presets: Mapping[str, Preset]) -> Panel:
+def build_panel(models: list[dict[str, object]], presets: Mapping[str, Preset]) -> Panel:
     """Lay the controls out where the caller stands; `models` as `Service.models()` tells them."""
-    made: dict[str, Any] = {}
+    made: dict[str, object] = {}
     with gr.Group(elem_classes="panel-group"):
         fitting = [name for name, preset in presets.items() if form_of(preset) is not None]
         preset = gr.Dropdown(
@@ -173,5 +173,5 @@ def resolution_control(elem_id: str) -> gr.Textbox:
     )
 
 
-def _title(model: dict[str, Any]) -> str:
+def _title(model: dict[str, object]) -> str:
     return f"{model['id']}: {model['title']}" if model.get("title") else str(model["id"])

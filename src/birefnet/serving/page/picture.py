@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("birefnet.serving")
 
-Message = dict[str, Any]
+Message = dict[str, object]
 """What the stage's script understands: its `type` and what belongs to it."""
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -74,7 +74,7 @@ class PageController:
         self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
 
     async def upload(
-        self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
+        self, token: str | None, event: dict[str, object], background: str | None, form: FormState
     ) -> AsyncIterator[tuple[str | None, Message]]:
         """A new picture: uploaded, from the web, or an example. Its result follows at once."""
         try:
@@ -100,7 +100,7 @@ class PageController:
             yield token, message
 
     async def guide(
-        self, token: str | None, event: dict[str, Any], background: str | None, form: FormState
+        self, token: str | None, event: dict[str, object], background: str | None, form: FormState
     ) -> AsyncIterator[Message]:
         """Boxes, points or a painted mask of what is meant (none: what the network finds), and
         windows to refine, and the strokes of the brush that erases and restores."""
@@ -199,7 +199,7 @@ class PageController:
         return work.finished[1:]
 
     async def _refined(
-        self, work: Work, key: Any, windows: tuple[Window, ...], matte: Matte, form: FormState
+        self, work: Work, key: object, windows: tuple[Window, ...], matte: Matte, form: FormState
     ) -> Matte:
         """With each window done once more at the picture's own resolution; what was done last is
         kept, so that a further window takes no more than itself."""
@@ -220,7 +220,7 @@ class PageController:
         work.refined = ((key, windows), matte)
         return matte
 
-    async def _read(self, event: dict[str, Any]) -> tuple[str, bytes]:
+    async def _read(self, event: dict[str, object]) -> tuple[str, bytes]:
         """Name and bytes of what a visitor uploads or names.
 
         Raises:
@@ -276,13 +276,13 @@ def read_upload(path: object, folder: Path, max_bytes: int) -> bytes:
         file.unlink(missing_ok=True)
 
 
-def read_guide(event: dict[str, Any]) -> dict[str, Any]:
+def read_guide(event: dict[str, object]) -> dict[str, Any]:
     """Fields of `Options` from what the stage sends; never a path.
 
     Raises:
         BiRefNetError: it cannot be understood.
     """
-    guide: dict[str, Any] = {}
+    guide: dict[str, object] = {}
     for name in ("boxes", "points", "other_points"):
         marks = event.get(name) or []
         if not isinstance(marks, list) or not all(isinstance(mark, str) for mark in marks):
@@ -310,7 +310,7 @@ def problem(error: BaseException) -> Message:
     return _message("problem", text=f"{text[:1].upper()}{text[1:]}.")
 
 
-def _message(type: str, **fields: Any) -> Message:
+def _message(type: str, **fields: object) -> Message:
     """Never equal to another one, so that the stage notices it."""
     return {"type": type, "serial": next(_serial), **fields}
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.errors import BiRefNetError, counted
 from birefnet.imaging.values import parse_resolution
@@ -151,7 +151,7 @@ class VideoController:
 def _progress(job: Job) -> str:
     if job.status == "queued":
         return "Waiting for its turn"
-    detail: dict[str, Any] = job.detail
+    detail: dict[str, object] = job.detail
     if not detail.get("frames"):
         return "Starting"
     total = f" of {detail['total']}" if detail.get("total") else ""

@@ -97,7 +97,7 @@ class PixelCache:
                     written = os.write(self._handle, data)
             data, start = data[written:], start + written
 
-    def __getstate__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> tuple[object, ...]:
         handle = reduction.DupFd(self._handle) if self._path is None else None
         return self.count, self.limit, self._lock, self._index_bytes, self._path, handle
 

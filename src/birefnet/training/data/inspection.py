@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -126,7 +125,7 @@ def inspect_source(source: Source, *, jobs: int = 1) -> Iterator[Facts]:
     yield from _spread(partial(_inspect_sample, source), range(len(source)), jobs)
 
 
-def _spread(work: Callable[[Any], Facts], items: Sequence[Any], jobs: int) -> Iterator[Facts]:
+def _spread(work: Callable[[object], Facts], items: Sequence[object], jobs: int) -> Iterator[Facts]:
     """Do the work in order, in this process or several."""
     processes = min(jobs or _cores(), -(-len(items) // _CHUNK))
     if processes <= 1:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +109,7 @@ def mean(rgb: Pixels, alpha: Pixels | None = None) -> NDArray[np.float64]:
 
 
 def recolour(
-    rgb: Pixels, colour: Colour, own_mean: NDArray | None = None, extra: Any = 0.0
+    rgb: Pixels, colour: Colour, own_mean: NDArray | None = None, extra: object = 0.0
 ) -> Pixels:
     """Apply a change of colours.
 

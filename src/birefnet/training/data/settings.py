@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 MULTIPLE = 32  # both sides of every network input
 
@@ -227,14 +227,14 @@ def _check_side(name: str, side: int) -> None:
         raise ValueError(f"{name} is {side}; it must be a multiple of {MULTIPLE}")
 
 
-def _check_range(settings: Any, least: float, most: float, *names: str) -> None:
+def _check_range(settings: object, least: float, most: float, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if not least <= value <= most:
             raise ValueError(f"{name} is {value}; it must be from {least} to {most}")
 
 
-def _check_pair(settings: Any, name: str, least: float, most: float) -> None:
+def _check_pair(settings: object, name: str, least: float, most: float) -> None:
     low, high = getattr(settings, name)
     if not least <= low <= high <= most:
         raise ValueError(

@@ -64,13 +64,13 @@ class Session(BaseSession):
         self,
         model_name: str,
         sess_opts: Any = None,
-        *args: Any,
+        *args: object,
         predictor: Predictor | None = None,
         **kwargs: Any,
     ) -> None:
         self.model_name = model_name
         if predictor is None:
-            providers: Sequence[Any] | None = kwargs.pop("providers", None)
+            providers: Sequence[object] | None = kwargs.pop("providers", None)
             source = kwargs.pop("model_path", None) or self.network
             refuse(set(kwargs) - {"device", "dtype", "engine"})
             found = {} if providers is None else _device_of(providers)
@@ -78,17 +78,17 @@ class Session(BaseSession):
         self.predictor = self.inner_session = predictor
 
     @classmethod
-    def name(cls, *args: Any, **kwargs: Any) -> str:
+    def name(cls, *args: Any, **kwargs: object) -> str:
         return cls.own_name
 
     @classmethod
-    def download_models(cls, *args: Any, **kwargs: Any) -> str:
+    def download_models(cls, *args: object, **kwargs: object) -> str:
         """The path of the weights, fetched if need be."""
         from birefnet.weights.obtain import weight_files
 
         return str(weight_files(cls.network).files[0])
 
-    def predict(self, img: Any, *args: Any, **kwargs: Any) -> list[Image.Image]:
+    def predict(self, img: Any, *args: object, **kwargs: Any) -> list[Image.Image]:
         """The mask of a picture, mode L, in a list of one; `kwargs` as those of `remove`."""
         from PIL import Image
 

@@ -42,7 +42,7 @@ class BaseSession:
         model_name: str,
         sess_opts: onnxruntime.SessionOptions | None = None,
         *args: Any,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         import onnxruntime
 
@@ -59,8 +59,8 @@ class BaseSession:
         mean: Colours,
         std: Colours,
         size: tuple[int, int],
-        *args: Any,
-        **kwargs: Any,
+        *args: object,
+        **kwargs: object,
     ) -> dict[str, NDArray[np.float32]]:
         """The network's input [1,3,h,w] of a picture resized to `size` (width, height).
 
@@ -73,48 +73,48 @@ class BaseSession:
         batch = scaled.transpose(2, 0, 1)[None].astype(np.float32)
         return {self.inner_session.get_inputs()[0].name: batch}
 
-    def predict(self, img: Image.Image, *args: Any, **kwargs: Any) -> list[Image.Image]:
+    def predict(self, img: Image.Image, *args: object, **kwargs: object) -> list[Image.Image]:
         """The masks of a picture, mode L, of its size."""
         raise NotImplementedError
 
     @classmethod
-    def name(cls, *args: Any, **kwargs: Any) -> str:
+    def name(cls, *args: Any, **kwargs: object) -> str:
         """The name of it in `new_session`."""
         raise NotImplementedError
 
     @classmethod
-    def download_models(cls, *args: Any, **kwargs: Any) -> str:
+    def download_models(cls, *args: object, **kwargs: object) -> str:
         """The path of the network's file, fetched if need be."""
         raise NotImplementedError
 
     @classmethod
-    def is_local(cls, *args: Any, **kwargs: Any) -> bool:
+    def is_local(cls, *args: object, **kwargs: object) -> bool:
         """Whether pictures stay on this machine: always."""
         return True
 
     @classmethod
-    def requires_credentials(cls, *args: Any, **kwargs: Any) -> bool:
+    def requires_credentials(cls, *args: object, **kwargs: object) -> bool:
         """Never."""
         return False
 
     @classmethod
-    def has_usage_cost(cls, *args: Any, **kwargs: Any) -> bool:
+    def has_usage_cost(cls, *args: object, **kwargs: object) -> bool:
         """Never."""
         return False
 
     @classmethod
-    def checksum_disabled(cls, *args: Any, **kwargs: Any) -> bool:
+    def checksum_disabled(cls, *args: object, **kwargs: object) -> bool:
         """Never: MODEL_CHECKSUM_DISABLED has no effect here."""
         return False
 
     @classmethod
-    def legacy_home(cls, *args: Any, **kwargs: Any) -> str:
+    def legacy_home(cls, *args: object, **kwargs: object) -> str:
         """Where rembg kept its files once: U2NET_HOME, or ~/.u2net."""
         default = os.path.join(os.getenv("XDG_DATA_HOME", "~"), ".u2net")
         return os.path.expanduser(os.getenv("U2NET_HOME", default))
 
     @classmethod
-    def rembg_home(cls, *args: Any, **kwargs: Any) -> str:
+    def rembg_home(cls, *args: object, **kwargs: object) -> str:
         """Where rembg keeps its files: U2NET_HOME, REMBG_HOME, or ~/.rembg."""
         if os.getenv("U2NET_HOME"):
             return cls.legacy_home()
@@ -125,18 +125,18 @@ class BaseSession:
     u2net_home = rembg_home
 
     @classmethod
-    def model_dir(cls, *args: Any, **kwargs: Any) -> str:
+    def model_dir(cls, *args: object, **kwargs: object) -> str:
         """Where rembg keeps the files of this network."""
         return os.path.join(cls.rembg_home(), "models", cls.name())
 
     @classmethod
-    def resolve_existing(cls, fname: str, *args: Any, **kwargs: Any) -> str | None:
+    def resolve_existing(cls, fname: str, *args: object, **kwargs: object) -> str | None:
         """The path of a file in rembg's folders; None if it is not there."""
         paths = (os.path.join(folder, fname) for folder in (cls.model_dir(), cls.legacy_home()))
         return next((path for path in paths if os.path.exists(path)), None)
 
     @classmethod
-    def validate_model_path(cls, *args: Any, **kwargs: Any) -> str:
+    def validate_model_path(cls, *args: object, **kwargs: Any) -> str:
         """The caller's `model_path` as an absolute path.
 
         Raises:
@@ -164,11 +164,11 @@ class OnnxSession(BaseSession):
     nearest: ClassVar[str] = "nano"
 
     @classmethod
-    def name(cls, *args: Any, **kwargs: Any) -> str:
+    def name(cls, *args: Any, **kwargs: object) -> str:
         return cls.own_name
 
     @classmethod
-    def download_models(cls, *args: Any, **kwargs: Any) -> str:
+    def download_models(cls, *args: object, **kwargs: object) -> str:
         """The file among rembg's, or `model_path`; nothing is downloaded.
 
         Raises:
@@ -185,7 +185,7 @@ class OnnxSession(BaseSession):
             )
         return path
 
-    def predict(self, img: Image.Image, *args: Any, **kwargs: Any) -> list[Image.Image]:
+    def predict(self, img: Image.Image, *args: object, **kwargs: object) -> list[Image.Image]:
         """The mask of a picture, mode L, in a list of one.
 
         Raises:
@@ -222,7 +222,7 @@ class ClothSession(OnnxSession):
         "attire": (1, 2, 3),
     }
 
-    def predict(self, img: Image.Image, *args: Any, **kwargs: Any) -> list[Image.Image]:
+    def predict(self, img: Image.Image, *args: object, **kwargs: Any) -> list[Image.Image]:
         """Masks of a picture, mode L.
 
         Args:
