@@ -111,7 +111,7 @@ def option(default: Any, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, default, **more)})
 
 
-def declared(kind: type[Any]) -> dict[str, Option]:
+def declared(kind: type) -> dict[str, Option]:
     """The fields of a dataclass that are made by `option`."""
     types = get_type_hints(kind)
     return {

@@ -33,7 +33,7 @@ MOST_IMAGES = 16
 MOST_COPIES = 10
 
 _TEXT = {"type": "string"}
-SCHEMA: dict[str, Any] = {
+SCHEMA: dict[str, object] = {
     "prompt": _TEXT | {"description": "accepted, not used: the edit is always the same"},
     "model": _TEXT | {"description": "one of /v1/models; left out: the default"},
     "n": {"type": "integer", "minimum": 1, "maximum": MOST_COPIES, "default": 1},
@@ -80,7 +80,7 @@ def error_response(failure: Failure) -> Response:
 
 
 _TEXT_OR_NULL = {"type": ["string", "null"]}
-ERROR_SCHEMA: dict[str, Any] = {
+ERROR_SCHEMA: dict[str, object] = {
     "type": "object",
     "required": ["error"],
     "properties": {

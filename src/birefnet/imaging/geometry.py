@@ -215,7 +215,7 @@ class Preprocess:
     def _round(self, side: float) -> int:
         return max(self.multiple, round(side / self.multiple) * self.multiple)
 
-    def _check_side(self, side: Any) -> int:
+    def _check_side(self, side: object) -> int:
         if not isinstance(side, (int, np.integer)) or not 1 <= side <= LARGEST_SIDE:
             raise BiRefNetError(
                 f"resolution holds {side!r}; give whole numbers from 1 to {LARGEST_SIDE}."

@@ -95,7 +95,7 @@ def _read_stream(stream: Any, name: str, limits: Limits) -> bytes:
     return data
 
 
-def _position(stream: Any) -> int:
+def _position(stream: BinaryIO) -> int:
     try:
         return int(stream.tell())
     except (AttributeError, OSError, ValueError):

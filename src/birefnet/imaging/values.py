@@ -281,7 +281,7 @@ def parse_point(text: str, *, is_object: bool = True) -> Point:
     return Point(values[0], values[1], is_object)
 
 
-def _numbers(text: str) -> list[Any]:
+def _numbers(text: str) -> list[float]:
     try:
         return [float(part) if "." in part else int(part) for part in text.split(",")]
     except ValueError:

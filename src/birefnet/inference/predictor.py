@@ -81,7 +81,7 @@ class Predictor:
         other.__dict__.update(self.__dict__)
         return other
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickled, and copied deeply, it is the call of `birefnet.load` that made it: the weights
         are read again, not sent.
 

@@ -50,7 +50,7 @@ class Job:
     status: Status = "queued"
     progress: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
-    result: Any = None
+    result: object = None
     failure: Failure | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     created: float = field(default_factory=time.time)

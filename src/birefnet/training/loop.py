@@ -10,6 +10,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 from birefnet.errors import counted, needs_extra
@@ -29,7 +30,7 @@ from birefnet.training.progress import Display, Report, Silent
 from birefnet.training.recipe import Recipe
 from birefnet.training.run_folder import RunFolder
 from birefnet.training.schedule import Plan
-from birefnet.training.validation import Scored, Validator, write_previews
+from birefnet.training.validation import Levels, Scored, Validator, write_previews
 from birefnet.weights.save import save_directory
 
 if TYPE_CHECKING:
@@ -284,7 +285,9 @@ class Trainer(Generic[Samples]):
 
     # Writing
 
-    def _write_model(self, folder: Any, network: BiRefNet, scores: dict[str, float] | None) -> None:
+    def _write_model(
+        self, folder: Path, network: BiRefNet, scores: dict[str, float] | None
+    ) -> None:
         training: dict[str, object] = {
             "recipe": self.recipe.name,
             "variant": self.recipe.variant,
@@ -387,7 +390,7 @@ class Trainer(Generic[Samples]):
         if self.accelerator.trackers:
             self.accelerator.log(values, step=self.step)
 
-    def _show(self, previews: list[Any]) -> None:
+    def _show(self, previews: list[Levels]) -> None:
         if self.run_folder is None or not previews or not self.is_main:
             return
         write_previews(previews, self.run_folder.previews / f"step-{self.step:07d}.png")

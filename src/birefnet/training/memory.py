@@ -220,7 +220,7 @@ def is_out_of_memory(failure: BaseException) -> bool:
     )
 
 
-def out_of_memory(recipe: Recipe, device: object) -> str:
+def out_of_memory(recipe: Recipe, device: torch.device) -> str:
     """One sentence with the cure."""
     schedule = recipe.schedule
     start = f"{device} ran out of memory with {counted(schedule.batch_size, 'picture')} at a time"

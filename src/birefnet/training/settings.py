@@ -130,7 +130,7 @@ def _set(cls: type, values: dict[str, Any], dotted: str, value: object) -> None:
         values[last] = value
 
 
-def _child(kind: Any, name: str, where: str) -> Any:
+def _child(kind: object, name: str, where: str) -> Any:
     """The type of the part `name` of something of type `kind`."""
     if dataclasses.is_dataclass(kind):
         _check_known(kind, name, where)  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ def _is_retired(cls: type, name: str, value: object, where: str) -> bool:
     return True
 
 
-def _convert(value: object, hint: Any, where: str) -> Any:
+def _convert(value: object, hint: object, where: str) -> Any:
     """`value` as `hint` asks for it; a text is read as a command line gives it."""
     if hint is Any:
         return value
@@ -195,7 +195,7 @@ def _convert(value: object, hint: Any, where: str) -> Any:
     return _convert_scalar(value, hint, where)
 
 
-def _convert_union(value: object, options: list[Any], hint: Any, where: str) -> Any:
+def _convert_union(value: object, options: list[object], hint: object, where: str) -> Any:
     if type(None) in options and (value is None or value in ("none", "null", "None", "")):
         return None
     for option in options:
@@ -209,7 +209,7 @@ def _convert_union(value: object, options: list[Any], hint: Any, where: str) -> 
     raise _unfitting(value, hint, where)
 
 
-def _convert_sequence(value: object, hint: Any, where: str) -> Any:
+def _convert_sequence(value: object, hint: object, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if isinstance(value, str):
         text = value.strip().removeprefix("[").removesuffix("]")
@@ -228,7 +228,7 @@ def _convert_sequence(value: object, hint: Any, where: str) -> Any:
     return tuple(made) if origin is tuple else made
 
 
-def _convert_mapping(value: object, hint: Any, where: str) -> dict[str, Any]:
+def _convert_mapping(value: object, hint: object, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _unfitting(value, hint, where)
     arguments = get_args(hint)
@@ -240,7 +240,7 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS |= {"false": False, "no": False, "off": False, "0": False}
 
 
-def _convert_scalar(value: object, hint: Any, where: str) -> Any:
+def _convert_scalar(value: object, hint: object, where: str) -> Any:
     if hint is bool:
         if isinstance(value, bool):
             return value
@@ -266,11 +266,11 @@ def _number(value: int | float | str, hint: type) -> int | float:
     return int(number)
 
 
-def _unfitting(value: object, hint: Any, where: str) -> SettingsError:
+def _unfitting(value: object, hint: object, where: str) -> SettingsError:
     return SettingsError(f"{where} is {value!r}; expected {describe(hint)}")
 
 
-def describe(hint: Any) -> str:
+def describe(hint: object) -> str:
     """A type in words, for messages and tables."""
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     words[type(None)] = "none"
@@ -291,14 +291,14 @@ def describe(hint: Any) -> str:
     return str(hint)
 
 
-def _options(hint: Any) -> list[Any]:
+def _options(hint: object) -> list[object]:
     """The members of a union, `None` last; anything else alone."""
     if get_origin(hint) in (Union, types.UnionType):
         return sorted(get_args(hint), key=lambda option: option is type(None))
     return [hint]
 
 
-def _is_mapping(kind: Any) -> bool:
+def _is_mapping(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Mapping)
 
 

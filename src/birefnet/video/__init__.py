@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from birefnet.imaging.values import Position, parse_rate
 from birefnet.options import Options, VideoOptions
@@ -182,7 +182,7 @@ def video_info(source: str | os.PathLike[str]) -> VideoInfo:
         return video.info
 
 
-def _default_predictor() -> Any:
+def _default_predictor() -> Predictor:
     from birefnet.api import load
 
     return load()

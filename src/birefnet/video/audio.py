@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from birefnet.video.errors import VideoError, load_av, reason
 from birefnet.video.formats import Format, check_encoder
 from birefnet.video.source import ffmpeg_url
+
+if TYPE_CHECKING:
+    from av import AudioStream, Codec, Packet
+    from av.container import OutputContainer
 
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -43,7 +47,7 @@ class Sound:
         self._container = self._av.open(ffmpeg_url(source), "r", metadata_errors="replace")
         self._tracks: dict[int, _Track] = {}
 
-    def add_streams(self, container: Any) -> list[str]:
+    def add_streams(self, container: OutputContainer) -> list[str]:
         """Make a stream in the result for each; says how each is treated."""
         notes = []
         for stream in self._container.streams.audio:
@@ -63,7 +67,7 @@ class Sound:
                 )
         return notes
 
-    def packets(self) -> Iterator[Any]:
+    def packets(self) -> Iterator[Packet]:
         """Packets for the result, nearly in order of time.
 
         Raises:
@@ -77,7 +81,7 @@ class Sound:
                 "without audio"
             ) from error
 
-    def _packets(self) -> Iterator[Any]:
+    def _packets(self) -> Iterator[Packet]:
         streams = [self._container.streams[index] for index in self._tracks]
         if not streams:
             return
@@ -100,7 +104,7 @@ class Sound:
         for track in self._tracks.values():
             yield from track.finish()
 
-    def _demuxed(self, streams: list[Any]) -> Iterator[Any]:
+    def _demuxed(self, streams: list[AudioStream]) -> Iterator[Packet]:
         try:
             yield from self._container.demux(streams)
         except self._av.error.InvalidDataError:
@@ -110,7 +114,7 @@ class Sound:
         self._container.close()
 
 
-def _title(codec: Any) -> str:
+def _title(codec: Codec) -> str:
     """A codec's name in sentences: AAC, PCM, Opus."""
     name: str = codec.canonical_name
     return _TITLES.get(name) or name.split("_")[0].upper()
@@ -123,21 +127,23 @@ class _Track:
 
     def take(
         self, packet: Any, begin: Fraction, start: Fraction | None, end: Fraction | None
-    ) -> Iterator[Any]:
+    ) -> Iterator[Packet]:
         raise NotImplementedError
 
-    def finish(self) -> Iterator[Any]:
+    def finish(self) -> Iterator[Packet]:
         return iter(())
 
 
 class _Copied(_Track):
-    def __init__(self, av: Any, stream: Any, container: Any, encoder: str | None) -> None:
+    def __init__(
+        self, av: Any, stream: Any, container: OutputContainer, encoder: str | None
+    ) -> None:
         self.out = container.add_stream_from_template(stream)
         self.out.metadata.pop("DURATION", None)  # of the source
 
     def take(
         self, packet: Any, begin: Fraction, start: Fraction | None, end: Fraction | None
-    ) -> Iterator[Any]:
+    ) -> Iterator[Packet]:
         base = packet.time_base
         pts = packet.pts if packet.pts is not None else packet.dts
         if start is not None and (pts + max(1, packet.duration or 0)) * base <= start:
@@ -149,7 +155,9 @@ class _Copied(_Track):
 
 
 class _Encoded(_Track):
-    def __init__(self, av: Any, stream: Any, container: Any, encoder: str | None) -> None:
+    def __init__(
+        self, av: Any, stream: Any, container: OutputContainer, encoder: str | None
+    ) -> None:
         assert encoder is not None
         check_encoder(encoder, "the sound")
         self._av = av
@@ -173,7 +181,7 @@ class _Encoded(_Track):
 
     def take(
         self, packet: Any, begin: Fraction, start: Fraction | None, end: Fraction | None
-    ) -> Iterator[Any]:
+    ) -> Iterator[Packet]:
         try:
             frames = self._decoder.decode(packet)
         except self._av.error.InvalidDataError:
@@ -181,14 +189,14 @@ class _Encoded(_Track):
         for frame in frames:
             yield from self._encode(frame, begin, start, end)
 
-    def finish(self) -> Iterator[Any]:
+    def finish(self) -> Iterator[Packet]:
         for frame in self._resampler.resample(None):
             yield from self.out.encode(frame)
         yield from self.out.encode(None)
 
     def _encode(
         self, frame: Any, begin: Fraction, start: Fraction | None, end: Fraction | None
-    ) -> Iterator[Any]:
+    ) -> Iterator[Packet]:
         time = frame.pts * frame.time_base if frame.pts is not None else None
         if time is not None:
             last = time + Fraction(frame.samples, frame.sample_rate)

@@ -9,13 +9,15 @@ A YCbCr video needs to say which matrix (BT.601, BT.709, BT.2020) and which rang
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.imaging.picture import Pixels
 from birefnet.video.errors import VideoError
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -123,6 +125,6 @@ def from_rgb(pixels: NDArray[Any], pixel_format: str, colour: ColourSpace) -> Vi
     return coded
 
 
-def _said(value: Any, otherwise: object) -> Any:
+def _said(value: int, otherwise: T) -> int | T:
     """A tag of H.273, or `otherwise` where it is missing (2) or reserved (0 or 3)."""
     return otherwise if int(value) in (0, UNSPECIFIED, 3) else int(value)

@@ -16,7 +16,7 @@ from birefnet.video.errors import VideoError, load_av, reading_failed, reason
 from birefnet.video.source import RawFrame, VideoInfo, ffmpeg_url
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame
+    from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer
 
 # FFmpeg's own decoders of these leave the alpha out; libvpx's bring it.
@@ -225,7 +225,7 @@ class _Reader:
         context = self.stream.codec_context
         if context is None:
             raise VideoError(f"{name} is coded in a way that this FFmpeg cannot decode")
-        self._decoder = context
+        self._decoder: Any = context
         special = _ALPHA_DECODERS.get(context.name)
         if special and self.stream.metadata.get("alpha_mode") == "1":
             try:
@@ -305,7 +305,7 @@ def _orientation(frame: VideoFrame) -> _Turn:
     return _Turn(True, flips_rows=b < 0, flips_columns=c < 0)
 
 
-def _video_streams(container: InputContainer) -> list[Any]:
+def _video_streams(container: InputContainer) -> list[VideoStream]:
     """Moving pictures first; the cover of an album is none at all."""
     return [
         stream

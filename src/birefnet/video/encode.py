@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from birefnet.video.colour import ColourSpace, from_rgb
 from birefnet.video.errors import load_av, writing_failed
 from birefnet.video.formats import Codec, Format, frame_path
 from birefnet.video.source import ffmpeg_url
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class MovieWriter:
         )
         return max(stamp, self._shown[-1] + 1) if self._shown else stamp
 
-    def _open(self, frame: Any) -> None:
+    def _open(self, frame: VideoFrame) -> None:
         output_format, av = self._output_format, self._av
         self._stream = stream = self._container.add_stream(
             self._codec.encoder, rate=output_format.rate, options=self._options
@@ -154,7 +157,7 @@ class MovieWriter:
             except av.FFmpegError as error:
                 raise writing_failed(error, self._path) from error
 
-    def _mux(self, frame: Any) -> None:
+    def _mux(self, frame: VideoFrame | None) -> None:
         with self._explained():
             for packet in self._stream.encode(frame):
                 rank = int(np.searchsorted(self._shown, packet.pts))
@@ -167,7 +170,7 @@ class MovieWriter:
                     packet.duration = following - self._shown[rank]
                 self._container.mux(packet)
 
-    def _explained(self) -> Any:
+    def _explained(self) -> _Explained:
         return _Explained(self._path)
 
 
@@ -217,7 +220,7 @@ class _Explained:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (load_av().FFmpegError, OSError)):
             raise writing_failed(error, self._path) from error
 

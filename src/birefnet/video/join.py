@@ -7,12 +7,13 @@ from fractions import Fraction
 from heapq import merge
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import counted
 from birefnet.files import replace_file
 from birefnet.imaging.encoding import encode_animation, write_atomic
 from birefnet.imaging.io import decode
+from birefnet.imaging.picture import Alpha, Pixels
 from birefnet.video.aspect import TITLE, write_pixel_aspect
 from birefnet.video.audio import Sound
 from birefnet.video.encode import muxer_options, sync
@@ -20,6 +21,9 @@ from birefnet.video.errors import VideoError, load_av, writing_failed
 from birefnet.video.formats import Format, frame_path
 from birefnet.video.segments import Segment
 from birefnet.video.source import ffmpeg_url
+
+if TYPE_CHECKING:
+    from av import Packet
 
 _WEBP_QUALITY: dict[str, dict[str, Any]] = {
     "low": {"quality": 50},
@@ -110,7 +114,7 @@ def join_animation(
         if not chosen or (time - stamps[chosen[-1]]) * milliseconds >= shortest:
             chosen.append(number)
 
-    def pictures() -> Iterator[tuple[Any, Any, int]]:
+    def pictures() -> Iterator[tuple[Pixels, Alpha | None, int]]:
         for index, number in enumerate(chosen):
             until = stamps[chosen[index + 1]] if index + 1 < len(chosen) else stamps[-1]
             picture = decode(frame_path(frames, number + 1))
@@ -133,7 +137,7 @@ def join_animation(
 
 def _video_packets(
     parts: list[Path], segments: list[Segment], shown: list[int], reorder: int
-) -> Iterator[Any]:
+) -> Iterator[Packet]:
     """Packets of all segments in order of coding, with absolute time stamps.
 
     A frame is decoded before it is shown, by at most `reorder` frames: packet i gets the time at

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from birefnet.imaging.picture import Picture, Pixels
 from birefnet.video.clip import Clip, pick
@@ -146,7 +146,7 @@ class Line:
             self._pending.popleft().result()
         self._encoder.submit(self._segments.close).result()
 
-    def _render(self, matte: Matte, backgrounds: list[Any]) -> list[Pixels]:
+    def _render(self, matte: Matte, backgrounds: list[Picture | None]) -> list[Pixels]:
         options = self._plan.settings.options
         matte = matte.adjusted(
             offset=options.mask_offset, blur=options.mask_blur, threshold=options.threshold

@@ -55,7 +55,7 @@ class Workplace:
         VideoError: another process is at it, or the folder cannot be made or is somebody else's.
     """
 
-    def __init__(self, output: Path, job: dict[str, Any], *, resume: bool | None) -> None:
+    def __init__(self, output: Path, job: dict[str, object], *, resume: bool | None) -> None:
         self.folder = output.with_name(_folder_name(output.name))
         self.finished: list[Segment] = []
         try:
@@ -106,7 +106,7 @@ class Workplace:
         self._lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _take_over(self, output: Path, job: dict[str, Any], resume: bool | None) -> None:
+    def _take_over(self, output: Path, job: dict[str, object], resume: bool | None) -> None:
         path = self.folder / _JOB
         earlier = _read(path)
         if earlier is None and any(not item.name.startswith(".") for item in self.folder.iterdir()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from birefnet.files import is_same
 from birefnet.imaging.compose import Colour
@@ -18,6 +18,9 @@ from birefnet.options import Options, VideoOptions
 from birefnet.video.clip import Clip
 from birefnet.video.errors import VideoError, load_av
 from birefnet.video.formats import Codec, Format, check_encoder, encoder_options, format_of
+
+if TYPE_CHECKING:
+    from birefnet.matte import Background
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".gif", ".wmv"}
 
@@ -139,7 +142,7 @@ def _plan(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     kind: str,
-    background: Any,
+    background: Background | None,
     settings: Settings,
 ) -> Target:
     if "://" in os.fspath(output):

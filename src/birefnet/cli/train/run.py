@@ -17,6 +17,8 @@ from birefnet.errors import BiRefNetError
 from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from birefnet.training.assemble import TrainingSetup
     from birefnet.training.data.batch import Batch
     from birefnet.training.loop import Trainer
@@ -102,7 +104,10 @@ def train_network(options: TrainOptions) -> int:
 
 
 def _trainer(
-    prepared: PreparedRun, setup: TrainingSetup, run_folder: RunFolder | None, accelerator: object
+    prepared: PreparedRun,
+    setup: TrainingSetup,
+    run_folder: RunFolder | None,
+    accelerator: Accelerator,
 ) -> Trainer[Batch]:
     from birefnet.training.loop import Trainer
     from birefnet.training.progress import Terminal

@@ -111,7 +111,7 @@ class MediaFile:
 
 
 _PROBLEM = PROBLEM | {"properties": {**PROBLEM["properties"], "url": {"type": "string"}}}
-ERROR_SCHEMA: dict[str, Any] = {
+ERROR_SCHEMA: dict[str, object] = {
     "type": "object",
     "required": ["detail"],
     "properties": {"detail": {"anyOf": [{"type": "string"}, {"type": "array", "items": _PROBLEM}]}},

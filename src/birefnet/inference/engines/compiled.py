@@ -8,7 +8,6 @@ is compiled for itself, such as maps that whole windows tile.
 
 from __future__ import annotations
 
-
 from birefnet.errors import needs_extra
 
 with needs_extra("torch", __name__):

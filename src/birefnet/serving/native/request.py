@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl
@@ -24,6 +24,7 @@ from birefnet.serving.service import Service
 from birefnet.serving.settings import MIB
 
 Fields = TypeVar("Fields", bound=BaseModel)
+S = TypeVar("S")
 T = TypeVar("T")
 
 LINE_FORM = "application/x-www-form-urlencoded"
@@ -72,7 +73,7 @@ async def read_line(request: Request) -> list[tuple[str, str]]:
     return await asyncio.to_thread(parse_qsl, text, keep_blank_values=True)
 
 
-async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, str]:
+async def read_source(values: dict[str, object], service: Service) -> tuple[bytes, str]:
     """The picture that a request is about, taken out of its fields, and its name.
 
     Raises:
@@ -87,7 +88,7 @@ async def read_source(values: dict[str, Any], service: Service) -> tuple[bytes, 
     return await _aside(_decoded, source), ""
 
 
-async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
+async def open_source(values: dict[str, object], service: Service) -> BinaryIO:
     """As `read_source` for large files, which stay on disk; the file stands at its beginning."""
     source, is_url = _take_source(values)
     if isinstance(source, UploadFile):
@@ -100,7 +101,7 @@ async def open_source(values: dict[str, Any], service: Service) -> BinaryIO:
     return file
 
 
-def _take_source(values: dict[str, object]) -> tuple[Any, bool]:
+def _take_source(values: dict[str, object]) -> tuple[UploadFile | str, bool]:
     """A file or text, and whether that is a URL."""
     given = [name for name in SOURCES if values.get(name) not in (None, "")]
     if len(given) != 1:
@@ -116,7 +117,7 @@ def _take_source(values: dict[str, object]) -> tuple[Any, bool]:
     return source, given[0] == "url" and isinstance(source, str)
 
 
-async def _aside(call: Callable[[Any], T], value: Any, *held: object) -> T:
+async def _aside(call: Callable[[S], T], value: S, *held: object) -> T:
     """`call(value)`, beside the event loop where it reads long base64."""
     if any(isinstance(item, str) and len(item) > _LONG for item in (value, *held)):
         return await asyncio.to_thread(call, value)
@@ -189,7 +190,7 @@ def _is_list(name: str) -> bool:
     return name in OPTIONS and OPTIONS[name].is_list
 
 
-def _listed(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _listed(items: Sequence[tuple[str, UploadFile | str]]) -> dict[str, Any]:
     """Repeated fields as lists, where a list is meant; otherwise repeating is an error."""
     values: dict[str, Any] = {}
     for name, value in items:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from birefnet.errors import BiRefNetError, counted
 from birefnet.imaging.picture import Picture
+from birefnet.inference.predictor import Predictor
+from birefnet.matte import Background
 from birefnet.options import OPTIONS, VIDEO, VIDEO_OPTIONS, Options
 from birefnet.serving.errors import InvalidRequest, NotReady, TooLarge, Unsupported
 from birefnet.serving.jobs import Job
@@ -170,7 +172,7 @@ def start_video(
     job: Job,
     source: Path,
     model: str,
-    background: object,
+    background: Background | None,
     fields: object,
 ) -> None:
     """Begin the work of a job whose video is in its folder; its result will be `VideoFiles`."""
@@ -190,8 +192,8 @@ def start_video(
 def make_video(
     job: Job,
     source: Path,
-    predictor: Any,
-    background: Any,
+    predictor: Predictor,
+    background: Background | None,
     fields: Any,
     settings: ServerSettings,
 ) -> VideoFiles:
@@ -341,7 +343,7 @@ def load_video() -> None:
     load_av()
 
 
-def _background(fields: Any, service: Service) -> object:
+def _background(fields: Any, service: Service) -> Background | None:
     """A colour or a decoded picture; and the options checked against each other."""
     background = fields.background
     if isinstance(background, bytes):

@@ -168,7 +168,7 @@ def _hex(colour: str) -> str | None:
     return f"#{red:02x}{green:02x}{blue:02x}" if opacity == 255 else None
 
 
-def edge_of(finishing: Options) -> tuple[Any, ...]:
+def edge_of(finishing: Options) -> tuple[object, ...]:
     """What `Options.finish` depends on, to tell whether it must run again."""
     return (
         finishing.mask_offset,

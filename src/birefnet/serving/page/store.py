@@ -51,9 +51,9 @@ class Work:
     turn: int = 0
     windows: tuple[Window, ...] = ()
     strokes: tuple[Stroke, ...] = ()
-    matte: tuple[Any, Matte] | None = None
-    refined: tuple[Any, Matte] | None = None
-    finished: tuple[Any, Matte, Matte] | None = None
+    matte: tuple[object, Matte] | None = None
+    refined: tuple[tuple[object, tuple[Window, ...]], Matte] | None = None
+    finished: tuple[object, Matte, Matte] | None = None
 
     @property
     def in_memory(self) -> int:

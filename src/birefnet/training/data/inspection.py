@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +24,8 @@ from birefnet.imaging.picture import to_float, to_uint8
 from birefnet.training.data.alignment import Edges, edges_of
 from birefnet.training.data.folders import Entry, FileSet, Kind
 from birefnet.training.data.sources import Source, same_aspect
+
+T = TypeVar("T")
 
 LOW, HIGH = 16, 239  # levels between which a mask is neither background nor subject
 
@@ -125,7 +128,7 @@ def inspect_source(source: Source, *, jobs: int = 1) -> Iterator[Facts]:
     yield from _spread(partial(_inspect_sample, source), range(len(source)), jobs)
 
 
-def _spread(work: Callable[[object], Facts], items: Sequence[object], jobs: int) -> Iterator[Facts]:
+def _spread(work: Callable[[T], Facts], items: Sequence[T], jobs: int) -> Iterator[Facts]:
     """Do the work in order, in this process or several."""
     processes = min(jobs or _cores(), -(-len(items) // _CHUNK))
     if processes <= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from birefnet.training.data.sources import Pixels
@@ -109,7 +109,7 @@ def mean(rgb: Pixels, alpha: Pixels | None = None) -> NDArray[np.float64]:
 
 
 def recolour(
-    rgb: Pixels, colour: Colour, own_mean: NDArray | None = None, extra: object = 0.0
+    rgb: Pixels, colour: Colour, own_mean: NDArray | None = None, extra: ArrayLike = 0.0
 ) -> Pixels:
     """Apply a change of colours.
 

@@ -6,7 +6,7 @@ image_proc.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -202,7 +202,16 @@ RECOMMENDED_LOOP = LoopSettings(
 
 
 VARIANTS: tuple[Variant, ...] = ("paper", "official", "recommended")
-_SHARED: dict[Variant, tuple[AugmentSettings, Any, Any, LoopSettings, str]] = {
+_SHARED: dict[
+    Variant,
+    tuple[
+        AugmentSettings,
+        Callable[[float], OptimiserSettings],
+        Callable[[int], ScheduleSettings],
+        LoopSettings,
+        str,
+    ],
+] = {
     "paper": (PAPER_AUGMENT, paper_optimiser, paper_schedule, PAPER_LOOP, OFFICIAL_MEMORY),
     "official": (
         OFFICIAL_AUGMENT,

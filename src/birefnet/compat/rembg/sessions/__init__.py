@@ -15,7 +15,7 @@ from birefnet.errors import BiRefNetError, UnknownModelError, UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from birefnet.inference.predictor import Predictor
+    from birefnet.inference.predictor import Input, Predictor
 
 __all__ = [
     "BaseSession",
@@ -63,7 +63,7 @@ class Session(BaseSession):
     def __init__(
         self,
         model_name: str,
-        sess_opts: Any = None,
+        sess_opts: object = None,
         *args: object,
         predictor: Predictor | None = None,
         **kwargs: Any,
@@ -78,7 +78,7 @@ class Session(BaseSession):
         self.predictor = self.inner_session = predictor
 
     @classmethod
-    def name(cls, *args: Any, **kwargs: object) -> str:
+    def name(cls, *args: object, **kwargs: object) -> str:
         return cls.own_name
 
     @classmethod
@@ -88,7 +88,7 @@ class Session(BaseSession):
 
         return str(weight_files(cls.network).files[0])
 
-    def predict(self, img: Any, *args: object, **kwargs: Any) -> list[Image.Image]:
+    def predict(self, img: Input, *args: object, **kwargs: object) -> list[Image.Image]:
         """The mask of a picture, mode L, in a list of one; `kwargs` as those of `remove`."""
         from PIL import Image
 

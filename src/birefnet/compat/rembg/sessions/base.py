@@ -41,7 +41,7 @@ class BaseSession:
         self,
         model_name: str,
         sess_opts: onnxruntime.SessionOptions | None = None,
-        *args: Any,
+        *args: object,
         **kwargs: object,
     ) -> None:
         import onnxruntime
@@ -78,7 +78,7 @@ class BaseSession:
         raise NotImplementedError
 
     @classmethod
-    def name(cls, *args: Any, **kwargs: object) -> str:
+    def name(cls, *args: object, **kwargs: object) -> str:
         """The name of it in `new_session`."""
         raise NotImplementedError
 
@@ -164,7 +164,7 @@ class OnnxSession(BaseSession):
     nearest: ClassVar[str] = "nano"
 
     @classmethod
-    def name(cls, *args: Any, **kwargs: object) -> str:
+    def name(cls, *args: object, **kwargs: object) -> str:
         return cls.own_name
 
     @classmethod
