@@ -126,6 +126,23 @@ def test_a_folder_that_is_not_ours(clip: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out.mov.parts" / "thesis.txt").exists()
 
 
+def test_an_empty_part_is_made_again(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parts = tmp_path / "out.webm", tmp_path / "out.webm.parts"
+    monkeypatch.setattr("birefnet.video.pipeline.SEGMENT_FRAMES", 2)
+
+    def stop(progress: birefnet.video.Progress) -> None:
+        if progress.frames == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process_video(clip, out, predictor=fake_predictor(), progress=stop)
+    (parts / "000001.webm").write_bytes(b"")  # as a crash may leave it
+    result = process_video(clip, out, predictor=fake_predictor(), resume=True)
+    assert (result.frames, result.resumed) == (20, 2)
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     place = Workplace(tmp_path / "out.mp4", {}, resume=None)
     with pytest.raises(VideoError, match="another process is writing"):

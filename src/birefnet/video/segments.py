@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from birefnet.errors import counted
+from birefnet.files import is_written
 from birefnet.imaging.encoding import write_atomic
 from birefnet.video.errors import UnfinishedRunError, VideoError, writing_failed
 
@@ -143,9 +144,11 @@ class Workplace:
             raise writing_failed(error, path) from error
 
     def _records(self) -> list[Segment]:
-        """All finished segments, without gaps."""
+        """All finished segments, without gaps; one with an empty file is not finished."""
         segments: list[Segment] = []
         while (values := _read(self._record(len(segments)))) is not None:
+            if not all(map(is_written, self.folder.glob(f"{len(segments):06d}*"))):
+                break
             segments.append(Segment(**values))
         return segments
 
