@@ -67,7 +67,7 @@ def test_a_missing_prediction_is_named_or_counts_as_black(folders: tuple[Path, P
     truth = scene(3)[1]
     assert result.images[3].values["mae"] == pytest.approx((truth > 128).mean())
     assert result.warnings == [
-        "1 of the files are missing or unreadable predictions, counted as all black."
+        "Files that are missing or unreadable predictions, counted as all black: 1."
     ]
 
 
@@ -113,7 +113,7 @@ def test_inverted_predictions_are_warned_of(folders: tuple[Path, Path]) -> None:
     for seed in range(5):
         save(folders[0] / f"{seed}.png", 255 - scene(seed)[0])
     result = evaluate_folder(*folders, metrics="mae")
-    assert result.warnings == ["5 of the files seem inverted: the object should be white."]
+    assert result.warnings == ["Files that seem inverted (the object should be white): 5."]
     assert not looks_inverted((0, 0, 60, 40))  # an empty prediction is not an inverted one
 
 
@@ -217,7 +217,7 @@ def test_trimaps_narrow_the_matting_metrics(folders: tuple[Path, Path], tmp_path
     assert not result.warnings
     save(tmp_path / "trimap" / "2.png", np.full_like(trimap, 127))
     result = evaluate_folder(*folders, metrics="sad", trimap=tmp_path / "trimap")
-    assert result.warnings[0].startswith("1 of the files have a trimap with no pixel of 128")
+    assert result.warnings[0].startswith("Files that have a trimap with no pixel of 128")
     (tmp_path / "trimap" / "2.png").unlink()
     with pytest.raises(BiRefNetError, match="lacks 1 of 5 trimaps"):
         evaluate_folder(*folders, metrics="sad", trimap=tmp_path / "trimap")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from birefnet.cli.common import (
+    BatchSize,
     Device,
     Dtype,
     Jobs,
@@ -85,7 +86,7 @@ class BenchmarkOptions:
     device: Device = "auto"
     dtype: Dtype = "auto"
     resolution: ResolutionText = None
-    batch_size: int | None = setting(None, "Pictures in a batch.", metavar="N")
+    batch_size: BatchSize = None
     jobs: Jobs = 0
 
 

@@ -54,6 +54,17 @@ Device = Annotated[
 ]
 Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, fp32, fp16 or bf16.")]
 ResolutionText = Annotated[str | None, option("resolution")]
+BatchSize = Annotated[int | None, option("batch_size")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="NAME=VALUE",
+        help="Any field of the recipe, such as schedule.epochs=20 or data.augment.rotate=0.5; may "
+        "be repeated.",
+    ),
+]
 MaxMegapixels = Annotated[
     float,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Jobs, Json, check_output, say, warn, write_file
+from birefnet.cli.common import Assignments, Jobs, Json, check_output, say, warn, write_file
 from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import counted, require
 from birefnet.terminal import console, progress_bar
@@ -158,12 +158,7 @@ def preview(
             "--recipe", "-r", metavar="NAME[:VARIANT]", help="Recipe with the augmentation."
         ),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", "-s", metavar="NAME=VALUE", help="As for train: data.augment.rotate=0.5"
-        ),
-    ] = None,
+    assignments: Assignments = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Samples to show.")] = 32,
     side: Annotated[
         int, typer.Option("--size", metavar="N", min=32, help="Width and height, a multiple of 32.")
@@ -216,7 +211,8 @@ def _show(report: CheckReport, *, every: bool) -> None:
 
 def _summary(one: SetReport) -> str:
     low, middle, high = one.sizes
-    text = f"{one.name}: {one.count:,} {one.kind}, shorter side {low} to {high} px"
+    number = counted(one.count, one.kind.removesuffix("s"))
+    text = f"{one.name}: {number}, shorter side {low} to {high} px"
     text += f" (median {middle})"
     if one.kind != "pictures":
         text += f", subject {one.share:.0%} of a picture, {one.soft:.0%} with soft edges"

@@ -158,7 +158,7 @@ def evaluate_folder(
     result.values, result.curves = mean.columns(names, result.thresholds), mean.curves
     result.image_curves = {name: np.stack(rows) for name, rows in curves.items()}
     result.warnings = [
-        *(f"{number} of the files {note}." for note, number in notes.items()),
+        *(f"Files that {note}: {number}." for note, number in notes.items()),
         *(
             [f"{counted(len(extra), 'prediction')} without ground truth: {list_names(extra)}."]
             if extra
@@ -236,10 +236,12 @@ def _evaluate_files(
         if files.trimap is not None and set(names) & set(MATTING):
             trimap = read_mask(files.trimap, channel="luminance").levels
             if not (trimap == UNKNOWN).any():
-                notes.append(f"have a trimap with no pixel of {UNKNOWN}: their errors count as 0")
+                notes.append(
+                    f"have a trimap with no pixel of {UNKNOWN}, so that their errors count as 0"
+                )
         pair = Pair(prediction, truth.levels, trimap)
         if looks_inverted(pair.confusion):
-            notes.append("seem inverted: the object should be white")
+            notes.append("seem inverted (the object should be white)")
         return _Outcome(measure(pair, names, precision_recall=True), tuple(notes))
     except BiRefNetError as error:
         return _Outcome(None, error=str(error))

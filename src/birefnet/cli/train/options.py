@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from birefnet.cli.common import Device, check_output
+from birefnet.cli.common import Assignments, Device, check_output
 from birefnet.cli.options import setting
 
 
@@ -48,13 +48,7 @@ class TrainOptions:
     freeze_encoder: bool = setting(
         False, "Train only the decoder: faster, less memory.", "--freeze-encoder"
     )
-    assignments: list[str] | None = setting(
-        None,
-        "Any field of the recipe, such as schedule.epochs=20; may be repeated.",
-        "--set",
-        "-s",
-        metavar="NAME=VALUE",
-    )
+    assignments: Assignments = None
     config: Path | None = setting(None, "Fields of the recipe from a file.", metavar="FILE.yaml")
     resume: bool = setting(False, "Continue the run in RUN from its last save.", "--resume")
     device: Device = "auto"
