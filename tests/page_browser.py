@@ -128,10 +128,10 @@ class Page:
     def is_idle(self) -> bool:
         return self.find(".stage").get_attribute("data-busy") is None
 
-    def next_result(self, deed: Callable[[], object]) -> None:
+    def next_result(self, action: Callable[[], object]) -> None:
         """Do something, and wait for another result."""
         before = self.find(".stage-after img").get_attribute("src")
-        deed()
+        action()
         self.wait(
             lambda: self.find(".stage-after img").get_attribute("src") != before and self.is_idle()
         )

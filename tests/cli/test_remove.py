@@ -145,7 +145,7 @@ def test_failures_are_listed_and_the_rest_is_done(command, tmp_path: Path) -> No
     assert "Traceback" not in result.stderr
 
 
-def test_a_failing_place_is_a_failure_of_that_picture(command, photo: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_fails_that_picture(command, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where a folder should be")
     result = command("remove", photo, "-o", tmp_path / "out" / "deep" / "a.png")
     assert result.status == 1

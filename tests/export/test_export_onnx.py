@@ -158,7 +158,7 @@ def test_pixels_in_matte_out(tiny: BiRefNet, tmp_path: Path) -> None:
     assert "antialiased" in obstacles(path)[0]
 
 
-def test_half_precision_keeps_float_doors(tiny: BiRefNet, tmp_path: Path) -> None:
+def test_half_precision_keeps_float_inputs_and_outputs(tiny: BiRefNet, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
     export(Request(tiny, SMALL), whole)
     result = export(Request(tiny, SMALL, precision="fp16"), half)
@@ -177,10 +177,10 @@ def test_half_precision_keeps_large_numbers_in_float(tiny: BiRefNet) -> None:
 
     from birefnet.export.half import large_tensors
 
-    doors = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in ("x", "y")]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in ("x", "y")]
     nodes = [helper.make_node("Exp", ["x"], ["large"]), helper.make_node("Log", ["large"], ["y"])]
     model = helper.make_model(
-        helper.make_graph(nodes, "g", doors[:1], doors[1:]),
+        helper.make_graph(nodes, "g", ends[:1], ends[1:]),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=9,
     )

@@ -40,7 +40,7 @@ def test_a_package_runs_like_the_network(tmp_path: Path) -> None:
         export(Request(network, SMALL, with_preprocessing=True), path)
 
 
-def test_half_precision_keeps_float_doors(tmp_path: Path) -> None:
+def test_half_precision_keeps_float_inputs_and_outputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = simplify(build_network("tiny").eval(), inplace=True)
     path = tmp_path / "tiny.pt2"

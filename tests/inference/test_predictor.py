@@ -299,7 +299,7 @@ def test_views_are_averaged_in_every_way_in(engine: BrightEngine, tmp_path: Path
         np.testing.assert_allclose(other.alpha, matte.alpha, atol=1e-6)
 
 
-def test_a_resolution_means_one_look(engine: BrightEngine) -> None:
+def test_a_resolution_means_one_view(engine: BrightEngine) -> None:
     predictor = Predictor(engine, VIEWS)
     predictor.predict(disc(), resolution=64)
     assert engine.batches == [(1, 3, 64, 64)]

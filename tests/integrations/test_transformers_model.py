@@ -229,7 +229,7 @@ def test_meta_device(tiny: BiRefNetForImageSegmentation, directory: Path) -> Non
     assert torch.allclose(logits(model), logits(tiny), atol=1e-6)
 
 
-def test_places(tiny: BiRefNetForImageSegmentation, directory: Path, tmp_path: Path) -> None:
+def test_device_map(tiny: BiRefNetForImageSegmentation, directory: Path, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     load = BiRefNetForImageSegmentation.from_pretrained
     expected = logits(load(directory))

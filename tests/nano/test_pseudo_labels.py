@@ -64,7 +64,7 @@ def test_the_map_of_both_ways_mirrors_with_the_picture(model: Path) -> None:
     np.testing.assert_allclose(one, other[:, ::-1], atol=1e-5)
 
 
-def test_kinds_without_truth_are_labelled_and_others_left_alone(
+def test_kinds_without_masks_are_labelled_and_others_left_alone(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind in ("portraits", "cats"):

@@ -129,7 +129,7 @@ def test_a_derivative_that_fails_spares_the_forward_pass(monkeypatch: pytest.Mon
         assert trusted(derivative=True) is None
 
 
-def test_choice_by_device_type_and_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice_by_device_type_and_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_trusted_triton", lambda *_: ("triton", None))
 
     def on_cuda(dtype: torch.dtype, offset: torch.dtype = torch.float32) -> object:

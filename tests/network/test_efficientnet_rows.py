@@ -61,7 +61,7 @@ def test_small_maps_stay_whole(
             in_rows(torch.randn(1, 3, 704, 704))
 
 
-def test_lean_networks_take_it() -> None:
+def test_cpu_optimised_networks_take_it() -> None:
     network = simplify(build_network("nano").eval(), inplace=True)
     assert isinstance(
         cpu_optimised(network).encoder.get_submodule("source.backbone"), RowwiseEfficientNet

@@ -105,7 +105,7 @@ def test_every_weight_of_the_channel_learns() -> None:
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("size", [(96, 64), (32, 32), (64, 160)])
 @pytest.mark.parametrize("pyramid", ["cat", "add", "none"])
-def test_simplified_and_lean_forms_are_equal(
+def test_simplified_and_cpu_optimised_forms_are_equal(
     channels: int, size: tuple[int, int], pyramid: str
 ) -> None:
     network = randomised(replace(GUIDED, image_pyramid=pyramid))  # type: ignore[arg-type]

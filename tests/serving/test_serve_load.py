@@ -87,7 +87,7 @@ def test_what_takes_too_long_is_given_up() -> None:
     assert len(engine.batches) == 2  # the one that waited in line was never run
 
 
-def test_order_and_numbers_survive_a_crowd() -> None:
+def test_order_and_numbers_survive_concurrency() -> None:
     engine = BrightEngine()
     engine.batch_size = 4
     levels = [10 * (i % 25) for i in range(200)]

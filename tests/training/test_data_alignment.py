@@ -61,7 +61,7 @@ def test_nothing_is_found_in_a_set_that_fits(clean: Path) -> None:
     ("axis", "words"),
     [(1, "left to right"), (0, "upside down"), ((0, 1), "both ways")],
 )
-def test_mirrored_truths(clean: Path, axis: int | tuple[int, int], words: str) -> None:
+def test_mirrored_masks(clean: Path, axis: int | tuple[int, int], words: str) -> None:
     save(clean / "gt" / "02.png", np.flip(pair(2)[1], axis))
     assert found(clean) == {"mirrored": {"02.png": f"it fits when turned {words}"}}
 
@@ -73,7 +73,7 @@ def test_a_set_that_is_mirrored_throughout(clean: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("length", [2, 3])
-def test_truths_of_each_other(clean: Path, length: int) -> None:
+def test_masks_of_each_other(clean: Path, length: int) -> None:
     for i in range(length):
         save(clean / "gt" / f"{i:02}.png", pair((i + 1) % length)[1])
     names = {f"{i:02}.png": f"{(i - 1) % length:02}.png fits" for i in range(length)}
@@ -81,19 +81,19 @@ def test_truths_of_each_other(clean: Path, length: int) -> None:
     assert {name: Path(detail).name for name, detail in swapped.items()} == names
 
 
-def test_truths_that_are_one_number_off(clean: Path, count: int) -> None:
+def test_masks_that_are_one_number_off(clean: Path, count: int) -> None:
     for i in range(count):
         save(clean / "gt" / f"{i:02}.png", pair((i + 1) % count)[1])
     assert len(found(clean)["swapped"]) == count
 
 
-def test_a_truth_of_a_picture_that_is_not_there(clean: Path, count: int) -> None:
+def test_a_mask_of_a_picture_that_is_not_there(clean: Path, count: int) -> None:
     save(clean / "gt" / "01.png", pair(99)[1])
     assert found(clean) == ({"swapped": {"01.png": ""}} if count >= 10 else {})
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_picture_and_its_truth_exchanged(clean: Path, count: int, whole: bool) -> None:
+def test_a_picture_and_its_mask_exchanged(clean: Path, count: int, whole: bool) -> None:
     for i in range(count if whole else 1):
         rgb, truth = pair(i)
         truth = np.where(truth > 127, 255, 0).astype(np.uint8)
@@ -104,7 +104,7 @@ def test_a_picture_and_its_truth_exchanged(clean: Path, count: int, whole: bool)
     assert len(found(clean)["exchanged"]) == (count if whole else 1)
 
 
-def test_inverted_and_small_truths_still_fit(clean: Path) -> None:
+def test_inverted_and_small_masks_still_fit(clean: Path) -> None:
     """Neither the sign nor the size of a truth matters to its outline; levels 0 and 1 neither."""
     save(clean / "gt" / "00.png", 255 - pair(0)[1])
     save(clean / "gt" / "01.png", cv2.resize(pair(1)[1], (75, 50), interpolation=cv2.INTER_AREA))
@@ -112,7 +112,7 @@ def test_inverted_and_small_truths_still_fit(clean: Path) -> None:
     assert set(found(clean)) <= {"inverted", "levels-0-1"}
 
 
-def test_truths_without_relation_to_their_pictures_are_left_alone(tmp_path: Path) -> None:
+def test_masks_without_relation_to_their_pictures_are_left_alone(tmp_path: Path) -> None:
     """A drawn set in which nothing fits anything: no truth is worse than the others."""
     root = make_set(tmp_path / "set", 12)
     shutil.rmtree(root / "im")

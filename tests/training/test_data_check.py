@@ -52,7 +52,7 @@ def test_a_clean_set_has_no_findings(clean: Path, task: str) -> None:
     assert 0.05 < one.share < 0.2
 
 
-def spoil_truth(key: str, truth: NDArray) -> NDArray:
+def spoil_mask(key: str, truth: NDArray) -> NDArray:
     hard = np.where(truth > 127, 255, 0).astype(np.uint8)
     trimap = hard.copy()
     trimap[cv2.dilate(hard, np.ones((25, 25))) > hard] = 128
@@ -73,8 +73,8 @@ def spoil_truth(key: str, truth: NDArray) -> NDArray:
     ["colour-truth", "wrong-size", "inverted", "levels-0-1", "odd-levels", "binary-matte", "empty",
      "full"],
 )  # fmt: skip
-def test_defects_of_a_truth(clean: Path, key: str) -> None:
-    save(clean / "gt" / "3.png", spoil_truth(key, scene(3)[1]))
+def test_defects_of_a_mask(clean: Path, key: str) -> None:
+    save(clean / "gt" / "3.png", spoil_mask(key, scene(3)[1]))
     task = "matting" if key == "binary-matte" else "segmentation"
     report = check([str(clean)], task=task)  # type: ignore[arg-type]
     assert found(report) == {key: ["3.png"]}
@@ -82,7 +82,7 @@ def test_defects_of_a_truth(clean: Path, key: str) -> None:
 
 
 def test_hard_edges_are_fine_for_segmentation(clean: Path) -> None:
-    save(clean / "gt" / "3.png", spoil_truth("binary-matte", scene(3)[1]))
+    save(clean / "gt" / "3.png", spoil_mask("binary-matte", scene(3)[1]))
     assert check([str(clean)]).is_clean
 
 
@@ -118,7 +118,7 @@ def test_unreadable_files(clean: Path) -> None:
     assert all(item.detail for item in report.findings[0].items)
 
 
-def test_truth_drawn_before_the_exif_rotation(clean: Path) -> None:
+def test_a_mask_drawn_before_the_exif_rotation(clean: Path) -> None:
     rgb, truth = scene(20)
     exif = Image.Exif()
     exif[0x0112] = 8
@@ -128,7 +128,7 @@ def test_truth_drawn_before_the_exif_rotation(clean: Path) -> None:
 
 
 def test_masks_through_jpeg(clean: Path) -> None:
-    hard = spoil_truth("binary-matte", scene(3)[1])
+    hard = spoil_mask("binary-matte", scene(3)[1])
     (clean / "gt" / "3.png").unlink()
     jpeg = save(clean / "gt" / "3.jpg", hard, quality=60)
     assert found(check([str(clean)])) == {"jpeg-truth": ["3.jpg"]}
@@ -180,7 +180,7 @@ def test_small_pictures(clean: Path) -> None:
 
 def test_many_processes_see_the_same(clean: Path) -> None:
     for key, name in (("inverted", "1"), ("full", "6")):
-        save(clean / "gt" / f"{name}.png", spoil_truth(key, scene(0)[1]))
+        save(clean / "gt" / f"{name}.png", spoil_mask(key, scene(0)[1]))
     calls: list[tuple[int, int]] = []
     report = check([str(clean)], jobs=2, progress=lambda done, total: calls.append((done, total)))
     assert found(report) == found(check([str(clean)]))
@@ -246,7 +246,7 @@ def test_numbers_of_a_mask() -> None:
 
 
 def test_sheets_show_examples_of_everything(clean: Path) -> None:
-    save(clean / "gt" / "1.png", spoil_truth("inverted", scene(1)[1]))
+    save(clean / "gt" / "1.png", spoil_mask("inverted", scene(1)[1]))
     (clean / "im" / "2.jpg").write_bytes(b"nothing")
     (clean / "gt" / "4.png").unlink()
     report = check([str(clean)])

@@ -98,7 +98,7 @@ def test_cutouts_and_plain_pictures_are_told_apart(tmp_path: Path) -> None:
     assert find_set(str(tmp_path / "plain")).kind == "pictures"
 
 
-def test_missing_truth_names_the_first_and_counts_the_rest(tmp_path: Path) -> None:
+def test_missing_masks_name_the_first_and_count_the_rest(tmp_path: Path) -> None:
     make_pairs(tmp_path, 5)
     for i in (1, 3):
         (tmp_path / "gt" / f"p{i}.png").unlink()
@@ -180,7 +180,7 @@ def test_exif_turns_picture_as_in_inference(tmp_path: Path) -> None:
         read_pair(image, save(tmp_path / "raw.png", truth))
 
 
-def test_truth_of_another_scale_fits_and_of_another_shape_does_not(tmp_path: Path) -> None:
+def test_a_mask_of_another_scale_fits_and_of_another_shape_does_not(tmp_path: Path) -> None:
     rgb, truth = photo(0)
     image = save(tmp_path / "a.png", rgb)
     half = np.ascontiguousarray(truth[::2, ::2])

@@ -134,7 +134,7 @@ def test_workers_give_equal_samples_and_share_the_cache(root: Path) -> None:
     assert data._cache.used > 0  # what the workers have decoded is here
 
 
-def test_truth_follows_the_picture_through_every_change(root: Path) -> None:
+def test_the_mask_follows_the_picture_through_every_change(root: Path) -> None:
     """The disc is the only bright thing, so the truth can be read off the picture."""
     augment = AugmentSettings(flip_vertical=0.5, crop=0.7, scale=0.7, rotate=0.9, rotate_degrees=60)
     settings = settings_for(
@@ -168,7 +168,7 @@ def test_batches_are_normalised_as_the_weights_ask(root: Path) -> None:
     assert ready.labels.tolist() == [-1] * 3
 
 
-def test_binary_truth_stays_binary_and_soft_truth_soft(root: Path) -> None:
+def test_binary_masks_stay_binary_and_soft_masks_soft(root: Path) -> None:
     for truth in ("binary", "soft"):
         settings = settings_for(root, truth=truth)
         data = build_dataset(settings, seed=3)

@@ -141,7 +141,7 @@ def test_samples_carry_guidance(things: Path) -> None:
     assert torch.equal(again.guide, samples[7].guide)  # type: ignore[arg-type]
 
 
-def test_others_are_not_in_the_truth(things: Path) -> None:
+def test_others_are_not_in_the_mask(things: Path) -> None:
     data = dataset(things, guidance=GuidanceSettings(share=1, others=1))
     parts = []
     for number in range(30):

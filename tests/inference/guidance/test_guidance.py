@@ -104,7 +104,7 @@ def test_points_on_nothing_give_nothing() -> None:
     assert matte_at_points(bright, TWO, [Point(80, 4)]).max() == 0
 
 
-def test_a_closer_look_finds_what_the_first_one_missed() -> None:
+def test_a_closer_view_finds_what_the_first_one_missed() -> None:
     def near_sighted(picture: Picture) -> NDArray[np.float32]:
         alpha = bright(picture)
         return alpha * (alpha.mean() > 0.1)  # sees only what takes a tenth of its view

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.compat.rembg.marks import OWN_ARGUMENTS, options_of
+from birefnet.compat.rembg.arguments import OWN_ARGUMENTS, options_of
 from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND
 from birefnet.compat.rembg.render import band_of, post_processed, render
 from birefnet.compat.rembg.session_factory import new_session

@@ -18,8 +18,7 @@ with needs_extra("serve", __name__):
 
 from birefnet.compat.http.describe import PROBLEM
 from birefnet.compat.http.models import model_for
-from birefnet.compat.rembg.marks import MARKS
-from birefnet.compat.rembg.marks import guidance_of as guidance_of_marks
+from birefnet.compat.rembg.arguments import GUIDANCE, guidance_of
 from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND, MODELS, OTHERS
 from birefnet.compat.rembg.render import band_of, render
 from birefnet.imaging.encoding import encode
@@ -193,10 +192,10 @@ def options_of(parameters: Parameters) -> Options:
         choices["background"] = safe_colour("background", parameters.bgc)  # never a path
     if parameters.a or parameters.vm:
         choices |= {"matting": "guided", "band": band_of(parameters.ae)}
-    return Options(**choices | guidance_of(parameters.extras)).prepared()
+    return Options(**choices | _guidance_in(parameters.extras)).prepared()
 
 
-def guidance_of(extras: str) -> dict[str, Any]:
+def _guidance_in(extras: str) -> dict[str, Any]:
     """Boxes and points of rembg's extras, as `Options` takes them.
 
     Raises:
@@ -205,14 +204,14 @@ def guidance_of(extras: str) -> dict[str, Any]:
     if not extras:
         return {}
     named = read_object(extras, "extras")
-    if not set(named) <= set(MARKS):
-        raise InvalidRequest(f"extras is an object with one of {', '.join(MARKS)}")
+    if not set(named) <= set(GUIDANCE):
+        raise InvalidRequest(f"extras is an object with one of {', '.join(GUIDANCE)}")
     texts = [mark for marks in named.values() if isinstance(marks, list) for mark in marks]
     if any(isinstance(mark, str) for mark in texts):
         raise InvalidRequest("a mark in extras is not a list of numbers")
     if any(len(marks) > LONGEST_LIST for marks in named.values() if isinstance(marks, list)):
         raise InvalidRequest(f"extras holds a list of more than {LONGEST_LIST} marks; give fewer")
     try:
-        return guidance_of_marks(named)
+        return guidance_of(named)
     except BiRefNetError as error:
         raise InvalidRequest(f"extras: {error}") from error

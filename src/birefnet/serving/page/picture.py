@@ -35,10 +35,10 @@ from birefnet.serving.page.retouch import (
     window_boxes,
 )
 from birefnet.serving.page.store import File, Store, Work
+from birefnet.serving.service import MOST_MARKS, Service
 from birefnet.serving.zips import ZipStream
 
 if TYPE_CHECKING:
-    from birefnet.serving.service import Service
     from birefnet.serving.settings import ServerSettings
 
 log = logging.getLogger("birefnet.serving")
@@ -49,7 +49,6 @@ Message = dict[str, object]
 EXAMPLES = Path(__file__).parent / "examples"
 SHOWN_SIDE = 1600  # of what is shown; what is saved has the picture's own size [px]
 LARGEST_BRUSH = 4 * 2**20  # of a painted mask as sent [bytes]
-MOST_MARKS = 64  # boxes or points
 
 _serial = itertools.count(1)
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from birefnet.api import load
-from birefnet.compat.rembg.marks import options_of
+from birefnet.compat.rembg.arguments import options_of
 from birefnet.compat.rembg.names import CLASSES, MODELS, ONNX, OTHERS
 from birefnet.compat.rembg.sessions.base import BaseSession, ClothSession, OnnxSession
 from birefnet.errors import BiRefNetError, UnknownModelError, UsageError

@@ -1,4 +1,4 @@
-"""The choice of an object, as rembg's callers give it: `sam_prompt`, or boxes and points."""
+"""Arguments of rembg's `remove` as options; boxes, points or `sam_prompt` choose the object."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from birefnet.errors import BiRefNetError, UsageError, counted
 from birefnet.options import OPTIONS, Options
 
-MARKS = ("boxes", "points", "not_points", "sam_prompt")
+GUIDANCE = ("boxes", "points", "not_points", "sam_prompt")
 # Options of this package that `remove` takes besides rembg's arguments.
 _OWN = set(OPTIONS) - {
     *("kind", "background", "batch_size", "format", "quality", "keep_profile", "metadata"),
     *("objects", "min_object"),
 }
-OWN_ARGUMENTS = frozenset({*_OWN, *MARKS} - {"sam_prompt"})
+OWN_ARGUMENTS = frozenset({*_OWN, *GUIDANCE} - {"sam_prompt"})
 """Arguments of `remove` that only this package has."""
 
 
@@ -22,19 +22,19 @@ def options_of(arguments: Mapping[str, object], **choices: Any) -> Options:
     """The further arguments of `remove` as options.
 
     Args:
-        arguments: marks, see `guidance_of`, and fields of `Options`.
+        arguments: boxes and points, see `guidance_of`, and fields of `Options`.
         choices: other fields.
 
     Raises:
         BiRefNetError: there is no such argument, or it makes no sense.
     """
-    if unknown := sorted(set(arguments) - {*_OWN, *MARKS}):
+    if unknown := sorted(set(arguments) - {*_OWN, *GUIDANCE}):
         raise UsageError(
             f"there is no argument {unknown[0]!r} here; besides rembg's there are "
-            f"{', '.join(sorted({*_OWN, *MARKS}))}"
+            f"{', '.join(sorted({*_OWN, *GUIDANCE}))}"
         )
-    marks = {key: value for key, value in arguments.items() if key in MARKS}
-    others = {key: value for key, value in arguments.items() if key not in MARKS}
+    marks = {key: value for key, value in arguments.items() if key in GUIDANCE}
+    others = {key: value for key, value in arguments.items() if key not in GUIDANCE}
     return Options(**{**choices, **(guidance_of(marks) if marks else {}), **others}).prepared()
 
 
@@ -42,7 +42,7 @@ def guidance_of(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     """Marks, as JSON or Python hold them → `boxes`, `points` and `other_points` of `Options`.
 
     Args:
-        given: some of `MARKS`: boxes of four numbers, points of two, in pixels (integers) or as
+        given: some of `GUIDANCE`: boxes of four numbers, points of two, in pixels (integers) or as
             shares of the picture; `sam_prompt` as rembg's, always in pixels. A mark that is a text
             already stays.
 
