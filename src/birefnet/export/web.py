@@ -10,13 +10,12 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from birefnet.errors import UsageError, require
 from birefnet.files import check_path
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.io import write_atomic
-from birefnet.weights.locate import GRAPH, WeightFiles
+from birefnet.weights.locate import GRAPH, Settings, WeightFiles
 from birefnet.weights.obtain import weight_files
 
 SITE = Path(__file__).with_name("site")
@@ -79,7 +78,7 @@ def _model(source: WeightFiles) -> dict[str, bytes]:
     }
 
 
-def _check(name: str, settings: dict[str, Any]) -> None:
+def _check(name: str, settings: Settings) -> None:
     """Refuse weights that want what the page does not do."""
     preprocess = Preprocess.from_dict(settings.get("preprocess", {}))
     if (preprocess.fit, preprocess.interpolation) != ("stretch", "bilinear"):

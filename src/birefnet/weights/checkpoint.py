@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from birefnet.errors import WeightsError, needs_extra
 
@@ -25,7 +24,7 @@ from birefnet.weights.detect import HOW_TO_TELL, detect_config
 from birefnet.weights.download import file_sha256
 from birefnet.weights.files import Weights, read_weights
 from birefnet.weights.layouts import from_official, is_official
-from birefnet.weights.locate import Located, WeightFiles, settings_in_metadata
+from birefnet.weights.locate import Located, Settings, WeightFiles, settings_in_metadata
 from birefnet.weights.obtain import weight_files
 from birefnet.weights.transfer import Report
 
@@ -191,7 +190,7 @@ def _read(files: list[Path]) -> Weights:
 
 
 def _config(
-    settings: dict[str, Any],
+    settings: Settings,
     tensors: Mapping[str, Tensor],
     local: WeightFiles,
     given: Mapping[str, object],
@@ -217,7 +216,7 @@ def _config(
 
 
 def _preprocess(
-    settings: dict[str, Any], checkpoint: Checkpoint | None, local: WeightFiles
+    settings: Settings, checkpoint: Checkpoint | None, local: WeightFiles
 ) -> Preprocess:
     if "preprocess" in settings:
         try:

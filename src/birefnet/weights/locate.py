@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from birefnet.errors import UnknownModelError, WeightsError
 
@@ -30,6 +30,27 @@ _MAX_CONFIG_BYTES = 1 << 20
 _OF_FOLDERS = ("model.", "pytorch_model.")
 
 
+class Settings(TypedDict, total=False):
+    """This project's config.json beside weights, or inside their file."""
+
+    format: str
+    format_version: int
+    name: str
+    network: dict[str, Any]
+    preprocess: dict[str, Any]
+    licence: str | None
+    source: str | None
+    training: dict[str, Any]
+    # Of bundled networks.
+    title: str
+    task: str
+    use: str
+    data: str
+    parameters: int
+    precision: str
+    scores: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class WeightFiles:
     """A network's files on this machine, and what is known of them without reading their tensors.
@@ -45,7 +66,7 @@ class WeightFiles:
     name: str
     files: list[Path]
     source: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
     checkpoint: Checkpoint | None = None
 
     @property
@@ -73,21 +94,21 @@ def at_path(path: Path, source: str) -> WeightFiles:
     return WeightFiles(str(settings.get("name") or name), files, source, settings)
 
 
-def settings_beside(path: Path) -> dict[str, Any]:
+def settings_beside(path: Path) -> Settings:
     """Those of the config.json that describes a file of weights, by the file's name."""
     if path.name.startswith(_OF_FOLDERS) and path.suffix in (".safetensors", ".bin"):
         return read_settings(path.with_name("config.json"))
     return {}
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> Settings:
     """This project's settings in a config.json; `{}` where there is none or it is of others."""
     if not path.is_file():
         return {}
     return check_settings(read_json(path), str(path))
 
 
-def settings_in_metadata(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+def settings_in_metadata(metadata: dict[str, str], path: Path) -> Settings:
     """The same from the header of a .safetensors file, or a .pth file's state dict."""
     text = metadata.get(FORMAT)
     if not text:
@@ -99,7 +120,7 @@ def settings_in_metadata(metadata: dict[str, str], path: Path) -> dict[str, Any]
     return check_settings(values, str(path)) if isinstance(values, dict) else {}
 
 
-def check_settings(values: dict[str, object], where: str) -> dict[str, Any]:
+def check_settings(values: dict[str, object], where: str) -> Settings:
     """`values` if they are this project's and of a version that is understood, else `{}`."""
     if values.get("format") != FORMAT:
         return {}
@@ -109,7 +130,7 @@ def check_settings(values: dict[str, object], where: str) -> dict[str, Any]:
             f"{where} has format version {version!r} and this birefnet understands up to "
             f"{FORMAT_VERSION}: upgrade it (pip install -U birefnet)"
         )
-    return values
+    return cast(Settings, values)
 
 
 def find_weights(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from birefnet.errors import WeightsError, needs_extra
 
@@ -31,7 +31,7 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.network.config import NetworkConfig, preset
 from birefnet.weights.files import with_settings
 from birefnet.weights.layouts import to_official
-from birefnet.weights.locate import FORMAT, FORMAT_VERSION, settings_beside
+from birefnet.weights.locate import FORMAT, FORMAT_VERSION, Settings, settings_beside
 
 if TYPE_CHECKING:
     from birefnet.network.birefnet import BiRefNet
@@ -142,7 +142,7 @@ def settings(
     name: str,
     licence: str | None,
     source: str | None,
-) -> dict[str, Any]:
+) -> Settings:
     """The config.json of a network."""
     return {
         "format": FORMAT,
@@ -223,7 +223,7 @@ def official_code(config: NetworkConfig) -> dict[str, str]:
     }
 
 
-def _write_safetensors(path: Path, state: dict[str, Tensor], values: dict[str, object]) -> None:
+def _write_safetensors(path: Path, state: dict[str, Tensor], values: Settings) -> None:
     from safetensors.torch import save_file as save_safetensors
 
     # "format": "pt" is what other readers look for.

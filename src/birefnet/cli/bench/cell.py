@@ -118,7 +118,7 @@ def _carried(cell: Cell) -> tuple[Engine, Preprocess, dict[str, object]]:
 
     settings = weight_files(cell.model).settings
     predictor = load(cell.model, device=cell.device, dtype=cell.precision, engine=cell.engine)
-    facts = {"parameters": settings.get("parameters", 0), "macs": 0}
+    facts: dict[str, object] = {"parameters": settings.get("parameters", 0), "macs": 0}
     return predictor.engine, predictor.preprocess, facts
 
 
