@@ -140,7 +140,7 @@ def test_private_hosts_are_refused(names: Any, url: str) -> None:
         ("http://nowhere.invalid/", "unknown"),
         ("http://exa mple.org/", "http"),
         ("http://example.org:99999/", "port is 99999"),
-        ("http://" + "a" * 5000, "5007 characters"),
+        ("http://" + "a" * 5000, "5,007 characters"),
         ("http://\x00/", "http"),
     ],
 )
