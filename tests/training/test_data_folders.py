@@ -76,7 +76,7 @@ def test_same_stems_in_subfolders_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "gt/one/p0.png").unlink()
     (tmp_path / "im/two/p0.png").unlink()
     (tmp_path / "gt/two/p0.png").rename(tmp_path / "gt/two/other.png")
-    with pytest.raises(DataError, match="have no mask"):
+    with pytest.raises(DataError, match="without a mask"):
         find_set(str(tmp_path)).require_complete()
 
 
