@@ -60,7 +60,7 @@ def remove_background(
         background: a colour or picture for behind the subject, see `Matte.on`.
         resolution: see `Predictor.predict`.
         refine: remove the old background's colour from the edges.
-        metadata: of bytes: keep the picture's resolution, EXIF (with the place), XMP and IPTC, or
+        metadata: of bytes: keep the picture's resolution, EXIF (with GPS), XMP and IPTC, or
             strip.
         device, dtype, engine: see `load`.
 

@@ -396,7 +396,7 @@ class Matte:
         Pictures of 16 bits keep them in png and tiff. `quality`, 1 to 100, is for jpeg, webp and
         avif; `icc_profile` is written along, and right only if the pixels were not converted from
         it (`Predictor(convert_to_srgb=False)`). `metadata` keeps the picture's resolution, EXIF
-        (the place included), XMP and IPTC, or strips them.
+        (GPS included), XMP and IPTC, or strips them.
 
         Raises:
             BiRefNetError: the format cannot hold it: a JPEG needs a background, and makes more
@@ -430,7 +430,7 @@ class Matte:
 
         Raises:
             BiRefNetError: a suffix that is unknown, or a format that cannot hold it.
-            OSError: the place cannot be written.
+            OSError: the file cannot be written.
         """
         path = os.path.expanduser(path) if isinstance(path, str) else path
         format = format_of(path)

@@ -301,7 +301,7 @@ def _gif_frame(rgba: NDArray[np.uint8]) -> Image.Image:
     """255 colours of the visible pixels, and one transparent entry."""
     colour, is_clear = rgba[..., :3], rgba[..., 3] < 128
     if is_clear.any() and not is_clear.all():
-        # Hidden colours must not take places in the palette.
+        # Hidden colours must not take entries of the palette.
         colour = np.where(is_clear[..., None], colour[~is_clear].mean(axis=0), colour)
     image = Image.fromarray(colour.astype(np.uint8)).quantize(255, dither=Image.Dither.NONE)
     image.paste(_GIF_CLEAR, mask=Image.fromarray(is_clear))

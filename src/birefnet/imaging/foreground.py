@@ -254,10 +254,10 @@ class _Axis:
         sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)
         total = np.take(sums, [period], axis)
 
-        def up_to(places: NDArray[np.intp]) -> NDArray[np.float64]:
-            rounds = places // period
+        def up_to(positions: NDArray[np.intp]) -> NDArray[np.float64]:
+            rounds = positions // period
             rounds = rounds[:, None] if axis == 0 else rounds[None]
-            return np.asarray(np.take(sums, places % period, axis) + rounds * total)
+            return np.asarray(np.take(sums, positions % period, axis) + rounds * total)
 
         means = (up_to(self.starts + self.radius) - up_to(self.starts)) / self.radius
         return means.astype(np.float32)
@@ -324,7 +324,7 @@ def _tile_side(across: int) -> int:
 
 
 def _reflected(start: int, stop: int, length: int) -> NDArray[np.intp]:
-    """Pixels of a line of `length` that stand at places from `start` to before `stop`, where the
+    """Pixels of a line of `length` that stand at positions from `start` to before `stop`, where the
     line is continued by its reflection, its ends not repeated."""
     around = np.arange(start, stop) % max(1, 2 * (length - 1))
     return np.minimum(around, 2 * (length - 1) - around)
@@ -337,8 +337,10 @@ def _gather(pixels: NDArray, rows: NDArray[np.intp], columns: NDArray[np.intp]) 
     return pixels[rows[:, None], columns]
 
 
-def _is_run(places: NDArray[np.intp]) -> bool:
-    return bool(places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all())
+def _is_run(positions: NDArray[np.intp]) -> bool:
+    return bool(
+        positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all()
+    )
 
 
 def _fuse(

@@ -209,7 +209,7 @@ def _contact(alpha: Alpha, box: Box, style: Shadow) -> Alpha:
 
 
 def _highest_within(line: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
-    """The largest value within `reach` places of each, in time for the line alone."""
+    """The largest value within `reach` values of each, in time for the line alone."""
     out = np.pad(line, reach, mode="edge")
     size, span = 2 * reach + 1, 1
     while span < size:
@@ -280,7 +280,7 @@ def _blurred(values: Pixels, sigma: float, sigma_down: float | None = None) -> A
 def shadow_in(pixels: Pixels, alpha: Alpha) -> Alpha:
     """The shadow that a photograph shows beside its subject on a plain ground.
 
-    The ground's brightness is a smooth surface (a quadratic in the place, fitted to what is not
+    The ground's brightness is a smooth surface (a quadratic in x and y, fitted to what is not
     subject, and little to what is darker than the rest); shadow is what is darker than that, has
     the ground's hue, and begins at the subject. Under the subject it is continued smoothly.
 

@@ -87,7 +87,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Point:
-    """A place on the object that is meant, or on one that is not.
+    """A positive point, on the object that is meant, or a negative one.
 
     Attributes:
         x, y: pixels from the left and the top; shares of width and height where both are floats in
@@ -120,7 +120,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a video: `seconds` from its beginning, or the `frame` counted from 0."""
+    """A position in a video: `seconds` from its beginning, or the `frame` counted from 0."""
 
     seconds: Fraction | None = None
     frame: int | None = None

@@ -181,7 +181,7 @@ class Predictor:
             source: one picture, see `predict`.
             guidance: boxes around the object, points on it, or a coarse mask of it; `None` for what
                 the network finds by itself.
-            passes: 2 looks at undecided places and edges again, closer and closer, down to the
+            passes: 2 looks at undecided regions and edges again, closer and closer, down to the
                 picture's own resolution (`birefnet.inference.guidance.refine_detail`).
             resolution: see `predict`.
 

@@ -120,7 +120,7 @@ class Unzipped:
     def _zip64_directory(self, file: BinaryIO, tail: bytes, at: int) -> int:
         """Bytes of the table of contents as the ZIP64 record says, which counts where there is one.
 
-        Readers look for it at the place that the locator names, or right before the locator.
+        Readers look for it at the offset that the locator names, or right before the locator.
         """
         before = at - _LOCATOR.size
         if before < 0 or not tail.startswith(b"PK\x06\x07", before):

@@ -144,8 +144,8 @@ def _item(what: Checkpoint | str, folder: Path, sha256: str | None) -> _Item:
     if isinstance(what, str) and "://" in what:
         name = re.sub(r"[^\w.\-]", "_", unquote(urlsplit(what).path).rpartition("/")[2]) or "file"
         # The same file name at another address is another file.
-        place = hashlib.sha256(what.encode()).hexdigest()[:12]
-        return _Item(what, (what,), folder / f"url-{place}" / name, None, sha256)
+        digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+        return _Item(what, (what,), folder / f"url-{digest}" / name, None, sha256)
     checkpoint = find(what) if isinstance(what, str) else what
     expected = sha256 or checkpoint.sha256
     return _Item(

@@ -1,7 +1,7 @@
 """Nodes by the names, inputs and outputs of other packs, for workflows that were saved with them.
 
 Names, types and the order of inputs follow those packs as they were in 2026; saved workflows hold
-values by their place, so the order is part of the interface. What the nodes compute is this
+values by their position, so the order is part of the interface. What the nodes compute is this
 package's: batches run together, masks are not stretched to their own extremes, blur sizes are used
 as given, and alpha is not multiplied into colours.
 """

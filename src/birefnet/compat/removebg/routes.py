@@ -101,7 +101,7 @@ class Rendered:
     foreground: Box
 
     @property
-    def place(self) -> dict[str, int]:
+    def position(self) -> dict[str, int]:
         """Of the foreground, by the names of the JSON answer."""
         box = self.foreground
         sides = {"top": box.top, "left": box.left, "width": box.width, "height": box.height}
@@ -146,13 +146,13 @@ def _router(service: Service) -> APIRouter:
         }
         headers |= {
             "X-" + name.replace("_", "-").title(): str(value)
-            for name, value in rendered.place.items()
+            for name, value in rendered.position.items()
         }
         if fields.type_level != "none":
             headers["X-Type"] = "other" if fields.type == "auto" else fields.type
         if "application/json" in request.headers.get("accept", ""):
             text = await service.in_thread(base64_text, rendered.data)
-            content = {"data": {"result_b64": text, **rendered.place}}
+            content = {"data": {"result_b64": text, **rendered.position}}
             return await service.in_thread(json_answer, content, headers)
         return Response(rendered.data, media_type=rendered.media_type, headers=headers)
 

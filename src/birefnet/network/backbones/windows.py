@@ -31,7 +31,7 @@ class WindowPlan(NamedTuple):
         order: (T,) token at each place of the window order: those of the inner windows slot by
             slot, then those of the edge windows, leaving out empty slots.
         inner: how many of them are in inner windows.
-        fill: (edge windows * N,) place, counted behind `inner`, of the token in each slot of the
+        fill: (edge windows * N,) position, counted behind `inner`, of the token in each slot of the
             edge windows; 0 in empty slots.
         empty: those of these slots that are empty.
         kinds: (edge windows,) which seams cross the window: 0 none, 1 a vertical, 2 a horizontal,
@@ -122,7 +122,7 @@ class WindowChunk(NamedTuple):
     Attributes:
         kind: which seams cross these windows: 0 none, 1 a vertical, 2 a horizontal, 3 both.
         tokens: (t,) tokens of the batch that they hold, slot by slot, without empty slots.
-        fill: (windows * N,) place in `tokens` of the token in each slot, 0 in empty ones; `None`
+        fill: (windows * N,) position in `tokens` of the token in each slot, 0 in empty ones; `None`
             if no slot is empty.
         empty: those of the slots that are empty.
         taken: those that are not.

@@ -3,7 +3,7 @@
 The sampled columns, k·k times as large as the input, exist only tile by tile in registers. Inputs
 may be float16, bfloat16 or float32; positions, interpolation and sums are float32. The derivative
 takes two kernels: one for input, offsets and mask, one for the weight; what several programs add to
-one place is added atomically, so the last bits depend on the order in which they run.
+one address is added atomically, so the last bits depend on the order in which they run.
 
 Maps are read with channels last: a sample's channels lie side by side in memory. In the names
 below, `pixels` counts output positions of all images and `taps` is k·k.

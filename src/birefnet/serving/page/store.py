@@ -116,7 +116,7 @@ class Store:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def new_path(self, suffix: str) -> Path:
-        """A place for a file, in a folder that goes when the program ends."""
+        """A path for a file, in a folder that goes when the program ends."""
         with self._lock:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="birefnet-page-")

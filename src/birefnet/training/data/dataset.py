@@ -1,6 +1,6 @@
 """The training data as one map from sample numbers to samples, without any state.
 
-Sample n of a run is a function of (settings, seed, n): its place in the order, what is drawn for
+Sample n of a run is a function of (settings, seed, n): its position in the order, what is drawn for
 it, and the size of its batch. So any number of workers or processes gives equal samples, and a run
 resumes by counting on.
 """

@@ -110,7 +110,7 @@ def _points(inside: NDArray[np.bool_], is_object: bool, count: int, rng: Generat
 
 
 def _scribble(inside: NDArray[np.bool_], is_object: bool, rng: Generator) -> list[Mark]:
-    """Points along a bent line between two places of an area, those of them that lie in it."""
+    """Points along a bent line between two points of an area, those of them that lie in it."""
     ends = _points(inside, is_object, 3, rng)
     if not ends:
         return []

@@ -24,7 +24,7 @@ def class_of(name: str) -> str | None:
 class Classes:
     """Numbers the classes of file names.
 
-    The number of a class is its place among all class names of the training set in alphabetical
+    The number of a class is its position among all class names of the training set in alphabetical
     order (by code point). The complete training set of DIS5K has 219. A part of it numbers them
     otherwise, so a run that continues another's classifier gives the names as a file.
 

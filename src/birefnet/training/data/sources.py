@@ -135,8 +135,8 @@ def read_some(source: Source, most: int) -> int:
         ImageError: one of them cannot be read, or its mask does not fit it.
     """
     count = min(most, len(source))
-    for place in range(count):
-        source.read(place * (len(source) - 1) // max(1, count - 1))
+    for number in range(count):
+        source.read(number * (len(source) - 1) // max(1, count - 1))
     return count
 
 
