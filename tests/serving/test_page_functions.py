@@ -55,7 +55,7 @@ from fakes import PLAIN, BrightEngine, disc, write_disc
 from watched_files import opened
 
 
-class Place:
+class Setup:
     """A service with a folder for uploads, and what the page makes of them."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -64,10 +64,9 @@ class Place:
         self.settings = ServerSettings(**settings)
         self.service = Service(self.settings, Predictor(self.engine, PLAIN, name="bright"))
         self.store = Store()
-        rest = (self.service, self.settings)
-        self.page = PageController(*rest, self.store, lambda: folder)
-        self.batch = Batch(*rest, self.store, lambda: folder)
-        self.video = VideoController(*rest, self.store, lambda: folder)
+        self.page = PageController(self.service, self.store, lambda: folder)
+        self.batch = Batch(self.service, self.store, lambda: folder)
+        self.video = VideoController(self.service, self.store, lambda: folder)
 
     def uploaded_file(self, name: str = "disc.png", **size: int) -> str:
         return str(write_disc(self.folder / name, **size))
@@ -87,15 +86,15 @@ class Place:
 
 @pytest.fixture
 def within(tmp_path: Path) -> Callable[..., Any]:
-    """Run a coroutine of a `Place`, and stop its service."""
+    """Run a coroutine of a `Setup`, and stop its service."""
 
-    def run(work: Callable[[Place], Awaitable[Any]], **settings: Any) -> Any:
+    def run(work: Callable[[Setup], Awaitable[Any]], **settings: Any) -> Any:
         async def all_of_it() -> Any:
-            place = Place(tmp_path, **settings)
+            setup = Setup(tmp_path, **settings)
             try:
-                return await work(place)
+                return await work(setup)
             finally:
-                await place.service.stop()
+                await setup.service.stop()
 
         return asyncio.run(all_of_it())
 
@@ -285,17 +284,17 @@ def test_problems_are_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_picture_gives_a_result(within: Any) -> None:
-    async def work(place: Place) -> None:
-        path = place.uploaded_file()
+    async def work(setup: Setup) -> None:
+        path = setup.uploaded_file()
         event = {"path": path, "name": "my disc.png"}
-        answers = [a async for a in place.page.upload(None, event, None, FormState())]
+        answers = [a async for a in setup.page.upload(None, event, None, FormState())]
         kinds = [message["type"] for _, message in answers]
         assert kinds == ["picture", "busy", "result"]
         token, result = answers[-1]
         assert not Path(path).exists(), "uploads are not kept on the disk"
-        assert place.store.work(token).name == "my disc"
+        assert setup.store.work(token).name == "my disc"
         assert (answers[0][1]["width"], answers[0][1]["height"]) == (64, 48)
-        shown = pixels(place.shown(result).data)
+        shown = pixels(setup.shown(result).data)
         assert shown.shape == (48, 64, 4)
         assert shown[24, 32, 3] == 255
         assert shown[0, 0, 3] == 0
@@ -306,9 +305,9 @@ def test_a_picture_gives_a_result(within: Any) -> None:
 
 
 def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
-    async def work(place: Place) -> None:
-        token, _ = await place.uploaded()
-        assert len(place.engine.batches) == 1
+    async def work(setup: Setup) -> None:
+        token, _ = await setup.uploaded()
+        assert len(setup.engine.batches) == 1
         cheap = [
             FormState(kind="blur"),
             FormState(mask_offset=2),
@@ -316,45 +315,45 @@ def test_changes_run_the_network_only_when_they_must(within: Any) -> None:
             FormState(kind="mask"),
         ]
         for form in cheap:
-            message = await last(place.page.change(token, None, form))
+            message = await last(setup.page.change(token, None, form))
             assert message["type"] == "result", message
-        assert len(place.engine.batches) == 1
-        await last(place.page.change(token, None, FormState(resolution="96x64")))
-        assert place.engine.batches[-1][2:] == (64, 96)
+        assert len(setup.engine.batches) == 1
+        await last(setup.page.change(token, None, FormState(resolution="96x64")))
+        assert setup.engine.batches[-1][2:] == (64, 96)
         guide = {"boxes": ["0.1,0.1,0.9,0.9"]}
-        before = len(place.engine.batches)
-        assert (await last(place.page.guide(token, guide, None, FormState())))["type"] == "result"
-        assert len(place.engine.batches) > before
+        before = len(setup.engine.batches)
+        assert (await last(setup.page.guide(token, guide, None, FormState())))["type"] == "result"
+        assert len(setup.engine.batches) > before
 
     within(work)
 
 
 def test_edges_and_crops_are_shown(within: Any) -> None:
-    async def work(place: Place) -> None:
-        token, plain = await place.uploaded(FormState(kind="mask"))
-        grown = await last(place.page.change(token, None, FormState(kind="mask", mask_offset=4)))
-        small, large = (pixels(place.shown(m).data).astype(int) for m in (plain, grown))
+    async def work(setup: Setup) -> None:
+        token, plain = await setup.uploaded(FormState(kind="mask"))
+        grown = await last(setup.page.change(token, None, FormState(kind="mask", mask_offset=4)))
+        small, large = (pixels(setup.shown(m).data).astype(int) for m in (plain, grown))
         assert large.sum() > small.sum()
-        crop = await last(place.page.change(token, None, FormState(crop=True, crop_margin=0)))
+        crop = await last(setup.page.change(token, None, FormState(crop=True, crop_margin=0)))
         left, top, right, bottom = crop["frame"]
         assert 0.1 < left < 0.4 < 0.6 < right < 0.9
         assert 0.1 < top < 0.4 < 0.6 < bottom < 0.9
-        assert pixels(place.shown(crop).data).shape[:2] == (48, 64), "the whole is shown"
+        assert pixels(setup.shown(crop).data).shape[:2] == (48, 64), "the whole is shown"
         saved = await last(
-            place.page.save(token, {"format": "png"}, None, FormState(crop=True, crop_margin=0))
+            setup.page.save(token, {"format": "png"}, None, FormState(crop=True, crop_margin=0))
         )
-        assert pixels(place.shown(saved).data).shape[1] == round((right - left) * 64)
+        assert pixels(setup.shown(saved).data).shape[1] == round((right - left) * 64)
 
     within(work)
 
 
 @pytest.mark.parametrize("format", ["png", "webp", "tiff"])
 def test_results_are_saved(within: Any, format: str) -> None:
-    async def work(place: Place) -> None:
-        token, _ = await place.uploaded()
-        message = await last(place.page.save(token, {"format": format}, None, FormState()))
+    async def work(setup: Setup) -> None:
+        token, _ = await setup.uploaded()
+        message = await last(setup.page.save(token, {"format": format}, None, FormState()))
         assert message["name"].startswith("my disc.cutout.")
-        file = place.shown(message)
+        file = setup.shown(message)
         assert file.media_type == f"image/{format}"
         assert pixels(file.data).shape == (48, 64, 4)
 
@@ -362,41 +361,41 @@ def test_results_are_saved(within: Any, format: str) -> None:
 
 
 def test_objects_are_saved_one_by_one(within: Any) -> None:
-    async def work(place: Place) -> None:
+    async def work(setup: Setup) -> None:
         two = np.concatenate([disc(), disc()], axis=1)
-        Image.fromarray(two).save(place.folder / "two.png")
-        event = {"path": str(place.folder / "two.png"), "name": "two.png"}
+        Image.fromarray(two).save(setup.folder / "two.png")
+        event = {"path": str(setup.folder / "two.png"), "name": "two.png"}
         form = FormState(objects=True)
-        token, _ = await place.uploaded(form, **event)
-        message = await last(place.page.save(token, {"format": "png"}, None, form))
+        token, _ = await setup.uploaded(form, **event)
+        message = await last(setup.page.save(token, {"format": "png"}, None, form))
         assert message["name"] == "two.objects.zip"
-        with zipfile.ZipFile(io.BytesIO(place.shown(message).data)) as archive:
+        with zipfile.ZipFile(io.BytesIO(setup.shown(message).data)) as archive:
             assert archive.namelist() == ["two.cutout.1.png", "two.cutout.2.png"]
 
     within(work)
 
 
 def test_a_background_picture_is_used(within: Any) -> None:
-    async def work(place: Place) -> None:
-        token, _ = await place.uploaded()
-        blue = place.folder / "blue.png"
+    async def work(setup: Setup) -> None:
+        token, _ = await setup.uploaded()
+        blue = setup.folder / "blue.png"
         Image.new("RGB", (8, 8), (0, 0, 255)).save(blue)
-        background = await place.page.set_background(str(blue))
+        background = await setup.page.set_background(str(blue))
         assert not blue.exists()
-        message = await last(place.page.change(token, background, FormState(kind="picture")))
-        assert pixels(place.shown(message).data)[0, 0].tolist() == pytest.approx([0, 0, 255], abs=9)
-        missing = await last(place.page.change(token, None, FormState(kind="picture")))
+        message = await last(setup.page.change(token, background, FormState(kind="picture")))
+        assert pixels(setup.shown(message).data)[0, 0].tolist() == pytest.approx([0, 0, 255], abs=9)
+        missing = await last(setup.page.change(token, None, FormState(kind="picture")))
         assert missing["type"] == "problem"
-        broken = place.folder / "broken.png"
+        broken = setup.folder / "broken.png"
         broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
         with pytest.raises(BiRefNetError):
-            await place.page.set_background(str(broken))
+            await setup.page.set_background(str(broken))
 
     within(work)
 
 
 def test_what_cannot_be_done_is_said(within: Any, tmp_path: Path) -> None:
-    async def work(place: Place) -> None:
+    async def work(setup: Setup) -> None:
         broken = tmp_path / "broken.jpg"
         broken.write_bytes(b"\xff\xd8\xffnothing")
         wrong: list[dict[str, Any]] = [
@@ -409,43 +408,43 @@ def test_what_cannot_be_done_is_said(within: Any, tmp_path: Path) -> None:
         ]
         for event in wrong:
             token, message = (
-                await place.uploaded(**event) if event else await last_of_nothing(place)
+                await setup.uploaded(**event) if event else await last_of_nothing(setup)
             )
             assert token is None
             assert message["type"] == "problem", event
             assert "Traceback" not in message["text"]
             assert message["text"].endswith(".")
-        assert len(place.store) == 0
-        token, _ = await place.uploaded()
+        assert len(setup.store) == 0
+        token, _ = await setup.uploaded()
         for form in (
             FormState(resolution="huge"),
             FormState(model="none-such"),
             FormState(shadow="odd"),
         ):
-            message = await last(place.page.change(token, None, form))
+            message = await last(setup.page.change(token, None, form))
             assert message["type"] == "problem", form
-        gone = await last(place.page.change("no-such-token", None, FormState()))
+        gone = await last(setup.page.change("no-such-token", None, FormState()))
         assert "no longer has" in gone["text"]
-        assert await last(place.page.change(None, None, FormState())) is None
+        assert await last(setup.page.change(None, None, FormState())) is None
 
-    async def last_of_nothing(place: Place) -> Any:
-        return await last(place.page.upload(None, {}, None, FormState()))
+    async def last_of_nothing(setup: Setup) -> Any:
+        return await last(setup.page.upload(None, {}, None, FormState()))
 
     within(work)
 
 
 def test_large_files_are_refused(within: Any) -> None:
-    async def work(place: Place) -> None:
-        _, message = await place.uploaded()
+    async def work(setup: Setup) -> None:
+        _, message = await setup.uploaded()
         assert "larger than" in message["text"]
 
     within(work, max_bytes=100)
 
 
 def test_no_object_is_said(within: Any) -> None:
-    async def work(place: Place) -> None:
-        path = place.uploaded_file("dark.png", subject=20)
-        _, message = await place.uploaded(path=path, name="dark.png")
+    async def work(setup: Setup) -> None:
+        path = setup.uploaded_file("dark.png", subject=20)
+        _, message = await setup.uploaded(path=path, name="dark.png")
         assert message["empty"]
         assert "No object found" in message["verdict"]
 
@@ -453,9 +452,9 @@ def test_no_object_is_said(within: Any) -> None:
 
 
 def test_examples_are_there(within: Any) -> None:
-    async def work(place: Place) -> None:
+    async def work(setup: Setup) -> None:
         for name in examples():
-            _, message = await place.uploaded(example=name)
+            _, message = await setup.uploaded(example=name)
             assert message["type"] == "result", name
 
     assert len(examples()) >= 4
@@ -517,21 +516,21 @@ def test_strokes_that_make_no_sense(wrong: Any) -> None:
 
 
 def test_strokes_are_shown_and_saved_without_the_network(within: Any) -> None:
-    async def work(place: Place) -> None:
-        token, _ = await place.uploaded()
+    async def work(setup: Setup) -> None:
+        token, _ = await setup.uploaded()
         form = FormState(crop=True, crop_margin=0)
-        whole = await last(place.page.change(token, None, form))
+        whole = await last(setup.page.change(token, None, form))
         event = {"retouch": [stroke(True, (0.5, 0.0), (0.5, 1.0), size=0.1)]}
-        cut = await last(place.page.guide(token, event, None, form))
-        assert pixels(place.shown(whole).data)[24, 32, 3] == 255
-        assert pixels(place.shown(cut).data)[24, 32, 3] == 0
+        cut = await last(setup.page.guide(token, event, None, form))
+        assert pixels(setup.shown(whole).data)[24, 32, 3] == 255
+        assert pixels(setup.shown(cut).data)[24, 32, 3] == 0
         event["retouch"].append(stroke(False, (0.02, 0.02), size=0.02))
-        grown = await last(place.page.guide(token, event, None, form))
+        grown = await last(setup.page.guide(token, event, None, form))
         assert grown["frame"][0] < whole["frame"][0], "the crop follows"
-        saved = await last(place.page.save(token, {"format": "png"}, None, FormState()))
-        assert pixels(place.shown(saved).data)[24, 32, 3] == 0
-        assert len(place.engine.batches) == 1
-        undone = await last(place.page.guide(token, {}, None, form))
+        saved = await last(setup.page.save(token, {"format": "png"}, None, FormState()))
+        assert pixels(setup.shown(saved).data)[24, 32, 3] == 0
+        assert len(setup.engine.batches) == 1
+        undone = await last(setup.page.guide(token, {}, None, form))
         assert undone["frame"] == whole["frame"]
 
     within(work)
@@ -564,17 +563,17 @@ def test_windows_that_make_no_sense(wrong: Any) -> None:
 
 
 def test_a_window_is_refined_from_close_up(within: Any) -> None:
-    async def work(place: Place) -> None:
-        path = place.uploaded_file(height=480, width=640)
-        token, _ = await place.uploaded(path=path, name="large.png")
-        before = place.store.work(token).matte
+    async def work(setup: Setup) -> None:
+        path = setup.uploaded_file(height=480, width=640)
+        token, _ = await setup.uploaded(path=path, name="large.png")
+        before = setup.store.work(token).matte
         assert before is not None
-        count = len(place.engine.batches)
+        count = len(setup.engine.batches)
         windows = [[0.2, 0.1, 0.5, 0.5]]
-        first = await last(place.page.guide(token, {"windows": windows}, None, FormState()))
+        first = await last(setup.page.guide(token, {"windows": windows}, None, FormState()))
         assert first["type"] == "result", first
-        assert len(place.engine.batches) > count
-        kept = place.store.work(token).refined
+        assert len(setup.engine.batches) > count
+        kept = setup.store.work(token).refined
         assert kept is not None
         changed = kept[1].alpha != before[1].alpha
         rows, columns = np.nonzero(changed)
@@ -585,12 +584,12 @@ def test_a_window_is_refined_from_close_up(within: Any) -> None:
         part = np.s_[70:220, 150:300]
         error = [np.abs(alpha - truth)[part].mean() for alpha in (before[1].alpha, kept[1].alpha)]
         assert error[1] < error[0] / 2
-        count = len(place.engine.batches)
+        count = len(setup.engine.batches)
         event = {"windows": windows, "retouch": [stroke(True, (0.5, 0.5))]}
-        await last(place.page.guide(token, event, None, FormState()))
-        assert len(place.engine.batches) == count, "a stroke does not redo the window"
-        await last(place.page.guide(token, {}, None, FormState()))
-        finished = place.store.work(token).finished
+        await last(setup.page.guide(token, event, None, FormState()))
+        assert len(setup.engine.batches) == count, "a stroke does not redo the window"
+        await last(setup.page.guide(token, {}, None, FormState()))
+        finished = setup.store.work(token).finished
         assert finished is not None
         assert (finished[1].alpha == before[1].alpha).all(), "undone"
 
@@ -601,16 +600,16 @@ def test_a_window_is_refined_from_close_up(within: Any) -> None:
 
 
 def test_a_batch_of_files_and_zips(within: Any) -> None:
-    async def work(place: Place) -> None:
-        inner = place.folder / "more.zip"
-        data = Path(place.uploaded_file("x.png")).read_bytes()
+    async def work(setup: Setup) -> None:
+        inner = setup.folder / "more.zip"
+        data = Path(setup.uploaded_file("x.png")).read_bytes()
         with zipfile.ZipFile(inner, "w") as made:
             made.writestr("holiday/disc.png", data)
             made.writestr("holiday/broken.jpg", b"\xff\xd8\xffnothing")
             made.writestr("notes.txt", "nothing to see")
-        dark = place.uploaded_file("dark.png", subject=20)
-        paths = [place.uploaded_file(), dark, str(inner)]
-        reports = [text async for text in place.batch.run(paths, "webp", None, FormState())]
+        dark = setup.uploaded_file("dark.png", subject=20)
+        paths = [setup.uploaded_file(), dark, str(inner)]
+        reports = [text async for text in setup.batch.run(paths, "webp", None, FormState())]
         assert "<progress" in reports[0]
         end = reports[-1]
         assert "3 of 4 pictures done" in end
@@ -621,13 +620,13 @@ def test_a_batch_of_files_and_zips(within: Any) -> None:
         assert end.count("<img") == 3
         assert not any(Path(path).exists() for path in paths)
         token = end.split('href="page/')[1].split("/")[0]
-        file = place.store.file(token)
+        file = setup.store.file(token)
         assert file is not None
         assert file.path is not None
         with zipfile.ZipFile(file.path) as archive:
             assert archive.namelist() == ["disc.webp", "dark.webp", "holiday/disc.webp"]
             assert pixels(archive.read("disc.webp")).shape == (48, 64, 4)
-        place.store.drop(token)
+        setup.store.drop(token)
         assert not file.path.exists()
 
     within(work)
@@ -640,12 +639,12 @@ def test_thumbnails_of_the_least_certain(
     monkeypatch.setattr("birefnet.serving.page.batch.MOST_SHOWN", 3)
     levels = {f"{level}.png": level for level in (250, 150, 20, 200, 170)}
 
-    async def work(place: Place) -> None:
+    async def work(setup: Setup) -> None:
         form, background = FormState(kind=kind), None
         if kind == "picture":
-            background = await place.page.set_background(place.uploaded_file("behind.png"))
-        paths = [place.uploaded_file(name, subject=level) for name, level in levels.items()]
-        end = await last(place.batch.run(paths, "png", background, form))
+            background = await setup.page.set_background(setup.uploaded_file("behind.png"))
+        paths = [setup.uploaded_file(name, subject=level) for name, level in levels.items()]
+        end = await last(setup.batch.run(paths, "png", background, form))
         assert re.findall("<b>(.*?)</b>", end) == ["20.png", "150.png", "170.png"]
         assert "5 of 5 pictures done" in end
         assert "The least certain results:" in end
@@ -654,10 +653,10 @@ def test_thumbnails_of_the_least_certain(
 
 
 def test_a_batch_keeps_files_of_equal_names_and_objects_apart(within: Any) -> None:
-    async def work(place: Place) -> None:
-        paths = [place.uploaded_file(f"{folder}/disc.png") for folder in "ab"]
-        end = await last(place.batch.run(paths, "png", None, FormState(objects=True)))
-        file = place.store.file(end.split('href="page/')[1].split("/")[0])
+    async def work(setup: Setup) -> None:
+        paths = [setup.uploaded_file(f"{folder}/disc.png") for folder in "ab"]
+        end = await last(setup.batch.run(paths, "png", None, FormState(objects=True)))
+        file = setup.store.file(end.split('href="page/')[1].split("/")[0])
         assert file is not None
         assert file.path is not None
         with zipfile.ZipFile(file.path) as archive:
@@ -667,27 +666,27 @@ def test_a_batch_keeps_files_of_equal_names_and_objects_apart(within: Any) -> No
 
 
 def test_batches_that_cannot_be(within: Any) -> None:
-    async def work(place: Place) -> None:
-        assert "choose pictures" in await last(place.batch.run([], "png", None, FormState()))
-        outside = await last(place.batch.run(["/etc/passwd"], "png", None, FormState()))
+    async def work(setup: Setup) -> None:
+        assert "choose pictures" in await last(setup.batch.run([], "png", None, FormState()))
+        outside = await last(setup.batch.run(["/etc/passwd"], "png", None, FormState()))
         assert "did not arrive" in outside
-        jpeg = await last(place.batch.run([place.uploaded_file()], "jpeg", None, FormState()))
+        jpeg = await last(setup.batch.run([setup.uploaded_file()], "jpeg", None, FormState()))
         assert "JPEG cannot hold" in jpeg
-        broken = place.folder / "broken.zip"
+        broken = setup.folder / "broken.zip"
         broken.write_bytes(b"PK nothing")
-        assert "not a zip" in await last(place.batch.run([str(broken)], "png", None, FormState()))
+        assert "not a zip" in await last(setup.batch.run([str(broken)], "png", None, FormState()))
 
     within(work)
 
 
 def test_a_batch_that_is_stopped_leaves_nothing(within: Any) -> None:
-    async def work(place: Place) -> None:
-        path = place.uploaded_file()
-        running = place.batch.run([path], "png", None, FormState())
+    async def work(setup: Setup) -> None:
+        path = setup.uploaded_file()
+        running = setup.batch.run([path], "png", None, FormState())
         await running.__anext__()
         await running.aclose()  # type: ignore[attr-defined]
         assert not Path(path).exists()
-        assert not list(place.store.new_path("").parent.iterdir())
+        assert not list(setup.store.new_path("").parent.iterdir())
 
     within(work)
 
@@ -698,13 +697,13 @@ def test_a_batch_that_is_stopped_leaves_nothing(within: Any) -> None:
 def test_a_video_is_cut_out(within: Any) -> None:
     clips = pytest.importorskip("video.clips")
 
-    async def work(place: Place) -> None:
-        path = clips.write_clip(place.folder / "clip.mp4", frames=4)
+    async def work(setup: Setup) -> None:
+        path = clips.write_clip(setup.folder / "clip.mp4", frames=4)
         rest = ("#00ff00", "webm", "low", False, None, "")
-        end = await last(place.video.run(str(path), "cutout", *rest))
+        end = await last(setup.video.run(str(path), "cutout", *rest))
         assert "4 frames" in end
         assert "<video" in end
-        file = place.store.file(end.split('href="page/')[1].split("/")[0])
+        file = setup.store.file(end.split('href="page/')[1].split("/")[0])
         assert file is not None
         assert file.on_disk > 100
         assert not path.exists()
@@ -715,14 +714,14 @@ def test_a_video_is_cut_out(within: Any) -> None:
 def test_videos_that_cannot_be(within: Any) -> None:
     pytest.importorskip("av")
 
-    async def work(place: Place) -> None:
+    async def work(setup: Setup) -> None:
         rest = ("#00ff00", "mp4", "low", False, None, "")
-        assert "choose a video" in await last(place.video.run(None, "cutout", *rest))
-        text = place.folder / "film.mp4"
+        assert "choose a video" in await last(setup.video.run(None, "cutout", *rest))
+        text = setup.folder / "film.mp4"
         text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
-        assert "MP4 cannot be" in await last(place.video.run(str(text), "cutout", *rest))
+        assert "MP4 cannot be" in await last(setup.video.run(str(text), "cutout", *rest))
         text.write_text("#EXTM3U\nhttp://127.0.0.1/secret")
-        assert "not a video" in await last(place.video.run(str(text), "blur", *rest))
+        assert "not a video" in await last(setup.video.run(str(text), "blur", *rest))
         assert not text.exists()
 
     within(work)
@@ -773,19 +772,19 @@ def test_no_text_that_a_visitor_sends_names_a_file(within: Any, tmp_path: Path) 
     texts = [field.name for field in fields(FormState) if "str" in str(field.type)]
     assert len(texts) > 5
 
-    async def work(place: Place) -> None:
+    async def work(setup: Setup) -> None:
         for name in texts:
             with contextlib.suppress(BiRefNetError, ValueError):
-                await place.uploaded(replace(FormState(crop=True), **{name: secret}))
+                await setup.uploaded(replace(FormState(crop=True), **{name: secret}))
         for event in ({"path": secret}, {"example": secret}, {"url": secret}):
-            await place.uploaded(**event)
+            await setup.uploaded(**event)
         with pytest.raises(BiRefNetError):
-            await place.page.set_background(secret)
+            await setup.page.set_background(secret)
         for name in ("boxes", "points", "other_points", "brush", "format"):
             with contextlib.suppress(BiRefNetError, ServingError):
                 read_guide({name: secret})
                 read_guide({name: [secret]})
-        await last(place.batch.run([secret], "png", None, FormState()))
+        await last(setup.batch.run([secret], "png", None, FormState()))
 
     with opened() as names:
         within(work)

@@ -31,7 +31,6 @@ from birefnet.serving.zips import Entry, Names, Unzipped, ZipStream
 if TYPE_CHECKING:
     from birefnet.options import Options
     from birefnet.serving.service import Result, Service
-    from birefnet.serving.settings import ServerSettings
 
 log = logging.getLogger("birefnet.serving")
 
@@ -74,24 +73,19 @@ class Tally:
         del self.shown[MOST_SHOWN:]
 
 
+@dataclass(eq=False)
 class Batch:
     """One for all visitors.
 
     Args:
         service: does the work.
-        settings: what is accepted.
         store: keeps the zips, on the disk.
         uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        settings: ServerSettings,
-        store: Store,
-        uploads: Callable[[], Path],
-    ) -> None:
-        self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
+    service: Service
+    store: Store
+    uploads: Callable[[], Path]
 
     async def run(
         self, paths: list[str] | None, format: str, background: str | None, form: FormState
@@ -133,16 +127,16 @@ class Batch:
             if file.suffix.lower() != ".zip":
                 info = zipfile.ZipInfo(file.name)
                 entry = Entry(file.name, PurePosixPath(file.name), info)
-                items.append(Item(entry, partial(_read, file, self.settings.max_bytes)))
+                items.append(Item(entry, partial(_read, file, self.service.settings.max_bytes)))
                 continue
             handle: BinaryIO = opened.enter_context(file.open("rb"))
-            unzipped = Unzipped(handle, self.settings)
+            unzipped = Unzipped(handle, self.service.settings)
             entries = [entry for entry in unzipped.entries if entry.is_picture or not entry.path]
             items += [Item(entry, partial(unzipped.read, entry)) for entry in entries]
-        if len(items) > self.settings.max_entries:
+        most = self.service.settings.max_entries
+        if len(items) > most:
             raise BiRefNetError(
-                f"got {counted(len(items), 'picture')}; {self.settings.max_entries:,} at a time "
-                "are the most"
+                f"got {counted(len(items), 'picture')}; {most:,} at a time are the most"
             )
         return _unlike(items)
 

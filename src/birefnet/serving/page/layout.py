@@ -66,7 +66,7 @@ def build_page(
     def uploads() -> Path:
         return Path(get_upload_folder())
 
-    controller = PageController(service, service.settings, store, uploads)
+    controller = PageController(service, store, uploads)
     with gr.Blocks(
         title="birefnet: cut the subject out", analytics_enabled=False, delete_cache=KEPT
     ) as page:
@@ -81,10 +81,10 @@ def build_page(
                 background = gr.State(None, time_to_live=store.seconds)
                 panel = _picture_tab(controller, service, background)
             with gr.Tab("Many pictures"):
-                _batch_tab(Batch(service, service.settings, store, uploads), background, panel)
+                _batch_tab(Batch(service, store, uploads), background, panel)
             if find_spec("av") is not None:
                 with gr.Tab("Video"):
-                    _video_tab(VideoController(service, service.settings, store, uploads), service)
+                    _video_tab(VideoController(service, store, uploads), service)
         add_endpoints(service, uploads, endpoints or {})
     return page
 

@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -39,7 +39,7 @@ from birefnet.serving.service import MOST_MARKS, Service
 from birefnet.serving.zips import ZipStream
 
 if TYPE_CHECKING:
-    from birefnet.serving.settings import ServerSettings
+    pass
 
 log = logging.getLogger("birefnet.serving")
 
@@ -53,24 +53,19 @@ LARGEST_BRUSH = 4 * 2**20  # of a painted mask as sent [bytes]
 _serial = itertools.count(1)
 
 
+@dataclass(eq=False)
 class PageController:
     """One for all visitors; what they work on lies in the store, by a token that each one has.
 
     Args:
         service: does the work.
-        settings: what is accepted.
         store: keeps pictures, mattes and results.
         uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        settings: ServerSettings,
-        store: Store,
-        uploads: Callable[[], Path],
-    ) -> None:
-        self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
+    service: Service
+    store: Store
+    uploads: Callable[[], Path]
 
     async def upload(
         self, token: str | None, event: dict[str, object], background: str | None, form: FormState
@@ -231,9 +226,9 @@ class PageController:
                 raise BiRefNetError("there is no such example; choose one of those shown")
             return f"{example}.jpg", (EXAMPLES / f"{example}.jpg").read_bytes()
         if url := event.get("url"):
-            data = await fetch(str(url), self.settings)
+            data = await fetch(str(url), self.service.settings)
             return str(url).split("?")[0].rstrip("/").rpartition("/")[2] or "picture", data
-        data = read_upload(event.get("path"), self.uploads(), self.settings.max_bytes)
+        data = read_upload(event.get("path"), self.uploads(), self.service.settings.max_bytes)
         return str(event.get("name") or "picture")[-120:], data
 
     def _url_of(self, file: File) -> str:

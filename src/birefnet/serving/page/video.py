@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ from birefnet.serving.page.store import File, Store
 if TYPE_CHECKING:
     from birefnet.serving.jobs import Job
     from birefnet.serving.service import Service
-    from birefnet.serving.settings import ServerSettings
 
 log = logging.getLogger("birefnet.serving")
 
@@ -48,24 +48,19 @@ FORMATS = {
 EVERY = 0.3  # seconds between two reports
 
 
+@dataclass(eq=False)
 class VideoController:
     """One for all visitors.
 
     Args:
         service: does the work, as a job in the background.
-        settings: what is accepted.
         store: keeps the results, on the disk.
         uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        settings: ServerSettings,
-        store: Store,
-        uploads: Callable[[], Path],
-    ) -> None:
-        self.service, self.settings, self.store, self.uploads = service, settings, store, uploads
+    service: Service
+    store: Store
+    uploads: Callable[[], Path]
 
     async def run(
         self,
@@ -104,7 +99,7 @@ class VideoController:
             yield report.bar(None, "Reading the video")
             job = self.service.jobs.create("video")
             with source.open("rb") as file:
-                kept = await asyncio.to_thread(keep_video, file, job.folder, self.settings)
+                kept = await asyncio.to_thread(keep_video, file, job.folder, self.service.settings)
             start_video(self.service, job, kept, name, background, fields)
             while not job.is_over:
                 yield report.bar(job.progress, _progress(job))
