@@ -140,7 +140,7 @@ def test_names_that_windows_refuses_are_changed(windows: list[float]) -> None:
         files.check_path(Path("folder", name))
     for path in (r"C:\a\b.png", r"C:b.png", r"\\server\share\b.png", r"\\?\C:\b.png", r"\\.\NUL"):
         files.check_path(PureWindowsPath(path))
-    with pytest.raises(OSError, match="characters"):
+    with pytest.raises(OSError, match="length is 4"):
         files.check_path(Path("x" * 200, "y" * 200))
 
 
