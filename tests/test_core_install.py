@@ -25,9 +25,9 @@ from test_public_names import promised
 
 TESTS = Path(__file__).parent
 HIDDEN = """
-    accelerate av datasets fastapi fastapi_offline fsspec gradio huggingface_hub imagecodecs
-    matplotlib nncf numba onnx openvino pillow_heif prometheus_client pyarrow pymatting ray
-    safetensors starlette tensorboard timm torch torchvision transformers triton upath uvicorn
+    accelerate av datasets fastapi fastapi_offline fsspec gradio httpx huggingface_hub imagecodecs
+    matplotlib nncf numba onnx onnxscript openvino pillow_heif prometheus_client pyarrow pymatting
+    ray safetensors starlette tensorboard timm torch torchvision transformers triton upath uvicorn
     webdataset yaml
 """
 

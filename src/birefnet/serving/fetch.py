@@ -13,9 +13,11 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 
-import httpx
+from birefnet.errors import counted, needs_extra
 
-from birefnet.errors import counted
+with needs_extra("serve", __name__):
+    import httpx
+
 from birefnet.serving.errors import FetchError, TooLarge
 from birefnet.serving.settings import ServerSettings
 
