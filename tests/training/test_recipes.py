@@ -36,7 +36,7 @@ def test_every_subject_comes_in_three_variants() -> None:
     subjects = ("dis5k", "hrsod", "cod", "general", "general-2k", "matting", "portrait")
     for name in (*subjects, "hrsod-d", "hrsod-h", "hrsod-u", "hrsod-dh", "hrsod-du", "hrsod-hu"):
         assert variants(name) == ["paper", "official", "recommended"]
-    for name in ("finetune", "finetune-matting", "nano"):
+    for name in ("finetune", "finetune-matting", "thin", "nano"):
         assert variants(name) == ["recommended"]
     assert set(subjects) < set(recipe_names())
 
