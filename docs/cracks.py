@@ -45,10 +45,17 @@ def write(
 
 def cracks(rng: Generator) -> Mask:
     """A mask of one to three cracks, white on black."""
+    return several(walk, (4, 9), 3, rng)
+
+
+def several(
+    draw: Callable[..., None], widths: tuple[float, float], branches: int, rng: Generator
+) -> Mask:
+    """A mask of one to three lines that begin anywhere, `widths` wide, drawn by `draw`."""
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
     for _ in range(rng.integers(1, 4)):
         start = rng.uniform((0, 0), (WIDTH, HEIGHT))
-        walk(canvas, start, rng.uniform(0, 2 * np.pi), rng.uniform(4, 9), rng, branches=3)
+        draw(canvas, start, rng.uniform(0, 2 * np.pi), rng.uniform(*widths), rng, branches)
     return canvas
 
 
@@ -97,11 +104,7 @@ def noise(scale: int, rng: Generator) -> Pixels:
 
 def fine_cracks(rng: Generator) -> Mask:
     """A mask of one to three cracks that are jagged, of changing width, and as thin as a pixel."""
-    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
-    for _ in range(rng.integers(1, 4)):
-        start = rng.uniform((0, 0), (WIDTH, HEIGHT))
-        crack(canvas, start, rng.uniform(0, 2 * np.pi), rng.uniform(1.2, 4), rng, branches=2)
-    return canvas
+    return several(crack, (1.2, 4), 2, rng)
 
 
 def crack(
