@@ -223,8 +223,7 @@ def _pyramid(encoded: int, own: int) -> ImagePyramid:
         return "none"  # or `add`, whose tensors are the same
     raise WeightsError(
         f"the decoder of these weights expects {counted(encoded, 'channel')} at stride 4, their "
-        "backbone "
-        f"gives {own}: it is a variant that is not known here"
+        f"backbone gives {own}: it is a variant that is not known here"
     )
 
 

@@ -66,8 +66,7 @@ class ShardSource(Source):
             raise DataError(
                 f"{uri} has {len(lacking)} of {counted(len(samples), 'sample')} not complete, the "
                 f"first is {key.partition('/')[2]} in {self._shards[int(key.partition('/')[0])]}, "
-                "which "
-                f"lacks .{extension}; write the shards again"
+                f"which lacks .{extension}; write the shards again"
             )
 
     def __len__(self) -> int:

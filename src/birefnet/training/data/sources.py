@@ -109,8 +109,7 @@ def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
     if len(source) < 2:
         raise DataError(
             f"{source.name} has {counted(len(source), 'picture')}, of which none can be left out "
-            "for "
-            "validation; add pictures, or give --validate"
+            "for validation; add pictures, or give --validate"
         )
 
     def digest(index: int) -> str:
