@@ -11,22 +11,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from birefnet.training.recipe import Recipe
-from birefnet.training.recipes import cod, dis5k, finetune, general, guided, hrsod, matting, nano
+from birefnet.training.recipes import finetune, nano, subjects
 from birefnet.training.settings import SettingsError
 
-_ALL = (
-    *dis5k.RECIPES,
-    *hrsod.RECIPES,
-    *cod.RECIPES,
-    *general.RECIPES,
-    *matting.RECIPES,
-    *finetune.RECIPES,
-    *guided.RECIPES,
-    *nano.RECIPES,
-)
-
 RECIPES: Mapping[tuple[str, str], Recipe] = MappingProxyType(
-    {(recipe.name, recipe.variant): recipe for recipe in _ALL}
+    {
+        (recipe.name, recipe.variant): recipe
+        for module in (subjects, finetune, nano)
+        for recipe in module.RECIPES
+    }
 )
 """Every recipe by (name, variant)."""
 

@@ -1,4 +1,4 @@
-"""Shared by several recipes: losses, augmentation, optimiser and schedule of each variant.
+"""Shared by several recipes: losses, and the base of each variant (all but data and losses).
 
 Sources: paper Sec. 3.5, 3.6, 4.3; of the released code its config.py, train.py, train.sh and
 image_proc.py.
@@ -6,9 +6,8 @@ image_proc.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from birefnet.training.data.settings import AugmentSettings, DataSettings
 from birefnet.training.loss_settings import LossPhase, LossSettings
@@ -23,7 +22,6 @@ from birefnet.training.recipe import (
 )
 
 NOT_MEASURED = "not measured here"
-PAPER_TIME = f"{NOT_MEASURED}; the paper trains on eight A100"
 OFFICIAL_MEMORY = (
     "1024 x 1024 in pairs: 23.5 to 38 GB, 36.5 GB on one A100-40G, as reported with the release"
 )
@@ -94,21 +92,8 @@ RECOMMENDED_MATTING_LOSS = replace(
     phases=(),
 )
 
-# Augmentation
+# The variants, without what a subject adds: learning rate, epochs, losses
 
-PAPER_AUGMENT = AugmentSettings(flip=0.5)  # "the only data augmentation" (Sec. 4.3)
-OFFICIAL_AUGMENT = AugmentSettings(
-    flip=0.5,
-    rotate=0.2,
-    colour=1.0,
-    brightness=0.5,
-    contrast=0.5,
-    saturation=1.0,
-    hue=0.0,
-    temperature=0.0,
-    pepper=1.0,
-    pepper_share=0.0015,
-)
 RECOMMENDED_AUGMENT = AugmentSettings(
     flip=0.5,
     # Corners are reflected, not black; so turning more often does no harm.
@@ -127,58 +112,70 @@ RECOMMENDED_AUGMENT = AugmentSettings(
     noise=0.1,
     jpeg=0.2,
 )
-
-# Optimiser
-
-
-def paper_optimiser(rate: float) -> OptimiserSettings:
-    """Adam at a constant rate, meant for 8 x 4 pictures."""
-    return OptimiserSettings(name="adam", rate=rate, weight_decay=0.0, reference_batch=32)
-
-
-def official_optimiser(rate: float) -> OptimiserSettings:
-    """AdamW, 0.01 on every tensor; the rate grows with the root of a batch over 4."""
-    return OptimiserSettings(
+# Adam at a constant rate, 4 pictures on each of eight GPUs.
+PAPER = Recipe(
+    variant="paper",
+    encoder_weights="imagenet",
+    data=DataSettings(augment=AugmentSettings(flip=0.5)),  # "the only data augmentation" (Sec. 4.3)
+    optimiser=OptimiserSettings(name="adam", weight_decay=0.0, reference_batch=32),
+    schedule=ScheduleSettings(batch_size=4, shape="constant"),
+    loop=LoopSettings(precision="fp32", clip=0.0, frozen_encoder_norms=False),
+    about=About(
+        time=f"{NOT_MEASURED}; the paper trains on eight A100",
+        memory=OFFICIAL_MEMORY,
+        source="paper Sec. 3.5 and 4.3: 150 epochs, the last 20 with IoU alone",
+    ),
+)
+OFFICIAL = Recipe(
+    variant="official",
+    encoder_weights="imagenet",
+    data=DataSettings(
+        augment=AugmentSettings(
+            flip=0.5,
+            rotate=0.2,
+            colour=1.0,
+            brightness=0.5,
+            contrast=0.5,
+            saturation=1.0,
+            hue=0.0,
+            temperature=0.0,
+            pepper=1.0,
+            pepper_share=0.0015,
+        )
+    ),
+    # 0.01 on every tensor; the rate grows with the root of a batch over 4.
+    optimiser=OptimiserSettings(
         name="adamw",
-        rate=rate,
         batch_scaling="sqrt",
         reference_batch=4,
         weight_decay=0.01,
         decay_vectors=True,
-    )
-
-
-def recommended_optimiser(rate: float) -> OptimiserSettings:
-    """As released, but norms and biases are not pulled to 0, and offsets move slower."""
-    return OptimiserSettings(
+    ),
+    # 8 pictures on each GPU at a constant rate (lr_decay_epochs lies beyond the end).
+    schedule=ScheduleSettings(batch_size=8, shape="constant"),
+    loop=LoopSettings(clip=0.0, frozen_encoder_norms=False),
+    about=About(
+        time=NOT_MEASURED,
+        memory=OFFICIAL_MEMORY,
+        source="released config.py and train.sh; IoU vanishes in the last 20 epochs, a defect",
+    ),
+)
+RECOMMENDED = Recipe(
+    variant="recommended",
+    encoder_weights="imagenet",
+    data=DataSettings(augment=RECOMMENDED_AUGMENT),
+    # As released, but norms and biases are not pulled to 0, and offsets move slower.
+    optimiser=OptimiserSettings(
         name="adamw",
-        rate=rate,
         # The root of the batch: Adam's steps have about the noise of the gradient's mean.
         batch_scaling="sqrt",
         reference_batch=4,
         weight_decay=0.01,
         # Offsets start at 0 and move pixels; at the full rate they run away early.
         offset_factor=0.5,
-    )
-
-
-# Schedule
-
-
-def paper_schedule(epochs: int) -> ScheduleSettings:
-    """4 pictures on each of eight GPUs at a constant rate."""
-    return ScheduleSettings(epochs=epochs, batch_size=4, shape="constant")
-
-
-def official_schedule(epochs: int) -> ScheduleSettings:
-    """8 pictures on each GPU at a constant rate (lr_decay_epochs lies beyond the end)."""
-    return ScheduleSettings(epochs=epochs, batch_size=8, shape="constant")
-
-
-def recommended_schedule(epochs: int) -> ScheduleSettings:
-    """Steps of 8 pictures that fit one GPU, warm-up, a cosine, averaged weights."""
-    return ScheduleSettings(
-        epochs=epochs,
+    ),
+    # Steps of 8 pictures that fit one GPU, warm-up, a cosine, averaged weights.
+    schedule=ScheduleSettings(
         # Two at a time fit 24 GB with bf16; four such batches make the release's step of 8.
         batch_size=2,
         accumulate=4,
@@ -188,67 +185,37 @@ def recommended_schedule(epochs: int) -> ScheduleSettings:
         shape="cosine",
         last_factor=0.02,
         ema=0.999,
-    )
-
-
-PAPER_LOOP = LoopSettings(precision="fp32", clip=0.0, frozen_encoder_norms=False)
-OFFICIAL_LOOP = LoopSettings(clip=0.0, frozen_encoder_norms=False)
-RECOMMENDED_LOOP = LoopSettings(
-    # One bad batch cannot undo an epoch.
-    clip=1.0,
-    # A third more time for less than half of the encoder's memory.
-    checkpoint_activations=True,
+    ),
+    loop=LoopSettings(
+        # One bad batch cannot undo an epoch.
+        clip=1.0,
+        # A third more time for less than half of the encoder's memory.
+        checkpoint_activations=True,
+    ),
+    about=About(
+        time=NOT_MEASURED,
+        memory=RECOMMENDED_MEMORY,
+        source="the best of both; the reasons stand in birefnet/training/recipes/parts.py",
+    ),
 )
-
-
-VARIANTS: tuple[Variant, ...] = ("paper", "official", "recommended")
-_SHARED: dict[
-    Variant,
-    tuple[
-        AugmentSettings,
-        Callable[[float], OptimiserSettings],
-        Callable[[int], ScheduleSettings],
-        LoopSettings,
-        str,
-    ],
-] = {
-    "paper": (PAPER_AUGMENT, paper_optimiser, paper_schedule, PAPER_LOOP, OFFICIAL_MEMORY),
-    "official": (
-        OFFICIAL_AUGMENT,
-        official_optimiser,
-        official_schedule,
-        OFFICIAL_LOOP,
-        OFFICIAL_MEMORY,
-    ),
-    "recommended": (
-        RECOMMENDED_AUGMENT,
-        recommended_optimiser,
-        recommended_schedule,
-        RECOMMENDED_LOOP,
-        RECOMMENDED_MEMORY,
-    ),
-}
-BEST_OF_BOTH = "the best of both; the reasons stand in birefnet/training/recipes/parts.py"
 NOT_IN_PAPER = "the paper trains no such network; these are its values for HRSOD (Sec. 4.3)"
 
 
 @dataclass(frozen=True)
 class Values:
-    """Where the variants of a recipe differ, beyond what all recipes of the variant share.
+    """What a variant of a subject adds to `PAPER`, `OFFICIAL` or `RECOMMENDED`.
 
     Attributes:
-        epochs: passes over the data.
         loss: what is minimised.
-        source: of these values.
-        fields: further fields of `Recipe`.
-        classes: see `DataSettings.classes`.
+        epochs: passes over the data.
+        source: of these values, if not that of the variant.
+        changes: of further fields of `Recipe`, by dotted name.
     """
 
-    epochs: int
     loss: LossSettings
-    source: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    classes: str = "none"
+    epochs: int = 150
+    source: str = ""
+    changes: Mapping[str, object] = field(default_factory=dict)
 
 
 def family(
@@ -256,11 +223,11 @@ def family(
     *,
     purpose: str,
     data: str,
-    rate: float,
     score: str,
-    paper: Values,
-    official: Values,
-    recommended: Values,
+    rate: float = 1e-5,
+    paper: Values = Values(PAPER_LOSS),
+    official: Values = Values(OFFICIAL_LOSS),
+    recommended: Values = Values(RECOMMENDED_LOSS),
     task: Task = "segmentation",
     network: str = "swin_v1_l",
     size: tuple[int, int] = (1024, 1024),
@@ -271,42 +238,33 @@ def family(
         name, task, network: see `Recipe`.
         purpose: see `About`.
         data: what the command says of the data.
-        rate: learning rate, for the batch that each variant's source states.
         score: reported for paper or release; empty if none is.
+        rate: learning rate, for the batch that each variant's source states.
         paper, official, recommended: what is particular to them.
         size: width and height of the pictures [px].
     """
     width, height = size
-    made = []
-    for variant, values in zip(VARIANTS, (paper, official, recommended), strict=True):
-        augment, optimiser, schedule, loop, memory = _SHARED[variant]
-        about = About(
-            purpose=purpose,
-            command=_command(name, variant, data),
-            time=PAPER_TIME if variant == "paper" else NOT_MEASURED,
-            memory=memory,
-            score=_score(variant, score),
-            source=values.source,
-        )
-        made.append(
-            Recipe(
-                name=name,
-                variant=variant,
-                task=task,
-                network=network,
-                encoder_weights="imagenet",
-                data=DataSettings(
-                    width=width, height=height, classes=values.classes, augment=augment
-                ),
-                loss=values.loss,
-                optimiser=optimiser(rate),
-                schedule=schedule(values.epochs),
-                loop=loop,
-                about=about,
-                **values.fields,
-            )
-        )
-    return tuple(made)
+    variants = ((PAPER, paper), (OFFICIAL, official), (RECOMMENDED, recommended))
+    return tuple(
+        replace(
+            base,
+            name=name,
+            task=task,
+            network=network,
+            data=replace(base.data, width=width, height=height),
+            loss=values.loss,
+            optimiser=replace(base.optimiser, rate=rate),
+            schedule=replace(base.schedule, epochs=values.epochs),
+            about=replace(
+                base.about,
+                purpose=purpose,
+                command=_command(name, base.variant, data),
+                score=_score(base.variant, score),
+                source=values.source or base.about.source,
+            ),
+        ).override(values.changes)
+        for base, values in variants
+    )
 
 
 def _score(variant: Variant, reported: str) -> str:
