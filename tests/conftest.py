@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +31,18 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     is_wanted = any(path.is_relative_to(collection_path) for path in CORE)
     is_inside = collection_path.is_relative_to(TESTS)
     return True if not HAS_TORCH and is_inside and not is_wanted else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and collected tests stay to the end, so that the garbage collector need not go
+    through them: a collection would take a second, and each server of the tests asks for one."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

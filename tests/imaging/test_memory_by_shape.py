@@ -26,7 +26,7 @@ BYTES_A_PIXEL = 200
 FIXED = 12 * 2**20  # bytes of libraries, threads and the network's input, however small the picture
 
 PIXELS = 160_000
-SHAPES = ((400, 400), *((short, PIXELS // short) for short in (1, 2, 3, 17)))
+SHAPES = ((400, 400), *((short, PIXELS // short) for short in (1, 2, 17)))
 
 CASES: dict[str, dict[str, Any]] = {
     "cutout": {},
