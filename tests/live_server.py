@@ -59,20 +59,24 @@ class Live:
 
 
 @contextmanager
-def live(engine: BrightEngine, settings: ServerSettings | None = None) -> Iterator[Live]:
+def live(
+    engine: BrightEngine | Predictor, settings: ServerSettings | None = None
+) -> Iterator[Live]:
     """A server of this engine at a free port; it ends with the block."""
     settings = settings or ServerSettings(page=False, grace_s=5)
-    app = create_app(Predictor(engine, PLAIN, name="bright"), settings)
+    if not isinstance(engine, Predictor):
+        engine = Predictor(engine, PLAIN, name="bright")
+    app = create_app(engine, settings)
     with closing(bind("127.0.0.1", 0)) as listening:
         server = Live(app, listening)
         server.thread.start()
-        assert server.ready.wait(20)
+        assert server.ready.wait(30)
         try:
             yield server
         finally:
             if server.thread.is_alive():
                 server.stop()
-            server.thread.join(20)
+            server.thread.join(60)
             assert not server.thread.is_alive()
 
 

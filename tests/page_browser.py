@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from birefnet.inference.predictor import Predictor
-from birefnet.serving.app import create_app
-from birefnet.serving.running import address, bind, run
 from birefnet.serving.settings import ServerSettings
-from fakes import PLAIN, BrightEngine
+from fakes import BrightEngine
+from live_server import live
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -48,24 +45,8 @@ def serving(predictor: Predictor | None = None, **settings: Any) -> Iterator[str
     """A server on a free port; its network takes what is bright for the subject, unless one is
     given."""
     values = {"port": 0, "grace_s": 1, "max_bytes": 2 * 2**20, **settings}
-    predictor = predictor or Predictor(BrightEngine(), PLAIN, name="bright")
-    app = create_app(predictor, ServerSettings(**values))
-    stop, started = asyncio.Event(), threading.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    def is_up() -> None:
-        loops.append(asyncio.get_running_loop())
-        started.set()
-
-    with closing(bind("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(
-            target=run, args=(app, listening, is_up), kwargs={"stop": stop}, daemon=True
-        )
-        thread.start()
-        assert started.wait(PATIENCE)
-        yield address(listening)
-        loops[0].call_soon_threadsafe(stop.set)
-        thread.join(PATIENCE)
+    with live(predictor or BrightEngine(), ServerSettings(**values)) as server:
+        yield server.url
 
 
 class Page:

@@ -6,6 +6,7 @@ import base64
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,8 +18,11 @@ from starlette.testclient import TestClient
 from birefnet.compat import openai
 from birefnet.compat.fal import fields as fal
 from birefnet.compat.rembg import names as rembg
+from birefnet.inference.predictor import Predictor
+from birefnet.serving.app import create_app
 from birefnet.serving.settings import ServerSettings
 from compat_client import disc_file, serving
+from fakes import PLAIN, BrightEngine
 
 FILE = ("a.png", disc_file(), "image/png")
 URI = "data:image/png;base64," + base64.b64encode(disc_file()).decode()
@@ -92,3 +96,39 @@ def test_the_server_s_own_route_has_no_such_names() -> None:
     with serving() as client:
         answer = client.post("/v1/remove", files={"file": FILE}, data={"model": "gpt-image-1"})
         assert answer.status_code == 404
+
+
+REMOVALS: dict[str, Callable[[TestClient], Any]] = {
+    "native": lambda client: client.post("/v1/remove", files={"file": FILE}),
+    "removebg": lambda client: client.post("/v1.0/removebg", files={"image_file": FILE}),
+    **{name: (lambda client, send=send: send(client, "")) for name, (send, _) in SERVICES.items()},
+}
+
+
+@pytest.mark.parametrize("name", ["schön", "模型 a:b/c.1"])
+def test_a_model_may_have_any_name(name: str) -> None:
+    """Headers hold ASCII alone."""
+    app = create_app(Predictor(BrightEngine(), PLAIN, name=name), ServerSettings(page=False))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for service, send in REMOVALS.items():
+            answer = send(client)
+            assert answer.status_code == 200, (service, answer.text)
+            assert unquote(answer.headers["X-Model"]) == name, service
+
+
+TWICE = [
+    ("/v1/remove", "file", "kind"),
+    ("/v1.0/removebg", "image_file", "size"),
+    ("/removebg", "image_file", "crop"),
+    (openai.PATH, "image", "n"),
+]
+
+
+def test_what_is_sent_twice_is_not_dropped_in_silence() -> None:
+    """Fields and files of a form."""
+    with serving() as client:
+        for path, file, field in TWICE:
+            for name, twice in ((field, [(field, (None, "1"))] * 2), (file, [(file, FILE)])):
+                answer = client.post(path, files=[(file, FILE), *twice])
+                assert answer.status_code == 400, answer.text
+                assert f"{name} is given twice; give it once" in answer.text

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,30 +175,18 @@ def test_private_urls_are_not_fetched(client: TestClient, url: str) -> None:
 
 def test_the_commands_of_its_readme(tmp_path: Path) -> None:
     """`curl` as typed there, against a server of its own."""
-    uvicorn = pytest.importorskip("uvicorn")
+    pytest.importorskip("uvicorn")
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    from birefnet.serving.app import create_app
+    from live_server import live
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = create_app(Predictor(BrightEngine(), PLAIN, name="bright"), ServerSettings(page=False))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        (tmp_path / "input.jpg").write_bytes(disc_file(format="jpeg"))
+    (tmp_path / "input.jpg").write_bytes(disc_file(format="jpeg"))
+    with live(BrightEngine()) as server:
         subprocess.run(
-            f'curl -s -F file=@input.jpg "http://localhost:{port}/api/remove" -o output.png',
+            f'curl -s -F file=@input.jpg "{server.url}/api/remove" -o output.png',
             shell=True,
             check=True,
             cwd=tmp_path,
             timeout=30,
         )
-    finally:
-        server.should_exit = True
-        thread.join()
     assert pixels_of((tmp_path / "output.png").read_bytes()).shape == (48, 64, 4)

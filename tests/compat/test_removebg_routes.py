@@ -347,7 +347,7 @@ def test_the_subject_lands_where_it_is_sent(seed: int) -> None:
     margins = tuple(Length(float(value)) for value in random.integers(0, 9, 4))
     scale = float(random.uniform(0.5, 1)) if seed % 2 else None
     position = (float(random.random()), float(random.random())) if seed % 3 else None
-    placement = Placement(None, bool(seed % 5), margins, scale, position)  # type: ignore[arg-type]
+    placement = Placement(bool(seed % 5), margins, scale, position)  # type: ignore[arg-type]
     placed = place(given, placement)
     landed = Box.around(placed.alpha)
     assert landed is not None

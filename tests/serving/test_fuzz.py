@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,16 +20,14 @@ pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
 
 import httpx
-import uvicorn
 
-from birefnet.inference.predictor import Predictor
-from birefnet.serving.app import create_app
 from birefnet.serving.errors import FetchError
 from birefnet.serving.fetch import fetch
 from birefnet.serving.settings import ServerSettings
 from compat_client import disc_file
-from fakes import PLAIN, BrightEngine
+from fakes import BrightEngine
 from hostile import ODD_URLS, bombs, mutants, png_of_size, polyglots, seeds, zips
+from live_server import live
 
 HARMLESS = (
     "png and zip",
@@ -55,18 +52,8 @@ LIMITS = ServerSettings(
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """Where a server listens whose limits are small."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = create_app(Predictor(BrightEngine(), PLAIN, name="bright"), LIMITS)
-    running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    running.should_exit = True
-    thread.join()
+    with live(BrightEngine(), LIMITS) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +228,9 @@ def test_redirects_to_private_places_are_not_followed(monkeypatch: pytest.Monkey
             return httpx.Response(302, headers={"Location": target})
 
         with pytest.raises(FetchError):
-            asyncio.run(fetch("http://a.org/", transport=httpx.MockTransport(answer)))
+            asyncio.run(
+                fetch("http://a.org/", ServerSettings(), transport=httpx.MockTransport(answer))
+            )
         assert len(reached) == 1
 
 
@@ -256,7 +245,7 @@ def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest.Monke
         return httpx.Response(200, content=b"secret")
 
     with pytest.raises(FetchError, match="not public"):
-        asyncio.run(fetch("http://a.org/", transport=httpx.MockTransport(answer)))
+        asyncio.run(fetch("http://a.org/", ServerSettings(), transport=httpx.MockTransport(answer)))
     assert reached == [PUBLIC]  # the address that was judged, not the name
 
 

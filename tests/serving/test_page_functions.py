@@ -39,7 +39,13 @@ from birefnet.serving.page.form import (
     saveable,
     verdict,
 )
-from birefnet.serving.page.picture import PageController, examples, problem, read_guide, uploaded
+from birefnet.serving.page.picture import (
+    LARGEST_BRUSH,
+    PageController,
+    examples,
+    problem,
+    read_guide,
+)
 from birefnet.serving.page.retouch import (
     merge_window,
     read_strokes,
@@ -236,7 +242,8 @@ def test_only_uploads_are_read(tmp_path: Path) -> None:
     inside = write_disc(folder / "a" / "disc.png")
     outside = write_disc(tmp_path / "secret.png")
     (folder / "link.png").symlink_to(outside)
-    assert uploaded(str(inside), folder) == inside
+    uploaded = Setup(folder).page.uploaded
+    assert uploaded(str(inside)) == inside
     wrong: list[Any] = [
         str(outside),
         f"{folder}/../secret.png",
@@ -249,7 +256,7 @@ def test_only_uploads_are_read(tmp_path: Path) -> None:
     ]
     for path in wrong:
         with pytest.raises(BiRefNetError, match="did not arrive"):
-            uploaded(path, folder)
+            uploaded(path)
 
 
 def test_marks_are_read_and_paths_are_not() -> None:
@@ -269,6 +276,8 @@ def test_marks_are_read_and_paths_are_not() -> None:
     for event in wrong:
         with pytest.raises(BiRefNetError):
             read_guide(event)
+    with pytest.raises(BiRefNetError, match="larger than 4 MB"):
+        read_guide({"brush": brush + " " * LARGEST_BRUSH})
 
 
 def test_problems_are_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
@@ -749,6 +758,7 @@ def test_the_store_forgets_in_time_and_deletes_files() -> None:
     path.write_bytes(b"zip")
     old = store.put(File("a.zip", "application/zip", path=path))
     store.put(Work("b", b""))
+    assert len(store) == 0, "the last one, too"
     assert store.file(old) is None
     assert not path.exists()
     with pytest.raises(GoneError):

@@ -5,9 +5,6 @@ The long form: `pytest -m slow tests/serving/test_schema.py`.
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +16,6 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -27,29 +23,20 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from birefnet.inference.predictor import Predictor
-from birefnet.serving.app import create_app
 from birefnet.serving.settings import ServerSettings
-from fakes import PLAIN, BrightEngine
+from fakes import BrightEngine
+from live_server import live
 
-LIMITS = ServerSettings(page=False, max_pixels=1_000_000, max_resolution=256, fetch=False, jobs=100)
+LIMITS = ServerSettings(
+    page=False, max_pixels=1_000_000, max_resolution=256, fetch=False, jobs=100, grace_s=1
+)
 
 
 @pytest.fixture(scope="module")
 def document() -> Iterator[Any]:
     """The document of a server that runs beside the tests."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = create_app(Predictor(BrightEngine(), PLAIN, name="bright"), LIMITS)
-    running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
-    running.should_exit = True
-    thread.join()
+    with live(BrightEngine(), LIMITS) as running:
+        yield schemathesis.openapi.from_url(f"{running.url}/openapi.json")
 
 
 def explore(document: Any, examples: int) -> Counter[str]:

@@ -58,6 +58,7 @@ def get(
     handler: Callable[[Any], Any] = lambda request: answered(b"data"),
     settings: ServerSettings | None = None,
 ) -> bytes:
+    settings = settings or ServerSettings()
     return asyncio.run(fetch(url, settings, transport=httpx.MockTransport(handler)))
 
 

@@ -252,11 +252,13 @@ def test_what_grows_beyond_the_budget_is_refused() -> None:
     async def work() -> None:
         budget = PixelBudget(100)
         async with budget.hold(40) as first, budget.hold(40):
-            first.grow(60)
+            first(20)
             with pytest.raises(Overloaded):
-                first.grow(61)
+                first(1)
+            first(-5)
+            assert budget.held == 100
         async with budget.hold(40) as alone:
-            alone.grow(500)
+            alone(460)
         assert budget.held == 0
 
     asyncio.run(work())

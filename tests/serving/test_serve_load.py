@@ -172,7 +172,7 @@ def test_models_are_loaded_when_asked_for_and_the_oldest_make_room(
             assert result.model == (name or "first").lower()
 
         def here() -> list[str]:
-            return [entry["id"] for entry in service.models() if entry["loaded"]]
+            return [entry["id"] for entry in service.pool.about() if entry["loaded"]]
 
         await asyncio.gather(*(use("second") for _ in range(4)))
         assert loaded == ["first", "second"]  # once, though four asked at the same time
@@ -181,7 +181,7 @@ def test_models_are_loaded_when_asked_for_and_the_oldest_make_room(
         assert here() == ["first", "third"]  # the second was used longest ago
         await use("second")
         assert here() == ["third", "second"] or here() == ["second", "third"]
-        assert sum(entry.get("bytes", 0) for entry in service.models()) <= 100 * MIB
+        assert sum(entry.get("bytes", 0) for entry in service.pool.about()) <= 100 * MIB
         for name in ("fourth", "/models/third.onnx", "general"):
             with pytest.raises(UnknownModel):
                 await service.remove(disc_file(), model=name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from birefnet.compat.rembg import command as rembg
+from birefnet.compat.rembg.command import rembg
 
 
 def register(app: typer.Typer) -> None:
     """Add `birefnet rembg`."""
-    rembg.register_command(app)
+    app.add_typer(rembg, name="rembg", rich_help_panel=None)

@@ -1,6 +1,6 @@
 """OpenAI's image editing: `POST /v1/images/edits`, whose only edit here removes the background.
 
-Fields and answers: https://platform.openai.com/docs/api-reference/images/createEdit and the types
+Body and answers: https://platform.openai.com/docs/api-reference/images/createEdit and the types
 of the `openai` package for Python 3.54, read in November 2026.
 """
 
@@ -16,13 +16,13 @@ with needs_extra("serve", __name__):
     from fastapi import APIRouter, Request
     from starlette.responses import JSONResponse, Response
 
-from birefnet.compat.http.body import Fields, boolean, picture_of, read_body
+from birefnet.compat.http.body import Body, picture_of, read_body
 from birefnet.compat.http.describe import forms_and_json
 from birefnet.compat.http.files import address, files_of
 from birefnet.compat.http.models import model_for
 from birefnet.options import Options
 from birefnet.serving.answers import base64_text, json_answer
-from birefnet.serving.errors import Failure, ServingError
+from birefnet.serving.errors import Failure, InvalidRequest, ServingError
 from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
 
@@ -100,14 +100,7 @@ ERROR_SCHEMA: dict[str, object] = {
 
 def register_routes(registry: Registry) -> None:
     """Add `POST /v1/images/edits` and `GET /v1/models/{model}`."""
-    registry.add(
-        _router(registry.service),
-        error_forms=dict.fromkeys(("/v1/images", "/v1/models/"), error_response),
-        error_schema=ERROR_SCHEMA,
-    )
-
-
-def _router(service: Service) -> APIRouter:
+    service = registry.service
     routes = APIRouter(tags=["compatible: OpenAI"])
     picture = _TEXT | {"description": "a data URI, base64 or URL"}
     described = forms_and_json(
@@ -125,7 +118,7 @@ def _router(service: Service) -> APIRouter:
         if len(sources) > 1 and (copies > 1 or options.guide is not None):
             raise ParameterError("n", "several images give one result each; leave out n and mask")
         model, headers = model_for(service, body.get("model"), MODELS)
-        is_streamed = boolean(body.get("stream"), "stream")
+        is_streamed = _boolean(body, "stream")
         as_url = as_url and not is_streamed  # events hold the picture itself
         entries: list[dict[str, Any]] = []
         first = ""
@@ -143,7 +136,7 @@ def _router(service: Service) -> APIRouter:
             else:
                 entry = {"b64_json": await service.in_thread(base64_text, result.data)}
             entries += [entry] * copies
-            first = first or f"{result.width}x{result.height}"
+            first = first or "{}x{}".format(*result.size)
         # Nothing is counted in tokens here, but clients read the numbers.
         none = {"image_tokens": 0, "text_tokens": 0}
         counts = dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
@@ -164,7 +157,11 @@ def _router(service: Service) -> APIRouter:
         name, headers = model_for(service, model, MODELS)
         return JSONResponse({**service.pool.about_one(name), "id": model}, headers=headers)
 
-    return routes
+    registry.add(
+        routes,
+        error_forms=dict.fromkeys(("/v1/images", "/v1/models/"), error_response),
+        error_schema=ERROR_SCHEMA,
+    )
 
 
 def _events(content: dict[str, Any], headers: Mapping[str, str]) -> Response:
@@ -181,7 +178,7 @@ def _events(content: dict[str, Any], headers: Mapping[str, str]) -> Response:
 _EVENT = "image_edit.completed"
 
 
-async def _options(body: Fields, service: Service) -> Options:
+async def _options(body: Body, service: Service) -> Options:
     """The options for these fields.
 
     Raises:
@@ -208,7 +205,7 @@ async def _options(body: Fields, service: Service) -> Options:
     )
 
 
-async def _pictures(body: Fields, service: Service) -> list[bytes]:
+async def _pictures(body: Body, service: Service) -> list[bytes]:
     """Pictures by any of the names that they come under."""
     images: list[object] = []
     for name in ("image", "image[]", "images", "image_url"):
@@ -239,7 +236,7 @@ def _inner(value: object, name: str) -> object:
     return value
 
 
-def _choice(body: Fields, name: str, choices: tuple[str, ...]) -> str:
+def _choice(body: Body, name: str, choices: tuple[str, ...]) -> str:
     value = body.get(name, choices[0])
     if value not in choices:
         raise ParameterError(
@@ -248,7 +245,7 @@ def _choice(body: Fields, name: str, choices: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _whole(body: Fields, name: str, default: int, least: int, most: int) -> int:
+def _whole(body: Body, name: str, default: int, least: int, most: int) -> int:
     value = body.get(name, default)
     try:
         number = value if type(value) is int else int(str(value))
@@ -257,3 +254,12 @@ def _whole(body: Fields, name: str, default: int, least: int, most: int) -> int:
     if not least <= number <= most:
         raise ParameterError(name, f"{name} is {str(value)[:40]!r}; give {least} to {most}")
     return number
+
+
+def _boolean(body: Body, name: str) -> bool:
+    text = str(body.get(name, False)).strip().lower()
+    if text in ("true", "1", "yes", "on", "y", "t"):
+        return True
+    if text in ("false", "0", "no", "off", "n", "f"):
+        return False
+    raise InvalidRequest(f"{name} is {text[:40]!r}; give true or false")

@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from birefnet.errors import needs_extra
 
@@ -15,6 +16,11 @@ with needs_extra("serve", __name__):
 
 _PIECE = 3 * 2**16  # bytes of base64, without padding between them
 _MARK = f"<{secrets.token_hex(16)}>"
+
+
+def in_header(text: str) -> str:
+    """Text as a header can hold it: what is not ASCII is percent-encoded."""
+    return quote(text, safe=" /:.()")
 
 
 def data_uri(data: bytes, media_type: str) -> str:

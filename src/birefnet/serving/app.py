@@ -86,7 +86,7 @@ def create_app(
         app.add_exception_handler(kind, answer)
     registry = Registry(app, service, forms)
     for module in (status, remove, batch, video):
-        registry.add(module.router(service, settings))
+        registry.add(module.router(service))
     register_routes(registry)
     # Last, for it is asked about every path that no other route takes.
     if settings.page and importlib.util.find_spec("gradio") is not None:
@@ -100,8 +100,8 @@ def create_app(
 def _add_middleware(app: FastAPI, service: Service, forms: ErrorForms) -> None:
     """The layers around the routes; the one added last is the outermost."""
     settings = service.settings
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(CancellationMiddleware)
+    app.add_middleware(HeadMiddleware, forms=forms)
+    app.add_middleware(CancellationMiddleware, forms=forms)
     app.add_middleware(BodyLimitMiddleware, settings=settings, forms=forms)
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, forms=forms)
     if settings.cors:

@@ -5,33 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from birefnet.serving.errors import Overloaded
-
-
-class Hold:
-    """A picture's share of a budget.
-
-    Args:
-        budget: of which it is a part.
-        pixels: that it has.
-    """
-
-    def __init__(self, budget: PixelBudget, pixels: int) -> None:
-        self._budget, self.pixels = budget, pixels
-
-    def grow(self, pixels: int) -> None:
-        """Make it as large as this, from any thread; a smaller number changes nothing.
-
-        Raises:
-            Overloaded: so much is not left.
-        """
-        more = pixels - self.pixels
-        if more > 0:
-            self._budget.take_more(more, self.pixels)
-            self.pixels = pixels
 
 
 class PixelBudget:
@@ -39,24 +16,25 @@ class PixelBudget:
 
     Args:
         most: pixels at a time; one picture that has more comes in alone.
+
+    Attributes:
+        held: pixels that are in.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._held = 0
+        self.held = 0
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @property
-    def held(self) -> int:
-        """Pixels that are in."""
-        return self._held
-
     @asynccontextmanager
-    async def hold(self, pixels: int) -> AsyncIterator[Hold]:
-        """Wait for room for so many pixels, and keep it within the block."""
-        hold = Hold(self, pixels)
-        if self._waiting or not self._take(pixels):
+    async def hold(self, pixels: int) -> AsyncIterator[Callable[[int], None]]:
+        """Wait for room for so many pixels, and keep it within the block.
+
+        Gives a function that adds pixels to them (nothing for a negative number), from any thread;
+        it raises `Overloaded` where so much is not left.
+        """
+        if self._waiting or not self._take(pixels, own=0):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((pixels, turn))
             try:
@@ -68,35 +46,38 @@ class PixelBudget:
                     self._waiting = deque(item for item in self._waiting if item[1] is not turn)
                     self._admit()
                 raise
+        own = pixels
+
+        def add(more: int) -> None:
+            nonlocal own
+            if more > 0:
+                if not self._take(more, own):
+                    raise Overloaded
+                own += more
+
         try:
-            yield hold
+            yield add
         finally:
-            self._give_back(hold.pixels)
+            self._give_back(own)
 
-    def take_more(self, pixels: int, own: int) -> None:
-        """More for one that has its share already; see `Hold.grow`."""
+    def _take(self, pixels: int, own: int) -> bool:
+        """Whether there is room, which is taken then; always for who has all that is held."""
         with self._lock:
-            if self._held + pixels > self.most and self._held > own:
-                raise Overloaded
-            self._held += pixels
-
-    def _take(self, pixels: int) -> bool:
-        with self._lock:
-            fits = not self._held or self._held + pixels <= self.most
+            fits = self.held <= own or self.held + pixels <= self.most
             if fits:
-                self._held += pixels
+                self.held += pixels
             return fits
 
     def _give_back(self, pixels: int) -> None:
         with self._lock:
-            self._held -= pixels
+            self.held -= pixels
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._take(self._waiting[0][0]):
+        while self._waiting and self._take(self._waiting[0][0], own=0):
             pixels, turn = self._waiting.popleft()
             if turn.done():  # it was cancelled meanwhile
                 with self._lock:
-                    self._held -= pixels
+                    self.held -= pixels
             else:
                 turn.set_result(None)

@@ -30,18 +30,35 @@ _LONGEST = 600  # characters of a message
 INTERNAL = "something went wrong inside the server; its log has the details under this request's id"
 
 
+CLOSE = {"Connection": "close"}
+"""Headers of an answer that comes before the request's body has been read."""
+
+
 class ServingError(HTTPException):
-    """Base of what the server itself refuses; `code` is for programs.
+    """Base of what the server itself refuses.
 
     It is an `HTTPException` so that FastAPI passes it through where a body is being read.
+
+    Attributes:
+        status: of HTTP.
+        code: one word for programs.
+        retry_after: when to try again [s], for the header of this name.
+
+    Args:
+        message: one sentence; by default that of the class.
+        headers: others to send along.
     """
 
     status = 400
     code = "invalid_request"
+    message = ""
+    retry_after: int | None = None
 
-    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(self.status, message, dict(headers or {}))
-        self.message = message
+    def __init__(self, message: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self.message = message or self.message
+        super().__init__(
+            self.status, self.message, {**_retry_after(self.retry_after), **(headers or {})}
+        )
 
     def __str__(self) -> str:
         return self.message
@@ -90,41 +107,25 @@ class Busy(ServingError):
 
     status, code = 429, "busy"
 
-    def __init__(self, retry_after: int, message: str | None = None) -> None:
+    def __init__(self, retry_after: int, message: str = "") -> None:
         self.retry_after = max(1, retry_after)
-        super().__init__(
-            message or f"the queue is full; try again in {self.retry_after} s",
-            {"Retry-After": str(self.retry_after)},
-        )
+        super().__init__(message or f"the queue is full; try again in {self.retry_after} s")
 
 
 class TimedOut(ServingError):
-    status, code = 503, "timed_out"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            f"the picture was not done within {seconds:g} s; try again later, or with a smaller "
-            "resolution or model",
-            {"Retry-After": "10"},
-        )
+    status, code, retry_after = 503, "timed_out", 10
 
 
 class Overloaded(ServingError):
-    status, code = 503, "overloaded"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "the server works on as many pixels as it may; try again later, or send a smaller "
-            "picture",
-            {"Retry-After": "10"},
-        )
+    status, code, retry_after = 503, "overloaded", 10
+    message = (
+        "the server works on as many pixels as it may; try again later, or send a smaller picture"
+    )
 
 
 class Stopping(ServingError):
-    status, code = 503, "stopping"
-
-    def __init__(self) -> None:
-        super().__init__("the server is shutting down; try again soon", {"Retry-After": "10"})
+    status, code, retry_after = 503, "stopping", 10
+    message = "the server is shutting down; try again soon"
 
 
 class ClientGone(Exception):
@@ -145,7 +146,7 @@ class Failure:
     status: int
     code: str
     message: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", sayable(self.message))
@@ -159,51 +160,73 @@ def sayable(message: str) -> str:
     return f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 3 :]}"
 
 
+def _retry_after(seconds: int | None) -> dict[str, str]:
+    return {} if seconds is None else {"Retry-After": str(seconds)}
+
+
+# Errors of the package, the more special first: their status, code and `retry_after`.
+_OF_PACKAGE: tuple[tuple[type[BiRefNetError], int, str, int | None], ...] = (
+    (DeviceError, 503, "device", 10),
+    (WeightsError, 503, "model", 60),
+    (ImageError, 400, "invalid_picture", None),
+    (BiRefNetError, 400, "invalid_request", None),
+)
+_OF_HTTP = {
+    404: ("not_found", "there is nothing at this path; /docs lists what there is"),
+    405: ("method_not_allowed", "this path takes another method; /docs lists what there is"),
+    413: ("too_large", ""),
+}
+
+
 def failure_of(error: BaseException) -> Failure:
     """How any exception is told; what is unexpected tells nothing of the inside."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _FULL:
-            return Failure(507, "disk_full", "the server's disk is full; try again later", _LATER)
+            message = "the server's disk is full; try again later"
+            return Failure(507, "disk_full", message, _retry_after(30))
         if isinstance(cause, MemoryError) or getattr(cause, "code", None) == _CV2_NO_MEMORY:
-            return Failure(
-                503,
-                "out_of_memory",
+            message = (
                 "the server has not enough memory for this now; try again later, or send a smaller "
-                "picture",
-                _LATER,
+                "picture"
             )
+            return Failure(503, "out_of_memory", message, _retry_after(30))
         if isinstance(cause, ClientDisconnect):
             return Failure(499, "client_gone", "the client left before its request was complete")
     if isinstance(error, ServingError):
-        return Failure(error.status_code, error.code, error.message, dict(error.headers or {}))
+        return Failure(error.status_code, error.code, error.message, error.headers or {})
     if isinstance(error, RequestValidationError):
         return Failure(422, "invalid_request", _first_problem(error))
     if isinstance(error, HTTPException):
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-        code = codes.get(error.status_code, "invalid_request")
-        sentence = {
-            404: "there is nothing at this path; /docs lists what there is",
-            405: "this path takes another method; /docs lists what there is",
-        }.get(error.status_code, str(error.detail))
-        return Failure(error.status_code, code, sentence, dict(error.headers or {}))
+        code, sentence = _OF_HTTP.get(error.status_code, ("invalid_request", ""))
+        message = sentence or str(error.detail)
+        return Failure(error.status_code, code, message, error.headers or {})
     if isinstance(error, MissingExtraError):
         return Failure(415, "unsupported", f"this server lacks something: {error}")
-    if isinstance(error, DeviceError):
-        return Failure(503, "device", str(error), {"Retry-After": "10"})
-    if isinstance(error, WeightsError):
-        return Failure(503, "model", str(error), {"Retry-After": "60"})
-    if isinstance(error, ImageError):
-        return Failure(400, "invalid_picture", str(error))
-    if isinstance(error, BiRefNetError):
-        return Failure(400, "invalid_request", str(error))
+    for kind, status, code, seconds in _OF_PACKAGE:
+        if isinstance(error, kind):
+            return Failure(status, code, str(error), _retry_after(seconds))
     if isinstance(error, TimeoutError):
-        return Failure(503, "timed_out", "the server took too long", {"Retry-After": "10"})
+        return Failure(503, "timed_out", "the server took too long", _retry_after(10))
     return Failure(500, "internal", INTERNAL)
+
+
+def reported(error: BaseException, what: str) -> Failure:
+    """`failure_of`; what failed in the server goes to its log, the unexpected with its traceback.
+
+    Args:
+        error: any exception.
+        what: failed, for the log.
+    """
+    failure = failure_of(error)
+    if failure.code in _EXPECTED:
+        log.warning("%s failed: %s", what, failure.message)
+    elif failure.status >= 500:
+        log.error("%s failed", what, exc_info=error)
+    return failure
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CV2_NO_MEMORY = -4  # cv2.Error.StsNoMem
-_LATER = {"Retry-After": "30"}
 _EXPECTED = frozenset({"timed_out", "stopping", "overloaded", "disk_full", "out_of_memory"})
 """Codes whose sentence says everything; the log needs no traceback."""
 
@@ -216,16 +239,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def report(what: str, failure: Failure, error: BaseException) -> None:
-    """Write what failed in the server into its log; the unexpected with its traceback."""
-    if failure.status < 500:
-        return
-    if failure.code in _EXPECTED:
-        log.warning("%s failed: %s", what, failure.message)
-    else:
-        log.error("%s failed", what, exc_info=error)
 
 
 def _first_problem(error: RequestValidationError) -> str:
@@ -255,8 +268,7 @@ class ErrorForms:
 
     def answer(self, path: str, error: BaseException, request_id: str = "") -> Response:
         """The response for an error; unexpected ones are logged whole."""
-        failure = failure_of(error)
-        report(f"request {request_id} to {path}", failure, error)
+        failure = reported(error, f"request {request_id} to {path}")
         matching = [prefix for prefix in self._forms if path.startswith(prefix)]
         form = self._forms[max(matching, key=len)] if matching else native_form
         return form(failure)

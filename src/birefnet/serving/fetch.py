@@ -30,9 +30,8 @@ _USER_AGENT = "birefnet"
 
 async def fetch(
     url: str,
-    settings: ServerSettings | None = None,
+    settings: ServerSettings,
     *,
-    max_bytes: int | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> bytes:
     """The file at an http or https URL.
@@ -40,7 +39,6 @@ async def fetch(
     Args:
         url: what was asked for.
         settings: limits, and the private hosts that are allowed.
-        max_bytes: instead of the settings' limit.
         transport: instead of the network, for tests.
 
     Raises:
@@ -49,10 +47,7 @@ async def fetch(
         TooLarge: more bytes than allowed.
     """
     data = bytearray()
-    settings = settings or ServerSettings()
-    await fetch_into(
-        url, data.extend, settings, max_bytes=max_bytes or settings.max_bytes, transport=transport
-    )
+    await fetch_into(url, data.extend, settings, max_bytes=settings.max_bytes, transport=transport)
     return bytes(data)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from birefnet.serving.errors import Busy, Failure, NotFound, Stopping, failure_of, report
+from birefnet.serving.errors import Busy, Failure, NotFound, Stopping, reported
 from birefnet.serving.metrics import Metrics
 from birefnet.serving.settings import ServerSettings
 
@@ -189,11 +189,10 @@ class Jobs:
             if job.cancelled.is_set():
                 self._end(job, "cancelled")
                 return
-            job.failure = failure_of(error)
+            failure = reported(error, f"job {job.id}")
             # Where its files lie is nobody's business.
-            message = job.failure.message.replace(f"{job.folder}{os.sep}", "")
-            job.failure = replace(job.failure, message=message)
-            report(f"job {job.id}", job.failure, error)
+            message = failure.message.replace(f"{job.folder}{os.sep}", "")
+            job.failure = replace(failure, message=message)
             self._end(job, "failed")
 
     def _end(self, job: Job, status: Status) -> None:

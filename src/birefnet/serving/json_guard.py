@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from birefnet.serving.errors import InvalidRequest, TooLarge
+from birefnet.serving.errors import CLOSE, InvalidRequest, TooLarge
 
 MOST_SEPARATORS = 10_000
 """Commas, colons and brackets outside strings; no route needs a hundredth of them."""
@@ -49,11 +49,6 @@ class JsonGuard:
         self._is_string = False
         self._rest = b""  # a backslash whose character comes with the next part
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether no string and no bracket is open."""
-        return not (self._is_string or self._rest or self._depth)
-
     def feed(self, part: bytes) -> None:
         """The next part of the body.
 
@@ -66,7 +61,7 @@ class JsonGuard:
             raise TooLarge(
                 f"the JSON is larger than {self._most_bytes:,} bytes, the limit; send files in a "
                 "form (multipart/form-data)",
-                {"Connection": "close"},
+                CLOSE,
             )
         if self._rest or b"\\" in part:
             part = self._without_escapes(self._rest + part)
@@ -84,12 +79,12 @@ class JsonGuard:
             if self.deepest > DEEPEST:
                 raise InvalidRequest(
                     f"the JSON is nested more than {DEEPEST} times; send it flat",
-                    {"Connection": "close"},
+                    CLOSE,
                 )
         if self.cost > MOST_SEPARATORS or self._space > MOST_SPACE:
             raise TooLarge(
                 f"the JSON holds more than {MOST_SEPARATORS:,} values; send fewer",
-                {"Connection": "close"},
+                CLOSE,
             )
 
     def _without_escapes(self, part: bytes) -> bytes:
@@ -100,7 +95,7 @@ class JsonGuard:
         if self._escapes > MOST_SEPARATORS + self._bytes // ESCAPED:
             raise TooLarge(
                 "the JSON's strings hold too many escapes; send the text as it is",
-                {"Connection": "close"},
+                CLOSE,
             )
         return part
 

@@ -23,6 +23,7 @@ with needs_extra("serve", __name__):
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from birefnet.serving.errors import (
+    CLOSE,
     Busy,
     ClientGone,
     ErrorForms,
@@ -50,22 +51,38 @@ UPLOADS = frozenset({"/v1/batch", "/v1/video", "/gradio_api/upload"})
 REQUEST_ID = "X-Request-Id"
 
 
-class RequestIdMiddleware:
-    """The outermost layer: gives each request an id, counts it, and lets no exception out.
+class _Layer:
+    """A layer around the requests; what is not HTTP passes by.
 
     Args:
         app: what is inside.
         forms: how errors are said.
+    """
+
+    def __init__(self, app: ASGIApp, forms: ErrorForms) -> None:
+        self.app, self.forms = app, forms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        around = self.around if scope["type"] == "http" else self.app
+        await around(scope, receive, send)
+
+    async def around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of HTTP."""
+        raise NotImplementedError
+
+
+class RequestIdMiddleware(_Layer):
+    """The outermost layer: gives each request an id, counts it, and lets no exception out.
+
+    Args:
         metrics: where requests are counted.
     """
 
     def __init__(self, app: ASGIApp, forms: ErrorForms, metrics: Metrics) -> None:
-        self.app, self.forms, self.metrics = app, forms, metrics
+        super().__init__(app, forms)
+        self.metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def around(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
@@ -99,21 +116,19 @@ class RequestIdMiddleware:
             self.metrics.latency.labels(route).observe(time.perf_counter() - start)
 
 
-class HostMiddleware:
+class HostMiddleware(_Layer):
     """Lets requests in that call the server by a name that it has; answers hold URLs with it.
 
     Args:
-        app: what is inside.
         allowed: names, or patterns such as *.example.org; none: any that can be a name.
-        forms: how errors are said.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Sequence[str], forms: ErrorForms) -> None:
-        self.app, self.forms = app, forms
+    def __init__(self, app: ASGIApp, forms: ErrorForms, allowed: Sequence[str]) -> None:
+        super().__init__(app, forms)
         self.allowed = [name.lower() for name in allowed]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._knows(Headers(scope=scope), scope["path"]):
+    async def around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._knows(Headers(scope=scope), scope["path"]):
             await self.app(scope, receive, send)
             return
         error = InvalidRequest("this server is not called so; use the name that it is known by")
@@ -132,20 +147,18 @@ class HostMiddleware:
 _HOST = re.compile(r"([\w.-]{1,253}|\[[\da-fA-F:.]{2,45}\])(:\d{0,5})?", re.ASCII)
 
 
-class ApiKeyMiddleware:
+class ApiKeyMiddleware(_Layer):
     """Lets requests in that carry one of the keys, before a byte of their body is read.
 
     A key comes as `X-Api-Key: KEY`, as `Authorization: Bearer KEY` (`Key KEY` as fal's clients send
     it, too), or as the password of `Authorization: Basic`, which browsers ask for.
 
     Args:
-        app: what is inside.
         keys: which open; none: everything is open.
-        forms: how errors are said.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str], forms: ErrorForms) -> None:
-        self.app, self.forms = app, forms
+    def __init__(self, app: ASGIApp, forms: ErrorForms, keys: Sequence[str]) -> None:
+        super().__init__(app, forms)
         self.keys = [key.encode("ascii") for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,30 +220,26 @@ def _is_preflight(scope: Scope, headers: Headers) -> bool:
     )
 
 
-class BodyLimitMiddleware:
+class BodyLimitMiddleware(_Layer):
     """Refuses bodies that are too large or too slow: by their announced length, or as they come.
 
     Args:
-        app: what is inside.
         settings: `max_bytes`, `max_upload` (at one of `UPLOADS`), `max_json`, `max_held` and
             `body_timeout_s`.
-        forms: how errors are said.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, forms: ErrorForms) -> None:
-        self.app, self.settings, self.forms = app, settings, forms
+    def __init__(self, app: ASGIApp, forms: ErrorForms, settings: ServerSettings) -> None:
+        super().__init__(app, forms)
+        self.settings = settings
         self.held = 0  # bytes of all bodies that are being read or worked on
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def around(self, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self.settings
         is_upload = scope["path"] in UPLOADS  # these go to disk
         limit = settings.max_upload if is_upload else settings.max_bytes
         too_large = TooLarge(
             f"the request is larger than {limit:,} bytes, the limit of this server",
-            {"Connection": "close"},
+            CLOSE,
         )
         headers = Headers(scope=scope)
         check = _check_of(headers.get("content-type", ""), scope["path"], settings)
@@ -249,7 +258,7 @@ class BodyLimitMiddleware:
             except TimeoutError:
                 raise TooSlow(
                     f"nothing of the request's body came for {settings.body_timeout_s:g} s",
-                    {"Connection": "close"},
+                    CLOSE,
                 ) from None
             size = len(message.get("body", b""))
             received += size
@@ -289,17 +298,17 @@ class FormGuard:
         self._escapes += part.count(b"%")
         if (
             self._bytes > self._most_bytes
-            or self._fields > MOST_FIELDS
+            or self._fields > MOST_PAIRS
             or self._escapes > self._most_escapes
         ):
             raise TooLarge(
-                f"the form has more than {self._most_bytes:,} bytes, {MOST_FIELDS:,} fields or "
+                f"the form has more than {self._most_bytes:,} bytes, {MOST_PAIRS:,} fields or "
                 f"{self._most_escapes:,} escapes; send multipart/form-data",
-                {"Connection": "close"},
+                CLOSE,
             )
 
 
-MOST_FIELDS = 500
+MOST_PAIRS = 500
 """Of a form of one line."""
 
 _READ_BY_FRAMEWORKS = ("/api/", "/gradio_api/")
@@ -317,14 +326,11 @@ def _check_of(kind: str, path: str, settings: ServerSettings) -> JsonGuard | For
     return None
 
 
-class HeadMiddleware:
+class HeadMiddleware(_Layer):
     """Answers HEAD as GET, without the body: those that watch a server often ask so."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+    async def around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
 
@@ -342,20 +348,14 @@ class HeadMiddleware:
             scope["route"] = asked.get("route")
 
 
-class CancellationMiddleware:
+class CancellationMiddleware(_Layer):
     """Cancels a request's work when its client leaves.
 
     Once the body is read, the only thing a client can still do is to go away; somebody must listen
     for that, or the work would be done for nobody.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def around(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.Event()
         listener: asyncio.Task[None] | None = None
         is_answered = False

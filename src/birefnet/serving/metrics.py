@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from birefnet.errors import needs_extra
 
 with needs_extra("serve", __name__):
@@ -17,62 +19,45 @@ class Metrics:
     """Counters of one app; names begin with `birefnet_`, those of the process with `process_`."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
-        self.requests = Counter(
-            "birefnet_requests",
-            "Requests answered.",
-            ["route", "method", "status"],
-            registry=self.registry,
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.requests = counter(
+            "birefnet_requests", "Requests answered.", ["route", "method", "status"]
         )
-        self.latency = Histogram(
+        self.latency = histogram(
             "birefnet_request_seconds",
             "Time from a request's arrival to the end of its answer.",
             ["route"],
             buckets=SECONDS,
-            registry=self.registry,
         )
-        self.slots = Gauge(
-            "birefnet_queue_requests",
-            "Pictures that wait or are worked on.",
-            registry=self.registry,
-        )
-        self.refused = Counter(
+        self.slots = gauge("birefnet_queue_requests", "Pictures that wait or are worked on.")
+        self.refused = counter(
             "birefnet_refused",
             "Pictures refused or given up, by reason: busy, timed_out, cancelled.",
             ["reason"],
-            registry=self.registry,
         )
-        self.pictures = Counter(
-            "birefnet_pictures", "Pictures done.", ["model"], registry=self.registry
-        )
-        self.stage = Histogram(
+        self.pictures = counter("birefnet_pictures", "Pictures done.", ["model"])
+        self.stage = histogram(
             "birefnet_stage_seconds",
             "Time of a picture's stages: read, wait (for the network), network, finish.",
             ["stage"],
             buckets=SECONDS,
-            registry=self.registry,
         )
-        self.batch = Histogram(
+        self.batch = histogram(
             "birefnet_batch_pictures",
             "Pictures that ran together.",
             ["model"],
             buckets=(1, 2, 3, 4, 6, 8, 12, 16, 32),
-            registry=self.registry,
         )
-        self.models = Gauge(
-            "birefnet_model_bytes",
-            "Memory of the models that are loaded.",
-            ["model"],
-            registry=self.registry,
+        self.models = gauge(
+            "birefnet_model_bytes", "Memory of the models that are loaded.", ["model"]
         )
-        self.loads = Counter(
-            "birefnet_model_loads", "Models loaded.", ["model"], registry=self.registry
-        )
-        self.jobs = Gauge(
-            "birefnet_jobs", "Background jobs by state.", ["status"], registry=self.registry
-        )
+        self.loads = counter("birefnet_model_loads", "Models loaded.", ["model"])
+        self.jobs = gauge("birefnet_jobs", "Background jobs by state.", ["status"])
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -25,7 +25,16 @@ from birefnet.weights.locate import bundled_names, default_model
 
 
 @dataclass
-class _Loaded:
+class LoadedModel:
+    """A model in memory.
+
+    Attributes:
+        predictor: with the model's engine.
+        queue: where requests queue for that engine.
+        bytes: that it takes.
+        users: pictures and videos that are worked on with it.
+    """
+
     predictor: Predictor
     queue: ModelQueue
     bytes: int
@@ -46,7 +55,7 @@ class ModelPool:
     ) -> None:
         self._settings, self._metrics = settings, metrics
         self._sources = _sources(settings)
-        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
         self._sizes: dict[str, int] = {}
         self.default = _name(settings.model or default_model())
@@ -54,7 +63,7 @@ class ModelPool:
             self.default = predictor.name or "default"
             self._sources.pop(self.default, None)
             queue = ModelQueue.of(self.default, predictor.engine)
-            self._keep(self.default, _Loaded(predictor, queue, _weights_of(predictor), users=1))
+            self._keep(self.default, LoadedModel(predictor, queue, _weights_of(predictor), users=1))
         else:
             self._sources.setdefault(self.default, settings.model or default_model())
 
@@ -82,8 +91,8 @@ class ModelPool:
         )
 
     @asynccontextmanager
-    async def use(self, name: str) -> AsyncIterator[Predictor]:
-        """The predictor of a name that `name_of` gave; loaded if need be, and kept meanwhile.
+    async def use(self, name: str) -> AsyncIterator[LoadedModel]:
+        """The model of a name that `name_of` gave; loaded if need be, and kept meanwhile.
 
         Raises:
             WeightsError: it cannot be loaded.
@@ -95,14 +104,10 @@ class ModelPool:
             held.users += 1
         self._loaded.move_to_end(name)
         try:
-            yield held.predictor
+            yield held
         finally:
             held.users -= 1
             self._make_room(0)
-
-    def queue(self, name: str) -> ModelQueue:
-        """The ways to run the network of a model that is in use."""
-        return self._loaded[name].queue
 
     def clear(self) -> None:
         """Drop the models that nobody uses."""
@@ -145,7 +150,7 @@ class ModelPool:
         self._make_room(self._sizes.get(name) or (checkpoint and checkpoint.approximate_bytes) or 0)
         settings = self._settings
 
-        def work() -> _Loaded:
+        def work() -> LoadedModel:
             before = resident_bytes()
             predictor = load(
                 self._sources[name],
@@ -158,19 +163,19 @@ class ModelPool:
             predictor.predict(np.zeros((size.height, size.width, 3), np.uint8))
             grown = resident_bytes() - before
             queue = ModelQueue.of(name, predictor.engine)
-            return _Loaded(predictor, queue, _weights_of(predictor) or max(0, grown))
+            return LoadedModel(predictor, queue, _weights_of(predictor) or max(0, grown))
 
         self._keep(name, await asyncio.to_thread(work))
         self._make_room(0)
 
-    def _keep(self, name: str, loaded: _Loaded) -> None:
+    def _keep(self, name: str, loaded: LoadedModel) -> None:
         self._loaded[name] = loaded
         self._sizes[name] = loaded.bytes
         self._metrics.loads.labels(name).inc()
         self._metrics.models.labels(name).set(loaded.bytes)
 
     def _make_room(self, needed: int) -> None:
-        """Drop the models used longest ago, as far as nobody uses them, until `wanted` fits."""
+        """Drop the models used longest ago, as far as nobody uses them, until `needed` fits."""
         total = needed + sum(held.bytes for held in self._loaded.values())
         newest = next(reversed(self._loaded), None) if not needed else None
         dropped = False

@@ -32,11 +32,11 @@ from birefnet.matte import Matte
 from birefnet.options import FILE_OPTIONS, OPTIONS, Options
 from birefnet.serving import fetch as fetching
 from birefnet.serving.batching import Array, Batcher, SharedEngine
-from birefnet.serving.budget import Hold, PixelBudget
+from birefnet.serving.budget import PixelBudget
 from birefnet.serving.errors import Busy, InvalidRequest, Stopping, TimedOut
 from birefnet.serving.jobs import Jobs
 from birefnet.serving.metrics import Metrics
-from birefnet.serving.pool import ModelPool
+from birefnet.serving.pool import LoadedModel, ModelPool
 from birefnet.serving.settings import ServerSettings
 
 T = TypeVar("T")
@@ -46,28 +46,8 @@ MOST_MARKS = 64  # boxes, points, or points on what is not meant
 _FIRST_GUESS_S = 1.0  # of a picture's time, before one has been measured
 
 
-@dataclass(frozen=True, eq=False)
-class ObjectResult:
-    """One object of a picture.
-
-    Attributes:
-        number: from 1 on, the largest first.
-        data: the encoded picture of it alone.
-        facts: see `birefnet.matte.Part.facts`.
-    """
-
-    number: int
-    data: bytes
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """The work of the last thread of a picture."""
-
-    matte: Matte
-    data: bytes | None = None
-    objects: tuple[ObjectResult, ...] | None = None
+Objects = tuple[tuple[bytes, dict[str, Any]], ...]
+"""The encoded picture of each object alone, the largest first, and its `Part.facts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,31 +56,29 @@ class Result:
 
     Attributes:
         matte: after all corrections.
+        format: of `data` or the objects, such as png.
         data: the encoded picture; None where it was not asked for.
         objects: instead of `data`, where each object is asked for by itself.
-        format: of `data` or the objects, such as png.
-        width, height: of what `data` shows, or else of the picture [px].
-        coverage, confidence, is_empty: see `Matte`.
         model: that made it.
         seconds: from arrival to the end, waiting included.
     """
 
     matte: Matte
-    data: bytes | None
     format: str
-    width: int
-    height: int
-    coverage: float
-    confidence: float
-    is_empty: bool
-    model: str
-    seconds: float
-    objects: tuple[ObjectResult, ...] | None = None
+    data: bytes | None = None
+    objects: Objects | None = None
+    model: str = ""
+    seconds: float = 0.0
 
     @property
     def media_type(self) -> str:
         """Of `data`, such as image/png."""
         return f"image/{self.format}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what `data` shows, or else of the picture [px]."""
+        return (self.matte.width, self.matte.height) if self.data is None else size_of(self.data)
 
 
 class Service:
@@ -145,13 +123,9 @@ class Service:
         """Whether a picture or a job is being worked on."""
         return bool(self.slots_taken or self.jobs.running)
 
-    def models(self) -> list[dict[str, Any]]:
-        """Each model that may be asked for, as plain values."""
-        return self.pool.about()
-
-    async def fetch(self, url: str, *, max_bytes: int | None = None) -> bytes:
+    async def fetch(self, url: str) -> bytes:
         """The file at a URL, see `birefnet.serving.fetch.fetch`."""
-        return await fetching.fetch(url, self.settings, max_bytes=max_bytes)
+        return await fetching.fetch(url, self.settings)
 
     async def fetch_into(self, url: str, file: BinaryIO) -> None:
         """The same for large files, as they come."""
@@ -189,7 +163,7 @@ class Service:
             source: an encoded picture (of an animation: its first frame), or one that is decoded.
             options: what to make of it. Background and coarse mask are colours, bytes, arrays or
                 pictures; strings are never taken for paths.
-            model: one of `models()`; None for the default.
+            model: one of `pool.names`; None for the default.
             encode: whether `Result.data` is wanted, in `options.format` (None: png).
             wait: wait for a place in a full queue instead of raising `Busy`.
 
@@ -200,25 +174,27 @@ class Service:
         """
         options = options or Options()
         name = self.pool.name_of(model)
-        format = checked_format(options) if encode else "png"
+        format = checked_format(options) if encode else None
         async with AsyncExitStack() as until_the_end:
             async with self._slot(wait):
                 start = time.perf_counter()
                 cancelled = threading.Event()
 
-                async def work() -> _Made:
+                async def work() -> Result:
                     pixels = await asyncio.get_running_loop().run_in_executor(
                         self._readers, self._pixels_of, source, options
                     )
-                    hold = await until_the_end.enter_async_context(self.budget.hold(pixels))
-                    encoding = format if encode else None
-                    return await self._remove(source, options, name, encoding, cancelled, hold)
+                    hold_more = await until_the_end.enter_async_context(self.budget.hold(pixels))
+                    return await self._remove(source, options, name, format, cancelled, hold_more)
 
                 try:
                     made = await asyncio.wait_for(work(), self.settings.timeout_s)
                 except TimeoutError:
                     self.metrics.refused.labels("timed_out").inc()
-                    raise TimedOut(self.settings.timeout_s) from None
+                    raise TimedOut(
+                        f"the picture was not done within {self.settings.timeout_s:g} s; try again "
+                        "later, or with a smaller resolution or model"
+                    ) from None
                 except asyncio.CancelledError:
                     self.metrics.refused.labels("cancelled").inc()
                     raise
@@ -227,31 +203,13 @@ class Service:
                 seconds = time.perf_counter() - start
             self.metrics.pictures.labels(name).inc()
             self._pace_s += 0.2 * (seconds / max(1, self.slots_taken + 1) - self._pace_s)
-            matte, data = made.matte, made.data
-            yield Result(
-                matte,
-                data,
-                format,
-                *(matte.width, matte.height) if data is None else size_of(data),
-                matte.coverage,
-                matte.confidence,
-                matte.is_empty,
-                name,
-                seconds,
-                made.objects,
-            )
+            yield replace(made, model=name, seconds=seconds)
 
-    def shared(
-        self, predictor: Predictor, model: str, cancelled: threading.Event | None = None
-    ) -> Predictor:
+    def shared(self, model: LoadedModel, cancelled: threading.Event) -> Predictor:
         """The predictor for a thread of its own: its pictures take turns with all others."""
-        mine = copy.copy(predictor)
-        mine.engine = SharedEngine(
-            self.pool.queue(model),
-            self._batcher,
-            asyncio.get_running_loop(),
-            cancelled or threading.Event(),
-        )
+        mine = copy.copy(model.predictor)
+        loop = asyncio.get_running_loop()
+        mine.engine = SharedEngine(model.queue, self._batcher, loop, cancelled)
         mine.limits = self.limits
         return mine
 
@@ -301,18 +259,18 @@ class Service:
         name: str,
         format: str | None,
         cancelled: threading.Event,
-        hold: Hold,
-    ) -> _Made:
+        hold_more: Callable[[int], None],
+    ) -> Result:
         loop = asyncio.get_running_loop()
-        async with self._ahead, self.pool.use(name) as predictor:
+        async with self._ahead, self.pool.use(name) as model:
             self._pending += 1
             try:
-                read = loop.run_in_executor(self._readers, self._read, source, options, predictor)
-                options, prepared, inputs = await read
+                options, prepared, inputs = await loop.run_in_executor(
+                    self._readers, self._read, source, options, model.predictor
+                )
                 source = b""
-                queue = self.pool.queue(name)
                 # One after the other: side by side, a large one would have a share of the cores.
-                planes = [await self._batcher.infer(queue, array) for array in inputs]
+                planes = [await self._batcher.infer(model.queue, array) for array in inputs]
             finally:
                 self._pending -= 1
                 self._batcher.wake()
@@ -321,13 +279,13 @@ class Service:
                 def matte_of() -> Matte:
                     return prepared.restore(prepared.merge(planes))
             else:
-                mine = self.shared(predictor, name, cancelled)
+                mine = self.shared(model, cancelled)
 
                 def matte_of() -> Matte:
                     return options.predict(mine, prepared)
 
             return await loop.run_in_executor(
-                self._writers, self._finish, matte_of, options, format, cancelled, hold
+                self._writers, self._finish, matte_of, options, format, cancelled, hold_more
             )
 
     def _pixels_of(self, source: bytes | Picture, options: Options) -> int:
@@ -364,8 +322,8 @@ class Service:
         options: Options,
         format: str | None,
         cancelled: threading.Event,
-        hold: Hold,
-    ) -> _Made:
+        hold_more: Callable[[int], None],
+    ) -> Result:
         """In a thread: the matte corrected, and encoded if asked for."""
         start = time.perf_counter()
         matte = options.finish(matte_of())
@@ -377,25 +335,25 @@ class Service:
                 f"{most:,} are made"
             )
         if frame is not None:  # a margin may reach far beyond the picture
-            hold.grow(hold.pixels + frame.height * frame.width - matte.alpha.size)
-        made = _Made(matte)
+            hold_more(frame.height * frame.width - matte.alpha.size)
+        made = Result(matte, format or "png")
         if format is not None and not cancelled.is_set():
             if options.objects:
-                made = _Made(matte, objects=tuple(_objects(matte, options, format)))
+                made = replace(made, objects=tuple(_objects(matte, options, format)))
             else:
-                made = _Made(matte, options.encode(matte, format))
+                made = replace(made, data=options.encode(matte, format))
         _ = matte.coverage, matte.confidence  # kept by the matte; they take a while
         self.metrics.stage.labels("finish").observe(time.perf_counter() - start)
         return made
 
 
-def _objects(matte: Matte, options: Options, format: str) -> Iterator[ObjectResult]:
+def _objects(matte: Matte, options: Options, format: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for part in options.parts(matte):
         if part.number > MOST_OBJECTS:
             raise InvalidRequest(
                 f"the picture has more than {MOST_OBJECTS} objects; give a larger min_object"
             )
-        yield ObjectResult(part.number, options.encode(part.matte, format), part.facts())
+        yield options.encode(part.matte, format), part.facts()
 
 
 _PAGES_COUNTED = 16  # of a TIFF, whose directories take a while

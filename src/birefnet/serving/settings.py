@@ -13,6 +13,15 @@ from birefnet.imaging.picture import usual_pixels
 from birefnet.presets import PRESETS, Preset
 
 MIB = 2**20
+_LEAST: dict[str, float] = {
+    **dict.fromkeys(("queue", "max_pixels", "max_frames", "max_entries", "jobs", "video_jobs"), 1),
+    **dict.fromkeys(("max_bytes", "max_json", "connections", "max_upload", "max_held"), 1),
+    **dict.fromkeys(("max_unzipped", "max_zip_ratio", "batch", "workers"), 1),
+    **dict.fromkeys(("wait_ms", "grace_s", "keep_s", "redirects", "port", "memory_budget"), 0),
+    **dict.fromkeys(("timeout_s", "fetch_timeout_s", "body_timeout_s", "header_timeout_s"), 0.001),
+    "max_resolution": 32,
+    "max_header": 1024,
+}
 SHORTEST_KEY = 16  # characters; shorter ones can be guessed
 
 
@@ -119,24 +128,10 @@ class ServerSettings:
     root_path: str = ""
 
     def __post_init__(self) -> None:
-        counts = ("queue", "max_pixels", "max_frames", "max_entries", "jobs", "video_jobs")
-        for name in (
-            *counts,
-            "max_bytes",
-            "max_json",
-            "connections",
-            "max_upload",
-            "max_held",
-            "max_unzipped",
-            "max_zip_ratio",
-        ):
-            _check(self, name, 1)
-        for name in ("wait_ms", "grace_s", "keep_s", "redirects", "port", "memory_budget"):
-            _check(self, name, 0)
-        for name in ("timeout_s", "fetch_timeout_s", "body_timeout_s", "header_timeout_s"):
-            _check(self, name, 0.001)
-        _check(self, "max_resolution", 32)
-        _check(self, "max_header", 1024)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise UsageError(f"{name} is {value}; give {least:g} or more")
         if self.max_pixels_held is not None and self.max_pixels_held < self.max_pixels:
             raise UsageError(
                 f"max_pixels_held is {self.max_pixels_held:,}; give at least max_pixels, "
@@ -144,9 +139,6 @@ class ServerSettings:
             )
         if self.port > 65535:
             raise UsageError(f"port is {self.port}; give 0 (any free one) to 65535")
-        for name in ("batch", "workers"):
-            if getattr(self, name) is not None:
-                _check(self, name, 1)
         for key in self.api_keys:
             if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
                 raise UsageError(
@@ -179,9 +171,3 @@ class ServerSettings:
         values["api_keys"] = len(self.api_keys)
         values["presets"] = list(self.presets)
         return values
-
-
-def _check(settings: ServerSettings, name: str, least: float) -> None:
-    value = getattr(settings, name)
-    if not value >= least:
-        raise UsageError(f"{name} is {value}; give {least:g} or more")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import stat
 import struct
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from birefnet.errors import ImageError, counted
 from birefnet.files import folded
 from birefnet.imaging.formats import is_picture
-from birefnet.serving.errors import InvalidRequest, TooLarge
+from birefnet.serving.errors import Failure, InvalidRequest, TooLarge, reported
 from birefnet.serving.settings import MIB, ServerSettings
+
+if TYPE_CHECKING:
+    from birefnet.options import Options
+    from birefnet.serving.service import Result, Service
+
+Kept = TypeVar("Kept")
 
 _RECORD = struct.Struct("<4s4H2LH")  # end of central directory, APPNOTE.TXT 4.3.16
 _LOCATOR = struct.Struct("<4sLQL")  # of the record of a ZIP64 file, 4.3.15
@@ -30,17 +39,17 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedErro
 
 @dataclass(frozen=True)
 class Entry:
-    """One file in a zip.
+    """One of many files, such as those in a zip.
 
     Attributes:
         name: as the zip has it.
         path: the same as a safe relative path with /; None where it would leave the folder.
-        info: for `Unzipped.read`.
+        read: gives its bytes, in a thread, or raises `ImageError`.
     """
 
     name: str
     path: PurePosixPath | None
-    info: zipfile.ZipInfo
+    read: Callable[[], bytes]
 
     @property
     def is_picture(self) -> bool:
@@ -67,7 +76,8 @@ class Unzipped:
         except (*_BROKEN, ValueError, UnicodeError) as error:
             raise InvalidRequest(f"the zip cannot be read: {_reason(error)}") from None
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        entries = {info.filename: _entry(info) for info in infos}  # of equal names the last counts
+        # Of equal names the last counts.
+        entries = {info.filename: self._entry(info) for info in infos}
         self.entries = [entry for entry in entries.values() if not _is_junk(entry)]
         if len(infos) > settings.max_entries:
             raise TooLarge(
@@ -80,15 +90,25 @@ class Unzipped:
                 f"the zip expands to {total:,} bytes; this server takes {settings.max_unzipped:,}"
             )
 
-    def read(self, entry: Entry) -> bytes:
+    def _entry(self, info: zipfile.ZipInfo) -> Entry:
+        path = PurePosixPath(info.filename.replace("\\", "/"))
+        parts = [part for part in path.parts if part != "."]
+        unsafe = path.is_absolute() or ".." in parts or not parts or ":" in parts[0]
+        unsafe = unsafe or any(ord(letter) < 32 for letter in info.filename)
+        safe = None if unsafe else PurePosixPath(*parts)
+        return Entry(info.filename, safe, partial(self._read, info, safe))
+
+    def _read(self, info: zipfile.ZipInfo, path: PurePosixPath | None) -> bytes:
         """The bytes of one file, never more than the zip announced.
 
         Raises:
-            ImageError: it is unsafe, too large, packed suspiciously well, or broken.
+            ImageError: it is unsafe, no picture, too large, packed suspiciously well, or broken.
         """
-        info, settings = entry.info, self._settings
-        if entry.path is None:
-            raise ImageError(f"{entry.name[:100]!r} leads out of the zip's folder")
+        settings = self._settings
+        if path is None:
+            raise ImageError(f"{info.filename[:100]!r} leads out of the zip's folder")
+        if not is_picture(path):
+            raise ImageError("its name is not that of a picture")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise ImageError("it is a link, not a file")
         if info.flag_bits & 1:
@@ -211,18 +231,47 @@ class Names:
         return name
 
 
-def outputs(entries: list[Entry], suffix: str) -> Iterator[str]:
-    """Where the result of each entry goes, see `Names`; empty for an unsafe one."""
-    names = Names(entries, suffix)
-    return (names.of(entry) if entry.path is not None else "" for entry in entries)
+async def results(
+    entries: list[Entry],
+    service: Service,
+    options: Options,
+    model: str | None,
+    *,
+    abreast: int,
+    keep: Callable[[Result], Kept],
+) -> AsyncGenerator[tuple[Entry, Kept | Failure], None]:
+    """What became of each picture, in the order of the entries, whichever is done first.
 
+    Args:
+        entries: the pictures.
+        service: does the work.
+        options, model: see `Service.removing`.
+        abreast: pictures that are under way; others of the server go between.
+        keep: the part of a result that is wanted; mattes are large.
+    """
+    waiting, running = deque(entries), deque[tuple[Entry, asyncio.Task[Kept]]]()
+    reading = asyncio.Lock()  # a zip is one file: entries are read one after the other
 
-def _entry(info: zipfile.ZipInfo) -> Entry:
-    path = PurePosixPath(info.filename.replace("\\", "/"))
-    parts = [part for part in path.parts if part != "."]
-    unsafe = path.is_absolute() or ".." in parts or not parts or ":" in parts[0]
-    unsafe = unsafe or any(ord(letter) < 32 for letter in info.filename)
-    return Entry(info.filename, None if unsafe else PurePosixPath(*parts), info)
+    async def one(entry: Entry) -> Kept:
+        async with reading:
+            data = await service.in_thread(entry.read)
+        return keep(await service.remove(data, options, model=model, wait=True))
+
+    try:
+        while waiting or running:
+            while waiting and len(running) < abreast:
+                running.append((waiting[0], asyncio.create_task(one(waiting.popleft()))))
+            entry, task = running.popleft()
+            try:
+                kept: Kept | Failure = await task
+            except Exception as error:
+                kept = reported(error, f"{entry.name[:100]!r} of many pictures")
+            yield entry, kept
+    finally:
+        for _, task in running:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
 
 
 def _is_junk(entry: Entry) -> bool:

@@ -160,10 +160,3 @@ def validation_response(error: ValidationError) -> Response:
         for entry in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     return JSONResponse({"detail": detail}, 422, {"X-Fal-Retryable": "false"})
-
-
-def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of an input, without names that point elsewhere."""
-    schema = kind.model_json_schema()
-    assert "$defs" not in schema
-    return schema

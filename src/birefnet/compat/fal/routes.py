@@ -28,7 +28,6 @@ from birefnet.compat.fal.fields import (
     MediaFile,
     VideoInput,
     error_response,
-    schema_of,
     validation_response,
 )
 from birefnet.compat.fal.run import cut_image, cut_video
@@ -43,7 +42,7 @@ from birefnet.serving.errors import (
     InvalidRequest,
     NotFound,
     ServingError,
-    failure_of,
+    reported,
 )
 from birefnet.serving.jobs import Job
 from birefnet.serving.limits import owner_of
@@ -78,15 +77,7 @@ class Endpoint:
 
 def register_routes(registry: Registry) -> None:
     """Add both endpoints, directly and queued."""
-    registry.add(
-        _router(registry.service),
-        error_forms={APP: error_response, QUEUE + APP: error_response},
-        error_schema=ERROR_SCHEMA,
-    )
-
-
-def _router(service: Service) -> APIRouter:
-    settings = service.settings
+    service = registry.service
     routes = APIRouter(tags=["compatible: fal.ai"])
     image = Endpoint(("/v2", ""), ImageInput, "image_url", partial(cut_image, service), "fal")
     video = Endpoint(("/v2/video",), VideoInput, "video_url", partial(cut_video, service), "video")
@@ -113,7 +104,7 @@ def _router(service: Service) -> APIRouter:
             try:
                 files = await endpoint.work(inputs, None, model)
             except (BiRefNetError, ServingError) as error:
-                return error_response(failure_of(error), endpoint.file)
+                return error_response(reported(error, "a request to fal.ai's route"), endpoint.file)
             return await service.in_thread(
                 lambda: json_answer(output(request, inputs, files), headers)
             )
@@ -122,7 +113,7 @@ def _router(service: Service) -> APIRouter:
             files = await endpoint.work(inputs, job, model)
             return await service.in_thread(output, request, inputs, files)
 
-        job = service.jobs.create(endpoint.job_kind, owner_of(request, settings))
+        job = service.jobs.create(endpoint.job_kind, owner_of(request, service.settings))
         job.detail = {"endpoint": endpoint.kind.__name__, "file": endpoint.file, "headers": headers}
         service.jobs.start(job, work)
         if is_queued:
@@ -139,7 +130,11 @@ def _router(service: Service) -> APIRouter:
     for endpoint in (image, video):
         _add_submit(routes, endpoint, partial(submit, endpoint=endpoint))
     _add_requests(routes, service)
-    return routes
+    registry.add(
+        routes,
+        error_forms={APP: error_response, QUEUE + APP: error_response},
+        error_schema=ERROR_SCHEMA,
+    )
 
 
 def _add_requests(routes: APIRouter, service: Service) -> None:
@@ -259,7 +254,7 @@ def _add_submit(
             name=f"fal_{what}_{how}",
             response_class=Response,
             responses={200: {"content": {"application/json": {}}}},
-            openapi_extra=json_only(schema_of(endpoint.kind)),
+            openapi_extra=json_only(endpoint.kind.model_json_schema()),
         )
 
 

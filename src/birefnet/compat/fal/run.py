@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import tempfile
+from pathlib import Path
+from typing import Any
 
 from birefnet.compat.fal.fields import FORMATS, ImageInput, MediaFile, VideoInput
 from birefnet.compat.http.body import file_at
@@ -15,11 +16,10 @@ from birefnet.matte import Matte
 from birefnet.options import Options
 from birefnet.serving.jobs import Job
 from birefnet.serving.native.video import (
-    MEDIA_TYPES,
     VideoFields,
+    cut_out_video,
     keep_video,
     load_video,
-    make_video,
 )
 from birefnet.serving.service import Service
 
@@ -58,7 +58,7 @@ def _still(matte: Matte, kind: str, inputs: ImageInput) -> MediaFile:
     else:
         data = encode(colours, alpha, format=inputs.output_format)
     sides = {"width": matte.width, "height": matte.height}
-    return MediaFile(_name(inputs.output_format), data, f"image/{inputs.output_format}", sides)
+    return _media(inputs.output_format, data, f"image/{inputs.output_format}", sides)
 
 
 async def cut_video(service: Service, inputs: VideoInput, job: Job | None, model: str) -> Results:
@@ -84,19 +84,14 @@ async def cut_video(service: Service, inputs: VideoInput, job: Job | None, model
             "refine": inputs.refine_foreground,
         }
     )
-    async with service.pool.use(model) as predictor:
-        mine = service.shared(predictor, model, job.cancelled)
-        made = await asyncio.to_thread(
-            make_video, job, source, mine, background, fields, service.settings
-        )
+    made = await cut_out_video(service, source, model, background, fields, job)
     facts: dict[str, object] = {name: made.facts[name] for name in ("width", "height", "duration")}
     facts["num_frames"] = made.facts["frames"]
     if made.facts["duration"]:
         facts["fps"] = round(made.facts["frames"] / made.facts["duration"], 3)
-    media_type = MEDIA_TYPES[format]
-    mask = None if made.mask is None else MediaFile(_name(format), made.mask, media_type, facts)
-    return {"video": MediaFile(_name(format), made.video, media_type, facts), "mask_video": mask}
+    mask = None if made.mask is None else _media(format, made.mask, made.media_type, facts)
+    return {"video": _media(format, made.video, made.media_type, facts), "mask_video": mask}
 
 
-def _name(suffix: str) -> str:
-    return f"{secrets.token_hex(8)}.{suffix}"
+def _media(suffix: str, data: bytes | Path, media_type: str, facts: dict[str, Any]) -> MediaFile:
+    return MediaFile(f"{secrets.token_hex(8)}.{suffix}", data, media_type, facts)

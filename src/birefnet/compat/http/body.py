@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,19 +10,19 @@ from starlette.requests import Request
 
 from birefnet.serving.errors import InvalidRequest, Unsupported
 from birefnet.serving.json_guard import read_object
-from birefnet.serving.native.options import picture_bytes
-from birefnet.serving.native.request import LINE_FORM, read_line
+from birefnet.serving.native.request import LINE_FORM, decoded, read_line
 from birefnet.serving.service import Service
 
-MOST_FIELDS = 100
+MOST_PARTS = 100
 """Parts of a form; no service that is spoken here has more than thirty."""
 
-Fields = dict[str, Any]
+Body = dict[str, Any]
 """Text and bytes by name; of what came several times a list, where the name ends in []."""
 
 
-async def read_body(request: Request, service: Service) -> Fields:
-    """The fields of a form or of a JSON object, empty ones left out.
+async def read_body(request: Request, service: Service) -> Body:
+    """The fields of a form or of a JSON object, empty ones left out. A form may repeat a name that
+    ends in []; its values are a list.
 
     Raises:
         Unsupported: another content type.
@@ -46,10 +45,10 @@ async def read_body(request: Request, service: Service) -> Fields:
     )
 
 
-async def _form(request: Request, service: Service) -> Fields:
+async def _form(request: Request, service: Service) -> Body:
     parts: list[tuple[str, str | bytes]] = []
     async with request.form(
-        max_files=MOST_FIELDS, max_fields=MOST_FIELDS, max_part_size=service.settings.max_bytes
+        max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=service.settings.max_bytes
     ) as form:
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
@@ -59,12 +58,14 @@ async def _form(request: Request, service: Service) -> Fields:
     return _fields(parts)
 
 
-def _fields(parts: Iterable[tuple[str, str | bytes]]) -> Fields:
-    fields: Fields = {}
+def _fields(parts: Iterable[tuple[str, str | bytes]]) -> Body:
+    fields: Body = {}
     for name, value in parts:
         if name.endswith("[]"):
             fields.setdefault(name, []).append(value)
         elif value != "":
+            if name in fields:
+                raise InvalidRequest(f"{name[:40]} is given twice; give it once")
             fields[name] = value
     return fields
 
@@ -81,10 +82,7 @@ async def picture_of(value: object, name: str, service: Service) -> bytes:
         raise InvalidRequest(f"{name} is not text; give a file, a URL, a data URI or base64")
     if value[:8].lower().startswith(("http://", "https://")):
         return await service.fetch(value)
-    try:
-        return await asyncio.to_thread(picture_bytes, value, name)
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from None
+    return await decoded(value, name)
 
 
 async def file_at(address: object, name: str, service: Service) -> bytes:
@@ -96,21 +94,3 @@ async def file_at(address: object, name: str, service: Service) -> bytes:
     if isinstance(address, str) and address[:5].lower() != "data:":
         return await service.fetch(address)
     return await picture_of(address, name, service)
-
-
-def boolean(value: object, name: str, *, default: bool = False) -> bool:
-    """True or false as forms and JSON say it.
-
-    Raises:
-        InvalidRequest: something else.
-    """
-    if value is None or value == "":
-        return default
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes", "on", "y", "t"):
-        return True
-    if text in ("false", "0", "no", "off", "n", "f"):
-        return False
-    raise InvalidRequest(f"{name} is {text[:40]!r}; give true or false")

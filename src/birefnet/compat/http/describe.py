@@ -17,21 +17,16 @@ PROBLEM: dict[str, Any] = {
 """One entry of FastAPI's own list of errors, which rembg's server and fal.ai answer with."""
 
 
-def forms_and_json(
-    fields: Mapping[str, Any], files: Sequence[str] = (), *, required: Sequence[str] = ()
-) -> dict[str, Any]:
+def forms_and_json(fields: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
     """`openapi_extra` of a route: the same fields in both forms and in JSON.
 
     Args:
         fields: schema of each by name.
         files: names of those that hold a file, in the multipart form only.
-        required: names that must be there.
     """
     binary = {"type": "string", "format": "binary"}
     plain = {"type": "object", "properties": dict(fields)}
     multipart = {"type": "object", "properties": {**dict.fromkeys(files, binary), **fields}}
-    if required:
-        plain |= {"required": list(required)}
     content = {
         "multipart/form-data": {"schema": multipart},
         "application/x-www-form-urlencoded": {"schema": plain},

@@ -115,10 +115,7 @@ def files_of(service: Service) -> ResultFiles:
 
 def register_routes(registry: Registry) -> None:
     """Add `GET /files/{token}/{name}`."""
-    registry.add(_router(files_of(registry.service)))
-
-
-def _router(files: ResultFiles) -> APIRouter:
+    files = files_of(registry.service)
 
     @asynccontextmanager
     async def until_the_end(app: object) -> AsyncIterator[None]:
@@ -142,7 +139,7 @@ def _router(files: ResultFiles) -> APIRouter:
             headers={"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"},
         )
 
-    return routes
+    registry.add(routes)
 
 
 def address(request: Request, path: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
+from birefnet.serving.answers import in_header
 from birefnet.serving.errors import UnknownModel
 from birefnet.serving.service import Service
 
@@ -50,7 +50,7 @@ def model_for(
                 f"{', '.join(pool.names)}"
             ) from None
         name = pool.default
-        headers["X-Model-Requested"] = quote(requested[:100], safe=" /:.()")
+        headers["X-Model-Requested"] = in_header(requested[:100])
         if requested not in (logged := _logged.setdefault(service, set())) and len(logged) < 100:
             logged.add(requested)
             log.warning(
@@ -59,4 +59,4 @@ def model_for(
                 requested,
                 name,
             )
-    return name, {"X-Model": quote(name, safe=" /:."), **headers}
+    return name, {"X-Model": in_header(name), **headers}

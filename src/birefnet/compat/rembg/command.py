@@ -113,11 +113,6 @@ def main(
     """rembg's commands, run by BiRefNet."""
 
 
-def register_command(app: typer.Typer) -> None:
-    """Add `birefnet rembg`."""
-    app.add_typer(rembg, name="rembg", rich_help_panel=None)
-
-
 @rembg.command(
     "i",
     cls=GroupedCommand,

@@ -25,9 +25,8 @@ from birefnet.imaging.encoding import encode
 from birefnet.options import Options
 from birefnet.serving.errors import Failure, InvalidRequest
 from birefnet.serving.json_guard import read_object
-from birefnet.serving.native.options import LONGEST_LIST
 from birefnet.serving.registry import Registry
-from birefnet.serving.service import Service, safe_colour
+from birefnet.serving.service import MOST_MARKS, Service, safe_colour
 
 PATH = "/api/remove"
 
@@ -88,16 +87,9 @@ class FromFile(Parameters):
 
 def register_routes(registry: Registry) -> None:
     """Add `GET` with a URL, and `POST` with a file."""
-    registry.add(
-        _router(registry.service), error_forms={PATH: error_response}, error_schema=ERROR_SCHEMA
-    )
+    service = registry.service
     # Of the newer and the older releases of Gradio.
-    registry.page_endpoints |= dict.fromkeys(
-        ("inference", "predict"), _page_endpoint(registry.service)
-    )
-
-
-def _router(service: Service) -> APIRouter:
+    registry.page_endpoints |= dict.fromkeys(("inference", "predict"), _page_endpoint(service))
     routes = APIRouter(tags=["compatible: rembg"])
     answers: dict[int | str, dict[str, object]] = {
         200: {"content": {"image/png": {}}},
@@ -127,7 +119,7 @@ def _router(service: Service) -> APIRouter:
                 setattr(parameters, name, request.query_params.get(name, ""))
         return await answer(await parameters.file.read(), parameters)
 
-    return routes
+    registry.add(routes, error_forms={PATH: error_response}, error_schema=ERROR_SCHEMA)
 
 
 async def _remove(
@@ -209,8 +201,8 @@ def _guidance_in(extras: str) -> dict[str, Any]:
     texts = [mark for marks in named.values() if isinstance(marks, list) for mark in marks]
     if any(isinstance(mark, str) for mark in texts):
         raise InvalidRequest("a mark in extras is not a list of numbers")
-    if any(len(marks) > LONGEST_LIST for marks in named.values() if isinstance(marks, list)):
-        raise InvalidRequest(f"extras holds a list of more than {LONGEST_LIST} marks; give fewer")
+    if any(len(marks) > MOST_MARKS for marks in named.values() if isinstance(marks, list)):
+        raise InvalidRequest(f"extras holds a list of more than {MOST_MARKS} marks; give fewer")
     try:
         return guidance_of(named)
     except BiRefNetError as error:

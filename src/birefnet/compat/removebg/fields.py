@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 from birefnet.compat.removebg.placement import (
     LARGEST_MARGIN_PX,
@@ -21,8 +21,6 @@ from birefnet.compat.removebg.placement import (
 from birefnet.errors import BiRefNetError
 from birefnet.imaging.compose import Colour, parse_colour
 from birefnet.serving.errors import ServingError
-
-Format = Literal["auto", "png", "jpg", "webp", "zip"]
 
 MEGAPIXELS = {
     "preview": 0.25,
@@ -37,26 +35,37 @@ MEGAPIXELS = {
 }
 PNG_MEGAPIXELS = 10
 
-TYPES = ("auto", "person", "product", "car", "animal", "graphic", "transportation", "other")
-SHADOWS = ("none", "auto", "drop", "car", "3d")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "size": tuple(MEGAPIXELS),
+    "type": ("auto", "person", "product", "car", "animal", "graphic", "transportation", "other"),
+    "type_level": ("none", "1", "2", "latest"),
+    "format": ("auto", "png", "jpg", "webp", "zip"),
+    "channels": ("rgba", "alpha"),
+    "shadow_type": ("none", "auto", "drop", "car", "3d"),
+}
+
+
+def _choice(name: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(CHOICES[name])}
+
 
 _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}
 SCHEMA: dict[str, object] = {
     "image_file_b64": _TEXT | {"description": "base64 or a data URI"},
     "image_url": _TEXT | {"format": "uri"},
-    "size": _TEXT | {"enum": list(MEGAPIXELS), "description": "largest result"},
-    "type": _TEXT | {"enum": list(TYPES), "description": "echoed in X-Type, not used"},
-    "type_level": _TEXT | {"enum": ["none", "1", "2", "latest"]},
-    "format": _TEXT | {"enum": ["auto", "png", "jpg", "webp", "zip"], "default": "auto"},
+    "size": _choice("size") | {"description": "largest result"},
+    "type": _choice("type") | {"description": "echoed in X-Type, not used"},
+    "type_level": _choice("type_level"),
+    "format": _choice("format") | {"default": "auto"},
     "roi": _TEXT | {"description": "x1 y1 x2 y2, each in px or %", "example": "0% 0% 100% 100%"},
     "crop": _FLAG,
     "crop_margin": _TEXT | {"example": "10%", "description": "1, 2 or 4 of px or %"},
     "scale": _TEXT | {"example": "80%"},
     "position": _TEXT | {"example": "center"},
-    "channels": _TEXT | {"enum": ["rgba", "alpha"]},
+    "channels": _choice("channels"),
     "add_shadow": _FLAG,
-    "shadow_type": _TEXT | {"enum": list(SHADOWS)},
+    "shadow_type": _choice("shadow_type"),
     "shadow_opacity": {"type": "number", "minimum": 0, "maximum": 100},
     "semitransparency": _FLAG | {"description": "accepted, not used"},
     "bg_color": _TEXT | {"example": "81d4fa"},
@@ -77,6 +86,10 @@ class FieldError(ServingError):
         self.code = code
 
 
+def _invalid(name: str, text: str, cure: str) -> FieldError:
+    return FieldError(f"invalid_{name}", f"{name} is {text[:60]!r}; {cure}")
+
+
 @dataclass(frozen=True)
 class Fields:
     """A request's fields other than its pictures.
@@ -89,7 +102,7 @@ class Fields:
         roi: left, top, right and bottom of the only region that may hold the subject, as shares or
             pixels; `None` for the whole picture.
         channels: rgba, or alpha for the matte alone.
-        placement: crop, margin, scale and position; the size limit is `max_pixels`.
+        placement: crop, margin, scale and position.
         bg_color: behind the subject; `None` for transparent.
         shadow: whether to draw one.
         shadow_opacity: 0 to 100; `None` for the usual.
@@ -98,9 +111,9 @@ class Fields:
     size: str = "preview"
     type: str = "auto"
     type_level: str = "1"
-    format: Format = "auto"
+    format: str = "auto"
     roi: tuple[Length, Length, Length, Length] | None = None
-    channels: Literal["rgba", "alpha"] = "rgba"
+    channels: str = "rgba"
     placement: Placement = field(default_factory=Placement)
     bg_color: Colour | None = None
     shadow: bool = False
@@ -128,22 +141,20 @@ def read_fields(values: Mapping[str, object], *, default_size: str = "preview") 
         if value is not None and not isinstance(value, (bytes, list, dict))
     }
 
-    def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    def choice(name: str, default: str) -> Any:
         value = (texts.get(name) or default).lower()
-        if value not in choices:
-            raise FieldError(
-                f"invalid_{name}", f"{name} is {value[:60]!r}; give one of {', '.join(choices)}"
-            )
+        if value not in CHOICES[name]:
+            raise _invalid(name, value, f"give one of {', '.join(CHOICES[name])}")
         return value
 
-    shadow = choice("shadow_type", "none", SHADOWS) != "none"
+    shadow = choice("shadow_type", "none") != "none"
     return Fields(
-        size=choice("size", default_size, tuple(MEGAPIXELS)),
-        type=choice("type", "auto", TYPES),
-        type_level=choice("type_level", "1", ("none", "1", "2", "latest")),
-        format=choice("format", "auto", ("auto", "png", "jpg", "webp", "zip")),  # type: ignore[arg-type]
+        size=choice("size", default_size),
+        type=choice("type", "auto"),
+        type_level=choice("type_level", "1"),
+        format=choice("format", "auto"),
         roi=_roi(texts.get("roi")),
-        channels=choice("channels", "rgba", ("rgba", "alpha")),  # type: ignore[arg-type]
+        channels=choice("channels", "rgba"),
         placement=Placement(
             crop=_flag(texts, "crop"),
             margins=_margins(texts.get("crop_margin")),
@@ -160,7 +171,7 @@ def _flag(texts: Mapping[str, str], name: str) -> bool:
     value = texts.get(name, "").lower()
     if value in _FALSE or value in _TRUE:
         return value in _TRUE
-    raise FieldError(f"invalid_{name}", f"{name} is {value[:60]!r}; give true or false")
+    raise _invalid(name, value, "give true or false")
 
 
 def _roi(text: str | None) -> tuple[Length, Length, Length, Length] | None:
@@ -182,11 +193,8 @@ def _margins(text: str | None) -> tuple[Length, Length, Length, Length]:
     lengths = _lengths("crop_margin", text, (1, 2, 4))
     for length in lengths:
         if length.value > (LARGEST_MARGIN_SHARE if length.is_share else LARGEST_MARGIN_PX):
-            raise FieldError(
-                "invalid_crop_margin",
-                f"crop_margin is {text!r}; at most {LARGEST_MARGIN_PX}px or "
-                f"{LARGEST_MARGIN_SHARE:.0%} can be added to a side",
-            )
+            most = f"{LARGEST_MARGIN_PX}px or {LARGEST_MARGIN_SHARE:.0%}"
+            raise _invalid("crop_margin", text, f"at most {most} can be added to a side")
     top, right, bottom, left = (lengths * (4 // len(lengths)))[:4]
     return top, right, bottom, left
 
@@ -196,9 +204,7 @@ def _scale(text: str | None) -> float | None:
         return None
     (length,) = _lengths("scale", text, (1,))
     if not length.is_share or not 0.1 <= length.value <= 1:
-        raise FieldError(
-            "invalid_scale", f"scale is {text!r}; give 10% to 100%, or original to leave it"
-        )
+        raise _invalid("scale", text, "give 10% to 100%, or original to leave it")
     return length.value
 
 
@@ -209,10 +215,8 @@ def _position(text: str | None) -> tuple[float, float] | None:
         return 0.5, 0.5
     lengths = _lengths("position", text, (1, 2))
     if not all(length.is_share and length.value <= 1 for length in lengths):
-        raise FieldError(
-            "invalid_position",
-            f"position is {text!r}; give original, center, or one or two values of 0% to 100%",
-        )
+        cure = "give original, center, or one or two values of 0% to 100%"
+        raise _invalid("position", text, cure)
     return lengths[0].value, lengths[-1].value
 
 
@@ -222,10 +226,8 @@ def _colour(text: str | None) -> Colour | None:
     try:
         return parse_colour(f"#{text}" if _HEX.fullmatch(text) else text)
     except BiRefNetError as error:
-        raise FieldError(
-            "invalid_bg_color",
-            f"bg_color is {text[:60]!r}; give a name such as green, or 81d4fa, fff or 81d4fa77",
-        ) from error
+        cure = "give a name such as green, or 81d4fa, fff or 81d4fa77"
+        raise _invalid("bg_color", text, cure) from error
 
 
 def _opacity(text: str | None) -> float | None:
@@ -236,9 +238,7 @@ def _opacity(text: str | None) -> float | None:
     except ValueError:
         value = -1
     if not 0 <= value <= 100:
-        raise FieldError(
-            "invalid_shadow_opacity", f"shadow_opacity is {text[:60]!r}; give 0 to 100"
-        )
+        raise _invalid("shadow_opacity", text, "give 0 to 100")
     return value
 
 

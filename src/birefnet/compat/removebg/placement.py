@@ -1,4 +1,4 @@
-"""Where the subject stands in the result: size limit, crop, margin, scale and position.
+"""Where the subject stands in the result: size, crop, margin, scale and position.
 
 Meanings are those of remove.bg's API (https://www.remove.bg/api, read in November 2026).
 """
@@ -17,6 +17,7 @@ from birefnet.errors import BiRefNetError
 from birefnet.imaging.box import Box
 from birefnet.imaging.framing import VISIBLE
 from birefnet.imaging.geometry import resize, resize_map
+from birefnet.imaging.picture import Alpha
 from birefnet.matte import Matte
 
 LARGEST_MARGIN_PX = 500
@@ -55,10 +56,9 @@ def parse_lengths(text: str, counts: tuple[int, ...]) -> list[Length]:
 
 @dataclass(frozen=True)
 class Placement:
-    """Size limit, crop and position of a result.
+    """Crop and position of a result.
 
     Attributes:
-        max_pixels: of the result before it is cropped; larger ones are shrunk. `None` for any.
         crop: leave out what is empty around the subject.
         margins: top, right, bottom and left of what `crop` leaves; shares are of its sides.
         scale: longest side of the subject as a share of that side of the canvas; `None` leaves it.
@@ -66,7 +66,6 @@ class Placement:
             where it was.
     """
 
-    max_pixels: float | None = None
     crop: bool = False
     margins: tuple[Length, Length, Length, Length] = (Length(0),) * 4
     scale: float | None = None
@@ -78,9 +77,9 @@ class Placement:
         return self.crop or self.scale is not None or self.position is not None
 
 
-def shrink(matte: Matte, max_pixels: float | None) -> Matte:
+def shrink(matte: Matte, max_pixels: float) -> Matte:
     """The same with at most so many pixels, its aspect ratio kept."""
-    if max_pixels is None or matte.height * matte.width <= max_pixels:
+    if matte.height * matte.width <= max_pixels:
         return matte
     factor = math.sqrt(max_pixels / (matte.height * matte.width))
     return _resized(matte, max(1, int(matte.height * factor)), max(1, int(matte.width * factor)))
@@ -122,7 +121,7 @@ def place(matte: Matte, placement: Placement) -> Matte:
     part, target = _visible(matte, box, factor, (round(top), round(left)), height, width)
     part = _resized_cutout(part, target.height, target.width)
     alpha[target.slices], pixels[target.slices] = part.alpha, part.picture.pixels
-    return Matte(alpha, replace(matte.picture, pixels=pixels, alpha=None))
+    return with_pixels(matte, alpha, pixels)
 
 
 def _visible(
@@ -144,12 +143,9 @@ def _visible(
         spans.append((start, stop, low, min(canvas, low + max(1, round((stop - start) * factor)))))
     (top, bottom, high, low), (left, right, near, far) = spans
     seen = Box(top, left, bottom - top, right - left)
-    return _cut(matte, seen), Box(high, near, low - high, far - near)
-
-
-def _cut(matte: Matte, box: Box) -> Matte:
-    picture = replace(matte.picture, pixels=box.cut(matte.picture.pixels), alpha=None)
-    return Matte(np.ascontiguousarray(box.cut(matte.alpha)), picture)
+    alpha = np.ascontiguousarray(seen.cut(matte.alpha))
+    part = with_pixels(matte, alpha, seen.cut(matte.picture.pixels))
+    return part, Box(high, near, low - high, far - near)
 
 
 def _resized(matte: Matte, height: int, width: int) -> Matte:
@@ -157,7 +153,7 @@ def _resized(matte: Matte, height: int, width: int) -> Matte:
         return matte
     alpha = np.clip(resize_map(matte.alpha, height, width), 0, 1)
     pixels = _like(resize(matte.picture.pixels, height, width), matte.picture.pixels)
-    return Matte(alpha, replace(matte.picture, pixels=pixels, alpha=None))
+    return with_pixels(matte, alpha, pixels)
 
 
 def _resized_cutout(matte: Matte, height: int, width: int) -> Matte:
@@ -170,7 +166,7 @@ def _resized_cutout(matte: Matte, height: int, width: int) -> Matte:
         plane = resize_map(matte.picture.pixels[..., channel] * matte.alpha, height, width)
         np.divide(plane, weight, out=colours[..., channel], where=weight > 1e-4)
     pixels = _like(colours, matte.picture.pixels)
-    return Matte(np.clip(weight, 0, 1), replace(matte.picture, pixels=pixels, alpha=None))
+    return with_pixels(matte, np.clip(weight, 0, 1), pixels)
 
 
 def _like(values: NDArray, pixels: NDArray) -> NDArray:
@@ -180,6 +176,6 @@ def _like(values: NDArray, pixels: NDArray) -> NDArray:
     return np.clip(np.rint(values), 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
-def with_colours(matte: Matte, colours: NDArray) -> Matte:
-    """The matte of a picture that has these colours."""
-    return Matte(matte.alpha, replace(matte.picture, pixels=colours, alpha=None))
+def with_pixels(matte: Matte, alpha: Alpha, pixels: NDArray) -> Matte:
+    """The same picture with another matte and other colours."""
+    return Matte(alpha, replace(matte.picture, pixels=pixels, alpha=None))

@@ -11,24 +11,18 @@ import asyncio
 import io
 import time
 import zipfile
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from starlette.responses import JSONResponse, Response
 
-from birefnet.compat.http.body import Fields as Body
-from birefnet.compat.http.body import file_at, picture_of, read_body
+from birefnet.compat.http.body import Body, file_at, picture_of, read_body
 from birefnet.compat.http.describe import forms_and_json
-from birefnet.compat.removebg.fields import (
-    SCHEMA,
-    FieldError,
-    Fields,
-    read_fields,
-)
-from birefnet.compat.removebg.placement import place, shrink, with_colours
+from birefnet.compat.removebg.fields import SCHEMA, FieldError, Fields, read_fields
+from birefnet.compat.removebg.placement import place, shrink, with_pixels
 from birefnet.imaging.box import Box
 from birefnet.imaging.compose import WHITE, Colour
 from birefnet.imaging.framing import VISIBLE
@@ -37,7 +31,7 @@ from birefnet.imaging.picture import Alpha, Limits, Picture, Pixels, to_uint8
 from birefnet.imaging.shadow import Shadow
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.serving.answers import base64_text, json_answer
+from birefnet.serving.answers import base64_text, in_header, json_answer
 from birefnet.serving.errors import Failure, FetchError
 from birefnet.serving.registry import Registry
 from birefnet.serving.service import Service
@@ -83,42 +77,18 @@ ERROR_SCHEMA: dict[str, object] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Rendered:
-    """One answer.
-
-    Attributes:
-        data: of the file.
-        media_type: of the file.
-        width, height: of the result [px].
-        foreground: the subject's box in the picture that was sent.
-    """
+class Rendered(NamedTuple):
+    """One answer: the bytes of a file, its media type, and its width and height [px]."""
 
     data: bytes
     media_type: str
     width: int
     height: int
-    foreground: Box
-
-    @property
-    def position(self) -> dict[str, int]:
-        """Of the foreground, by the names of the JSON answer."""
-        box = self.foreground
-        sides = {"top": box.top, "left": box.left, "width": box.width, "height": box.height}
-        return {f"foreground_{name}": value for name, value in sides.items()}
 
 
 def register_routes(registry: Registry) -> None:
     """Add the versioned routes of remove.bg, and those of CarveKit, whose default is full size."""
-    registry.add(
-        _router(registry.service),
-        error_forms=dict.fromkeys(("/v1.0/", "/removebg", "/account"), error_response),
-        error_schema=ERROR_SCHEMA,
-    )
-
-
-def _router(service: Service) -> APIRouter:
-    settings = service.settings
+    service, settings = registry.service, registry.service.settings
     routes = APIRouter(tags=["compatible: remove.bg"])
 
     def rate() -> dict[str, str]:
@@ -136,23 +106,26 @@ def _router(service: Service) -> APIRouter:
         # The mask is all that is needed: colours are refined at the size of the result.
         options = Options(kind="mask", boxes=_boxes(fields))
         async with service.removing(data, options, encode=False) as result:
-            rendered = await service.in_thread(render, result.matte, fields, ground, service.limits)
+            rendered, box = await service.in_thread(
+                render, result.matte, fields, ground, service.limits
+            )
+        sides = {"top": box.top, "left": box.left, "width": box.width, "height": box.height}
+        position = {f"foreground_{name}": value for name, value in sides.items()}
         headers = {
             **rate(),
             "X-Credits-Charged": "0",
             "X-Width": str(rendered.width),
             "X-Height": str(rendered.height),
-            "X-Model": result.model,
+            "X-Model": in_header(result.model),
         }
         headers |= {
-            "X-" + name.replace("_", "-").title(): str(value)
-            for name, value in rendered.position.items()
+            "X-" + name.replace("_", "-").title(): str(value) for name, value in position.items()
         }
         if fields.type_level != "none":
             headers["X-Type"] = "other" if fields.type == "auto" else fields.type
         if "application/json" in request.headers.get("accept", ""):
             text = await service.in_thread(base64_text, rendered.data)
-            content = {"data": {"result_b64": text, **rendered.position}}
+            content = {"data": {"result_b64": text, **position}}
             return await service.in_thread(json_answer, content, headers)
         return Response(rendered.data, media_type=rendered.media_type, headers=headers)
 
@@ -177,18 +150,25 @@ def _router(service: Service) -> APIRouter:
         attributes = {"credits": credits, "api": {"free_calls": CREDITS, "sizes": "all"}}
         return JSONResponse({"data": {"attributes": attributes}}, headers=rate())
 
-    return routes
+    registry.add(
+        routes,
+        error_forms=dict.fromkeys(("/v1.0/", "/removebg", "/account"), error_response),
+        error_schema=ERROR_SCHEMA,
+    )
+
+
+def _one_of(body: Body, names: tuple[str, ...], code: str) -> str | None:
+    """Which of these fields is given; more than one are a `FieldError` of this code."""
+    given = [name for name in names if body.get(name)]
+    if len(given) > 1:
+        raise FieldError(code, f"got {' and '.join(given)}; send one of {', '.join(names)}")
+    return given[0] if given else None
 
 
 async def _source(body: Body, service: Service) -> bytes:
-    given = [name for name in SOURCES if body.get(name)]
-    if not given:
+    name = _one_of(body, SOURCES, "multiple_sources")
+    if name is None:
         raise FieldError("missing_source", f"no picture is given; send one of {', '.join(SOURCES)}")
-    if len(given) > 1:
-        raise FieldError(
-            "multiple_sources", f"got {' and '.join(given)}; send one of {', '.join(SOURCES)}"
-        )
-    (name,) = given
     if name != "image_url":
         return await picture_of(body[name], name, service)
     try:
@@ -199,18 +179,14 @@ async def _source(body: Body, service: Service) -> bytes:
 
 
 async def _ground(body: Body, fields: Fields, service: Service) -> bytes | Colour | None:
-    given = [name for name in GROUNDS if body.get(name)]
-    if len(given) > 1:
-        raise FieldError(
-            "multiple_bg_sources", f"got {' and '.join(given)}; send one of {', '.join(GROUNDS)}"
-        )
-    if "bg_image_url" in given:
+    name = _one_of(body, GROUNDS, "multiple_bg_sources")
+    if name == "bg_image_url":
         try:
-            return await file_at(body["bg_image_url"], "bg_image_url", service)
+            return await file_at(body[name], name, service)
         except FetchError as error:
             raise FieldError("failed_bg_download", error.message) from error
-    if "bg_image_file" in given:
-        return await picture_of(body["bg_image_file"], "bg_image_file", service)
+    if name == "bg_image_file":
+        return await picture_of(body[name], name, service)
     return fields.bg_color
 
 
@@ -230,8 +206,10 @@ def _boxes(fields: Fields) -> tuple[str, ...]:
     return (",".join(f"{value:.0f}" for value in values),)
 
 
-def render(matte: Matte, fields: Fields, ground: bytes | Colour | None, limits: Limits) -> Rendered:
-    """Everything that follows the network, in a thread.
+def render(
+    matte: Matte, fields: Fields, ground: bytes | Colour | None, limits: Limits
+) -> tuple[Rendered, Box]:
+    """Everything that follows the network, in a thread; and where the subject was.
 
     Raises:
         FieldError: there is no foreground, or the region of interest is not in the picture.
@@ -242,24 +220,18 @@ def render(matte: Matte, fields: Fields, ground: bytes | Colour | None, limits: 
     if box is None or matte.is_empty:
         raise FieldError("unknown_foreground", "no foreground could be identified in the picture")
     matte = shrink(matte, fields.max_pixels)
-    matte = place(with_colours(matte, matte.foreground()), fields.placement)
-    if fields.shadow:
+    matte = place(with_pixels(matte, matte.alpha, matte.foreground()), fields.placement)
+    if fields.shadow and fields.shadow_opacity != 0:
         opacity = fields.shadow_opacity
-        if opacity is None or opacity > 0:
-            strength = None if opacity is None else opacity / 100
-            matte = matte.with_shadow(Shadow("drop", strength=strength))
+        matte = matte.with_shadow(Shadow("drop", None if opacity is None else opacity / 100))
     if fields.channels == "alpha":
-        return _file(matte, matte.mask(), None, fields.format, box)
-    behind: Picture | Colour | None = None
-    if isinstance(ground, bytes):
-        behind = decode(ground, limits=limits)
-    elif ground is not None:
-        behind = ground
+        return _file(matte, matte.mask(), None, fields.format), box
+    behind = decode(ground, limits=limits) if isinstance(ground, bytes) else ground
     if fields.format == "jpg" and not isinstance(behind, Picture):
         behind = _on_white(behind)
     pixels = matte.cutout(refine=False) if behind is None else matte.on(behind, refine=False)
     alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
-    return _file(matte, pixels[..., :3], alpha, fields.format, box)
+    return _file(matte, pixels[..., :3], alpha, fields.format), box
 
 
 def _on_white(colour: Colour | None) -> Colour:
@@ -290,7 +262,7 @@ def _inside(matte: Matte, fields: Fields) -> Matte:
     return replace(matte, alpha=alpha)
 
 
-def _file(matte: Matte, pixels: Pixels, alpha: Alpha | None, format: str, box: Box) -> Rendered:
+def _file(matte: Matte, pixels: Pixels, alpha: Alpha | None, format: str) -> Rendered:
     pixels = to_uint8(pixels)
     opacity = None if alpha is None else to_uint8(alpha)
     if format == "auto":
@@ -306,7 +278,7 @@ def _file(matte: Matte, pixels: Pixels, alpha: Alpha | None, format: str, box: B
         data = encode(pixels, opacity, format=format)
     kinds = {"zip": "application/zip", "jpg": "image/jpeg"}
     media_type = kinds.get(format, f"image/{format}")
-    return Rendered(data, media_type, matte.width, matte.height, box)
+    return Rendered(data, media_type, matte.width, matte.height)
 
 
 def _zip(pixels: Pixels, alpha: NDArray[np.uint8]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -81,35 +82,14 @@ PICTURE: dict[int | str, dict[str, object]] = {
 }
 
 
-def option_properties(model: type[BaseModel] = OptionFields) -> dict[str, Any]:
-    """Schema of each field of a request, by name."""
-    properties: dict[str, object] = model.model_json_schema()["properties"]
-    return properties
-
-
-def body_of_picture() -> dict[str, Any]:
-    """The ways to send a picture and the options."""
-    return _body(
-        "a picture: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC",
-        "image/*",
-        {
-            "cutout": {"image": TINY_PNG},
-            "white ground as JPEG": {"image": TINY_PNG, "background": "white", "format": "jpeg"},
-            "mask with its figures": {"image": TINY_PNG, "kind": "mask", "answer": "json"},
-        },
-        OptionFields,
-    )
-
-
-def body_of_file(what: str, media_type: str, model: type[BaseModel]) -> dict[str, Any]:
-    """The ways to send another file."""
-    return _body(what, media_type, {}, model)
-
-
-def _body(
-    what: str, media_type: str, examples: dict[str, object], model: type[BaseModel]
-) -> dict[str, object]:
-    options = option_properties(model)
+def body_of(
+    what: str,
+    media_type: str,
+    model: type[BaseModel] = OptionFields,
+    examples: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """`openapi_extra` of a route: the ways to send a file and the fields beside it."""
+    options = model.model_json_schema()["properties"]
     form = {"file": {"type": "string", "format": "binary", "description": what}, **options}
     image = {"type": "string", "description": f"{what}; base64 or data URI"}
     url = {"type": "string", "format": "uri", "description": f"where to fetch {what}"}

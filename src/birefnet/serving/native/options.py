@@ -23,9 +23,9 @@ from birefnet.imaging.encoding import FORMATS
 from birefnet.imaging.values import LARGEST_SIDE, parse_resolution
 from birefnet.options import OPTIONS, Option, Options
 from birefnet.presets import PRESETS
+from birefnet.serving.service import MOST_MARKS
 
 LEFT_OUT = frozenset({"batch_size"})  # the server batches across requests
-LONGEST_LIST = 64  # boxes or points
 ALIASES = {about.flag.replace("-", "_"): name for name, about in OPTIONS.items() if about.flag}
 """Names of the command's options that differ from those of the fields."""
 
@@ -162,7 +162,7 @@ def _annotation(name: str, about: Option) -> Any:
     if {str, float} <= (parts := set(get_args(hint))):
         return NumberOrText | None if NoneType in parts else NumberOrText
     if about.is_list:
-        return Annotated[hint, BeforeValidator(_texts), Field(max_length=LONGEST_LIST)]
+        return Annotated[hint, BeforeValidator(_texts), Field(max_length=MOST_MARKS)]
     if about.range is not None:
         most = min(about.range.most, _LARGEST.get(name, _LARGEST_OTHER))
         least = max(about.range.least, -most)

@@ -10,25 +10,33 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from birefnet.imaging.encoding import encode
-from birefnet.serving.answers import data_uri, json_answer
+from birefnet.serving.answers import data_uri, in_header, json_answer
 from birefnet.serving.errors import InvalidRequest
 from birefnet.serving.native import describe
 from birefnet.serving.native.options import Answer, OptionFields, options_of
 from birefnet.serving.native.request import read_options, read_source, read_values, with_format
 from birefnet.serving.service import Result, Service
-from birefnet.serving.settings import ServerSettings
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """`/v1/remove`."""
     routes = APIRouter(tags=["pictures"])
+    tiny = {"image": describe.TINY_PNG}
 
     @routes.post(
         "/v1/remove",
         summary="Cut the subject out of a picture",
         response_class=Response,
         responses=describe.PICTURE | describe.ERRORS,
-        openapi_extra=describe.body_of_picture(),
+        openapi_extra=describe.body_of(
+            "a picture: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC",
+            "image/*",
+            examples={
+                "cutout": tiny,
+                "white ground as JPEG": tiny | {"background": "white", "format": "jpeg"},
+                "mask with its figures": tiny | {"kind": "mask", "answer": "json"},
+            },
+        ),
     )
     async def remove(request: Request) -> Response:
         values = await read_values(request)
@@ -59,11 +67,10 @@ def facts_of(result: Result) -> dict[str, Any]:
     """The facts of a result, without its pixels."""
     return {
         "model": result.model,
-        "width": result.width,
-        "height": result.height,
-        "coverage": round(result.coverage, 6),
-        "confidence": round(result.confidence, 6),
-        "is_empty": result.is_empty,
+        **dict(zip(("width", "height"), result.size, strict=True)),
+        "coverage": round(result.matte.coverage, 6),
+        "confidence": round(result.matte.confidence, 6),
+        "is_empty": result.matte.is_empty,
         "seconds": round(result.seconds, 4),
     }
 
@@ -76,8 +83,7 @@ def as_json(result: Result, fields: Answer) -> dict[str, Any]:
     if result.objects is not None:
         content["format"] = result.format
         content["objects"] = [
-            {**part.facts, "image": data_uri(part.data, result.media_type)}
-            for part in result.objects
+            {**facts, "image": data_uri(data, result.media_type)} for data, facts in result.objects
         ]
     if fields.include_mask:
         mask = encode(result.matte.mask(), format="png")
@@ -88,10 +94,10 @@ def as_json(result: Result, fields: Answer) -> dict[str, Any]:
 def picture_headers(result: Result, name: str = "") -> dict[str, str]:
     """The facts of a result as headers, for an answer that is the picture itself."""
     headers = {
-        "X-Model": quote(result.model, safe=" /:."),
-        "X-Coverage": f"{result.coverage:.6f}",
-        "X-Confidence": f"{result.confidence:.6f}",
-        "X-Empty": str(result.is_empty).lower(),
+        "X-Model": in_header(result.model),
+        "X-Coverage": f"{result.matte.coverage:.6f}",
+        "X-Confidence": f"{result.matte.confidence:.6f}",
+        "X-Empty": str(result.matte.is_empty).lower(),
         "X-Seconds": f"{result.seconds:.4f}",
     }
     stem = PurePosixPath(name.replace("\\", "/")).stem[:100]

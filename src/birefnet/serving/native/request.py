@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl
@@ -24,7 +24,6 @@ from birefnet.serving.service import Service
 from birefnet.serving.settings import MIB
 
 Fields = TypeVar("Fields", bound=BaseModel)
-S = TypeVar("S")
 T = TypeVar("T")
 
 LINE_FORM = "application/x-www-form-urlencoded"
@@ -85,7 +84,7 @@ async def read_source(values: dict[str, object], service: Service) -> tuple[byte
         return await source.read(), source.filename or ""
     if is_url:
         return await service.fetch(source), source.partition("?")[0].rpartition("/")[2]
-    return await _aside(_decoded, source), ""
+    return await decoded(source), ""
 
 
 async def open_source(values: dict[str, object], service: Service) -> BinaryIO:
@@ -94,7 +93,7 @@ async def open_source(values: dict[str, object], service: Service) -> BinaryIO:
     if isinstance(source, UploadFile):
         return source.file
     if not is_url:
-        return io.BytesIO(await _aside(_decoded, source))
+        return io.BytesIO(await decoded(source))
     file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
     await service.fetch_into(source, file)
     file.seek(0)
@@ -117,16 +116,21 @@ def _take_source(values: dict[str, object]) -> tuple[UploadFile | str, bool]:
     return source, given[0] == "url" and isinstance(source, str)
 
 
-async def _aside(call: Callable[[S], T], value: S, *held: object) -> T:
-    """`call(value)`, beside the event loop where it reads long base64."""
-    if any(isinstance(item, str) and len(item) > _LONG for item in (value, *held)):
-        return await asyncio.to_thread(call, value)
-    return call(value)
+async def _aside(texts: Iterable[object], call: Callable[..., T], *arguments: object) -> T:
+    """The call, beside the event loop where one of the texts is long base64."""
+    if any(isinstance(text, str) and len(text) > _LONG for text in texts):
+        return await asyncio.to_thread(call, *arguments)
+    return call(*arguments)
 
 
-def _decoded(text: str) -> bytes:
+async def decoded(text: str, field: str = "image") -> bytes:
+    """See `picture_bytes`.
+
+    Raises:
+        InvalidRequest: it is neither base64 nor a data URI.
+    """
     try:
-        return picture_bytes(text)
+        return await _aside([text], picture_bytes, text, field)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
 
@@ -162,7 +166,7 @@ async def read_options(
         except UsageError as error:
             raise InvalidRequest(str(error)) from None
     try:
-        fields = await _aside(kind.model_validate, plain, *plain.values())
+        fields = await _aside(plain.values(), kind.model_validate, plain)
     except ValidationError as error:
         raise InvalidRequest(_sentence(error, kind)) from None
     except RecursionError:

@@ -7,10 +7,9 @@ from fastapi.responses import JSONResponse, Response
 
 import birefnet
 from birefnet.serving.service import Service
-from birefnet.serving.settings import ServerSettings
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """`/health`, `/ready`, `/metrics` and `/v1/models`."""
     routes = APIRouter(tags=["server"])
 
@@ -41,6 +40,6 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
 
     @routes.get("/v1/models", summary="The models that requests may name")
     async def models() -> dict[str, object]:
-        return {"object": "list", "data": service.models()}
+        return {"object": "list", "data": service.pool.about()}
 
     return routes

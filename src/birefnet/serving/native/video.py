@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -76,14 +77,14 @@ class VideoFiles:
     facts: dict[str, Any]
 
 
-def router(service: Service, settings: ServerSettings) -> APIRouter:
+def router(service: Service) -> APIRouter:
     """`/v1/video`, and what belongs to one of its jobs."""
     routes = APIRouter(tags=["videos"])
     errors = describe.ERRORS
     job_answer = {"description": "The job.", "content": {"application/json": {}}}
 
     def job_of(id: str, request: Request) -> Job:
-        return service.jobs.get(id, "video", owner_of(request, settings))
+        return service.jobs.get(id, "video", owner_of(request, service.settings))
 
     @routes.post(
         "/v1/video",
@@ -91,10 +92,10 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
         summary="Cut the subject out of a video, in the background",
         response_class=JSONResponse,
         responses={202: job_answer, **errors},
-        openapi_extra=describe.body_of_file("a video", "video/*", VideoFields),
+        openapi_extra=describe.body_of("a video", "video/*", VideoFields),
     )
     async def start(request: Request) -> Response:
-        job = await _start(request, service, settings)
+        job = await _start(request, service)
         location = str(request.url_for("video_status", id=job.id).path)
         return JSONResponse(about(job, request), 202, {"Location": location})
 
@@ -149,7 +150,7 @@ def router(service: Service, settings: ServerSettings) -> APIRouter:
     return routes
 
 
-async def _start(request: Request, service: Service, settings: ServerSettings) -> Job:
+async def _start(request: Request, service: Service) -> Job:
     """Read a request, keep its video in the folder of a new job, and begin the work."""
     load_video()
     values = await read_values(request)
@@ -157,36 +158,31 @@ async def _start(request: Request, service: Service, settings: ServerSettings) -
     fields = await read_options(values, service, VideoFields)
     model = service.pool.name_of(fields.model)
     background = await service.in_thread(_background, fields, service)
-    job = service.jobs.create("video", owner_of(request, settings))
+    job = service.jobs.create("video", owner_of(request, service.settings))
     try:
-        path = await service.in_thread(keep_video, source, job.folder, settings)
+        path = await service.in_thread(keep_video, source, job.folder, service.settings)
     except BaseException:
         service.jobs.remove(job)
         raise
-    start_video(service, job, path, model, background, fields)
+    work = partial(cut_out_video, service, path, model, background, fields)
+    service.jobs.start(job, work)
     return job
 
 
-def start_video(
+async def cut_out_video(
     service: Service,
-    job: Job,
     source: Path,
     model: str,
     background: Background | None,
     fields: object,
-) -> None:
-    """Begin the work of a job whose video is in its folder; its result will be `VideoFiles`."""
-    loop = asyncio.get_running_loop()
-
-    async def work(job: Job) -> VideoFiles:
-        async with service.pool.use(model) as predictor:
-            mine = service.shared(predictor, model, job.cancelled)
-            return await asyncio.to_thread(
-                make_video, job, source, mine, background, fields, service.settings
-            )
-
-    assert loop.is_running()
-    service.jobs.start(job, work)
+    job: Job,
+) -> VideoFiles:
+    """The work of a job whose video is in its folder."""
+    async with service.pool.use(model) as loaded:
+        mine = service.shared(loaded, job.cancelled)
+        return await asyncio.to_thread(
+            make_video, job, source, mine, background, fields, service.settings
+        )
 
 
 def make_video(

@@ -33,10 +33,14 @@ _FLAT = OPTIONS["outline"].excludes["kind"]
 ASPECTS = {"As the subject": "", "Square": "square", "4 : 5": "4:5", "16 : 9": "16:9"}
 """Shapes of what is trimmed."""
 
-_SAME = frozenset(
-    ("refine", "mask_offset", "mask_blur", "matting", "crop", "aspect", "objects", "shadow")
-) | {f"shadow_{name}" for name in ("strength", "blur", "angle", "length")}
-"""Fields in which a preset and the panel say the same in the same way."""
+_SAME = (
+    *("refine", "mask_offset", "mask_blur", "matting", "band", "crop", "aspect", "objects"),
+    *("shadow", "shadow_strength", "shadow_blur", "shadow_angle", "shadow_length"),
+)
+"""Fields in which `Options` and the panel say the same in the same way."""
+
+_SHARES = ("crop_margin", "min_object", "outline")
+"""Fields that the panel holds in %."""
 
 FORMATS = {"png": "png", "webp": "webp", "tiff": "tif", "jpeg": "jpg"}
 """Files that can be saved, and their suffixes."""
@@ -119,28 +123,22 @@ class FormState:
             if picture is None:
                 raise BiRefNetError("choose a background picture first")
             kind, background = "cutout", picture
-        values = {
+        values = {name: getattr(self, name) for name in _SAME}
+        values |= {
             "kind": kind,
             "background": background,
-            "refine": bool(self.refine),
-            "mask_offset": float(self.mask_offset or 0),
-            "mask_blur": float(self.mask_blur or 0),
-            "threshold": float(self.hard_edge or 0) or None,
-            "matting": self.matting,
-            "band": float(self.band or 0) or None,
-            "shadow": self.shadow if kind not in _SHADOWLESS else "none",
-            "shadow_strength": float(self.shadow_strength or 0) or None,
-            "shadow_blur": float(self.shadow_blur),
-            "shadow_angle": float(self.shadow_angle),
-            "shadow_length": float(self.shadow_length),
-            "crop": bool(self.crop),
-            "crop_margin": f"{float(self.crop_margin or 0):g}%",
-            "aspect": self.aspect or None,
-            "objects": bool(self.objects),
-            "min_object": f"{float(self.min_object or 0):g}%",
-            "outline": f"{float(self.outline or 0):g}%" if kind not in _FLAT else "0",
+            "threshold": self.hard_edge,
             "outline_colour": parse_picked(self.outline_colour),
         }
+        values |= {name: f"{float(getattr(self, name) or 0):g}%" for name in _SHARES}
+        if kind in _SHADOWLESS:
+            values["shadow"] = "none"
+        if kind in _FLAT:
+            values["outline"] = "0"
+        for name, value in values.items():
+            default = OPTIONS[name].default
+            if value is None or (default is None and not value):  # a control at 0, or empty
+                values[name] = default
         return Options.of_form(values).prepared()
 
 
@@ -153,7 +151,7 @@ def form_of(preset: Preset) -> FormState | None:
             values |= {"kind": "colour", "colour": _hex(value)}
         elif name == "outline_colour":
             values[name] = _hex(value)
-        elif name in ("crop_margin", "outline") and str(value).endswith("%"):
+        elif name in _SHARES and str(value).endswith("%"):
             values[name] = float(str(value).removesuffix("%"))
         elif name in _SAME and (name != "aspect" or value in ASPECTS.values()):
             values[name] = value

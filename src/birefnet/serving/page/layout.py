@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +41,8 @@ _KEEP_FOCUS = """() => {
   const isLost = document.activeElement.matches("body, .upload-container");
   if (isLost) document.querySelector("%s").focus();
 }"""
+
+Answers = Callable[..., AsyncIterator[object]]
 
 QUIET: dict[str, Any] = {
     "api_visibility": "private",
@@ -85,7 +87,7 @@ def build_page(
             if find_spec("av") is not None:
                 with gr.Tab("Video"):
                     _video_tab(VideoController(service, store, uploads), service)
-        add_endpoints(service, uploads, endpoints or {})
+        add_endpoints(controller, endpoints or {})
     return page
 
 
@@ -102,25 +104,16 @@ def _picture_tab(controller: PageController, service: Service, background: gr.St
                 max_bytes=service.settings.max_bytes,
             )
         with gr.Column(scale=4, min_width=280):
-            panel = build_panel(service.models(), service.settings.presets)
+            panel = build_panel(service.pool.about(), service.settings.presets)
 
-    async def upload(
-        event: gr.EventData, token: str | None, background: str | None, *values: Any
-    ) -> AsyncIterator[object]:
-        async for answer in controller.upload(token, event._data, background, FormState(*values)):
-            yield answer
+    def on_event(work: Answers) -> Answers:
+        async def answer(
+            event: gr.EventData, token: str | None, background: str | None, *values: Any
+        ) -> AsyncIterator[object]:
+            async for message in work(token, event._data, background, FormState(*values)):
+                yield message
 
-    async def guide(
-        event: gr.EventData, token: str | None, background: str | None, *values: Any
-    ) -> AsyncIterator[object]:
-        async for answer in controller.guide(token, event._data, background, FormState(*values)):
-            yield answer
-
-    async def save(
-        event: gr.EventData, token: str | None, background: str | None, *values: Any
-    ) -> AsyncIterator[object]:
-        async for answer in controller.save(token, event._data, background, FormState(*values)):
-            yield answer
+        return answer
 
     async def change(
         token: str | None, background: str | None, *values: Any
@@ -142,9 +135,9 @@ def _picture_tab(controller: PageController, service: Service, background: gr.St
 
     inputs = [token, background, *panel.controls]
     panel.preset.input(use_preset, [panel.preset], panel.controls, **QUIET)
-    stage.upload_picture(upload, inputs, [token, stage], **QUIET)
-    stage.guide(guide, inputs, [stage], trigger_mode="always_last", **QUIET)
-    stage.save(save, inputs, [stage], **QUIET)
+    stage.upload_picture(on_event(controller.upload), inputs, [token, stage], **QUIET)
+    stage.guide(on_event(controller.guide), inputs, [stage], trigger_mode="always_last", **QUIET)
+    stage.save(on_event(controller.save), inputs, [stage], **QUIET)
     kind = panel.controls[0]
     kind.change(
         lambda kind: (gr.update(visible=kind == "colour"), gr.update(visible=kind == "picture")),
@@ -224,19 +217,15 @@ def _video_tab(controller: VideoController, service: Service) -> None:
                     label="Quality",
                 )
                 steady = gr.Checkbox(False, label="Steady", info="Less flicker between frames")
-                model = model_control(service.models(), "video-model")
+                model = model_control(service.pool.about(), "video-model")
                 resolution = resolution_control("video-resolution")
             start = gr.Button("Remove the background", variant="primary", elem_id="video-start")
             stop = gr.Button("Stop", elem_id="video-stop")
 
-    async def run(*values: Any) -> AsyncIterator[str]:
-        async for report in controller.run(*values):
-            yield report
-
     kind.change(lambda kind: gr.update(visible=kind == "colour"), [kind], [colour], **QUIET)
     video.upload(None, js=_KEEP_FOCUS % "#video-start")
     inputs = [video, kind, colour, format, quality, steady, model, resolution]
-    _stop(stop, start.click(run, inputs, [shown], **QUIET), shown)
+    _stop(stop, start.click(controller.run, inputs, [shown], **QUIET), shown)
 
 
 def _stop(button: gr.Button, running: Any, shown: gr.HTML) -> None:

@@ -42,7 +42,7 @@ class Panel:
 
 
 def build_panel(models: list[dict[str, object]], presets: Mapping[str, Preset]) -> Panel:
-    """Lay the controls out where the caller stands; `models` as `Service.models()` tells them."""
+    """Lay the controls out where the caller stands; `models` as `ModelPool.about` tells them."""
     made: dict[str, object] = {}
     with gr.Group(elem_classes="panel-group"):
         fitting = [name for name, preset in presets.items() if form_of(preset) is not None]
@@ -152,7 +152,7 @@ def kind_control(kinds: Mapping[str, str], elem_id: str) -> gr.Radio:
 
 
 def model_control(models: list[dict[str, Any]], elem_id: str) -> gr.Dropdown:
-    """Which network; `models` as `Service.models()` tells them, the default first."""
+    """Which network; `models` as `ModelPool.about` tells them, the default first."""
     return gr.Dropdown(
         [(_title(model), model["id"]) for model in models],
         value=models[0]["id"],

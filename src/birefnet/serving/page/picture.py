@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,9 +20,9 @@ from birefnet.imaging.picture import Pixels, to_uint8
 from birefnet.inference.guidance.regions import cut
 from birefnet.matte import Matte
 from birefnet.options import Options
-from birefnet.serving.errors import failure_of
-from birefnet.serving.fetch import fetch
+from birefnet.serving.errors import reported
 from birefnet.serving.native.options import picture_bytes
+from birefnet.serving.page.controller import Controller
 from birefnet.serving.page.form import FORMATS, FormState, edge_of, saveable, verdict, with_name
 from birefnet.serving.page.retouch import (
     Window,
@@ -34,14 +32,9 @@ from birefnet.serving.page.retouch import (
     retouch,
     window_boxes,
 )
-from birefnet.serving.page.store import File, Store, Work
-from birefnet.serving.service import MOST_MARKS, Service
+from birefnet.serving.page.store import File, Work
+from birefnet.serving.service import MOST_MARKS
 from birefnet.serving.zips import ZipStream
-
-if TYPE_CHECKING:
-    pass
-
-log = logging.getLogger("birefnet.serving")
 
 Message = dict[str, object]
 """What the stage's script understands: its `type` and what belongs to it."""
@@ -53,19 +46,8 @@ LARGEST_BRUSH = 4 * 2**20  # of a painted mask as sent [bytes]
 _serial = itertools.count(1)
 
 
-@dataclass(eq=False)
-class PageController:
-    """One for all visitors; what they work on lies in the store, by a token that each one has.
-
-    Args:
-        service: does the work.
-        store: keeps pictures, mattes and results.
-        uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
-    """
-
-    service: Service
-    store: Store
-    uploads: Callable[[], Path]
+class PageController(Controller):
+    """The tab for one picture; what a visitor works on lies in the store, by a token."""
 
     async def upload(
         self, token: str | None, event: dict[str, object], background: str | None, form: FormState
@@ -84,7 +66,7 @@ class PageController:
             token,
             _message(
                 "picture",
-                url=self._url_of(File("before.jpg", "image/jpeg", shown)),
+                url=self.url_of(File("before.jpg", "image/jpeg", shown)),
                 name=name,
                 width=picture.width,
                 height=picture.height,
@@ -120,7 +102,7 @@ class PageController:
         start = time.perf_counter()
         try:
             work = self.store.work(token)
-            finishing = await asyncio.to_thread(self._finishing, background, form)
+            finishing = await asyncio.to_thread(self.finishing, background, form)
             raw, matte = await self._matte(work, finishing, form)
             shown = replace(finishing, crop=False, crop_margin=0, aspect=None)
             data, is_see_through = await asyncio.to_thread(_result, shown, matte)
@@ -131,7 +113,7 @@ class PageController:
         model = form.model or self.service.pool.default
         yield _message(
             "result",
-            url=self._url_of(File("after.webp", "image/webp", data)),
+            url=self.url_of(File("after.webp", "image/webp", data)),
             transparent=is_see_through,
             alt="The picture without its background" if is_see_through else "The result",
             empty=raw.is_empty,
@@ -149,14 +131,14 @@ class PageController:
             if format not in FORMATS:
                 raise BiRefNetError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
             work = self.store.work(token)
-            finishing = await asyncio.to_thread(self._finishing, background, form)
+            finishing = await asyncio.to_thread(self.finishing, background, form)
             _, matte = await self._matte(work, finishing, form)
             save = _parts if finishing.objects else _whole
             file = await asyncio.to_thread(save, work.name, finishing, matte, format)
         except Exception as error:
             yield problem(error)
             return
-        yield _message("file", url=self._url_of(file), name=file.name)
+        yield _message("file", url=self.url_of(file), name=file.name)
 
     async def set_background(self, path: object) -> str:
         """Keep an uploaded picture for behind subjects; gives its token.
@@ -167,12 +149,6 @@ class PageController:
         name, source = await self._read({"path": path})
         await asyncio.to_thread(decode, source, limits=self.service.limits)
         return self.store.put(File(name, "application/octet-stream", source))
-
-    def _finishing(self, background: str | None, form: FormState) -> Options:
-        """In a thread: the panel's second part, with the background picture decoded."""
-        kept = self.store.file(background) if background and form.kind == "picture" else None
-        picture = decode(kept.data, limits=self.service.limits) if kept else None
-        return form.finishing(picture)
 
     async def _matte(self, work: Work, finishing: Options, form: FormState) -> tuple[Matte, Matte]:
         """With the strokes, and finished; both are kept until they must change."""
@@ -226,48 +202,15 @@ class PageController:
                 raise BiRefNetError("there is no such example; choose one of those shown")
             return f"{example}.jpg", (EXAMPLES / f"{example}.jpg").read_bytes()
         if url := event.get("url"):
-            data = await fetch(str(url), self.service.settings)
+            data = await self.service.fetch(str(url))
             return str(url).split("?")[0].rstrip("/").rpartition("/")[2] or "picture", data
-        data = read_upload(event.get("path"), self.uploads(), self.service.settings.max_bytes)
+        data = self.read_upload(event.get("path"))
         return str(event.get("name") or "picture")[-120:], data
-
-    def _url_of(self, file: File) -> str:
-        """Keep a file for the browser; gives its address below the page's."""
-        return f"page/{self.store.put(file)}/{quote(file.name)}"
 
 
 def examples() -> list[str]:
     """Names of the pictures that the page offers to try."""
     return sorted(path.stem for path in EXAMPLES.glob("*.jpg"))
-
-
-def uploaded(path: object, folder: Path) -> Path:
-    """A file that a visitor uploaded.
-
-    Raises:
-        BiRefNetError: it lies elsewhere, or is not there (any more).
-    """
-    if isinstance(path, str) and "\0" not in path:
-        file = Path(path).resolve()
-        if file.is_relative_to(folder.resolve()) and file.is_file():
-            return file
-    raise BiRefNetError("the file did not arrive; upload it again")
-
-
-def read_upload(path: object, folder: Path, max_bytes: int) -> bytes:
-    """The bytes of an uploaded file, which is deleted.
-
-    Raises:
-        BiRefNetError: see `uploaded`; or it is too large.
-    """
-    file = uploaded(path, folder)
-    try:
-        if file.stat().st_size > max_bytes:
-            limit = max_bytes / 2**20
-            raise BiRefNetError(f"the file is larger than {limit:g} MB; take a smaller one")
-        return file.read_bytes()
-    finally:
-        file.unlink(missing_ok=True)
 
 
 def read_guide(event: dict[str, object]) -> dict[str, Any]:
@@ -285,10 +228,12 @@ def read_guide(event: dict[str, object]) -> dict[str, Any]:
             raise BiRefNetError(f"got {len(marks)} {name}; {MOST_MARKS} are the most")
         if marks:
             guide[name] = tuple(marks)
-    brush = event.get("brush")
+    brush = str(event.get("brush") or "")
+    if len(brush) > LARGEST_BRUSH:
+        raise BiRefNetError("what was painted is larger than 4 MB; paint it with fewer strokes")
     if brush:
         try:
-            guide["guide"] = picture_bytes(str(brush)[:LARGEST_BRUSH], "what was painted")
+            guide["guide"] = picture_bytes(brush, "what was painted")
         except ValueError as error:
             raise BiRefNetError(f"{error}; paint it once more") from None
     return guide
@@ -296,9 +241,8 @@ def read_guide(event: dict[str, object]) -> dict[str, Any]:
 
 def problem(error: BaseException) -> Message:
     """One sentence for the visitor; what is unexpected goes to the log whole."""
-    failure = failure_of(error)
+    failure = reported(error, "a request of the page")
     if failure.code == "internal":
-        log.error("the page could not do what was asked", exc_info=error)
         return _message("problem", text="Something went wrong on the server; its log says what.")
     text = failure.message.rstrip(".")
     return _message("problem", text=f"{text[:1].upper()}{text[1:]}.")

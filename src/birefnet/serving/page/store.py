@@ -157,9 +157,10 @@ class Store:
             oldest = time.monotonic() - self.seconds
             memory = sum(thing.in_memory for _, thing in self._things.values())
             disk = sum(thing.on_disk for _, thing in self._things.values())
-            while len(self._things) > 1:
+            while self._things:
                 token, (used, thing) = next(iter(self._things.items()))
-                if memory <= self.memory and disk <= self.disk and used >= oldest:
+                fits = (memory <= self.memory and disk <= self.disk) or len(self._things) == 1
+                if fits and used >= oldest:
                     break
                 memory, disk = memory - thing.in_memory, disk - thing.on_disk
                 self._let_go(token)
@@ -173,6 +174,7 @@ class Store:
             thing.path.unlink(missing_ok=True)
 
     def _get(self, token: str | None) -> Work | File | None:
+        self.tidy()
         with self._lock:
             entry = self._things.pop(token or "", None)
             if entry is None:

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from birefnet.errors import BiRefNetError, counted
 from birefnet.imaging.values import parse_resolution
-from birefnet.serving.errors import failure_of
+from birefnet.serving.errors import reported
 from birefnet.serving.native.video import (
     VideoFields,
     VideoFiles,
+    cut_out_video,
     files_of,
     keep_video,
     load_video,
-    start_video,
 )
 from birefnet.serving.page import report
+from birefnet.serving.page.controller import Controller
 from birefnet.serving.page.form import LARGEST_SIDE, parse_picked
-from birefnet.serving.page.picture import uploaded
-from birefnet.serving.page.store import File, Store
+from birefnet.serving.page.store import File
 
 if TYPE_CHECKING:
     from birefnet.serving.jobs import Job
-    from birefnet.serving.service import Service
-
-log = logging.getLogger("birefnet.serving")
 
 KINDS = {
     "Transparent": "cutout",
@@ -48,19 +44,8 @@ FORMATS = {
 EVERY = 0.3  # seconds between two reports
 
 
-@dataclass(eq=False)
-class VideoController:
-    """One for all visitors.
-
-    Args:
-        service: does the work, as a job in the background.
-        store: keeps the results, on the disk.
-        uploads: gives the folder where uploaded files lie; nothing else is read from the disk.
-    """
-
-    service: Service
-    store: Store
-    uploads: Callable[[], Path]
+class VideoController(Controller):
+    """The tab for videos, which are jobs in the background."""
 
     async def run(
         self,
@@ -80,7 +65,7 @@ class VideoController:
             load_video()
             if not path:
                 raise BiRefNetError("choose a video first")
-            source = uploaded(path, self.uploads())
+            source = self.uploaded(path)
             fields = VideoFields.model_validate(
                 {
                     "format": format,
@@ -100,17 +85,15 @@ class VideoController:
             job = self.service.jobs.create("video")
             with source.open("rb") as file:
                 kept = await asyncio.to_thread(keep_video, file, job.folder, self.service.settings)
-            start_video(self.service, job, kept, name, background, fields)
+            work = partial(cut_out_video, self.service, kept, name, background, fields)
+            self.service.jobs.start(job, work)
             while not job.is_over:
                 yield report.bar(job.progress, _progress(job))
                 await asyncio.sleep(EVERY)
             made = files_of(job)
             yield self._end(made, await asyncio.to_thread(self._keep, made))
         except Exception as error:
-            failure = failure_of(error)
-            if failure.code == "internal":
-                log.error("a video of the page failed", exc_info=error)
-            yield report.problem(failure.message)
+            yield report.problem(reported(error, "a video of the page").message)
         finally:
             if job is not None:
                 self.service.jobs.remove(job)
@@ -125,7 +108,7 @@ class VideoController:
 
     def _end(self, made: VideoFiles, file: File) -> str:
         """What is said at last, with the video to see and to fetch."""
-        url, facts = f"page/{self.store.put(file)}/{file.name}", made.facts
+        url, facts = self.url_of(file), made.facts
         summary = (
             f"{counted(facts['frames'], 'frame')}, {facts['duration']:.1f} s of {facts['width']} × "
             f"{facts['height']}, done in {facts['seconds']:.1f} s."
