@@ -74,6 +74,7 @@ def place(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cach
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BIREFNET_OFFLINE", "1")
     monkeypatch.setenv("BIREFNET_MODEL", str(files / "tiny"))
+    monkeypatch.setenv("BIREFNET_CACHE", str(files / "cache"))  # one graph for all commands
     (tmp_path / "tiny").symlink_to(files / "tiny")
     for root in ("data", "suite/DIS-VD"):
         for number in range(2):
