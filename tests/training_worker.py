@@ -1,4 +1,5 @@
-"""A training run in a process of its own: `training_worker.py MODE FOLDER [SETTING=VALUE …]`.
+"""Training runs in a process of its own: `training_worker.py MODE FOLDER [SETTING=VALUE …]`, and
+more of the same after each `+`.
 
 MODE `gradients` writes the gradients of the first step, `run` trains to the end, a number to that
 step; SIGINT and SIGTERM send themselves that signal in step 2. SIGKILL does so in step 40, on a
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -112,4 +114,7 @@ def main(mode: str, folder: Path, settings: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    for is_end, words in groupby(sys.argv[1:], lambda word: word == "+"):
+        if not is_end:
+            mode, folder, *settings = words
+            main(mode, Path(folder), settings)

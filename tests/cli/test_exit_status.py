@@ -201,8 +201,9 @@ def test_senseless(name: str, arguments: str, place: Path, command) -> None:  # 
 def empty_values() -> list[tuple[str, list[str]]]:
     """Every parameter with an empty value, as that of a shell's variable that is not set."""
     found: list[tuple[str, list[str]]] = []
+    whole = typer.main.get_command(app)
     for name in subcommands():
-        command = typer.main.get_command(app)
+        command = whole
         for word in name.split():
             command = command.commands[word]  # type: ignore[attr-defined]
         for parameter in command.params:

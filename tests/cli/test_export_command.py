@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,26 +18,40 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
-def test_export_reports_and_lists_for_tensorrt(tmp_path: Path) -> None:
-    path = tmp_path / "small.onnx"
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A file, and what the command said."""
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
     words = ["export", "nano", "-o", str(path), "--size", "64", "--tensorrt"]
     done = CliRunner().invoke(app, [*words, "--calibrate", str(EXAMPLES)])
     assert done.exit_code == 0, done.output
-    assert "passed" in done.output
-    assert "trtexec --onnx=" in done.output
-    report = json.loads((tmp_path / "small.onnx.json").read_text())
+    return path, done.output
+
+
+def test_export_reports_and_lists_for_tensorrt(exported: tuple[Path, str]) -> None:
+    path, output = exported
+    assert "passed" in output
+    assert "trtexec --onnx=" in output
+    report = json.loads(path.with_name("small.onnx.json").read_text())
     assert report["metadata"]["size"] == [64, 64]
-    assert f"takes {report['latency_ms']:.0f} ms on this CPU" in done.output
+    assert f"takes {report['latency_ms']:.0f} ms on this CPU" in output
     assert report["iou"] > 0.999
-    assert f"on the pictures given: {report['iou']:.4f}" in done.output
-    assert f"python {path}.run.py PICTURE MASK.png" in done.output
-    assert (tmp_path / report["script"]).is_file()
+    assert f"on the pictures given: {report['iou']:.4f}" in output
+    assert f"python {path}.run.py PICTURE MASK.png" in output
+    assert path.with_name(report["script"]).is_file()
 
 
 @pytest.mark.parametrize("is_slower", [True, False])
 def test_fp16_that_is_slower_is_said(
-    is_slower: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_slower: bool,
+    exported: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whatever the files hold: here the same numbers."""
+    monkeypatch.setattr(
+        "birefnet.export.onnx.export_onnx", lambda _, path: [shutil.copy(exported[0], path)]
+    )
     latencies = iter([30.0, 20.0 if is_slower else 30.0])
     monkeypatch.setattr("birefnet.export.run._latency", lambda *given: next(latencies))
     words = ["export", "nano", "-o", str(tmp_path / "a.onnx"), "--size", "64", "-p", "fp16"]

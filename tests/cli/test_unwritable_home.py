@@ -45,7 +45,7 @@ def test_commands_without_a_place_to_write(tmp_path: Path) -> None:
     ]
     if find_spec("torch"):
         commands.append(["remove", "a.png", "-o", "4.png", "--engine", "torch", *small])
-        commands.append(["explain", "a.png", "-o", "explained.png"])
+        commands.append(["explain", "a.png", "-o", "explained.png", *small])
     if find_spec("openvino"):
         commands.append(["remove", "a.png", "-o", "2.png", "--engine", "openvino", *small])
     # Below a device nothing can be made, not even by root.

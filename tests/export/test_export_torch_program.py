@@ -10,8 +10,10 @@ import torch
 import birefnet
 from birefnet.errors import BiRefNetError, WeightsError
 from birefnet.export.request import Request
-from birefnet.export.run import export
+from birefnet.export.run import check, export
+from birefnet.export.torch_program import export_torch_program
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.load import open_exported
 from birefnet.network.build import build_network
 from birefnet.network.simplify import simplify
 from fakes import disc
@@ -43,8 +45,9 @@ def test_a_package_runs_like_the_network(tmp_path: Path) -> None:
 def test_half_precision_keeps_float_inputs_and_outputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = simplify(build_network("tiny").eval(), inplace=True)
-    path = tmp_path / "tiny.pt2"
-    assert export(Request(network, SMALL, precision="fp16"), path).parity.passed
+    path, request = tmp_path / "tiny.pt2", Request(network, SMALL, precision="fp16")
+    export_torch_program(request, path)
+    assert check(request, open_exported(path, device="cpu")).passed
     expected = birefnet.Predictor(network, SMALL, device="cpu").predict(disc()).alpha
     assert abs(birefnet.load(path, device="cpu").predict(disc()).alpha - expected).max() < 0.02
     assert network.decoder.bias.dtype == torch.float32  # the caller's network is left alone

@@ -65,9 +65,9 @@ def test_a_file_says_what_it_is_and_gives_the_logits(
 
 
 def test_half_precision_halves_the_file(network: BiRefNet, tmp_path: Path) -> None:
-    full = export_openvino(request_of(network), tmp_path / "full.xml")[1]
+    full = 4 * sum(parameter.numel() for parameter in network.parameters())  # bytes, at least
     half = export_openvino(request_of(network, precision="fp16"), tmp_path / "half.xml")
-    assert half[1].stat().st_size < 0.6 * full.stat().st_size
+    assert half[1].stat().st_size < 0.6 * full
     batch = batch_of(1)
     expected = logits_of(network, batch)
     given = OpenVinoEngine(half[0], threads=1).infer(batch)

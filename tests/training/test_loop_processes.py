@@ -59,9 +59,9 @@ def test_two_processes_give_the_gradients_of_one_with_the_doubled_batch(tmp_path
 
 def test_two_processes_resume_bit_for_bit_and_one_writes(tmp_path: Path) -> None:
     settings = ["schedule.batch_size=1", "schedule.steps=4"]
-    launch(2, "run", str(tmp_path / "whole"), *settings)
-    launch(2, "1", str(tmp_path / "parts"), *settings)
-    launch(2, "run", str(tmp_path / "parts"), *settings)
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    launch(2, "run", whole, *settings, "+", "1", parts, *settings)
+    launch(2, "run", parts, *settings)
     states = [RunFolder(tmp_path / name).load_state() for name in ("whole", "parts")]
     for key in ("network", "average"):
         one, other = states[0][key], states[1][key]
@@ -116,10 +116,11 @@ def test_a_killed_run_loses_little_though_no_step_to_save_at_was_reached(tmp_pat
     assert RunFolder(tmp_path).load_state()["step"] >= 0.85 * 40
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_saves_and_ends_the_run(tmp_path: Path, name: str) -> None:
+def test_a_signal_saves_and_ends_the_run(tmp_path: Path) -> None:
     """In a process of its own, in which no other library has taken signals into its hands."""
-    launch(1, name, str(tmp_path), "schedule.steps=6")
-    assert RunFolder(tmp_path).load_state()["step"] == 3
-    launch(1, "4", str(tmp_path), "schedule.steps=6")
-    assert RunFolder(tmp_path).load_state()["step"] == 4
+    names, six = ("SIGINT", "SIGTERM"), "schedule.steps=6"
+    one, other = (str(tmp_path / name) for name in names)
+    launch(1, names[0], one, six, "+", names[1], other, six)
+    assert [RunFolder(tmp_path / name).load_state()["step"] for name in names] == [3, 3]
+    launch(1, "4", one, six, "+", "4", other, six)
+    assert [RunFolder(tmp_path / name).load_state()["step"] for name in names] == [4, 4]
