@@ -264,6 +264,38 @@ def test_subjects_of_photos_are_objects_as_cutouts_are(root: Path, tmp_path: Pat
         np.testing.assert_array_equal(sample.mask[0], mask)
 
 
+MASKS = {
+    "nothing": np.s_[:0, :0],
+    "one pixel": np.s_[20:21, 30:31],
+    "a strip at the border": np.s_[:, :3],
+    "a strip inside": np.s_[31:32, 10:90],
+    "all but two borders": np.s_[:-1, :-1],
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_every_mask_can_be_composed(kind: str, root: Path, tmp_path: Path) -> None:
+    """A crop may leave the subject out; subjects may be nearly nothing, or the whole picture."""
+    rgb, mask = photo(1, 64, 96)[0], np.zeros((64, 96), np.uint8)
+    mask[MASKS[kind]] = 255
+    for folder, pixels in (("im", rgb), ("gt", mask)):
+        save(tmp_path / "photos" / folder / "a.png", pixels)
+    save(tmp_path / "cutouts" / "a.png", np.dstack([rgb, mask]))
+    augment = replace(EVERYTHING, crop=1, crop_least=0.2)
+    for signs in (0.0, 0.5):
+        composite = CompositeSettings(
+            photos=0.9, empty=0, objects=3, distractors=1, distractor_count=3, signs=signs,
+            cut_off=0.4, one_colour=0.1, same_colour=0.2,
+        )  # fmt: skip
+        sources = (str(tmp_path / "photos"), str(tmp_path / "cutouts"))
+        data = build_dataset(
+            settings_for(root, sources=sources, augment=augment, composite=composite), seed=7
+        )
+        for number in range(40):
+            assert data[number].image.shape == (3, *SIZE)
+            assert data[number].mask.shape == (1, *SIZE)
+
+
 def test_without_backgrounds_cutouts_lie_on_plain_grounds_and_that_is_said(root: Path) -> None:
     data = build_dataset(settings_for(root, backgrounds=()), seed=0)
     assert "data.backgrounds" in data.notes[0]

@@ -260,7 +260,7 @@ def sample_layer(
     match, soften, far = rng.uniform(0.1, 0.6), rng.uniform(0.4, 1), rng.uniform(0.5, 3)
     colour = sample_colour(augment, rng)
     tight = without_margins(cutout)
-    if tight is None:
+    if tight is None or not extent:
         return None
     height, width = canvas
     own_h, own_w = tight.shape[:2]
