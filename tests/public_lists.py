@@ -395,7 +395,14 @@ def recipes() -> Iterator[str]:
     """Recipes, the settings that there are with their defaults, and what each recipe changes."""
     from birefnet.training.recipe import Recipe
     from birefnet.training.recipes import RECIPES
-    from birefnet.training.settings import flatten
+
+    def flatten(values: dict[str, Any], where: str = "") -> dict[str, Any]:
+        """Nested mappings → dotted names."""
+        flat: dict[str, Any] = {}
+        for name, value in values.items():
+            is_part = isinstance(value, dict)
+            flat |= flatten(value, f"{where}{name}.") if is_part else {where + name: value}
+        return flat
 
     usual = flatten(Recipe().to_dict())
     yield from (f"setting {name} = {value!r}" for name, value in usual.items())

@@ -358,7 +358,7 @@ def test_validation_scores_the_model_that_is_written(kind: str, tmp_path: Path) 
     run = RunFolder(tmp_path / "run")
     trainer = Trainer(
         start.recipe, start.network, Normalised(preprocess=own), start.preprocess, run=run,
-        validator=Validator({"seen": seen}, mean_error, "mae", False, start.preprocess),
+        validator=Validator({"seen": seen}, mean_error, "mae", False),
         model_info=start.model_info,
     )  # fmt: skip
     best = trainer.run().best
@@ -402,13 +402,9 @@ class Pictures:
         return disc(3 + index, 150)[:110]
 
 
-def test_data_or_validation_of_another_kind_is_refused() -> None:
+def test_data_of_another_kind_are_refused() -> None:
     from birefnet.training.loop import Trainer, TrainingError
-    from birefnet.training.validation import Validator
 
-    watch = Validator({"a": Pictures()}, lambda m, t: {"mae": 0.0}, "mae", False, Preprocess())
-    with pytest.raises(TrainingError, match="give both one Preprocess"):
-        Trainer(recipe(), tiny(), Discs(), OWN, validator=watch)
     with pytest.raises(TrainingError, match="give both one Preprocess"):
         Trainer(recipe(), tiny(), Normalised(preprocess=Preprocess()), OWN)
 

@@ -64,7 +64,7 @@ def make_trainer(folder: Path, settings: list[str]) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(what.loop, "cpu", folder=str(folder))
     sets = {"held out": Discs(2, first=100)}
-    validator = Validator(sets, brightness, "mae", higher_is_better=False, preprocess=PLAIN)
+    validator = Validator(sets, brightness, "mae", higher_is_better=False)
     return Trainer(
         what,
         tiny(dropout=0.0),

@@ -1,4 +1,4 @@
-"""Files on every system: what Windows and macOS do otherwise than Linux."""
+"""What Windows and macOS do otherwise than Linux: files, and how many cores there are."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.5, 0.5)  # seconds between tries
 _LONGEST_PATH = 259  # characters, unless long paths are enabled
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.I)
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def is_written(path: Path | UPath) -> bool:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import birefnet.api
 from birefnet.cli.benchmark import register
 from birefnet.errors import BiRefNetError
-from birefnet.evaluation.benchmark import claim_folder, evaluate_set, mean_row, predict_set
+from birefnet.evaluation.benchmark import claim_folder, mean_row, predict_set
+from birefnet.evaluation.dataset import evaluate_folder
 from birefnet.evaluation.published import published_rows
 from birefnet.evaluation.selection import rank
 from birefnet.evaluation.suites import SUITES, LocalTestSet, find_test_set, get_suite
@@ -94,8 +95,7 @@ def test_a_stopped_run_goes_on(
         raise AssertionError("a model was loaded though nothing was left to predict")
 
     assert predict_set(unwanted, located, tmp_path / "out") == 0
-    result = evaluate_set(located, tmp_path / "out", method="m", metrics="dis", jobs=1)
-    assert result.dataset == "DIS-VD"
+    result = evaluate_folder(tmp_path / "out", located.truth, metrics="dis")
     assert result.values["f_measure_max"] > 0.98
 
 
@@ -211,7 +211,7 @@ def test_mean_row_needs_all_its_sets(data: Path, tmp_path: Path, predictor: Pred
         assert mean_row(SUITES["dis5k"], results) is None
         located = found(name, data)
         predict_set(lambda: predictor, located, tmp_path / name)
-        results.append(evaluate_set(located, tmp_path / name, method="m", metrics="mae", jobs=1))
+        results.append(evaluate_folder(tmp_path / name, located.truth, metrics="mae", dataset=name))
     row = mean_row(SUITES["dis5k"], results)
     assert row is not None
     assert row.values["mae"] == pytest.approx(np.mean([r.values["mae"] for r in results]))

@@ -13,7 +13,7 @@ from birefnet.errors import BiRefNetError, ImageError
 from birefnet.evaluation import evaluate_pair
 from birefnet.evaluation.compare import FEWEST, bootstrap
 from birefnet.evaluation.dataset import evaluate_folder
-from birefnet.evaluation.masks import fit_to_truth, looks_inverted, read_mask, read_true_mask
+from birefnet.evaluation.masks import fit_to_truth, looks_inverted, read_mask
 from birefnet.evaluation.pairing import pair_files
 
 METRICS = ["mae", "f_measure_max", "hce"]
@@ -177,11 +177,11 @@ def test_masks_of_odd_modes(tmp_path: Path) -> None:
     for levels in (truth // 255, (truth // 255).astype(np.uint16), (truth > 0) * np.uint16(255)):
         Image.fromarray(levels).save(path)
         assert read_mask(path).levels.max() <= 1  # a prediction is what it is
-        read = read_true_mask(path)
+        read = read_mask(path, is_truth=True)
         assert np.array_equal(read.levels, truth)
         assert "levels 0 and 1" in read.notes[-1] or "no level above 255" in read.notes[-1]
     Image.fromarray(prediction.astype(np.uint16)).save(path)
-    assert np.array_equal(read_true_mask(path).levels, prediction)
+    assert np.array_equal(read_mask(path, is_truth=True).levels, prediction)
 
     save(path, np.dstack([colour, prediction]))  # a cut-out
     assert np.array_equal(read_mask(path).levels, prediction)

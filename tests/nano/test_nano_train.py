@@ -19,7 +19,7 @@ from birefnet.weights.save import save_directory
 from discs import PLAIN
 from efficientnet_package import to_package
 from tools.nano import publish, split, train
-from tools.nano.data import PhasedData, parse_phase, settings_for
+from tools.nano.train import PhasedData, parse_phase, settings_for
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from birefnet.training.data.dataset import build_dataset
 from birefnet.training.data.settings import DataSettings
-from tools.nano.data import THIN, settings_for, sources
 from tools.nano.split import COMPOSED, COUNT, is_held_out, main, pairs, split
+from tools.nano.train import THIN, settings_for, sources
 
 
 def test_a_tenth_is_held_out_by_the_stem_of_the_name_alone() -> None:

@@ -27,7 +27,7 @@ def metrics(matte: Any, truth: Any) -> dict[str, float]:
 
 
 def validator(**changes: Any) -> Validator:
-    values: dict[str, Any] = {"best_by": "mae", "higher_is_better": False, "preprocess": PLAIN}
+    values: dict[str, Any] = {"best_by": "mae", "higher_is_better": False}
     values |= {"metrics": metrics, "sets": {"held out": Discs(3, first=100)}}
     return Validator(**{**values, **changes})
 

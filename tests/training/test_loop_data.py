@@ -22,7 +22,7 @@ from birefnet.training.loop import Trainer
 from birefnet.training.run_folder import RunFolder
 from data_sets import make_backgrounds, make_cutouts, make_pairs
 from discs import PLAIN, recipe, tiny
-from tools.nano.data import Phase, PhasedData
+from tools.nano.train import Phase, PhasedData
 
 STEPS, BREAK = 3, 2
 

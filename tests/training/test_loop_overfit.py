@@ -32,7 +32,7 @@ def overfit(folder: Path, steps: int, **changes: object) -> Outcome:
         loop__save_every=1000, validation__every=max(1, steps // 2),
         network_overrides__dropout=0.0, loop__clip=5, **changes,
     )  # fmt: skip
-    validator = Validator({"eight": data}, iou, "iou", True, PLAIN)
+    validator = Validator({"eight": data}, iou, "iou", True)
     folder.mkdir()
     trainer = Trainer(
         what, tiny(dropout=0.0), data, PLAIN, run=RunFolder(folder), validator=validator

@@ -92,17 +92,6 @@ def test_network_without_references_or_coarse_maps() -> None:
     assert torch.isfinite(total)
 
 
-def test_weighted_mean_leaves_pictures_out() -> None:
-    out, (image, truth) = output(classes=4), batch()
-    labels = torch.tensor([1, 2])
-    total, _ = Objective()(out, image, truth, classes=labels, weight=torch.tensor([1.0, 0.0]))
-    first = SupervisedOutput(
-        [m[:1] for m in out.stages], [g[:1] for g in out.gradients], out.classes[:1]
-    )
-    alone, _ = Objective()(first, image[:1], truth[:1], classes=labels[:1])
-    torch.testing.assert_close(total, alone)
-
-
 def test_unlabelled_batch_has_no_classification_gradient_and_no_nan() -> None:
     out, (image, truth) = output(classes=4), batch()
     total, parts = Objective()(out, image, truth, classes=torch.tensor([-1, -1]))

@@ -3,7 +3,7 @@
     python -m tools.nano.pack SPLIT PACK --parts 2
 
 writes PACK.1.zip and PACK.2.zip, of about equal size, with smaller copies of SPLIT/train; there,
-`python -m zipfile -e PACK.1.zip SPLIT` unpacks each, and tools.nano.timed trains on it.
+`python -m zipfile -e PACK.1.zip SPLIT` unpacks each, and tools.nano.train trains on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.nano.split import PICTURE_SUFFIXES
+from birefnet.imaging.formats import is_picture
+from birefnet.training.data.sources import shrink
 
 # Longest side [px], quality of WebP, and how many files at most.
 SETTINGS = {
@@ -43,7 +44,7 @@ def pack(split: Path, target: Path, parts: int = 1, longest: int | None = None) 
     paths = [Path(f"{target}.{i + 1}.zip") for i in range(parts)]
     archives = [zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) for path in paths]
     sizes, counts = [0] * parts, Counter[Path]()
-    for path in sorted(p for p in split.glob("train/**/*") if p.suffix.lower() in PICTURE_SUFFIXES):
+    for path in sorted(filter(is_picture, split.glob("train/**/*"))):
         is_mask, folder = path.parent.name == "gt", path.parent
         kind = folder.parent.name if folder.name in ("im", "gt") else folder.name
         side, quality, most = SETTINGS.get(kind, OTHERS)
@@ -53,10 +54,12 @@ def pack(split: Path, target: Path, parts: int = 1, longest: int | None = None) 
         how = cv2.IMREAD_GRAYSCALE if is_mask else cv2.IMREAD_COLOR  # turned as EXIF says
         if folder.parent.name == "cutouts":
             how = cv2.IMREAD_UNCHANGED
-        pixels = shrunk(cv2.imread(str(path), how), longest or side)
+        read = cv2.imread(str(path), how)
+        assert read is not None, path
+        pixels = shrink(np.asarray(read, np.uint8), longest or side)
         if is_mask and kind in SOFT:
-            pixels = np.round(pixels / 17) * 17
-        data = encoded(np.asarray(pixels, np.uint8), None if is_mask else quality)
+            pixels = np.asarray(np.round(pixels / 17) * 17, np.uint8)
+        data = encoded(pixels, None if is_mask else quality)
         name = path.relative_to(split).with_suffix(".png" if is_mask else ".webp")
         part = sizes.index(min(sizes))
         archives[part].writestr(name.as_posix(), data)
@@ -64,15 +67,6 @@ def pack(split: Path, target: Path, parts: int = 1, longest: int | None = None) 
     for archive in archives:
         archive.close()
     return paths
-
-
-def shrunk(pixels: NDArray | None, longest: int) -> NDArray:
-    """At most `longest` pixels a side."""
-    assert pixels is not None
-    scale = longest / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def encoded(pixels: NDArray[np.uint8], quality: int | None) -> bytes:

@@ -19,10 +19,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from birefnet.imaging.formats import is_picture
 from birefnet.training.data.dataset import build_dataset
 from birefnet.training.data.settings import AugmentSettings, CompositeSettings, DataSettings
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 PARTS = 10
 SCENES_OF = ("clothing", "cats")
 EVERY = 8  # of their pictures, one is a scene
@@ -60,7 +60,7 @@ def pictures(folder: Path) -> list[Path]:
     """The picture files of a folder, sorted by name; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    return sorted(filter(is_picture, folder.iterdir()))
 
 
 def pairs(folder: Path) -> list[tuple[Path, Path]]:

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import cv2
 
+from birefnet.imaging.io import decode
+from birefnet.training.data.sources import shrink
+
 ATTRIBUTION = Path(__file__).parents[2] / "src/birefnet/weights/bundled/nano/ATTRIBUTION.md"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LONGEST = {"labelled": 640, "backgrounds": 1024}  # px
@@ -36,7 +39,8 @@ def main(data: Path) -> None:
                     sys.exit(f"{package} {version} has no picture {stem}")
                 largest = max(found, key=lambda path: path.stat().st_size)
                 target = folders[kind] / f"{package.replace('/', '_').strip('@')}_{stem}.jpg"
-                write_smaller(largest, target, LONGEST[kind])
+                picture = shrink(decode(largest, convert_to_srgb=False).rgb8(), LONGEST[kind])
+                cv2.imwrite(str(target), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 def packages() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
@@ -71,16 +75,6 @@ def fetch(package: str, version: str, place: Path) -> None:
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
     with tarfile.open(place / done.stdout.split()[-1]) as archive:
         archive.extractall(place, filter="data")
-
-
-def write_smaller(source: Path, target: Path, longest: int) -> None:
-    """Shrink to `longest` pixels a side."""
-    picture = cv2.imread(str(source))
-    assert picture is not None, source
-    scale = longest / max(picture.shape[:2])
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(target), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 if __name__ == "__main__":

@@ -101,13 +101,9 @@ def benchmark(
     Exit status 0; 1 if a picture could not be predicted or scored; 2 for a wrong command.
     """
     from birefnet.api import load
-    from birefnet.evaluation.benchmark import (
-        claim_folder,
-        evaluate_set,
-        mean_row,
-        predict_set,
-    )
+    from birefnet.evaluation.benchmark import claim_folder, mean_row, predict_set
     from birefnet.evaluation.columns import resolve
+    from birefnet.evaluation.dataset import evaluate_folder
     from birefnet.evaluation.published import published_rows
     from birefnet.evaluation.suites import get_suite
     from birefnet.evaluation.tables import rows_of, to_json, to_terminal
@@ -138,12 +134,15 @@ def benchmark(
             )
         try:
             with progress_bar(f"{title}: evaluate") as progress:
-                result = evaluate_set(
-                    folders,
+                result = evaluate_folder(
                     folder / title,
-                    method=method,
+                    folders.truth,
                     metrics=columns,
+                    trimap=folders.trimap,
+                    missing="skip",  # what could not be predicted is listed in `failed`
                     jobs=options.jobs,
+                    method=method,
+                    dataset=title,
                     progress=progress,
                 )
         except BiRefNetError as error:

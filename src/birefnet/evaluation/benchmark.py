@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from birefnet.errors import BiRefNetError, UsageError, counted
-from birefnet.evaluation.dataset import Progress, SetResult, evaluate_folder
+from birefnet.evaluation.dataset import Progress, SetResult
 from birefnet.evaluation.pairing import list_names, pair_files
 from birefnet.evaluation.suites import LocalTestSet, Suite
 from birefnet.evaluation.tables import Row
@@ -100,32 +100,6 @@ def predict_set(
         if progress:
             progress(done, len(pairs))
     return count
-
-
-def evaluate_set(
-    located: LocalTestSet,
-    folder: Path,
-    *,
-    method: str,
-    metrics: str | Iterable[str],
-    jobs: int = 0,
-    progress: Progress | None = None,
-) -> SetResult:
-    """Evaluate the predictions of a test set, named as in the paper's tables.
-
-    Ground truths without a prediction are listed in ``SetResult.failed``.
-    """
-    return evaluate_folder(
-        folder,
-        located.truth,
-        metrics=metrics,
-        trimap=located.trimap,
-        missing="skip",
-        jobs=jobs,
-        method=method,
-        dataset=located.test_set.name,
-        progress=progress,
-    )
 
 
 def mean_row(suite: Suite, results: Sequence[SetResult]) -> Row | None:

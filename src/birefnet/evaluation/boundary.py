@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.evaluation import bits
-from birefnet.evaluation.metric import metric
-from birefnet.evaluation.pair import Pair, count_levels, counts_above
+from birefnet.evaluation.pair import Pair, count_levels, counts_above, metric
 
 _BANDS = 5
 _LARGEST_PACKED_RADIUS = 63

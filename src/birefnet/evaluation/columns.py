@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import UsageError
 from birefnet.evaluation import boundary, correction, matting, region, weighted
-from birefnet.evaluation.metric import Metric
-from birefnet.evaluation.pair import Pair
+from birefnet.evaluation.pair import Metric, Pair
 
 Curve = NDArray[np.float64]
 Statistic = Literal["value", "mean", "max"]
@@ -187,7 +186,8 @@ class Thresholds:
         if text == "all":
             return cls()
         try:
-            values = [i / 10 for i in range(1, 10)] if text == "tenths" else _numbers(text)
+            numbers = ".1,.2,.3,.4,.5,.6,.7,.8,.9" if text == "tenths" else text
+            values = [float(part) for part in numbers.split(",")]
             if not all(0 <= value <= 1 for value in values):
                 raise ValueError
         except ValueError as error:
@@ -201,10 +201,6 @@ class Thresholds:
         """Return the mean or maximum of a curve (256) over these thresholds."""
         chosen = curve[list(self.levels)]
         return float(chosen.mean() if statistic == "mean" else chosen.max())
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 @dataclass

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.evaluation import bits
-from birefnet.evaluation.metric import metric
-from birefnet.evaluation.pair import Pair
+from birefnet.evaluation.pair import Pair, metric
 from birefnet.evaluation.skeleton import skeletonize
 
 RELAX = 5

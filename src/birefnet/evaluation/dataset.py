@@ -24,11 +24,11 @@ from birefnet.evaluation.masks import (
     fit_to_truth,
     looks_inverted,
     read_mask,
-    read_true_mask,
 )
 from birefnet.evaluation.matting import UNKNOWN
 from birefnet.evaluation.pair import Pair
 from birefnet.evaluation.pairing import Files, list_names, pair_files
+from birefnet.files import available_cores
 
 Missing = Literal["error", "skip", "black"]
 MISSING: tuple[str, ...] = get_args(Missing)
@@ -191,13 +191,6 @@ def _pairs(
     return pairs, extra
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _run(work: Callable[[Files], _Outcome], pairs: list[Files], jobs: int) -> Iterator[_Outcome]:
     """The outcomes in order, computed in this process or several."""
     if jobs < 0:
@@ -218,7 +211,7 @@ def _evaluate_files(
 ) -> _Outcome:
     """Read and measure one pair; an error comes back as text, to be listed."""
     try:
-        truth = read_true_mask(files.truth, channel=channel)
+        truth = read_mask(files.truth, channel=channel, is_truth=True)
         height, width = truth.levels.shape
         levels, notes = np.zeros((height, width), np.uint8), list(truth.notes)
         try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from birefnet.errors import ImageError, UsageError
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
-from birefnet.imaging.picture import Picture, to_uint8
+from birefnet.imaging.picture import to_uint8
 
 Channel = Literal["auto", "alpha", "luminance"]
 CHANNELS: tuple[str, ...] = get_args(Channel)
@@ -36,35 +36,18 @@ class Mask:
     notes: tuple[str, ...] = ()
 
 
-def read_mask(path: Path, *, channel: Channel = "auto") -> Mask:
-    """Read a predicted mask of any readable format.
+def read_mask(path: Path, *, channel: Channel = "auto", is_truth: bool = False) -> Mask:
+    """Read a mask of any readable format.
 
     Args:
         channel: the mask of a file with an alpha channel. ``auto`` takes alpha if the colours are
             constant or not grey (a cut-out), else the grey values.
+        is_truth: it is a ground truth: the levels 0 and 1 are read as 0 and 255, and a 16-bit file
+            without a level above 255 as 8 bits, with a note.
 
     Raises:
         ImageError: for a colour picture or an unreadable file.
     """
-    return _read(path, channel, is_truth=False)
-
-
-def read_true_mask(path: Path, *, channel: Channel = "auto") -> Mask:
-    """Read a ground truth: as `read_mask`, but the levels 0 and 1 are read as 0 and 255, with a
-    note.
-
-    A 16-bit file without a level above 255 is read as 8 bits, with a note.
-
-    Raises:
-        ImageError: for a colour picture or an unreadable file.
-    """
-    mask = _read(path, channel, is_truth=True)
-    if mask.levels.max() == 1:
-        return Mask(mask.levels * np.uint8(255), (*mask.notes, FROM_0_AND_1))
-    return mask
-
-
-def _read(path: Path, channel: Channel, *, is_truth: bool) -> Mask:
     if channel not in CHANNELS:
         raise UsageError(f"channel came as '{channel}'; give one of {', '.join(CHANNELS)}")
     picture = decode(path, convert_to_srgb=False)
@@ -74,21 +57,24 @@ def _read(path: Path, channel: Channel, *, is_truth: bool) -> Mask:
         pixels, notes = picture.pixels.astype(np.uint8), [FROM_LOW_16_BITS]
     if picture.duration_ms is not None:
         notes.append(FROM_ANIMATION)
-    if picture.alpha is not None and _takes_alpha(picture, channel):
-        return Mask(to_uint8(picture.alpha), (*notes, FROM_ALPHA))
-    if picture.alpha is not None:
-        notes.append(FROM_LUMINANCE)
-    spread = channel_spread(pixels)
-    if spread > GREY_TOLERANCE:
-        raise ImageError(
-            f"{path} is a colour picture (its channels differ by up to {spread} levels); give a "
-            "grey mask, 0 for background and 255 for object"
-        )
-    return Mask(grey_levels(pixels), tuple(notes))
-
-
-def _takes_alpha(picture: Picture, channel: Channel) -> bool:
-    return alpha_is_mask(picture) if channel == "auto" else channel == "alpha"
+    takes_alpha = alpha_is_mask(picture) if channel == "auto" else channel == "alpha"
+    if picture.alpha is not None and takes_alpha:
+        levels = to_uint8(picture.alpha)
+        notes.append(FROM_ALPHA)
+    else:
+        if picture.alpha is not None:
+            notes.append(FROM_LUMINANCE)
+        spread = channel_spread(pixels)
+        if spread > GREY_TOLERANCE:
+            raise ImageError(
+                f"{path} is a colour picture (its channels differ by up to {spread} levels); give "
+                "a grey mask, 0 for background and 255 for object"
+            )
+        levels = grey_levels(pixels)
+    if is_truth and levels.max() == 1:
+        levels = levels * np.uint8(255)
+        notes.append(FROM_0_AND_1)
+    return Mask(levels, tuple(notes))
 
 
 def fit_to_truth(

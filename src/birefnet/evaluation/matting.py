@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.evaluation.metric import metric
-from birefnet.evaluation.pair import Pair
+from birefnet.evaluation.pair import Pair, metric
 
 UNKNOWN = 128
 """The level of a trimap's unknown region."""

@@ -1,14 +1,22 @@
-"""One prediction and its ground truth; values that several metrics need are computed once."""
+"""One prediction and its ground truth, and a metric: a pure function on such a pair.
+
+Values that several metrics need are computed once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import ImageError
+
+Value = TypeVar("Value")
 
 EPSILON = float(np.spacing(1))
 """2.2e-16, the guard that the original MATLAB programs add to denominators."""
@@ -156,6 +164,39 @@ class Pair:
         false_negatives = self.object_pixels - true_positives
         true_negatives = self.size - true_positives - false_positives - false_negatives
         return true_positives, false_positives, false_negatives, true_negatives
+
+
+@dataclass(frozen=True)
+class Metric(Generic[Value]):
+    """A pure function on a prediction and a ground truth (uint8, H x W, same size).
+
+    Call it with the arrays, or with a ``Pair`` through ``of`` to share work with others. The trimap
+    (128 = unknown) narrows matting metrics and is ignored by the rest.
+
+    Attributes:
+        symbol: the short column title, such as ``S``.
+        higher_is_better: the direction.
+        of: the function on a ``Pair``; its docstring has formula and source.
+    """
+
+    symbol: str
+    higher_is_better: bool
+    of: Callable[[Pair], Value]
+
+    def __call__(
+        self,
+        prediction: NDArray[np.uint8],
+        truth: NDArray[np.uint8],
+        trimap: NDArray[np.uint8] | None = None,
+    ) -> Value:
+        return self.of(Pair(prediction, truth, trimap))
+
+
+def metric(
+    symbol: str, *, higher_is_better: bool
+) -> Callable[[Callable[[Pair], Value]], Metric[Value]]:
+    """Make a ``Metric`` from a function on a ``Pair``."""
+    return lambda function: Metric(symbol, higher_is_better, function)
 
 
 def binarise(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -97,19 +97,14 @@ def pair_files(
     """
     truths, predictions = find_pictures(truth), find_pictures(prediction)
     stems = [_stem(name) for name in truths]
-    finders = {
-        "image": _Finder(find_pictures(image)) if image else _Finder({}),
-        "trimap": _Finder(find_pictures(trimap)) if trimap else _Finder({}),
-    }
     finder = _Finder(predictions)
+    images, trimaps = (_Finder(find_pictures(f) if f else {}) for f in (image, trimap))
     is_flat = len(set(stems)) == len(stems)
     pairs, used = [], set()
     for name, path in truths.items():
         # Where two ground truths share a stem, only the whole path tells which prediction is meant.
         found = finder.find(name) if is_flat else predictions.get(name)
         used.add(found)
-        pairs.append(
-            Files(name, path, found, finders["image"].find(name), finders["trimap"].find(name))
-        )
+        pairs.append(Files(name, path, found, images.find(name), trimaps.find(name)))
     extra = [name for name, path in predictions.items() if path not in used]
     return pairs, extra

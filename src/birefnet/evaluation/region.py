@@ -11,8 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.evaluation.metric import metric
-from birefnet.evaluation.pair import EPSILON, Pair
+from birefnet.evaluation.pair import EPSILON, Pair, metric
 
 BETA_SQUARED = 0.3
 """Weight of precision against recall in the F-measure (Achanta et al., CVPR 2009)."""

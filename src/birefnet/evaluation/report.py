@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from birefnet.errors import BiRefNetError, MissingExtraError, UsageError, counted
 from birefnet.evaluation.columns import COLUMNS
 from birefnet.evaluation.dataset import ImageResult, SetResult
-from birefnet.evaluation.masks import Channel, fit_to_truth, read_mask, read_true_mask
+from birefnet.evaluation.masks import Channel, fit_to_truth, read_mask
 from birefnet.evaluation.tables import format_value, rows_of, to_html
 from birefnet.html_report import Colour, Group, Order, Section, render
 from birefnet.imaging.figure import Figure, figure
@@ -44,7 +44,7 @@ def error_map(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArra
 
 def _group(result: SetResult, image: ImageResult, side: int, channel: Channel) -> Group:
     files = image.files
-    truth = read_true_mask(files.truth, channel=channel).levels
+    truth = read_mask(files.truth, channel=channel, is_truth=True).levels
     prediction = np.zeros_like(truth)
     if files.prediction is not None:
         levels = read_mask(files.prediction, channel=channel).levels

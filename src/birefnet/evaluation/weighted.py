@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.evaluation.metric import metric
-from birefnet.evaluation.pair import EPSILON, Pair
+from birefnet.evaluation.pair import EPSILON, Pair, metric
 
 _REACH = 3  # of the 7 x 7 Gaussian
 _SIGMA = 5.0

@@ -29,7 +29,7 @@ from birefnet.training.recipe import Recipe
 from birefnet.training.settings import SettingsError, override
 from birefnet.weights.checkpoint import load_checkpoint
 from birefnet.weights.locate import read_settings
-from birefnet.weights.obtain import Missing, missing, weight_files
+from birefnet.weights.obtain import Missing, missing
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,6 @@ def missing_file(recipe: Recipe) -> str | None:
     """The sentence for a file of encoder weights that is named and not there, else `None`."""
     name = None if recipe.init else recipe.encoder_weights
     return no_file(name) if name and name != IMAGENET and not Path(name).is_file() else None
-
-
-def fetch_weights(recipe: Recipe) -> None:
-    """Download what `weights_to_fetch` names.
-
-    Raises:
-        WeightsError: it cannot be had; the message ends with the ways round it.
-    """
-    if recipe.init:
-        weight_files(recipe.init)
-    elif recipe.encoder_weights:
-        fetch_backbone(recipe.encoder_weights, _config_of(recipe).backbone)
 
 
 def set_up_training(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from birefnet.errors import BiRefNetError, needs_extra
 
@@ -13,7 +12,8 @@ with needs_extra("torch", __name__):
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-from birefnet.training.data.batch import DeviceBatch
+from birefnet.files import available_cores
+from birefnet.training.data.batch import Batch, DeviceBatch
 from birefnet.training.data.folders import DataError
 from birefnet.training.interrupt import ignore_interrupts
 from birefnet.training.schedule import Plan
@@ -21,11 +21,10 @@ from birefnet.training.schedule import Plan
 MOST_WORKERS = 8
 _PREFETCHED = 2  # batches per worker
 
-Samples = TypeVar("Samples")
-"""The type of a batch on its way from the workers to the device."""
+T = TypeVar("T")
 
 
-class TrainingData(Protocol[Samples]):
+class TrainingData(Protocol):
     """The data that a `Trainer` needs: each sample is a pure function of its number.
 
     `birefnet.training.data.dataset.TrainingDataset` is one.
@@ -40,11 +39,11 @@ class TrainingData(Protocol[Samples]):
         """Height and width of the pictures of a step [px], multiples of 32."""
         ...
 
-    def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Samples:
+    def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Batch:
         """Those samples at that size; called in helper processes, so it can be pickled."""
         ...
 
-    def to_device_batch(self, samples: Samples, device: torch.device, step: int) -> DeviceBatch:
+    def to_device_batch(self, samples: Batch, device: torch.device, step: int) -> DeviceBatch:
         """The samples of `batch` on the training device, normalised."""
         ...
 
@@ -56,13 +55,13 @@ class _Unreadable:
     reason: str
 
 
-class _Parts(Dataset[tuple[int, Samples | _Unreadable]], Generic[Samples]):
+class _Parts(Dataset[tuple[int, Batch | _Unreadable]]):
     """The batches of one process by the number of the part (see `Plan`)."""
 
-    def __init__(self, data: TrainingData[Samples], plan: Plan, rank: int) -> None:
+    def __init__(self, data: TrainingData, plan: Plan, rank: int) -> None:
         self.data, self.plan, self.rank = data, plan, rank
 
-    def __getitem__(self, part: int) -> tuple[int, Samples | _Unreadable]:
+    def __getitem__(self, part: int) -> tuple[int, Batch | _Unreadable]:
         size = self.data.size_at(part // self.plan.settings.accumulate)
         try:
             return part, self.data.batch(size, self.plan.numbers(part, self.rank))
@@ -71,7 +70,7 @@ class _Parts(Dataset[tuple[int, Samples | _Unreadable]], Generic[Samples]):
 
 
 def batches(
-    data: TrainingData[Samples],
+    data: TrainingData,
     plan: Plan,
     *,
     rank: int,
@@ -79,7 +78,7 @@ def batches(
     last: int,
     workers: int,
     pinned: bool = False,
-) -> Iterator[list[tuple[int, Samples]]]:
+) -> Iterator[list[tuple[int, Batch]]]:
     """The parts of each step from `first` to before `last`: (number of the part, its samples).
 
     Args:
@@ -104,7 +103,7 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_start_worker if workers else None,
     )
-    parts: list[tuple[int, Samples]] = []
+    parts: list[tuple[int, Batch]] = []
     for part, samples in loader:
         if isinstance(samples, _Unreadable):
             raise DataError(samples.reason)
@@ -114,7 +113,7 @@ def batches(
             parts = []
 
 
-def _as_is(item: Samples) -> Samples:
+def _as_is(item: T) -> T:
     return item
 
 
@@ -125,5 +124,4 @@ def _start_worker(worker: int) -> None:
 
 def fitting_workers(processes: int) -> int:
     """Helper processes for each of the `processes` of this machine; none on one or two cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(0, min(MOST_WORKERS, (cores or 1) // max(1, processes) - 1))
+    return max(0, min(MOST_WORKERS, available_cores() // max(1, processes) - 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import BiRefNetError, counted, needs_extra
 
@@ -18,7 +18,8 @@ from birefnet.network.guidance import PICTURE_CHANNELS
 from birefnet.training import distributed, freezing, optim
 from birefnet.training.adversarial import Adversary
 from birefnet.training.average import Average
-from birefnet.training.batches import Samples, TrainingData
+from birefnet.training.batches import TrainingData
+from birefnet.training.data.batch import Batch
 from birefnet.training.loss_settings import MAP_TERMS
 from birefnet.training.objective import Objective
 from birefnet.training.recipe import Recipe
@@ -36,7 +37,7 @@ class TrainingError(BiRefNetError):
     """A run that cannot go on: the message says why and what to change."""
 
 
-class Learner(Generic[Samples]):
+class Learner:
     """A network, its optimiser and its averaged weights on one device or many.
 
     Args:
@@ -56,7 +57,7 @@ class Learner(Generic[Samples]):
         self,
         recipe: Recipe,
         network: BiRefNet,
-        data: TrainingData[Samples],
+        data: TrainingData,
         plan: Plan,
         accelerator: Accelerator,
     ) -> None:
@@ -119,7 +120,7 @@ class Learner(Generic[Samples]):
             return value
         return self.accelerator.reduce(value, "mean")
 
-    def update(self, parts: list[tuple[int, Samples]]) -> dict[str, Tensor]:
+    def update(self, parts: list[tuple[int, Batch]]) -> dict[str, Tensor]:
         """One step of the optimiser on the parts of its batch; the mean of the losses.
 
         Args:
@@ -140,7 +141,7 @@ class Learner(Generic[Samples]):
             self.average.update(self.step)
         return dict(sums)
 
-    def _part(self, part: int, samples: Samples, epoch: int, parts: int) -> dict[str, Tensor]:
+    def _part(self, part: int, samples: Batch, epoch: int, parts: int) -> dict[str, Tensor]:
         """Forward and backward pass of one part of a step; its losses."""
         # Dropout is a function of seed, part and process, so a resumed run draws the same.
         number = part * self.accelerator.num_processes + self.accelerator.process_index
@@ -168,7 +169,6 @@ class Learner(Generic[Samples]):
             batch.mask,
             epoch=epoch,
             classes=batch.labels,
-            weight=batch.weight,
             discriminator=self.adversary.discriminator if self.adversary else None,
         )
         self.accelerator.backward(loss / parts)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import counted, needs_extra
 
@@ -22,15 +22,16 @@ with needs_extra("torch", "birefnet.training.loop"):
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.simplify import simplify
 from birefnet.training import distributed
-from birefnet.training.batches import Samples, TrainingData, batches, fitting_workers
+from birefnet.training.batches import TrainingData, batches, fitting_workers
+from birefnet.training.data.batch import Batch
 from birefnet.training.interrupt import Interruptible
 from birefnet.training.learner import Learner, TrainingError
 from birefnet.training.pace import Pace
-from birefnet.training.progress import Display, Report, Silent
+from birefnet.training.progress import Report, Terminal
 from birefnet.training.recipe import Recipe
 from birefnet.training.run_folder import RunFolder
 from birefnet.training.schedule import Plan
-from birefnet.training.validation import Levels, Scored, Validator, write_previews
+from birefnet.training.validation import Levels, Validator, write_previews
 from birefnet.weights.save import save_directory
 
 if TYPE_CHECKING:
@@ -73,15 +74,15 @@ class Outcome:
     signal: int | None = None
 
 
-class Trainer(Generic[Samples]):
+class Trainer:
     """One run: a network on its way from the first step to the last.
 
     Args:
         recipe: what to do.
         network: trained in place.
         data: what it is trained on.
-        preprocess: how pictures are prepared, stored with the weights; that of `data` and
-            `validator`, or what is measured would not be what is written.
+        preprocess: how pictures are prepared, stored with the weights; with the mean and deviation
+            of `data`.
         run: where to write, or `None` to write nothing.
         validator: how to watch, or `None`.
         accelerator: made from the recipe where none is given.
@@ -89,30 +90,36 @@ class Trainer(Generic[Samples]):
         model_info: what is written beside the weights.
 
     Raises:
-        TrainingError: data or validator prepare pictures otherwise.
+        TrainingError: the data are normalised otherwise.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         network: BiRefNet,
-        data: TrainingData[Samples],
+        data: TrainingData,
         preprocess: Preprocess,
         *,
         run: RunFolder | None = None,
         validator: Validator | None = None,
         accelerator: Accelerator | None = None,
-        display: Display | None = None,
+        display: Terminal | None = None,
         model_info: ModelInfo | None = None,
     ) -> None:
-        _agree(preprocess, data, validator)
+        trained = getattr(data, "preprocess", preprocess)
+        if (trained.mean, trained.std) != (preprocess.mean, preprocess.std):
+            raise TrainingError(
+                f"the data are normalised by mean {trained.mean} and deviation {trained.std}, and "
+                f"the model is written with {preprocess.mean} and {preprocess.std}; give both one "
+                "Preprocess"
+            )
         self.recipe = recipe
         self.data = data
         self.preprocess = preprocess
         self.run_folder = run
         self.validator = validator
         self.accelerator = accelerator or distributed.make_accelerator(recipe.loop)
-        self.display: Display = display if display and self.is_main else Silent()
+        self.display = display if display and self.is_main else Terminal()
         self.model_info = model_info or ModelInfo(recipe.name)
         self.plan = Plan(recipe.schedule, data.epoch_length, self.accelerator.num_processes)
         self.learner = Learner(recipe, network, data, self.plan, self.accelerator)
@@ -186,7 +193,8 @@ class Trainer(Generic[Samples]):
             is_logged = self.step % self.recipe.loop.log_every == 0 or self.step == last
             if is_logged:
                 report = self._report(window)
-                self._log({**report.losses, **self._vitals(report)})
+                vitals = ("epoch", "rate", "pictures_per_second", "memory")
+                self._log({**report.losses, **{name: getattr(report, name) for name in vitals}})
                 self.display.report(report)
                 window.clear()
             elif self.accelerator.num_processes == 1 and self.display.wants_report():
@@ -216,7 +224,7 @@ class Trainer(Generic[Samples]):
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
 
-    def update(self, parts: list[tuple[int, Samples]]) -> dict[str, Tensor]:
+    def update(self, parts: list[tuple[int, Batch]]) -> dict[str, Tensor]:
         """One step of the optimiser, see `Learner.update`."""
         return self.learner.update(parts)
 
@@ -242,15 +250,20 @@ class Trainer(Generic[Samples]):
         )
         since = time.monotonic()
         network = self.learner.network_of(self.learner.averaged_state())
+        simplified: nn.Module = simplify(network).to(self.device)
         with self.accelerator.autocast():
             scored, previews = self.validator.run(
-                _for_inference(network, self.device),
+                simplified.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+                self.preprocess,
                 self.device,
                 rank=self.accelerator.process_index,
                 processes=self.accelerator.num_processes,
                 stop=lambda: self._interrupt.signal is not None,
             )
-        scored = self._gathered(scored)
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            scored = gather_object(scored)
         if len(scored) < len(self.validator):
             return {}
         scores = self.validator.summary(scored)
@@ -264,24 +277,14 @@ class Trainer(Generic[Samples]):
             if self.run_folder and self.is_main:
                 self._write_model(self.run_folder.best, network, scores)
         self._pace.validated(time.monotonic() - since)
-        self._say_scores(scores, is_best)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        note = " (the start)" if self.step == 0 else " (best so far)" if is_best else ""
+        self.display.say(f"step {self.step}: {shown}{note}")
         self._log({f"validation/{name}": value for name, value in scores.items()})
         self._show(previews)
         if is_best:
             self.save()  # best/ and the score that it was chosen by belong together
         return scores
-
-    def _say_scores(self, scores: dict[str, float], is_best: bool) -> None:
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        note = " (the start)" if self.step == 0 else " (best so far)" if is_best else ""
-        self.display.say(f"step {self.step}: {shown}{note}")
-
-    def _gathered(self, scored: list[Scored]) -> list[Scored]:
-        if self.accelerator.num_processes == 1:
-            return scored
-        from accelerate.utils import gather_object
-
-        return gather_object(scored)
 
     # Writing
 
@@ -373,14 +376,6 @@ class Trainer(Generic[Samples]):
             self._validations = [s for s in steps if self.plan.validates_after(s, every)]
         return len(self._validations) - bisect_right(self._validations, step)
 
-    def _vitals(self, report: Report) -> dict[str, float]:
-        return {
-            "epoch": report.epoch,
-            "rate": report.rate,
-            "pictures_per_second": report.pictures_per_second,
-            "memory": report.memory,
-        }
-
     def _log(self, values: dict[str, float]) -> None:
         """To metrics.jsonl and the trackers; all processes call it, one writes."""
         if self.run_folder is None:
@@ -399,20 +394,6 @@ class Trainer(Generic[Samples]):
                 images = {f"preview/{i}": one[None] for i, one in enumerate(previews)}
                 arguments = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images(images, step=self.step, **arguments)
-
-
-def _agree(written: Preprocess, data: TrainingData[Samples], validator: Validator | None) -> None:
-    trained = getattr(data, "preprocess", written)
-    if (trained.mean, trained.std) != (written.mean, written.std):
-        raise TrainingError(
-            f"the data are normalised by mean {trained.mean} and deviation {trained.std}, and the "
-            f"model is written with {written.mean} and {written.std}; give both one Preprocess"
-        )
-    if validator is not None and validator.preprocess != written:
-        raise TrainingError(
-            f"validation uses pictures {validator.preprocess}, and the model is written with "
-            f"pictures {written}; give both one Preprocess"
-        )
 
 
 class _Window:
@@ -455,8 +436,3 @@ def memory_in_use(device: torch.device) -> int:
     import psutil  # type: ignore[import-untyped]  # comes with accelerate
 
     return int(psutil.Process().memory_info().rss)
-
-
-def _for_inference(network: BiRefNet, device: torch.device) -> nn.Module:
-    simplified: nn.Module = simplify(network).to(device)
-    return simplified.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

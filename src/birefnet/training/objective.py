@@ -7,7 +7,6 @@ weighs as an uninterrupted one, and nothing is edited while training.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from birefnet.errors import BiRefNetError, needs_extra
 
@@ -46,7 +45,6 @@ class Objective:
         *,
         epoch: int = 0,
         classes: Tensor | None = None,
-        weight: Tensor | None = None,
         discriminator: nn.Module | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of one batch, and what each term adds to it (detached; they sum up to it).
@@ -57,20 +55,18 @@ class Objective:
             truth: (B,1,H,W) in [0, 1].
             epoch: counted from 0.
             classes: labels (B,), −1 for unknown.
-            weight: of each picture, (B,); the mean is weighted by it.
             discriminator: needed by the adversarial term.
         """
         weights = self.weights_at(epoch)
-        mean = partial(_weighted_mean, weight=weight)
         terms = {
             name: value.to(torch.float32) * weights[name]
-            for name, value in self._maps(output, image, truth, weights, weight).items()
+            for name, value in self._maps(output, image, truth, weights).items()
         }
         if weights["gradient"] and output.gradients:
-            gradients = [mean(value) for value in self._gradients(output, image)]
+            gradients = [value.mean(dim=0) for value in self._gradients(output, image)]
             terms["gradient"] = weights["gradient"] * torch.stack(gradients).sum()
         if weights["classification"] and output.classes is not None and classes is not None:
-            valid = (classes >= 0).float() if weight is None else (classes >= 0) * weight
+            valid = (classes >= 0).float()
             entropy = losses.classification(output.classes, classes)
             value = (entropy * valid).sum() / valid.sum().clamp_min(1e-6)
             terms["classification"] = weights["classification"] * value
@@ -80,7 +76,7 @@ class Objective:
                     "loss.adversarial is on, but there is no discriminator; "
                     "make one with birefnet.training.adversarial.Discriminator()"
                 )
-            value = mean(generator_loss(discriminator, image, output.logits)).sum()
+            value = generator_loss(discriminator, image, output.logits).mean(dim=0).sum()
             terms["adversarial"] = weights["adversarial"] * value
         total = torch.stack(list(terms.values())).sum()
         return total, {name: value.detach() for name, value in terms.items()}
@@ -91,7 +87,6 @@ class Objective:
         image: Tensor,
         truth: Tensor,
         weights: Mapping[str, float],
-        weight: Tensor | None,
     ) -> dict[str, Tensor]:
         """Each term summed over the maps, which are stacked as channels of one tensor."""
         settings = self.settings
@@ -111,8 +106,8 @@ class Objective:
             value = self._term(name, logits, image, truth)
             if name == "iou" and settings.iou_summed:
                 value = value * value.shape[0]
-            value = _weighted_mean(value, weight)
-            values[name] = (value * (factors if is_everywhere else factors[-1:])).sum()
+            value = value.mean(dim=0) * (factors if is_everywhere else factors[-1:])
+            values[name] = value.sum()
         return values
 
     def _term(self, name: str, logits: Tensor, image: Tensor, truth: Tensor) -> Tensor:
@@ -148,11 +143,3 @@ _PLAIN = {
     "threshold": losses.threshold_regularisation,
     "laplacian": losses.laplacian_pyramid,
 }
-
-
-def _weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of `values` (B,C) over the batch, weighted by `weight` (B,); (C,)."""
-    if weight is None:
-        return values.mean(dim=0)
-    share = weight.float() / weight.float().sum().clamp_min(1e-6)
-    return (values * share[:, None]).sum(dim=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -54,51 +53,19 @@ class Report:
         return "" if self.seconds_left is None else f"{duration(self.seconds_left)} left"
 
 
-class Display(Protocol):
-    """Where a run says how it goes."""
-
-    def start(self, done: int, steps: int) -> None:
-        """The training starts, or goes on, after `done` of `steps`."""
-
-    def wants_report(self) -> bool:
-        """Whether it is time for another report; asked after each step."""
-        ...
-
-    def report(self, report: Report) -> None:
-        """After a step."""
-
-    def say(self, text: str) -> None:
-        """A line that stays."""
-
-    def close(self) -> None:
-        """The training has ended."""
-
-
-class Silent:
-    """A display that shows nothing."""
-
-    def start(self, done: int, steps: int) -> None: ...
-
-    def wants_report(self) -> bool:
-        return False
-
-    def report(self, report: Report) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
 @dataclass
 class Terminal:
-    """A progress bar where `console` is a terminal, else a line at most every 15 seconds."""
+    """Says how a run goes: by a progress bar where `console` is a terminal, else by a line at most
+    every 15 seconds; without a console not at all.
+    """
 
-    console: Console
+    console: Console | None = None
     _bar: Progress | None = field(default=None, init=False)
     _next: float = field(default=0.0, init=False)
 
     def start(self, done: int, steps: int) -> None:
-        if self.console.is_terminal:
+        """The training starts, or goes on, after `done` of `steps`."""
+        if self.console and self.console.is_terminal:
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
@@ -112,9 +79,11 @@ class Terminal:
             self._bar.add_task("", total=steps, completed=done, left="")
 
     def wants_report(self) -> bool:
-        return time.monotonic() >= self._next
+        """Whether it is time for another report; asked after each step."""
+        return self.console is not None and time.monotonic() >= self._next
 
     def report(self, report: Report) -> None:
+        """After a step."""
         now = time.monotonic()
         if self._bar is not None:
             self._next = now + SECONDS_BETWEEN_UPDATES
@@ -127,9 +96,12 @@ class Terminal:
         self.say(f"step {report.step}/{report.steps}  {report.text()}  {report.left()}".rstrip())
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """A line that stays."""
+        if self.console:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
+        """The training has ended."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -121,10 +121,8 @@ class ScheduleSettings:
     ema: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "epochs", "batch_size", "accumulate")
+        _at_least(self, 1, "epochs", "steps", "batch_size", "accumulate")
         _at_least(self, 0, "warmup", "last_factor", "step_factor")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; it must be at least 1")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it must be at least 0 and below 1")
         if self.milestones and self.shape != "step":
@@ -180,15 +178,13 @@ class LoopSettings:
     trackers: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "frozen_blocks", "clip", "seed", "save_minutes")
+        _at_least(self, 0, "frozen_blocks", "clip", "seed", "workers", "save_minutes")
         _at_least(self, 1, "save_every", "log_every")
         if self.compile and self.checkpoint_activations:
             raise ValueError(
                 "compile and checkpoint_activations do not go together, for torch.compile cannot "
                 "trace what is computed twice; switch one of them off"
             )
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"workers is {self.workers}; it must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -213,8 +209,7 @@ class ValidationSettings:
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "pictures", "previews")
-        if self.every is not None and self.every < 1:
-            raise ValueError(f"every is {self.every}; it must be at least 1")
+        _at_least(self, 1, "every")
 
 
 @dataclass(frozen=True)
@@ -316,5 +311,6 @@ def _yaml() -> Any:
 
 def _at_least(part: Any, least: float, *names: str) -> None:
     for name in names:
-        if getattr(part, name) < least:
-            raise ValueError(f"{name} is {getattr(part, name)}; it must be at least {least}")
+        value = getattr(part, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")

@@ -84,28 +84,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return changes
 
 
-def flatten(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Nested mappings → dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, _join(where, name))
-        else:
-            flat[_join(where, name)] = value
-    return flat
-
-
-def dotted_names(cls: type, where: str = "") -> list[str]:
-    """All fields of a tree of dataclasses by dotted name."""
-    names: list[str] = []
-    hints = get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        name = _join(where, field.name)
-        names += dotted_names(hint, name) if dataclasses.is_dataclass(hint) else [name]  # type: ignore[arg-type]
-    return names
-
-
 def _set(cls: type, values: dict[str, Any], dotted: str, value: object) -> None:
     """Put `value` into the nested `values` of a `cls`."""
     *parents, last = dotted.split(".")

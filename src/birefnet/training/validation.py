@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -28,22 +27,13 @@ from birefnet.imaging.png import write_png
 from birefnet.inference.predictor import Predictor
 from birefnet.inference.stream import infer
 from birefnet.training.data.guides import from_levels
+from birefnet.training.data.sources import Source
 
 Levels = NDArray[np.uint8]
 Metrics = Callable[[Levels, Levels], Mapping[str, float]]
 """Prediction and truth, both uint8 H x W → numbers by name."""
 
 PREVIEW_HEIGHT = 256  # px
-
-
-class Pictures(Protocol):
-    """A set of pictures with truth: `Source` of `birefnet.training.data.sources` is one."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Levels:
-        """H x W x 4: RGB and truth; a fifth channel holds levels of guidance."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,20 +50,18 @@ class Validator:
     """Scores a network on sets of pictures, at the pictures' own sizes.
 
     Attributes:
-        sets: what is validated on, by name.
+        sets: pictures with truth, by name; a fifth channel holds levels of guidance.
         metrics: prediction, truth → numbers.
         best_by: the number that decides which weights are best.
         higher_is_better: its direction.
-        preprocess: that of the model which the run writes, views and all.
         pictures: at most so many of each set, evenly spaced; 0 takes all.
         previews: so many of the first set's pictures are kept to be looked at.
     """
 
-    sets: Mapping[str, Pictures]
+    sets: Mapping[str, Source]
     metrics: Metrics
     best_by: str
     higher_is_better: bool
-    preprocess: Preprocess
     pictures: int = 0
     previews: int = 0
 
@@ -94,6 +82,7 @@ class Validator:
     def run(
         self,
         network: nn.Module,
+        preprocess: Preprocess,
         device: torch.device,
         *,
         rank: int = 0,
@@ -104,6 +93,7 @@ class Validator:
 
         Args:
             network: in evaluation mode, on `device`.
+            preprocess: that of the model which the run writes, views and all.
             rank, processes: every `processes`-th picture, beginning with the `rank`-th.
             stop: asked before each picture; the rest is left out once it says yes.
 
@@ -121,7 +111,7 @@ class Validator:
             pixels = self.sets[name].read(index)
             rgb, mask = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
             guide = np.ascontiguousarray(pixels[..., 4]) if pixels.shape[2] > 4 else None
-            matte = to_uint8(predict_matte(network, rgb, self.preprocess, device, guide))
+            matte = to_uint8(predict_matte(network, rgb, preprocess, device, guide))
             scored.append(Scored(name, index, dict(self.metrics(matte, mask))))
             if rank == 0 and len(previews) < self.previews:
                 previews.append(preview(rgb, mask, matte))

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from birefnet.cli.common import say, warn
-from birefnet.cli.train.messages import ENDS_HERE, opening, say_once
 from birefnet.cli.train.options import TrainOptions
 from birefnet.errors import BiRefNetError, UsageError, counted
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup
     from birefnet.training.data.dataset import TrainingDataset
-    from birefnet.training.loss_settings import LossSettings
     from birefnet.training.recipe import Recipe
+    from birefnet.training.schedule import Plan
     from birefnet.training.validation import Levels, Validator
 
 VALIDATION_SHARE = 0.1
@@ -28,7 +26,25 @@ REPLAY_PERCENT = 20
 """Share [%] of replayed pictures where none is given."""
 MOST_OPENED = 16
 """Pictures of each source that a dry run opens."""
+ENDS_HERE = "a run would end here"  # said by a dry run
 _NOTHING = "none"
+
+
+def is_main() -> bool:
+    """Whether this is the one of several processes that speaks and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say_once(text: str) -> None:
+    """Say a line in one of several processes."""
+    if is_main():
+        say(text)
+
+
+def warn_once(text: str) -> None:
+    """Warn in one of several processes."""
+    if is_main():
+        warn(text)
 
 
 def resolve_recipe(options: TrainOptions) -> Recipe:
@@ -113,58 +129,42 @@ def _replayed(replay: Sequence[str]) -> list[str]:
     return [text if text.endswith("%") else text + default for text in replay]
 
 
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run before its first step.
-
-    Attributes:
-        recipe: as it is saved.
-        loss: its losses without phases that the run is too short for.
-        data, validator: what is trained and validated on.
-        setup: network and preprocessing; `None` in a dry run from weights of which nothing is
-            known before they are downloaded.
-    """
-
-    recipe: Recipe
-    loss: LossSettings
-    data: TrainingDataset
-    validator: Validator | None
-    setup: TrainingSetup | None
-
-
-def prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: bool) -> PreparedRun:
+def prepare(
+    options: TrainOptions, recipe: Recipe, processes: int, *, weights: bool
+) -> tuple[Recipe, TrainingDataset, Validator | None, TrainingSetup | None]:
     """Check the data, then have the weights, and say what the run will be.
 
     Args:
         recipe: of the options.
         processes: that train together.
         weights: load those that the run starts from.
+
+    Returns:
+        The recipe as it is saved, what is trained and validated on, network and preprocessing;
+        these are `None` in a dry run from weights of which nothing is known before they are
+        downloaded.
     """
-    from birefnet.training.assemble import (
-        fetch_weights,
-        missing_file,
-        set_up_training,
-        weights_to_fetch,
-    )
+    from birefnet.training.assemble import missing_file, set_up_training, weights_to_fetch
     from birefnet.training.data.dataset import build_dataset
     from birefnet.training.run_folder import RunFolder
     from birefnet.training.schedule import Plan
+    from birefnet.weights.obtain import weight_files
 
-    is_main = int(os.environ.get("RANK", "0")) == 0
     data = build_dataset(recipe.data, seed=recipe.loop.seed)
     validator = make_validator(recipe, data)
     if options.dry_run:
-        say_once(is_main, _open_some(data, validator))
+        say_once(_open_some(data, validator))
     to_fetch = weights_to_fetch(recipe) if weights else None
     notes = list(data.notes)
     if to_fetch and options.dry_run:
-        say_once(is_main, f"a run would download {to_fetch}")
+        say_once(f"a run would download {to_fetch}")
         weights = False
     elif to_fetch:
-        say_once(is_main, f"downloading {to_fetch}")
-        fetch_weights(recipe)
-        recipe = resolve_recipe(options)
-        data = build_dataset(recipe.data, seed=recipe.loop.seed)
+        say_once(f"downloading {to_fetch}")
+        if recipe.init:  # the pictures' size follows these
+            weight_files(recipe.init)
+            recipe = resolve_recipe(options)
+            data = build_dataset(recipe.data, seed=recipe.loop.seed)
     elif options.dry_run and weights and (lack := missing_file(recipe)):
         notes.append(f"{ENDS_HERE}: {lack}")
         weights = False
@@ -175,17 +175,56 @@ def prepare(options: TrainOptions, recipe: Recipe, processes: int, *, weights: b
         setup = set_up_training(recipe, name=name, weights=weights, written=last)
         recipe = setup.recipe
         data.preprocess = setup.preprocess
-        validator = validator and replace(validator, preprocess=setup.preprocess)
         notes += _classes_in_vain(setup.network.config.auxiliary_classes, len(data.classes))
     plan = Plan(recipe.schedule, data.epoch_length, processes)
-    loss, too_long = recipe.loss.fitted(plan.epochs)
+    too_long = recipe.loss.fitted(plan.epochs)[1]
     notes += [f"{reason}: the phase is left out; train longer to have it" for reason in too_long]
-    if is_main:
-        for line in opening(recipe, setup, plan, validator):
-            say(line)
-        for note in notes:
-            warn(note)
-    return PreparedRun(recipe, loss, data, validator, setup)
+    for line in opening(recipe, setup, plan, validator):
+        say_once(line)
+    for note in notes:
+        warn_once(note)
+    return recipe, data, validator, setup
+
+
+def opening(
+    recipe: Recipe, setup: TrainingSetup | None, plan: Plan, validator: Validator | None
+) -> list[str]:
+    """The lines before the first step: what to expect, and what the run will do."""
+    about = recipe.about
+    lines = [f"recipe {recipe.name} ({recipe.variant}), {recipe.task}: {about.purpose}"]
+    expected = {
+        "command": about.command,
+        "expected time": about.time,
+        "expected memory": about.memory,
+        "expected score": about.score,
+        "source": about.source,
+    }
+    lines += [f"  {name}: {text}" for name, text in expected.items() if text]
+    weights = recipe.init or recipe.encoder_weights or "random weights"
+    if setup is None:
+        lines.append(f"network, size and memory are known once {weights} has been downloaded")
+    else:
+        parameters = sum(p.numel() for p in setup.network.parameters()) / 1e6
+        lines.append(
+            f"network {setup.network.config.backbone}, {parameters:.1f} M parameters, from "
+            f"{weights}, trained on pictures of {recipe.data.width} x {recipe.data.height}"
+        )
+    lines.append(
+        f"{counted(plan.epoch_length, 'picture')} an epoch, {counted(plan.epochs, 'epoch')}, "
+        f"{counted(plan.steps, 'step')} of "
+        f"{counted(plan.pictures_per_step, 'picture')}"
+    )
+    if validator is None:
+        lines.append("no validation: `best` is not chosen; give --validate PATH to have it")
+    else:
+        sets = ", ".join(validator.sets)
+        lines.append(
+            f"validation on {counted(len(validator), 'picture')} ({sets}), best by "
+            f"{validator.best_by}"
+        )
+    if setup is not None:
+        lines.append(f"validated and written with pictures {setup.preprocess}")
+    return lines
 
 
 def _open_some(data: TrainingDataset, validator: Validator | None) -> str:
@@ -256,7 +295,6 @@ def make_validator(recipe: Recipe, data: TrainingDataset) -> Validator | None:
         metrics,
         settings.best_by,
         higher_is_better=COLUMNS[settings.best_by].higher_is_better,
-        preprocess=data.preprocess,
         pictures=settings.pictures,
         previews=settings.previews,
     )

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from birefnet.cli.common import say
-from birefnet.cli.train.messages import ENDS_HERE, closing, say_once, warn_once
 from birefnet.cli.train.options import TrainOptions
-from birefnet.cli.train.plan import PreparedRun, prepare, resolve_recipe
+from birefnet.cli.train.plan import (
+    ENDS_HERE,
+    is_main,
+    prepare,
+    resolve_recipe,
+    say_once,
+    warn_once,
+)
 from birefnet.errors import BiRefNetError
 from birefnet.terminal import console, progress_bar
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from birefnet.training.assemble import TrainingSetup
-    from birefnet.training.data.batch import Batch
-    from birefnet.training.loop import Trainer
+    from birefnet.training.loop import Outcome, Trainer
     from birefnet.training.memory import Estimate
     from birefnet.training.run_folder import RunFolder
 
@@ -50,39 +50,53 @@ def train_network(options: TrainOptions) -> int:
     file is written.
     """
     from birefnet.training import distributed, memory
+    from birefnet.training.loop import Trainer
+    from birefnet.training.progress import Terminal
     from birefnet.training.run_folder import RunFolder, make_folder
+    from birefnet.training.schedule import Plan
 
-    is_main = int(os.environ.get("RANK", "0")) == 0
-    with progress_bar("prepare", show=is_main):
+    with progress_bar("prepare", show=is_main()):
         recipe = resolve_recipe(options)
         run_folder = (
             None if options.dry_run or options.output is None else RunFolder(options.output)
         )
-        if run_folder and is_main and not options.resume:
+        if run_folder and is_main() and not options.resume:
             run_folder.check(resume=False)
         is_saved = options.resume and RunFolder(options.output or Path()).state.is_file()
         accelerator = distributed.make_accelerator(
             recipe.loop, options.device, folder=str(run_folder.path) if run_folder else None
         )
-        prepared = prepare(options, recipe, accelerator.num_processes, weights=not is_saved)
-        recipe, setup = prepared.recipe, prepared.setup
+        processes = accelerator.num_processes
+        recipe, data, validator, setup = prepare(options, recipe, processes, weights=not is_saved)
         trainer = None
         if setup is not None:
             estimate = memory.estimate(
                 recipe, setup.network, accelerator.device, accelerator.mixed_precision
             )
-            _check_memory(estimate, options, is_main)
-            trainer = _trainer(prepared, setup, run_folder, accelerator)
+            _check_memory(estimate, options)
+            # A run may be too short for a phase of its losses, as `prepare` says.
+            epochs = Plan(recipe.schedule, data.epoch_length, processes).epochs
+            trainer = Trainer(
+                replace(recipe, loss=recipe.loss.fitted(epochs)[0]),
+                setup.network,
+                data,
+                setup.preprocess,
+                run=run_folder,
+                validator=validator,
+                accelerator=accelerator,
+                display=Terminal(console(stderr=True)),
+                model_info=setup.model_info,
+            )
             if run_folder is not None and is_saved:
                 trainer.resume()
     if run_folder is None or trainer is None:
         typer.echo(recipe.to_yaml(), nl=False)
         return 0
     if is_saved:
-        say_once(is_main, f"continuing after step {trainer.step} of {trainer.plan.steps}")
+        say_once(f"continuing after step {trainer.step} of {trainer.plan.steps}")
     elif options.resume:
-        say_once(is_main, "nothing had been saved yet: starting from the beginning")
-    if is_main:
+        say_once("nothing had been saved yet: starting from the beginning")
+    if is_main():
         make_folder(run_folder.path)
         run_folder.remove_leftovers()
         recipe.save(run_folder.recipe)
@@ -97,43 +111,45 @@ def train_network(options: TrainOptions) -> int:
         raise BiRefNetError(memory.out_of_memory(recipe, accelerator.device)) from None
     finally:
         accelerator.end_training()
-    if is_main:
-        for line in closing(outcome, trainer, run_folder):
-            say(line)
+    for line in closing(outcome, trainer, run_folder):
+        say_once(line)
     return 0 if outcome.signal is None else 128 + outcome.signal
 
 
-def _trainer(
-    prepared: PreparedRun,
-    setup: TrainingSetup,
-    run_folder: RunFolder | None,
-    accelerator: Accelerator,
-) -> Trainer[Batch]:
-    from birefnet.training.loop import Trainer
-    from birefnet.training.progress import Terminal
+def closing(outcome: Outcome, trainer: Trainer, run_folder: RunFolder) -> list[str]:
+    """The lines after the last step."""
+    lines = []
+    if outcome.best is not None and trainer.validator is not None:
+        what = trainer.validator.best_by
+        if outcome.best_step == 0:
+            lines.append(
+                f"nothing beat the start ({what} {outcome.best:.4f}), so best is the start itself"
+            )
+        else:
+            lines.append(
+                f"best {what} {outcome.best:.4f} after step {outcome.best_step}, "
+                f"at the start {outcome.baseline:.4f}"
+            )
+    if outcome.signal is not None:
+        lines.append(
+            f"interrupted and saved after step {outcome.step}; continue with "
+            f"birefnet train --resume --output {run_folder.path}"
+        )
+        return lines
+    model = run_folder.best if outcome.best is not None else run_folder.last
+    lines.append(f"use it: birefnet remove PICTURE --model {model}")
+    return lines
 
-    return Trainer(
-        replace(prepared.recipe, loss=prepared.loss),
-        setup.network,
-        prepared.data,
-        setup.preprocess,
-        run=run_folder,
-        validator=prepared.validator,
-        accelerator=accelerator,
-        display=Terminal(console(stderr=True)),
-        model_info=setup.model_info,
-    )
 
-
-def _check_memory(estimate: Estimate, options: TrainOptions, is_main: bool) -> None:
+def _check_memory(estimate: Estimate, options: TrainOptions) -> None:
     """Refuse a batch that does not fit; a dry run says that a run would."""
     if estimate.fits:
-        say_once(is_main, estimate.text())
+        say_once(estimate.text())
         return
     refusal = f"{estimate.text()}; or try it anyway with --no-check-memory"
     if not options.check_memory:
-        warn_once(is_main, estimate.text())
+        warn_once(estimate.text())
     elif options.dry_run:
-        warn_once(is_main, f"{ENDS_HERE}: {refusal}")
+        warn_once(f"{ENDS_HERE}: {refusal}")
     else:
         raise BiRefNetError(refusal)

@@ -72,13 +72,11 @@ class DeviceBatch(NamedTuple):
         image: B x 3 x H x W, float32, normalised; B x 4 x H x W with guidance from -1 to 1.
         mask: B x 1 x H x W, float32 in [0, 1].
         labels: B, int64, -1 for none.
-        weight: of each picture in the loss (B), or None where all count the same.
     """
 
     image: Tensor
     mask: Tensor
     labels: Tensor
-    weight: Tensor | None = None
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +11,8 @@ from numpy.random import Generator
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.training.data import render, scenery
 from birefnet.training.data.guides import simulate, to_levels
-from birefnet.training.data.order import sample_stream
-from birefnet.training.data.settings import (
-    AugmentSettings,
-    CompositeSettings,
-    GuidanceSettings,
-)
+from birefnet.training.data.order import Size, sample_stream
+from birefnet.training.data.settings import AugmentSettings, DataSettings
 from birefnet.training.data.sources import Pixels, Source, shrink
 from birefnet.training.data.specification import (
     Degradation,
@@ -49,11 +45,11 @@ class Pool:
     """Pictures of several sources to choose from, each as likely as any other.
 
     Attributes:
-        sources: their numbers.
+        first: number of the first source; the others follow.
         counts: how many pictures each has.
     """
 
-    sources: tuple[int, ...]
+    first: int
     counts: tuple[int, ...]
 
     def __bool__(self) -> bool:
@@ -63,7 +59,7 @@ class Pool:
         """Source and picture of number `index` of all."""
         ends = np.cumsum(self.counts)
         which = int(np.searchsorted(ends, index, side="right"))
-        return self.sources[which], index - int(ends[which] - self.counts[which])
+        return self.first + which, index - int(ends[which] - self.counts[which])
 
     def sample(self, rng: Generator) -> tuple[int, int]:
         return self.locate(int(rng.integers(sum(self.counts))))
@@ -72,71 +68,60 @@ class Pool:
 class Composer:
     """Chooses what makes up each sample; all randomness comes from the generator passed in.
 
+    Sizes are height and width of the sample [px].
+
     Args:
-        augment, composite: the settings.
+        settings: of the data.
         read: of pictures.
-        objects: what can be put on a background: cut-outs, and photos with a mask.
-        photos: the sources among them that hold photos.
-        backgrounds: what objects can be put on.
-        guidance: how often an object is meant, and others are not.
+        sources: what can be put on a background: cut-outs, and photos with a mask.
+        backgrounds: what objects can be put on, numbered after the sources.
     """
 
     def __init__(
         self,
-        augment: AugmentSettings,
-        composite: CompositeSettings,
+        settings: DataSettings,
         read: Read,
-        objects: Pool,
-        photos: frozenset[int],
-        backgrounds: Pool,
-        guidance: GuidanceSettings | None = None,
+        sources: Sequence[Source],
+        backgrounds: Sequence[Source],
     ) -> None:
-        self.guidance = guidance or GuidanceSettings()
-        self.augment, self.composite, self.read = augment, composite, read
-        self.objects, self.photos, self.backgrounds = objects, photos, backgrounds
+        self.augment, self.composite = settings.augment, settings.composite
+        self.guidance, self.read = settings.guidance, read
+        self.objects = Pool(0, tuple(map(len, sources)))
+        self.backgrounds = Pool(len(sources), tuple(map(len, backgrounds)))
+        self.photos = frozenset(i for i, s in enumerate(sources) if s.kind != "cutouts")
 
-    def photo(self, pixels: Pixels, height: int, width: int, rng: Generator) -> SampleSpecification:
+    def photo(self, pixels: Pixels, size: Size, rng: Generator) -> SampleSpecification:
         """A picture with its mask (H x W x 4); now and then its subject on another background."""
         view = sample_view(pixels.shape[0], pixels.shape[1], self.augment, rng)
-        degradation = sample_degradation(self.augment, max(height, width), rng)
-        is_guided = self._is_guided(rng)
-        is_on_colour = self._is_on_one_colour(rng)
+        degradation = sample_degradation(self.augment, max(size), rng)
+        is_guided = happens(self.guidance.share, rng)
+        is_on_colour = happens(self.composite.one_colour, rng)
         if not is_on_colour and rng.random() >= self.composite.photos:
             return SampleSpecification(pixels, view, degradation=degradation, is_guided=is_guided)
         if not is_on_colour and not is_cut_off(pixels):
-            return self.cutout(cut_out(pixels, max(height, width)), height, width, rng)
+            return self.cutout(cut_out(pixels, max(size)), size, rng)
         # Where the border cuts the subject, it stays at the border.
-        subject = render.apply_view(pixels, view, height, width)
+        subject = render.apply_view(pixels, view, *size)
         layers = [filling(opaque(subject))]
         if is_on_colour:
             ground = _one_colour(subject, rng)
         else:
-            ground = self._ground(height, width, rng, subject)
-            layers = [*self._sample_distractors(_extent(subject), (height, width), rng), *layers]
+            ground = self._ground(size, rng, subject)
+            layers = [*self._sample_distractors(_extent(subject), size, rng), *layers]
         return replace(ground, layers=tuple(layers), degradation=degradation, is_guided=is_guided)
 
-    def _is_on_one_colour(self, rng: Generator) -> bool:
-        return bool(self.composite.one_colour) and bool(rng.random() < self.composite.one_colour)
-
-    def _is_guided(self, rng: Generator) -> bool:
-        return bool(self.guidance.share) and bool(rng.random() < self.guidance.share)
-
-    def cutout(
-        self, pixels: Pixels, height: int, width: int, rng: Generator
-    ) -> SampleSpecification:
+    def cutout(self, pixels: Pixels, size: Size, rng: Generator) -> SampleSpecification:
         """A cut-out (h x w x 4), perhaps with others, on a background."""
-        if self._is_guided(rng):
+        if happens(self.guidance.share, rng):
             if rng.random() < self.guidance.others:
-                return self._among_others(pixels, height, width, rng)
-            return replace(self._alone_or_several(pixels, height, width, rng), is_guided=True)
-        return self._alone_or_several(pixels, height, width, rng)
+                return self._among_others(pixels, size, rng)
+            return replace(self._alone_or_several(pixels, size, rng), is_guided=True)
+        return self._alone_or_several(pixels, size, rng)
 
-    def _among_others(
-        self, pixels: Pixels, height: int, width: int, rng: Generator
-    ) -> SampleSpecification:
+    def _among_others(self, pixels: Pixels, size: Size, rng: Generator) -> SampleSpecification:
         """A cut-out that is meant, with one or two beside, before or behind it that are not."""
         extent = float(np.exp(rng.uniform(*np.log(_AMONG_OTHERS))))
-        ground = self._ground(height, width, rng, pixels)
+        ground = self._ground(size, rng, pixels)
         count = 2 + int(rng.random() < _ANOTHER)
         turn = rng.uniform(0, 2 * np.pi)
         layers = []
@@ -145,8 +130,8 @@ class Composer:
             apart = rng.uniform(*_APART)
             is_meant = number == 0
             layer = sample_layer(
-                pixels if is_meant else self._object((height, width), rng),
-                (height, width),
+                pixels if is_meant else self._object(size, rng),
+                size,
                 self.composite,
                 self.augment,
                 rng,
@@ -156,52 +141,67 @@ class Composer:
                 is_sharp=bool(rng.random() < 0.8),
             )
             layers += [layer] if layer is not None else []
-        degradation = sample_degradation(self.augment, max(height, width), rng)
+        degradation = sample_degradation(self.augment, max(size), rng)
         return replace(ground, layers=tuple(layers), degradation=degradation, is_guided=True)
 
-    def _alone_or_several(
-        self, pixels: Pixels, height: int, width: int, rng: Generator
-    ) -> SampleSpecification:
+    def _alone_or_several(self, pixels: Pixels, size: Size, rng: Generator) -> SampleSpecification:
         settings = self.composite
         extent = float(np.exp(rng.uniform(*np.log(settings.extent))))
-        ground = self._ground(height, width, rng, pixels)
-        layers: list[Layer | None] = [*self._sample_distractors(extent, (height, width), rng)]
+        ground = self._ground(size, rng, pixels)
+        layers: list[Layer | None] = [*self._sample_distractors(extent, size, rng)]
 
         def add(cutout: Pixels, extent: float, *, is_subject: bool) -> None:
-            canvas = (height, width)
             layer = sample_layer(
-                cutout, canvas, settings, self.augment, rng, extent=extent, is_subject=is_subject
+                cutout, size, settings, self.augment, rng, extent=extent, is_subject=is_subject
             )
             layers.append(layer)
 
         for _ in range(settings.objects - 1):
             if rng.random() >= _ANOTHER:
                 break
-            other = self._object((height, width), rng)
+            other = self._object(size, rng)
             add(other, extent * rng.uniform(0.5, 1), is_subject=True)
         add(pixels, extent, is_subject=True)
         seen = tuple(layer for layer in layers if layer is not None)
-        degradation = sample_degradation(self.augment, max(height, width), rng)
+        degradation = sample_degradation(self.augment, max(size), rng)
         return replace(ground, layers=seen, degradation=degradation)
 
-    def _object(self, canvas: tuple[int, int], rng: Generator) -> Pixels:
-        """Any object as a cut-out (h x w x 4), of about the canvas' size at most."""
+    def composed(self, pixels: Pixels, index: int, *, size: Size, seed: int) -> Pixels:
+        """A cut-out as a picture with its mask, on its own background, always the same.
+
+        With guidance, a fifth channel holds its levels, see `birefnet.training.data.guides`.
+
+        Args:
+            pixels: h x w x 4.
+            index: its number, which backgrounds and positions follow from.
+            seed: of the run.
+        """
+        rng = sample_stream(seed, index)
+        specification = self.cutout(pixels, size, rng)
+        clean = replace(specification, degradation=Degradation())
+        rgb, mask, other = render.render(clean, *size)
+        both = render.join(rgb, mask)
+        if not self.guidance.share:
+            return both
+        guide = simulate(mask, other, self.guidance, rng)
+        return np.dstack([both, to_levels(guide * specification.is_guided)])
+
+    def _object(self, size: Size, rng: Generator) -> Pixels:
+        """Any object as a cut-out (h x w x 4), of about that size at most."""
         source, index = self.objects.sample(rng)
         pixels = self.read(source, index)
-        return cut_out(pixels, max(canvas)) if source in self.photos else pixels
+        return cut_out(pixels, max(size)) if source in self.photos else pixels
 
-    def _sample_distractors(
-        self, extent: float, canvas: tuple[int, int], rng: Generator
-    ) -> list[Layer]:
+    def _sample_distractors(self, extent: float, size: Size, rng: Generator) -> list[Layer]:
         """What lies beneath a subject that takes `extent` of the canvas; often nothing."""
         if rng.random() >= self.composite.distractors:
             return []
         most = self.composite.distractor_count
         count = int(rng.integers(1, most + 1)) if most > 1 else 1
-        found = [self._distractor(extent, canvas, rng) for _ in range(count)]
+        found = [self._distractor(extent, size, rng) for _ in range(count)]
         return [layer for layer in found if layer is not None]
 
-    def _distractor(self, extent: float, canvas: tuple[int, int], rng: Generator) -> Layer | None:
+    def _distractor(self, extent: float, size: Size, rng: Generator) -> Layer | None:
         """Something that is not the subject, pasted as the subject is.
 
         So traces of pasting tell nothing: only size, position, focus and completeness do.
@@ -210,7 +210,7 @@ class Composer:
         if settings.signs and self.backgrounds and rng.random() < settings.signs:
             pixels, extent = self._sign(rng), rng.uniform(*_SIGN)
         else:
-            pixels = self._object(canvas, rng)
+            pixels = self._object(size, rng)
             extent *= rng.uniform(0.15, 0.4)
         position = None
         if settings.cut_off and rng.random() < settings.cut_off:
@@ -218,7 +218,7 @@ class Composer:
             position = ((0.0, along), (1.0, along), (along, 1.0))[int(rng.integers(3))]
             extent *= _CUT_OFF
         return sample_layer(
-            pixels, canvas, settings, self.augment, rng,
+            pixels, size, settings, self.augment, rng,
             extent=extent, is_subject=False, position=position,
         )  # fmt: skip
 
@@ -231,30 +231,28 @@ class Composer:
         part = pixels[top : top + height, left : left + width]
         return render.join(np.ascontiguousarray(part), np.full((height, width), 255, np.uint8))
 
-    def empty(self, index: int, height: int, width: int, rng: Generator) -> SampleSpecification:
+    def empty(self, index: int, size: Size, rng: Generator) -> SampleSpecification:
         """A scene without a subject: background number `index` of all, or a plain ground."""
-        degradation = sample_degradation(self.augment, max(height, width), rng)
+        degradation = sample_degradation(self.augment, max(size), rng)
         if not self.backgrounds or rng.random() < self.composite.plain:
-            return replace(_plain(height, width, rng), degradation=degradation)
+            return replace(_plain(size, rng), degradation=degradation)
         return replace(
             self._background(self.backgrounds.locate(index), rng), degradation=degradation
         )
 
-    def _ground(
-        self, height: int, width: int, rng: Generator, subject: Pixels
-    ) -> SampleSpecification:
+    def _ground(self, size: Size, rng: Generator, subject: Pixels) -> SampleSpecification:
         """The ground that a subject (h x w x 4) is put on."""
         settings = self.composite
-        if self._is_on_one_colour(rng):
+        if happens(self.composite.one_colour, rng):
             return _one_colour(subject, rng)
         kind = rng.random()
         if kind < settings.same_colour:
             rgb, alpha = render.split(subject)
-            return _plain(height, width, rng, near=render.mean(rgb, alpha))
+            return _plain(size, rng, near=render.mean(rgb, alpha))
         if kind < settings.same_colour + settings.plain or not self.backgrounds:
-            return _plain(height, width, rng)
+            return _plain(size, rng)
         scene = self._background(self.backgrounds.sample(rng), rng)
-        blur = rng.uniform(*_OUT_OF_FOCUS) * min(height, width) / 256
+        blur = rng.uniform(*_OUT_OF_FOCUS) * min(size) / 256
         is_blurred = rng.random() < settings.blur_background
         colour = sample_colour(self.augment, rng)
         return replace(scene, scene_blur=blur if is_blurred else 0.0, scene_colour=colour)
@@ -266,43 +264,9 @@ class Composer:
         )
 
 
-class Composed(Source):
-    """Cut-outs as pictures with mask: each on its own background, always the same.
-
-    With guidance, a fifth channel holds its levels, see `birefnet.training.data.guides`.
-
-    Args:
-        source: the cut-outs.
-        composer: what puts them on backgrounds.
-        height, width: of the pictures [px].
-        seed: of backgrounds and positions.
-    """
-
-    def __init__(
-        self, source: Source, composer: Composer, height: int, width: int, seed: int
-    ) -> None:
-        self.name, self.kind = source.name, "pairs"
-        self._source, self._composer, self._seed = source, composer, seed
-        self._height, self._width = height, width
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def name_of(self, index: int) -> str:
-        return self._source.name_of(index)
-
-    def read(self, index: int) -> Pixels:
-        rng = sample_stream(self._seed, index)
-        specification = self._composer.cutout(
-            self._source.read(index), self._height, self._width, rng
-        )
-        clean = replace(specification, degradation=Degradation())
-        rgb, mask, other = render.render(clean, self._height, self._width)
-        both = render.join(rgb, mask)
-        if not self._composer.guidance.share:
-            return both
-        guide = simulate(mask, other, self._composer.guidance, rng)
-        return np.dstack([both, to_levels(guide * specification.is_guided)])
+def happens(chance: float, rng: Generator) -> bool:
+    """Whether something of this chance happens; what never does takes no random number."""
+    return chance > 0 and bool(rng.random() < chance)
 
 
 def is_cut_off(pixels: Pixels) -> bool:
@@ -343,10 +307,8 @@ def plainly(pixels: Pixels, *, is_cutout: bool) -> SampleSpecification:
     return SampleSpecification(render.premultiplied(pixels), view)
 
 
-def _plain(
-    height: int, width: int, rng: Generator, near: np.ndarray | None = None
-) -> SampleSpecification:
-    ground = scenery.plain(min(_PLAIN_SIDE, max(height, width)), rng, near)
+def _plain(size: Size, rng: Generator, near: np.ndarray | None = None) -> SampleSpecification:
+    ground = scenery.plain(min(_PLAIN_SIDE, max(size)), rng, near)
     pixels = scenery.to_pixels(ground)
     return SampleSpecification(pixels, whole(*pixels.shape[:2]))
 

@@ -7,8 +7,9 @@ resumes by counting on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -26,14 +27,15 @@ from birefnet.imaging.geometry import Preprocess
 from birefnet.training.data import order, render
 from birefnet.training.data.batch import Batch, DeviceBatch, Sample, collate
 from birefnet.training.data.cache import PixelCache
-from birefnet.training.data.composer import Composed, Composer, Pool, plainly
+from birefnet.training.data.composer import Composer, plainly
 from birefnet.training.data.folders import DataError, MissingDataError
 from birefnet.training.data.guides import from_levels, simulate, to_levels
 from birefnet.training.data.labels import NO_LABEL, Classes
 from birefnet.training.data.opening import open_source
-from birefnet.training.data.order import Key, Order, Part
+from birefnet.training.data.order import Key, Order, Part, Size
 from birefnet.training.data.settings import DataSettings, parse_bytes
 from birefnet.training.data.sources import (
+    Changed,
     Pixels,
     Source,
     parse_source,
@@ -97,18 +99,11 @@ class TrainingDataset(Dataset[Sample]):
         self.backgrounds = [open_source(text) for text in settings.backgrounds] if train else []
         self._all: list[Source] = [*self.sources, *self.backgrounds]
         self._first = np.cumsum([0, *(len(source) for source in self._all)])
-        self._composer = Composer(
-            settings.augment,
-            settings.composite,
-            self._read,
-            self._pool(list(range(len(self.sources)))),
-            frozenset(i for i, s in enumerate(self.sources) if s.kind != "cutouts"),
-            self._pool(list(range(len(self.sources), len(self._all)))),
-            settings.guidance,
-        )
-        size = (settings.height, settings.width)
+        self._composer = Composer(settings, self._read, self.sources, self.backgrounds)
+        self._size = settings.height, settings.width
+        compose = partial(self._composer.composed, size=self._size, seed=seed)
         self.validation_split = [
-            Composed(source, self._composer, *size, seed) if source.kind == "cutouts" else source
+            Changed(source, compose, source.name, "pairs") if source.kind == "cutouts" else source
             for source in self.validation_split
         ]
         parts = [
@@ -136,24 +131,18 @@ class TrainingDataset(Dataset[Sample]):
     def _has_cutouts(self) -> bool:
         return any(source.kind == "cutouts" for source in self.sources)
 
-    def _pool(self, sources: list[int]) -> Pool:
-        return Pool(tuple(sources), tuple(len(self._all[i]) for i in sources))
-
     def __len__(self) -> int:
         return self.epoch_length
 
-    def size_at(self, step: int) -> tuple[int, int]:
+    def size_at(self, step: int) -> Size:
         """Height and width of batch `step` [px]."""
         if not self.train:
-            return self.settings.height, self.settings.width
+            return self._size
         return order.size_at(self.settings, self.seed, step)
 
     def __getitem__(self, key: int | Key) -> Sample:
         """A sample by its global number, at the size that goes with it or else the settings'."""
-        if isinstance(key, tuple):
-            number, (height, width) = key
-        else:
-            number, height, width = key, self.settings.height, self.settings.width
+        number, size = key if isinstance(key, tuple) else (key, self._size)
         if get_worker_info() is not None:
             cv2.setNumThreads(1)  # the workers are the threads
         part, index = self._locate(number)
@@ -161,28 +150,25 @@ class TrainingDataset(Dataset[Sample]):
         name = "empty" if is_empty else self.sources[part].name_of(index)
         label = NO_LABEL if is_empty else self._classes.label(name)
         rng = order.sample_stream(self.seed, number)
-        specification = self._specify(part, index, height, width, rng)
+        specification = self._specify(part, index, size, rng)
         binary = self.settings.truth == "binary"
-        rgb, levels, other = render.render(specification, height, width, binary=binary)
+        rgb, levels, other = render.render(specification, *size, binary=binary)
         sample = Sample(_planes(rgb), _planes(levels), label, name, number)
         settings = self.settings.guidance
         if not settings.share:
             return sample
-        guide = np.zeros((height, width), np.float32)
+        guide = np.zeros(size, np.float32)
         if specification.is_guided:
             guide = simulate(levels, other, settings, rng)
         return replace(sample, guide=_planes(to_levels(guide)))
 
-    def batch(self, size: tuple[int, int], numbers: Sequence[int]) -> Batch:
+    def batch(self, size: Size, numbers: Sequence[int]) -> Batch:
         """The samples of these numbers at `size` (height, width) [px]."""
         return collate([self[number, size] for number in numbers])
 
-    def to_device_batch(
-        self, samples: Batch | Sequence[Sample], device: torch.device | str, step: int
-    ) -> DeviceBatch:
-        """Move a batch (collated, or samples of one size) to the device: float32, normalised."""
-        batch = samples if isinstance(samples, Batch) else collate(samples)
-        batch = batch.to(torch.device(device))
+    def to_device_batch(self, samples: Batch, device: torch.device | str, step: int) -> DeviceBatch:
+        """Move a batch to the device: float32, normalised."""
+        batch = samples.to(torch.device(device))
         image, mask = batch.image.float() / 255, batch.mask.float() / 255
         mean, std = (
             torch.tensor(values, device=image.device).view(1, 3, 1, 1)
@@ -193,12 +179,6 @@ class TrainingDataset(Dataset[Sample]):
             image = torch.cat([image, from_levels(batch.guide)], dim=1)
         return DeviceBatch(image, mask, batch.labels)
 
-    def originals(self) -> Iterator[tuple[str, Pixels]]:
-        """All pictures of the sources at their own size, H x W x 4, with their names, in order."""
-        for source in self.sources:
-            for index in range(len(source)):
-                yield source.name_of(index), source.read(index)
-
     def _locate(self, number: int) -> tuple[int, int]:
         """Source and picture of a sample; the source after the last means a scene alone."""
         if self.train:
@@ -207,17 +187,15 @@ class TrainingDataset(Dataset[Sample]):
         part = int(np.searchsorted(self._first, number, side="right")) - 1
         return part, number - int(self._first[part])
 
-    def _specify(
-        self, part: int, index: int, height: int, width: int, rng: Generator
-    ) -> SampleSpecification:
+    def _specify(self, part: int, index: int, size: Size, rng: Generator) -> SampleSpecification:
         if part == len(self.sources):
-            return self._composer.empty(index, height, width, rng)
+            return self._composer.empty(index, size, rng)
         pixels = self._read(part, index)
         is_cutout = self.sources[part].kind == "cutouts"
         if not self.train:
             return plainly(pixels, is_cutout=is_cutout)
         compose = self._composer.cutout if is_cutout else self._composer.photo
-        return compose(pixels, height, width, rng)
+        return compose(pixels, size, rng)
 
     def _read(self, source: int, index: int) -> Pixels:
         """A picture of one of all sources, from the cache if it is there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from birefnet.training.data.folders import DataError, FileSet, find_set
 from birefnet.training.data.inspection import Facts, MaskFacts, inspect, inspect_source
 from birefnet.training.data.near_duplicates import duplicates_between, duplicates_within
 from birefnet.training.data.opening import PREFIXES, open_source
-from birefnet.training.data.sources import Source, same_aspect
+from birefnet.training.data.sources import same_aspect
 
 Task = Literal["segmentation", "matting"]
 Progress = Callable[[int, int], None]
@@ -181,7 +182,7 @@ def check(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """PerceptualHash at every picture of some sets once.
+    """Look at every picture of some sets once.
 
     Memory does not grow with the size of the pictures: of each, about 2 kB are kept.
 
@@ -201,14 +202,14 @@ def check(
     unknown = sorted(ignored - set(KINDS))
     if unknown:
         raise DataError(f"there is no finding {unknown[0]!r}; there are {', '.join(KINDS)}")
-    sets, tests = [_Checked(path) for path in paths], [_Checked(path) for path in against]
-    total = sum(one.count for one in (*sets, *tests))
+    sets, tests = [_open(path) for path in paths], [_open(path) for path in against]
+    total = sum(count for _, count, _ in (*sets, *tests))
     done = 0
 
-    def facts_of(one: _Checked) -> list[Facts]:
+    def facts_of(facts_by: Callable[[int], Iterator[Facts]]) -> list[Facts]:
         nonlocal done
         found = []
-        for facts in one.inspect(jobs):
+        for facts in facts_by(jobs):
             found.append(facts)
             done += 1
             if progress:
@@ -218,13 +219,13 @@ def check(
     report = CheckReport(task)
     problems: dict[str, list[Item]] = {key: [] for key in KINDS}
     seen: list[tuple[FileSet, Facts]] = []
-    for one in sets:
-        facts = facts_of(one)
-        report.sets.append(_describe(one.files, facts))
-        for key, item in _judge_set(one.files, facts, task, smallest):
+    for files, _, facts_by in sets:
+        facts = facts_of(facts_by)
+        report.sets.append(_describe(files, facts))
+        for key, item in _judge_set(files, facts, task, smallest):
             problems[key].append(item)
-        seen += [(one.files, each) for each in facts]
-    held_out = [(one.files, each) for one in tests for each in facts_of(one)]
+        seen += [(files, each) for each in facts]
+    held_out = [(files, each) for files, _, facts_by in tests for each in facts_of(facts_by)]
     hashes = [facts.hash for _, facts in seen]
     for pair in duplicates_within(hashes):
         key = "duplicate" if pair.is_exact else "near-duplicate"
@@ -240,27 +241,13 @@ def check(
     return report
 
 
-class _Checked:
-    """A set to look at: files, or what another store holds.
-
-    Attributes:
-        files: of the set; of another store, only the names.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._source: Source | None = None
-        if path.startswith(PREFIXES):
-            self._source = source = open_source(path)
-            self.count = len(source)
-            self.files = FileSet(path, source.kind, [])
-        else:
-            self.files = find_set(path)
-            self.count = len(self.files.entries)
-
-    def inspect(self, jobs: int) -> Iterator[Facts]:
-        if self._source is not None:
-            return inspect_source(self._source, jobs=jobs)
-        return inspect(self.files, jobs=jobs)
+def _open(path: str) -> tuple[FileSet, int, Callable[[int], Iterator[Facts]]]:
+    """A set's files (of another store, only the names), its length, and its facts by `jobs`."""
+    if path.startswith(PREFIXES):
+        source = open_source(path)
+        return FileSet(path, source.kind, []), len(source), partial(inspect_source, source)
+    files = find_set(path)
+    return files, len(files.entries), partial(inspect, files)
 
 
 def _pair_item(one: tuple[FileSet, Facts], other: tuple[FileSet, Facts]) -> Item:

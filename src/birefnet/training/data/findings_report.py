@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +26,8 @@ _LINE_COLOUR = (200, 200, 204)
 _CHECKER = ((208, 208, 208), (240, 240, 240))  # behind transparent pixels
 
 
-@dataclass(frozen=True)
-class _Example:
-    """An item with its thumbnails; those that cannot be shown are left out."""
-
-    item: Item
-    pictures: list[tuple[str, Pixels]]
+_Example = tuple[Item, list[tuple[str, Pixels]]]
+"""An item with its thumbnails; those that cannot be shown are left out."""
 
 
 def write_html(report: CheckReport) -> bytes:
@@ -49,10 +44,10 @@ def write_html(report: CheckReport) -> bytes:
 def _section(finding: Finding) -> Section:
     groups = [
         Group(
-            [figure(word, pixels, side=_SIDE) for word, pixels in example.pictures],
-            note=" ".join(filter(None, (str(example.item.path), example.item.detail))),
+            [figure(word, pixels, side=_SIDE) for word, pixels in pictures],
+            note=" ".join(filter(None, (str(item.path), item.detail))),
         )
-        for example in _examples(finding)
+        for item, pictures in _examples(finding)
     ]
     more = len(finding.items) - len(groups)
     lines = [f"… and {more:,} more."] if more > 0 else []
@@ -74,15 +69,14 @@ def _band(finding: Finding, width: int) -> Pixels:
     band: Pixels = np.full((height, width, 3), _PAPER, np.uint8)
     texts = [(_GAP, _GAP, finding.title, _INK, 18), (_GAP, _GAP + 24, finding.advice, _GREY, 14)]
     top = _GAP + 2 * _LINE + _GAP // 2
-    for column, example in enumerate(_examples(finding, most=_COLUMNS)):
+    for column, (item, pictures) in enumerate(_examples(finding, most=_COLUMNS)):
         left = _GAP + column * (2 * _SIDE + 2 * _GAP)
-        for number, (_, pixels) in enumerate(example.pictures[:2]):
+        for number, (_, pixels) in enumerate(pictures[:2]):
             x = left + number * (_SIDE + 4)
             pixels = _framed(pixels)
             band[top : top + pixels.shape[0], x : x + pixels.shape[1]] = pixels
-        name = example.item.path.name
-        texts.append((left, top + _SIDE + 2, _shorten(name, 52), _INK, 13))
-        texts.append((left, top + _SIDE + 19, _shorten(example.item.detail, 52), _GREY, 13))
+        texts.append((left, top + _SIDE + 2, _shorten(item.path.name, 52), _INK, 13))
+        texts.append((left, top + _SIDE + 19, _shorten(item.detail, 52), _GREY, 13))
     return _write(band, texts)
 
 
@@ -116,7 +110,7 @@ def _examples(finding: Finding, most: int = _EXAMPLES) -> Iterator[_Example]:
     for item in spread[:most]:
         asked = {"picture": item.image, "truth": item.mask, "the other": item.other}
         shown = [(word, _thumbnail(path)) for word, path in asked.items() if path is not None]
-        yield _Example(item, [(word, pixels) for word, pixels in shown if pixels is not None])
+        yield item, [(word, pixels) for word, pixels in shown if pixels is not None]
 
 
 def _thumbnail(path: Path) -> Pixels | None:

@@ -6,8 +6,6 @@ that of `birefnet.inference.guidance.channel`; samples carry it as levels, 128 f
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import cv2
 import numpy as np
 from numpy.random import Generator
@@ -20,8 +18,7 @@ with needs_extra("torch", __name__):
 
 from birefnet.inference.guidance.channel import Mark, Plane, draw_boxes, draw_marks, draw_mask
 from birefnet.training.data.settings import GuidanceSettings
-
-Levels: TypeAlias = "NDArray[np.uint8]"
+from birefnet.training.data.sources import Pixels
 
 _NOTHING, _SPAN = 128, 127
 _LEAST = 0.0005  # share of the picture that an object must take to be pointed at
@@ -29,7 +26,7 @@ _CRUMB = 0.1  # of the largest part, below which a part need not be pointed at
 _FAR = 0.12  # how far a box may be off, of its side
 
 
-def to_levels(guide: Plane) -> Levels:
+def to_levels(guide: Plane) -> Pixels:
     """[-1, 1] → 1 to 255."""
     return np.asarray(np.rint(guide * _SPAN) + _NOTHING, np.uint8)
 
@@ -39,7 +36,7 @@ def from_levels(levels: Tensor) -> Tensor:
     return (levels.float() - _NOTHING) / _SPAN
 
 
-def simulate(mask: Levels, other: Levels, settings: GuidanceSettings, rng: Generator) -> Plane:
+def simulate(mask: Pixels, other: Pixels, settings: GuidanceSettings, rng: Generator) -> Plane:
     """Guidance for one sample; zeros where there is too little to point at.
 
     Args:
@@ -126,7 +123,7 @@ def _scribble(inside: NDArray[np.bool_], is_object: bool, rng: Generator) -> lis
     ]
 
 
-def degrade(mask: Levels, rng: Generator) -> NDArray[np.float32]:
+def degrade(mask: Pixels, rng: Generator) -> NDArray[np.float32]:
     """A coarse mask as detectors and segmenters give it: H x W in [0, 1].
 
     Some of: too large or too small, a polygon of few corners, of low resolution, shifted, with

@@ -9,13 +9,7 @@ from urllib.parse import parse_qsl
 from birefnet.errors import BiRefNetError, ImageError, needs_extra
 from birefnet.imaging.io import Source as Encoded
 from birefnet.training.data.folders import DataError
-from birefnet.training.data.sources import (
-    Pixels,
-    Source,
-    read_cutout,
-    read_pair,
-    read_picture,
-)
+from birefnet.training.data.sources import Pixels, Source, read_as
 
 _USUAL = {
     "image": ("image", "img", "im", "picture", "original", "input", "jpg", "png"),
@@ -67,12 +61,8 @@ class HubSource(Source):
     def read(self, index: int) -> Pixels:
         row = self._rows[index]
         name = f"row {index} of {self.name}"
-        image = _encoded(row[self._image], name)
-        if self.kind == "cutouts":
-            return read_cutout(image, name=name)
-        if self.kind == "pictures":
-            return read_picture(image, name=name)
-        return read_pair(image, _encoded(row[self._mask], name), name=name)
+        mask = _encoded(row[self._mask], name) if self.kind == "pairs" else None
+        return read_as(self.kind, _encoded(row[self._image], name), mask, name=name)
 
 
 def read_options(query: str, uri: str, allowed: tuple[str, ...]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import ImageError
+from birefnet.files import available_cores
 from birefnet.imaging.formats import sniff
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
@@ -111,7 +111,7 @@ class Facts:
     mask_error: str = ""
 
 
-def inspect(files: FileSet, *, jobs: int = 1) -> Iterator[Facts]:
+def inspect(files: FileSet, jobs: int = 1) -> Iterator[Facts]:
     """The facts of a set's files, in order.
 
     Args:
@@ -120,7 +120,7 @@ def inspect(files: FileSet, *, jobs: int = 1) -> Iterator[Facts]:
     yield from _spread(partial(inspect_entry, kind=files.kind), files.entries, jobs)
 
 
-def inspect_source(source: Source, *, jobs: int = 1) -> Iterator[Facts]:
+def inspect_source(source: Source, jobs: int = 1) -> Iterator[Facts]:
     """The facts of pictures that are no files: rows and members of shards.
 
     They are seen as training sees them, so what it refuses counts as unreadable, with its reason.
@@ -130,7 +130,7 @@ def inspect_source(source: Source, *, jobs: int = 1) -> Iterator[Facts]:
 
 def _spread(work: Callable[[T], Facts], items: Sequence[T], jobs: int) -> Iterator[Facts]:
     """Do the work in order, in this process or several."""
-    processes = min(jobs or _cores(), -(-len(items) // _CHUNK))
+    processes = min(jobs or available_cores(), -(-len(items) // _CHUNK))
     if processes <= 1:
         yield from map(work, items)
         return
@@ -142,12 +142,6 @@ def _spread(work: Callable[[T], Facts], items: Sequence[T], jobs: int) -> Iterat
         for start in range(0, len(items), 64 * _CHUNK):
             portion = items[start : start + 64 * _CHUNK]
             yield from executor.map(work, portion, chunksize=_CHUNK)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def inspect_entry(entry: Entry, kind: Kind) -> Facts:

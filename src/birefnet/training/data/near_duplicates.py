@@ -17,6 +17,8 @@ LEAST_CORRELATION = 0.95
 
 _BLOCK = 2**17  # pairs compared at a time; so many fit into a processor's cache
 
+_BITS_OF_OCTET = np.array([octet.bit_count() for octet in range(256)], np.uint8)
+
 
 @dataclass(frozen=True)
 class NearDuplicate:
@@ -80,11 +82,5 @@ def _count_bits(values: NDArray[np.uint64]) -> NDArray[np.integer]:
     """Bits that are set in each value."""
     if hasattr(np, "bitwise_count"):  # NumPy 2
         return np.asarray(np.bitwise_count(values))
-    # Counted in parallel, as in Hacker's Delight, 5-1.
-    one, two, four = (
-        np.uint64(mask) for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F)
-    )
-    values = values - ((values >> np.uint64(1)) & one)
-    values = (values & two) + ((values >> np.uint64(2)) & two)
-    values = (values + (values >> np.uint64(4))) & four
-    return (values * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    octets = np.ascontiguousarray(values).view(np.uint8).reshape(*values.shape, 8)
+    return np.asarray(_BITS_OF_OCTET[octets].sum(axis=-1))

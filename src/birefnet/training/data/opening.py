@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from birefnet.training.data.folders import find_set
-from birefnet.training.data.scenery import PanoramaViews, SubjectsRemoved
+from birefnet.training.data.scenery import PanoramaViews, subjects_removed
 from birefnet.training.data.sources import FolderSource, Source
 from birefnet.training.data.thin_structures import ThinStructures
 
@@ -34,5 +34,5 @@ def open_source(uri: str) -> Source:
     if uri.startswith("panorama:"):
         return PanoramaViews(open_source(uri.removeprefix("panorama:")))
     if uri.startswith("subjects-removed:"):
-        return SubjectsRemoved(open_source(uri.removeprefix("subjects-removed:")))
+        return subjects_removed(open_source(uri.removeprefix("subjects-removed:")))
     return FolderSource(find_set(uri))

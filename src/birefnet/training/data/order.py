@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from birefnet.training.data.folders import DataError
 from birefnet.training.data.settings import MULTIPLE, DataSettings
 
-Key = tuple[int, tuple[int, int]]
-"""Global sample number, and the height and width that it is wanted at [px]."""
+Size = tuple[int, int]
+"""Height and width of a sample [px]."""
+Key = tuple[int, Size]
+"""Global sample number, and the size that it is wanted at."""
 
 _EPOCH, _ROUND, _SIZE, _SAMPLE = range(4)  # what a stream of random numbers is for
 _KEPT_PERMUTATIONS = 64
@@ -114,7 +116,7 @@ def _quotas(parts: Sequence[Part], epoch_length: int) -> list[int]:
     return quotas
 
 
-def size_at(settings: DataSettings, seed: int, step: int) -> tuple[int, int]:
+def size_at(settings: DataSettings, seed: int, step: int) -> Size:
     """Height and width of batch `step` [px], multiples of 32; all processes draw the same."""
     stream = np.random.default_rng((seed, _SIZE, step))
 

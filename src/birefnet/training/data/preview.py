@@ -23,7 +23,7 @@ def preview(data: TrainingDataset, count: int, columns: int = 8) -> Pixels:
     cells = []
     for start in range(0, count, columns):
         numbers = range(start, min(start + columns, count))
-        image, mask, *_ = data.to_device_batch(data.batch(size, numbers), "cpu", start)
+        image, mask, _ = data.to_device_batch(data.batch(size, numbers), "cpu", start)
         for rgb, levels in zip(image.numpy(), mask.numpy(), strict=True):
             shown = [levels, *(0.5 + 0.5 * rgb[3:])[:, None]]
             cells.append(_cell(rgb[:3] * std + mean, *shown))

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from birefnet.training.data.folders import DataError
-from birefnet.training.data.sources import Pixels, Source, shrink
+from birefnet.training.data.sources import Changed, Pixels, Source, shrink
 
 VIEWS = 12
 """Views of each panorama."""
@@ -42,7 +42,7 @@ class PanoramaViews(Source):
         return panorama_view(panorama, _VIEW_SIDE, np.random.default_rng(index))
 
 
-class SubjectsRemoved(Source):
+def subjects_removed(source: Source) -> Source:
     """`subjects-removed:SET`: pictures whose subject is covered by what is beside it.
 
     Args:
@@ -51,25 +51,17 @@ class SubjectsRemoved(Source):
     Raises:
         DataError: there are no masks.
     """
+    if source.kind != "pairs":
+        raise DataError(f"{source.name} has no masks, which tell what is to be removed")
+    return Changed(source, _covered, f"subjects-removed:{source.name}", "pictures")
 
-    def __init__(self, source: Source) -> None:
-        if source.kind != "pairs":
-            raise DataError(f"{source.name} has no masks, which tell what is to be removed")
-        self.name, self.kind, self._source = f"subjects-removed:{source.name}", "pictures", source
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def name_of(self, index: int) -> str:
-        return self._source.name_of(index)
-
-    def read(self, index: int) -> Pixels:
-        pixels = self._source.read(index)
-        scene = without_subject(pixels)
-        if scene is None:  # too little is left of it: a plain ground of its border's colour
-            border = np.concatenate([pixels[0, :, :3], pixels[-1, :, :3]]).mean(axis=0) / 255
-            scene = to_pixels(plain(256, np.random.default_rng(index), near=border))
-        return scene
+def _covered(pixels: Pixels, index: int) -> Pixels:
+    scene = without_subject(pixels)
+    if scene is None:  # too little is left of it: a plain ground of its border's colour
+        border = np.concatenate([pixels[0, :, :3], pixels[-1, :, :3]]).mean(axis=0) / 255
+        scene = to_pixels(plain(256, np.random.default_rng(index), near=border))
+    return scene
 
 
 def panorama_view(panorama: Pixels, size: int, rng: Generator) -> Pixels:

@@ -12,13 +12,7 @@ from birefnet.errors import ImageError, counted, needs_extra
 from birefnet.imaging.formats import SUFFIXES
 from birefnet.training.data.folders import DataError, Kind
 from birefnet.training.data.hub import read_options
-from birefnet.training.data.sources import (
-    Pixels,
-    Source,
-    read_cutout,
-    read_pair,
-    read_picture,
-)
+from birefnet.training.data.sources import Pixels, Source, read_as
 
 _MASKS = ("mask", "gt", "alpha", "matte", "truth", "label", "seg")
 _PICTURES = tuple(suffix[1:] for suffix in SUFFIXES)
@@ -78,11 +72,8 @@ class ShardSource(Source):
     def read(self, index: int) -> Pixels:
         _, files = self._samples[index]
         name = f"{self.name_of(index)} in {self._shards[files[self._image].shard]}"
-        image = self._bytes(files[self._image], name)
-        if self._mask is not None:
-            return read_pair(image, self._bytes(files[self._mask], name), name=name)
-        read = read_cutout if self.kind == "cutouts" else read_picture
-        return read(image, name=name)
+        mask = None if self._mask is None else self._bytes(files[self._mask], name)
+        return read_as(self.kind, self._bytes(files[self._image], name), mask, name=name)
 
     def _bytes(self, member: Member, name: str) -> bytes:
         # Opened for each read: file handles do not survive the start of workers.

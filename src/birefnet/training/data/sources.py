@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +64,7 @@ class FolderSource(Source):
         return self._entries[index].name
 
     def read(self, index: int) -> Pixels:
-        entry = self._entries[index]
-        if self.kind == "pairs":
-            assert entry.mask is not None
-            return read_pair(entry.image, entry.mask)
-        return read_cutout(entry.image) if self.kind == "cutouts" else read_picture(entry.image)
+        return read_as(self.kind, self._entries[index].image, self._entries[index].mask)
 
 
 @dataclass(frozen=True)
@@ -95,6 +91,30 @@ class Subset(Source):
 
     def read(self, index: int) -> Pixels:
         return self._source.read(self._indices[index])
+
+
+class Changed(Source):
+    """The pictures of a source, each changed by a function of it and its number.
+
+    Args:
+        source: the pictures.
+        change: from a picture and its number to another.
+        name, kind: of what comes out.
+    """
+
+    def __init__(
+        self, source: Source, change: Callable[[Pixels, int], Pixels], name: str, kind: Kind
+    ) -> None:
+        self.name, self.kind, self._source, self._change = name, kind, source, change
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def name_of(self, index: int) -> str:
+        return self._source.name_of(index)
+
+    def read(self, index: int) -> Pixels:
+        return self._change(self._source.read(index), index)
 
 
 def split_for_validation(source: Source, share: float) -> tuple[Source, Source]:
@@ -160,6 +180,24 @@ def parse_source(text: str) -> WeightedUri:
     if found["percent"]:
         return WeightedUri(found["uri"], 1.0, number / 100)
     return WeightedUri(found["uri"], number)
+
+
+def read_as(
+    kind: Kind, image: Encoded, mask: Encoded | None = None, *, name: str | None = None
+) -> Pixels:
+    """A picture as sets of its kind have it: with its mask, with alpha, or alone.
+
+    Args:
+        kind: of the set; `mask` is given for `pairs`.
+        name: for messages; the files' own names otherwise.
+
+    Raises:
+        ImageError: see `read_pair`, `read_cutout` and `read_picture`.
+    """
+    if kind == "pairs":
+        assert mask is not None
+        return read_pair(image, mask, name=name)
+    return (read_cutout if kind == "cutouts" else read_picture)(image, name=name)
 
 
 def read_pair(image: Encoded, mask: Encoded, *, name: str | None = None) -> Pixels:
