@@ -140,8 +140,8 @@ def prepare(
         weights: load those that the run starts from.
 
     Returns:
-        The recipe as it is saved, what is trained and validated on, network and preprocessing;
-        these are `None` in a dry run from weights of which nothing is known before they are
+        The recipe as it is saved, what is trained on, what is validated on, and the network; the
+        last is `None` in a dry run from weights of which nothing is known before they are
         downloaded.
     """
     from birefnet.training.assemble import missing_file, set_up_training, weights_to_fetch
