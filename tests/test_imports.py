@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "errors": set(),
     "compiling": set(),
     "files": set(),
+    "processes": {"errors"},
     "terminal": set(),
     "imaging": {"errors", "files", "compiling"},
     "network": {"errors", "compiling", "imaging"},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "options": {"errors", "imaging", "matte", "inference"},
     "presets": {"errors", "options"},
     "api": {"errors", "imaging", "network", "weights", "matte", "inference"},
-    "evaluation": {"errors", "files", "imaging", "inference", "html_report"},
+    "evaluation": {"errors", "files", "imaging", "inference", "html_report", "processes"},
     "export": {"errors", "files", "imaging", "network", "weights", "inference"},
     "video": {"errors", "files", "imaging", "matte", "inference", "options", "api"},
     "explain": {

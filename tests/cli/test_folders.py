@@ -402,7 +402,7 @@ def test_a_polite_kill_ends_like_an_interruption(tmp_path: Path) -> None:
     wait_for(tmp_path / "out" / "05.png")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert "of 60 done; the same command goes on from here" in said.decode()
     assert not list((tmp_path / "out").glob(".*"))
 

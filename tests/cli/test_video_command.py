@@ -147,7 +147,8 @@ INTERRUPTED_RUN = """if True:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_ctrl_c_and_resume(clip, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_resume(clip, command, tmp_path: Path, number: int) -> None:  # type: ignore[no-untyped-def]
     """What was done is kept, and the sentence says how to go on."""
     out, parts = tmp_path / "out.mov", tmp_path / "out.mov.parts"
     paths = [str(Path(__file__).parents[1]), str(Path(birefnet.__file__).parents[1])]
@@ -161,9 +162,9 @@ def test_ctrl_c_and_resume(clip, command, tmp_path: Path) -> None:  # type: igno
         assert time.monotonic() < limit
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "resume to go on" in said
     assert not out.exists()
     refused = command("video", clip, "-o", out)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 import typer
 
-from birefnet.cli.options import message_of, option
+from birefnet.cli.options import Interrupted, InterruptedCommand, message_of, option
 from birefnet.errors import BiRefNetError, UsageError, require
 from birefnet.files import check_path
 from birefnet.imaging import values
@@ -25,7 +29,6 @@ LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 T = TypeVar("T")
 _OURS = Path(__file__).parents[1]
-INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 MODEL_HELP = "Bundled or released weights, a file or a folder; see `birefnet models list`."
 Model = Annotated[
@@ -85,13 +88,18 @@ Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard o
 def run(app: Callable[[], object]) -> None:
     """Call the app; an error becomes one red sentence on stderr and exit status 1.
 
-    The status is 2 for a `UsageError`, as for what typer itself refuses. With BIREFNET_DEBUG=1 in
-    the environment the traceback is shown instead.
+    The status is 2 for a `UsageError`, as for what typer itself refuses. Ctrl-C and SIGTERM end
+    the work with one sentence and 130 or 143. With BIREFNET_DEBUG=1 in the environment the
+    traceback of an error is shown instead.
     """
     _quieten()
     _take_every_character()
     try:
-        app()
+        with _interruptible():
+            app()
+    except InterruptedCommand as end:
+        warn(str(end))
+        sys.exit(end.status)
     except BiRefNetError as error:
         if is_debugging():
             raise
@@ -105,6 +113,34 @@ def run(app: Callable[[], object]) -> None:
             raise
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise `Interrupted`, so that what was begun is tidied up.
+
+    Signals that the caller ignores (`nohup`, a job in the background) or handles stay so.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python allows it only there
+        yield
+        return
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    changed = [number for number, how in usual.items() if signal.getsignal(number) is how]
+    process = os.getpid()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM and os.getpid() != process:  # a forked helper has no work
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Interrupted(number)
+
+    for number in changed:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, usual[number])
 
 
 def status_of(error: BiRefNetError) -> int:

@@ -6,6 +6,7 @@ import inspect
 import math
 import os
 import re
+import signal
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, field, fields, is_dataclass
 from functools import wraps
@@ -69,6 +70,28 @@ GROUPS = {
 
 MAY_BE_EMPTY = ("manifest",)
 """Parameters for which an empty value means "none"."""
+
+GO_ON = ("benchmark", "reproduce", "download")
+"""Commands that go on where they were interrupted, if they are given again."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; `status` is what the process ends with, as shells have it."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+class InterruptedCommand(BiRefNetError):
+    """The end of a command by `Interrupted`, in one sentence."""
+
+    def __init__(self, interrupt: KeyboardInterrupt, name: str | None) -> None:
+        goes_on = name in GO_ON
+        super().__init__(
+            f"interrupted{'; the same command goes on from here' if goes_on else ' before its end'}"
+        )
+        self.status = getattr(interrupt, "status", 128 + signal.SIGINT)
 
 
 def flag_of(name: str) -> str:
@@ -242,7 +265,7 @@ class GroupedCommand(TyperCommand):
 
     It refuses empty values, such as `-o "$OUT"` of a variable that is not set: a path would become
     the current folder, and a model the default. It replaces a `~` that the shell has left, as in
-    `--output=~/out`.
+    `--output=~/out`. Interrupted, it ends with `InterruptedCommand`.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -266,6 +289,13 @@ class GroupedCommand(TyperCommand):
 
         parser.parse_args = parse_args
         return parser
+
+    def invoke(self, ctx: Any) -> Any:
+        """Called by typer, which would end an interrupted command without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedCommand(interrupt, ctx.info_name) from interrupt
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Called by typer for the help."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from birefnet.cli.common import (
-    INTERRUPTED,
     Device,
     Dtype,
     Json,
@@ -105,7 +105,8 @@ def video(
     """Remove the background of a video.
 
     Sound, frame rate and times are kept. A video as background is repeated. Exit status 0; 1 if it
-    failed (finished parts are kept); 2 if the command makes no sense; 130 if interrupted.
+    failed (finished parts are kept); 2 if the command makes no sense; 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
     from birefnet.errors import BiRefNetError, MissingExtraError
     from birefnet.video.errors import UnfinishedRunError
@@ -150,10 +151,11 @@ def _run(
     from birefnet.video.process import run
 
     name, device, dtype = model
+    cancel = Cancel()
     try:
         with progress_bar("frames", show=not as_json) as bar:
             predictor = load(name, device=device, dtype=dtype)
-            with _stopped_by_ctrl_c() as cancel:
+            with cancelled_by_signals(cancel):
                 result = run(
                     source,
                     target,
@@ -172,7 +174,7 @@ def _run(
         if as_json:
             print(json.dumps({"input": source, "outputs": [], "error": str(error)}, indent=2))
         fail(str(error))
-        return INTERRUPTED if isinstance(error, VideoCancelled) else status_of(error)
+        return cancel.status if isinstance(error, VideoCancelled) else status_of(error)
     if as_json:
         print(json.dumps(_facts(source, result), indent=2))
     _summarise(result)
@@ -229,23 +231,35 @@ def _check_source(source: str) -> None:
     raise VideoError(f"there is no file or folder {source!r}; check the path")
 
 
+class Cancel(threading.Event):
+    """Set by the first Ctrl-C or SIGTERM, for the end with `status`."""
+
+    status = 0
+
+
 @contextmanager
-def _stopped_by_ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets: frames under way are kept; a second one kills."""
-    cancel = threading.Event()
+def cancelled_by_signals(cancel: Cancel) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM sets the event: frames under way are kept. A second one acts as
+    before."""
     if threading.current_thread() is not threading.main_thread():
-        yield cancel
+        yield
         return
 
-    def stop(*_: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        cancel.status = 128 + number
         cancel.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, stop)
+    def restore() -> None:
+        for number, how in before.items():
+            signal.signal(number, how)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield cancel
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 def _show(bar: Update, progress: Progress) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
 from birefnet.errors import BiRefNetError, ImageError, UsageError, counted
@@ -28,13 +25,13 @@ from birefnet.evaluation.masks import (
 from birefnet.evaluation.matting import UNKNOWN
 from birefnet.evaluation.pair import Pair
 from birefnet.evaluation.pairing import Files, list_names, pair_files
-from birefnet.files import available_cores
+from birefnet.processes import spread
 
 Missing = Literal["error", "skip", "black"]
 MISSING: tuple[str, ...] = get_args(Missing)
 Progress = Callable[[int, int], None]
 
-_CHUNK = 4  # pairs handed to a worker at a time
+_CHUNK = 4  # pairs that a process takes at a time, if there are many
 
 
 @dataclass(frozen=True)
@@ -131,11 +128,10 @@ def evaluate_folder(
     result = SetResult(method or Path(prediction).name, dataset or Path(truth).name, names, {})
     result.thresholds = thresholds or result.thresholds
     work = partial(_evaluate_files, names=names, missing=missing, channel=channel)
+    outcomes = spread(work, pairs, jobs, chunk=_CHUNK if len(pairs) > 64 else 1)
     accumulator, notes = Accumulator(), Counter[str]()
     curves: dict[str, list[Curve]] = {}
-    for done, (files, outcome) in enumerate(
-        zip(pairs, _run(work, pairs, jobs), strict=True), start=1
-    ):
+    for done, (files, outcome) in enumerate(zip(pairs, outcomes, strict=True), start=1):
         if outcome.measurement is None:
             result.failed[files.name] = outcome.error
         else:
@@ -189,21 +185,6 @@ def _pairs(
             f"({list_names(without_trimap)}); add them"
         )
     return pairs, extra
-
-
-def _run(work: Callable[[Files], _Outcome], pairs: list[Files], jobs: int) -> Iterator[_Outcome]:
-    """The outcomes in order, computed in this process or several."""
-    if jobs < 0:
-        raise UsageError(f"jobs came as {jobs}; give 0 for all cores, or how many")
-    processes = min(jobs or available_cores(), len(pairs))
-    if processes == 1:
-        yield from map(work, pairs)
-        return
-    # Spawned, because a forked copy of threads that hold locks may hang.
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as executor:
-        yield from executor.map(work, pairs, chunksize=_CHUNK if len(pairs) > 64 else 1)
 
 
 def _evaluate_files(

@@ -12,7 +12,7 @@ with needs_extra("torch", __name__):
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-from birefnet.files import available_cores
+from birefnet.processes import available_cores
 from birefnet.training.data.batch import Batch, DeviceBatch
 from birefnet.training.data.folders import DataError
 from birefnet.training.interrupt import ignore_interrupts

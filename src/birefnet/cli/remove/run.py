@@ -7,8 +7,6 @@ pictures, whatever the number of jobs.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +17,7 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from birefnet.cli.common import INTERRUPTED, say
+from birefnet.cli.common import say
 from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest
 from birefnet.cli.remove.plan import Plan
@@ -54,22 +52,22 @@ def remove_all(plan: Plan, make_worker: Callable[[Plan, RunLog], Worker]) -> int
 
         page = RemoveReport(plan, plan.run.report)
         report.on_outcome = page.add
-    start, full = time.perf_counter(), ""
+    start, full, status = time.perf_counter(), "", 0
     with _manifest(plan) as manifest:
         work = make_worker(plan, RunLog(plan, report, manifest))
         try:
-            with _terminable():
-                if plan.run.watch:
-                    say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
-                    _watch(plan, work)
-                else:
-                    with progress_bar("cut out", show=not plan.run.as_json) as progress:
-                        report.total = 0 if plan.is_table else plan.search.count()
-                        report.advance = partial(_advance, report, progress)
-                        report.advance()
-                        work.do(plan.search)
-        except KeyboardInterrupt:
+            if plan.run.watch:
+                say(f"watching {', '.join(plan.search.inputs)}; Ctrl-C ends it")
+                _watch(plan, work)
+            else:
+                with progress_bar("cut out", show=not plan.run.as_json) as progress:
+                    report.total = 0 if plan.is_table else plan.search.count()
+                    report.advance = partial(_advance, report, progress)
+                    report.advance()
+                    work.do(plan.search)
+        except KeyboardInterrupt as interrupt:
             report.interrupted = True
+            status = getattr(interrupt, "status", 130)
         except DiskFullError as error:
             full = str(error)
     report.seconds = time.perf_counter() - start
@@ -81,7 +79,7 @@ def remove_all(plan: Plan, make_worker: Callable[[Plan, RunLog], Worker]) -> int
     if plan.profile is not None and report.engine:
         report.print_profile()
     if report.interrupted and not plan.run.watch:
-        return INTERRUPTED
+        return status
     if full:
         raise BiRefNetError(full)
     return 1 if report.failed else 0
@@ -115,19 +113,6 @@ def _manifest(plan: Plan) -> Iterator[Manifest | None]:
         ) from error
     with closing(manifest):
         yield manifest
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A polite kill (SIGTERM) ends the work as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _advance(report: Report, progress: Update) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,7 @@ import typer
 
 import birefnet
 from birefnet.cli.common import Device, check_output, fail, say, warn
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, Interrupted, examples
 from birefnet.errors import require
 from birefnet.terminal import console
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _DRAWN = 4  # pictures of a drawn data set
 _DEPTH = 3  # ROOT/TASK/PART/SET at most
+_GRACE_S = 20  # for an interrupted command to save its work
 _NAME = "`birefnet reproduce`"
 _CLONE = Path(birefnet.__file__).parents[2]
 _TINY_NETWORK = ("network=tiny", "encoder_weights=none")
@@ -299,13 +302,23 @@ def _shown(words: list[str]) -> str:
 
 
 def _run(words: list[str]) -> int:
-    """Run one command with this Python; its exit status."""
-    if words[0] == "python":
-        return subprocess.run([sys.executable, *words[1:]], cwd=_CLONE, check=False).returncode
+    """Run one command with this Python, and wait for its end; its exit status."""
+    command, folder = [sys.executable, "-m", "birefnet", *words], None
     if words[0] == "pytest":
-        command = [sys.executable, "-m", *words]
-        return subprocess.run(command, cwd=_CLONE, check=False).returncode
-    return subprocess.run([sys.executable, "-m", "birefnet", *words], check=False).returncode
+        command, folder = [sys.executable, "-m", *words], _CLONE
+    elif words[0] == "python":
+        command, folder = [sys.executable, *words[1:]], _CLONE
+    with subprocess.Popen(command, cwd=folder) as process:
+        try:
+            return process.wait()
+        except Interrupted as interrupt:
+            if interrupt.status != 128 + signal.SIGINT:
+                process.terminate()  # a Ctrl-C has reached it already
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+            raise
+        finally:
+            process.kill()
 
 
 def _show_table(item: Item, out: Path, *, tiny: bool) -> None:

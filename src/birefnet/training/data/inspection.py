@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import ImageError
-from birefnet.files import available_cores
 from birefnet.imaging.formats import sniff
 from birefnet.imaging.io import decode
 from birefnet.imaging.masks import GREY_TOLERANCE, alpha_is_mask, channel_spread, grey_levels
 from birefnet.imaging.picture import to_float, to_uint8
+from birefnet.processes import spread
 from birefnet.training.data.alignment import Edges, edges_of
 from birefnet.training.data.folders import Entry, FileSet, Kind
 from birefnet.training.data.sources import Source, same_aspect
-
-T = TypeVar("T")
 
 LOW, HIGH = 16, 239  # levels between which a mask is neither background nor subject
 
@@ -36,7 +31,7 @@ _EXTREME = 0.98  # share of a mask's pixels that are background or subject, each
 _SOME = 0.005
 _FEW_LEVELS = 16  # soft edges of whole pictures have more, unless drawn by few samples per pixel
 _SQUARE = np.ones((7, 7), np.uint8)
-_CHUNK = 8  # entries handed to a worker at a time
+_CHUNK = 8  # entries that a process takes at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +112,8 @@ def inspect(files: FileSet, jobs: int = 1) -> Iterator[Facts]:
     Args:
         jobs: processes; 0 takes one per core.
     """
-    yield from _spread(partial(inspect_entry, kind=files.kind), files.entries, jobs)
+    work = partial(inspect_entry, kind=files.kind)
+    yield from spread(work, files.entries, jobs, chunk=_CHUNK)
 
 
 def inspect_source(source: Source, jobs: int = 1) -> Iterator[Facts]:
@@ -125,23 +121,8 @@ def inspect_source(source: Source, jobs: int = 1) -> Iterator[Facts]:
 
     They are seen as training sees them, so what it refuses counts as unreadable, with its reason.
     """
-    yield from _spread(partial(_inspect_sample, source), range(len(source)), jobs)
-
-
-def _spread(work: Callable[[T], Facts], items: Sequence[T], jobs: int) -> Iterator[Facts]:
-    """Do the work in order, in this process or several."""
-    processes = min(jobs or available_cores(), -(-len(items) // _CHUNK))
-    if processes <= 1:
-        yield from map(work, items)
-        return
-    # Started afresh, for a forked copy of threads that hold locks may hang.
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as executor:
-        # In portions, for all results that nobody has taken yet wait in memory.
-        for start in range(0, len(items), 64 * _CHUNK):
-            portion = items[start : start + 64 * _CHUNK]
-            yield from executor.map(work, portion, chunksize=_CHUNK)
+    work = partial(_inspect_sample, source)
+    yield from spread(work, range(len(source)), jobs, chunk=_CHUNK)
 
 
 def inspect_entry(entry: Entry, kind: Kind) -> Facts:
