@@ -58,7 +58,7 @@ def prepare(kind: str, name: str, int8: str | None) -> Callable[[Any], Any]:
         from birefnet.inference.engines.torch_engine import TorchEngine
 
         return TorchEngine(network, "cpu", kind.split()[1]).infer
-    from birefnet.inference.engines.metadata import Metadata
+    from birefnet.inference.engines.base import Metadata
     from birefnet.inference.engines.openvino_convert import convert
     from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 

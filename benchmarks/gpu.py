@@ -53,7 +53,7 @@ from birefnet.inference.engines.devices import dtype_name, resolve_device, resol
 from birefnet.inference.engines.graphs import GraphCache
 from birefnet.inference.engines.torch_engine import TorchEngine
 from birefnet.inference.predictor import Predictor
-from birefnet.inference.profiling import Profile
+from birefnet.inference.stream import Profile
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.deform import choice, deformable_conv2d
 from birefnet.network.simplify import simplify

@@ -210,7 +210,7 @@ EDGES = {
     """,
     "openvino": """if True:
         import birefnet
-        from birefnet.inference.engines.choice import choose_engine
+        from birefnet.inference.load import choose_engine
         assert choose_engine("auto", "nano").engine == "openvino"
         assert "openvino" in birefnet.load().engine.name
         birefnet.remove_background("photo.png")

@@ -1,20 +1,29 @@
-"""What Windows and macOS do otherwise than Linux: files, and how many cores there are."""
+"""Files on every system, and behind URLs (s3, gs, http, …), under one small interface.
+
+Paths of this machine are `pathlib.Path`. URLs are `upath.UPath` of the extra `urls`, which has the
+same methods over every protocol of fsspec.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from birefnet.errors import BiRefNetError, MissingExtraError, needs_extra
 
 if TYPE_CHECKING:
     from upath import UPath
+
+StoragePath: TypeAlias = "Path | UPath"
 
 try:
     import fcntl
@@ -28,9 +37,15 @@ _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.5, 0.5)  # seconds between tries
 _LONGEST_PATH = 259  # characters, unless long paths are enabled
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.I)
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+
+# Whose uploads appear whole or not at all; elsewhere a temporary name is renamed.
+_ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
+
+_UNESCAPE = re.compile(r"\[([*?[])\]")  # what `glob.escape` wrote
 
 
-def is_written(path: Path | UPath) -> bool:
+def is_written(path: StoragePath) -> bool:
     """Whether a result is there; an empty file is none, such as a crash or a full disk leaves."""
     try:
         return path.stat().st_size > 0
@@ -80,13 +95,81 @@ def draft_folder(path: Path) -> Iterator[Path]:
     """
     import tempfile  # slow, and only a few commands need it
 
-    try:
+    with _errors_name(path):
         folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".birefnet-")
+    with folder as name:
+        yield Path(name)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that readers find the old one or the new one, never a part.
+
+    A temporary name in the same folder is written, flushed to disk and renamed; it is removed on
+    failure. Devices and pipes are written directly. Raises OSError as `open` does, with the name
+    given here, and for names that Windows does not take.
+    """
+    import secrets  # as `tempfile`
+
+    check_path(path)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)  # raises for a folder
+        return
+    # File systems count the bytes of a name.
+    start = os.fsencode(target.name)[:100].decode(errors="ignore")
+    temporary = target.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
+    # mkstemp would make the file private; an ordinary open leaves that to the umask.
+    with _errors_name(path):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode)
+        replace_file(temporary, target)
+    except BaseException:
+        remove_file(temporary)
+        raise
+
+
+@contextmanager
+def _errors_name(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of the system name the file that was asked for, not a temporary one."""
+    try:
+        yield
     except OSError as error:
         error.filename = os.fspath(path)
         raise
-    with folder as name:
-        yield Path(name)
+
+
+def write(path: StoragePath, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, with the folders it needs.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if isinstance(path, Path):
+        check_path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+        return
+    import secrets
+
+    fs, name = path.fs, path.path
+    if path.protocol in _ATOMIC:
+        fs.pipe_file(name, data)
+        return
+    fs.makedirs(os.path.dirname(name), exist_ok=True)
+    temporary = f"{name}.{secrets.token_hex(6)}.tmp"
+    try:
+        fs.pipe_file(temporary, data)
+        fs.mv(temporary, name)
+    except BaseException:
+        if fs.exists(temporary):
+            fs.rm_file(temporary)
+        raise
 
 
 @contextmanager
@@ -175,13 +258,143 @@ def remove_file(path: Path) -> None:
     patiently(lambda: path.unlink(missing_ok=True))
 
 
-def is_same(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+def is_same(path: str | os.PathLike[str] | UPath, other: str | os.PathLike[str] | UPath) -> bool:
     """Whether two paths are one file or folder: links, `..`, and the case of letters where the file
     system ignores it. Where neither is there yet, the case is ignored."""
+    if is_remote(path) or is_remote(other):
+        return str(path).rstrip("/") == str(other).rstrip("/")
     try:
-        return os.path.samefile(path, other)
+        return os.path.samefile(str(path), str(other))
     except OSError:
-        one, two = os.path.realpath(path), os.path.realpath(other)
+        one, two = os.path.realpath(str(path)), os.path.realpath(str(other))
     if os.path.exists(one) or os.path.exists(two):
         return one == two
     return folded(one) == folded(two)
+
+
+def is_within(path: StoragePath, folder: StoragePath) -> bool:
+    """Whether a path is this folder or lies below it; it need not exist."""
+    if is_remote(path) or is_remote(folder):
+        return f"{path}/".startswith(f"{str(folder).rstrip('/')}/")
+    real = Path(os.path.realpath(str(path)))
+    return any(is_same(one, folder) for one in (real, *real.parents))
+
+
+# Paths and URLs as they are typed.
+
+
+def is_url(text: str) -> bool:
+    """Whether what was typed names a protocol rather than a path (`C:\\a.jpg` is a path)."""
+    return "://" in text
+
+
+def to_path(text: str) -> StoragePath:
+    """A path, or what is behind a URL.
+
+    Raises:
+        MissingExtraError: a URL without the extra `urls`.
+        BiRefNetError: a protocol that is not installed or does not exist.
+    """
+    if not is_url(text):
+        return Path(text)
+    with needs_extra("urls", "reading and writing URLs"):
+        from upath import UPath
+    try:
+        path = UPath(text)
+        _ = path.fs
+    except ImportError:
+        raise MissingExtraError(f"{text.partition(':')[0]}:// addresses", "urls") from None
+    except ValueError as error:
+        raise BiRefNetError(f"{text!r} cannot be reached: {error}") from None
+    return path
+
+
+def absolute(path: StoragePath) -> str:
+    """A name that means the same on each machine that shares it."""
+    return str(path.absolute()) if isinstance(path, Path) else str(path)
+
+
+def is_remote(path: str | os.PathLike[str] | UPath) -> bool:
+    """Whether a path of `to_path` lies behind a URL."""
+    return hasattr(path, "fs") and not isinstance(path, Path)
+
+
+def name_of(path: StoragePath) -> str:
+    """The last part of the name, without the query of a web address."""
+    from urllib.parse import urlsplit
+
+    return Path(urlsplit(str(path)).path).name if is_remote(path) else path.name
+
+
+def identity(path: StoragePath) -> str:
+    """The same text for two paths of one file."""
+    return str(path) if is_remote(path) else os.path.realpath(str(path))
+
+
+def version_of(path: StoragePath) -> str:
+    """Changes when the file changes: size and time of change, or what a server says of it.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    if isinstance(path, Path):
+        stat = path.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+    facts: dict[str, object] = path.fs.info(path.path)
+    stamps = ("ETag", "etag", "mtime", "LastModified", "created")
+    changed = next((facts[key] for key in stamps if key in facts), "")
+    return f"{facts.get('size')}-{changed}"
+
+
+def walk(
+    folder: StoragePath, on_error: Callable[[Exception], None]
+) -> Iterator[tuple[StoragePath, list[str], list[str]]]:
+    """As `os.walk`: each folder below, its folders (remove some to leave them out) and files."""
+    if isinstance(folder, Path):
+        for root, folders, files in os.walk(folder, onerror=on_error):
+            yield Path(root), folders, files
+    else:
+        for path, folders, files in folder.walk(on_error=on_error):
+            yield path, folders, files
+
+
+# Patterns such as `shots/**/*.jpg`, in paths and in URLs.
+
+
+def is_pattern(text: str) -> bool:
+    if not glob.has_magic(text):
+        return False
+    # A name may look like a pattern; in web addresses `?` starts the query.
+    return not text.startswith(("http://", "https://")) and not to_path(text).exists()
+
+
+def matches_of(pattern: str) -> list[StoragePath]:
+    """The files and folders that match, sorted."""
+    if not is_url(pattern):
+        return [Path(match) for match in sorted(glob.glob(_literal(pattern), recursive=True))]
+    parts = pattern.split("/")
+    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return sorted(to_path("/".join(parts[:first])).glob("/".join(parts[first:])), key=str)
+
+
+def pattern_top(pattern: str) -> StoragePath:
+    """The folder in which a pattern begins to match."""
+    parts = _literal(pattern).split("/")
+    first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    top = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
+    return to_path(top if is_url(pattern) else _UNESCAPE.sub(r"\1", top))
+
+
+def _literal(pattern: str) -> str:
+    """The same, with the brackets in the names of folders that are there escaped."""
+    if is_url(pattern):
+        return pattern
+    *folders, last = pattern.replace(os.sep, "/").split("/")
+    known = ""
+    for index, part in enumerate(folders):
+        if glob.has_magic(part):
+            if not os.path.isdir(known + part):
+                break
+            folders[index] = glob.escape(part)
+        known += f"{part}/"
+    return "/".join([*folders, last])

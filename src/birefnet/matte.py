@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, ImageError
 from birefnet.imaging import compose, masks, matting
-from birefnet.imaging.box import Box
+from birefnet.imaging.box import Area, Box
 from birefnet.imaging.foreground import estimate_foreground
 from birefnet.imaging.formats import SUFFIXES
-from birefnet.imaging.framing import Area, Frame, frame_around, union, visible_box
+from birefnet.imaging.framing import Frame, frame_around, union, visible_box
 from birefnet.imaging.io import decode, encode, write_atomic
 from birefnet.imaging.metadata import Metadata, check_keep
 from birefnet.imaging.objects import regions
@@ -467,10 +467,9 @@ class Part:
     def facts(self) -> dict[str, Any]:
         """For reports: number, box as x0, y0, x1, y1 [px], area [px], share of the picture, and
         confidence."""
-        box = self.box
         return {
             "number": self.number,
-            "box": [box.left, box.top, box.right, box.bottom],
+            "box": self.box.corners,
             "area": round(self.area),
             "coverage": round(self.area / self.matte.alpha.size, 4),
             "confidence": round(self.confidence, 4),

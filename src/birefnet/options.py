@@ -32,7 +32,8 @@ from birefnet.imaging.values import (
 )
 
 if TYPE_CHECKING:
-    from birefnet.imaging.framing import Area, Frame
+    from birefnet.imaging.box import Area
+    from birefnet.imaging.framing import Frame
     from birefnet.imaging.io import Source
     from birefnet.imaging.metadata import Metadata
     from birefnet.imaging.picture import Limits, Pixels

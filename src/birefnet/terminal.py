@@ -1,7 +1,9 @@
-"""Progress on the terminal: one bar at a time, and none where standard error is a file or pipe."""
+"""The terminal: lines on standard error, and progress: one bar at a time, and none where standard
+error is a file or pipe."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,3 +106,29 @@ def _new_bar(label: str, *, in_bytes: bool) -> Progress:
     )
     bar.add_task(label, total=None)
     return bar
+
+
+def say(text: str) -> None:
+    """A line for people: on standard error, for standard output may carry a picture."""
+    _print(text)
+
+
+def warn(text: str) -> None:
+    """A line in yellow."""
+    _print(text, "yellow")
+
+
+def fail(text: str) -> None:
+    """A line in red."""
+    _print(f"Error: {text}", "red")
+
+
+def _print(text: str, colour: str | None = None) -> None:
+    import typer  # only the command needs it
+
+    typer.secho(text, err=True, fg=colour)
+
+
+def is_debugging() -> bool:
+    """Whether errors are shown whole: BIREFNET_DEBUG=1 in the environment."""
+    return os.environ.get("BIREFNET_DEBUG", "") not in ("", "0")

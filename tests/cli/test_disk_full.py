@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from birefnet.cli.remove import render
+from birefnet.cli.remove import worker
 from birefnet.cli.remove.manifest import Manifest
 from fakes import write_disc
 
@@ -46,7 +46,7 @@ def test_no_room_for_pictures(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write, left = render.write, [fits]
+    write, left = worker.write, [fits]
 
     def filling(target: Any, data: bytes) -> None:
         if not left[0]:
@@ -55,7 +55,7 @@ def test_no_room_for_pictures(
         write(target, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(render, "write", filling)
+        patch.setattr(worker, "write", filling)
         result = command("remove", shop, "-o", tmp_path / "out")
     done = check(result, tmp_path / "out/manifest.jsonl")
     assert len(done) == fits

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from birefnet.cli.doctor import checks
-from birefnet.inference.engines import choice
+from birefnet.inference import load
 from birefnet.weights.locate import bundled_names
 
 needs_bundled = pytest.mark.skipif("nano" not in bundled_names(), reason="no bundled model")
@@ -85,7 +85,7 @@ def test_a_driver_that_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatch)
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr(choice, "has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(load, "has_nvidia_driver", lambda: True)
     found = {finding.name: finding.detail for finding in checks.devices()}
     assert found["cuda"] == "an NVIDIA driver is here, but torch is a build without CUDA"
 

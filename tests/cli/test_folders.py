@@ -157,12 +157,12 @@ def test_a_torn_line_is_passed_over(tmp_path: Path) -> None:
 def test_what_may_pass_is_tried_again(
     command, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli.remove import render, run
+    from birefnet.cli.remove import worker
 
     waits: list[float] = []
-    monkeypatch.setattr(run.time, "sleep", waits.append)
+    monkeypatch.setattr(worker.time, "sleep", waits.append)
     failures = {"b.png": 2, "a.png": 9}
-    write = render.write
+    write = worker.write
 
     def flaky(place: Path, data: bytes) -> None:
         if place.parent.name == "out" and failures.get(place.name, 0):
@@ -170,7 +170,7 @@ def test_what_may_pass_is_tried_again(
             raise OSError(errno.EIO, "the drive does not answer")
         write(place, data)
 
-    monkeypatch.setattr(render, "write", flaky)
+    monkeypatch.setattr(worker, "write", flaky)
     result = command("remove", shop, "-o", tmp_path / "out", "--json")
     report = json.loads(result.stdout)
     assert (report["done"], report["failed"], waits) == (4, 1, [1.0, 2.0])
@@ -183,9 +183,9 @@ def test_what_may_pass_is_tried_again(
 def test_a_picture_that_is_none_is_not_tried_again(
     command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli.remove import run
+    from birefnet.cli.remove import worker
 
-    monkeypatch.setattr(run.time, "sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: pytest.fail("waited"))
     Image.new("RGB", (64, 64)).save(tmp_path / "cut.jpg")
     data = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
@@ -256,9 +256,9 @@ def test_watching_goes_on_until_interrupted(
 def test_interrupted_before_the_first_picture_is_not_called_an_empty_folder(
     command, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from birefnet.cli.remove import run
+    from birefnet.cli.remove import worker
 
-    monkeypatch.setattr(run.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(worker.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGINT))
     result = command("remove", shop, "--watch")
     assert result.status == 0
     assert result.stderr.splitlines()[1:] == ["no picture was cut out"]
@@ -326,9 +326,9 @@ def test_an_address_that_fails_is_a_failure_of_that_picture(
 ) -> None:
     from upath import UPath
 
-    from birefnet.cli.remove import run
+    from birefnet.cli.remove import worker
 
-    monkeypatch.setattr(run.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
     place = UPath(f"{bucket}/a.png")
     place.write_bytes((shop / "a.png").read_bytes())
     monkeypatch.setattr(type(place), "open", _no_answer)

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from birefnet.cli import models
-from birefnet.cli.common import run
+from birefnet.cli.main import run
 from birefnet.weights.locate import bundled_names
 
 
@@ -134,7 +134,7 @@ def test_download_fetches_what_would_run_here(
 
     fetched: list[str] = []
     monkeypatch.setattr("birefnet.weights.download.fetch", fetch)
-    monkeypatch.setattr("birefnet.inference.engines.choice._is_there", lambda _: has_torch)
+    monkeypatch.setattr("birefnet.inference.load._is_there", lambda _: has_torch)
     result = call("download", name)
     assert fetched == [expected]
     assert ("published ONNX file" in result.stderr) == (name != expected)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from birefnet.inference.predictor import Predictor
-from birefnet.inference.profiling import Profile, StageTime, timed
+from birefnet.inference.stream import Profile, StageTime, timed
 from fakes import PLAIN, BrightEngine, disc
 
 

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.evaluate import report_files
+from birefnet.cli.options import (
     BatchSize,
     Device,
     Dtype,
+    GroupedCommand,
     Jobs,
     Model,
     NetworkConfigText,
     ResolutionText,
     check_output,
-    fail,
+    examples,
     parse_resolution,
-    say,
-    warn,
+    setting,
     with_network_config,
+    with_options,
     write_file,
 )
-from birefnet.cli.evaluate import report_files
-from birefnet.cli.options import GroupedCommand, examples, setting, with_options
 from birefnet.errors import BiRefNetError, UsageError, counted
-from birefnet.terminal import console, progress_bar
+from birefnet.terminal import console, fail, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from birefnet.evaluation.dataset import SetResult
@@ -151,9 +151,8 @@ def benchmark(
         published = folders.test_set.pictures
         if len(result.images) != published:
             warn(
-                f"{title} has {len(result.images)} of {counted(published, 'picture')} here, so "
-                "its numbers do "
-                "not compare with the published ones"
+                f"{title} has {len(result.images)} of {counted(published, 'picture')} here, so its "
+                "numbers do not compare with the published ones"
             )
         report_files(title, result)
         results.append(result)
@@ -192,8 +191,7 @@ def _local_test_sets(suite: Suite, options: BenchmarkOptions) -> list[LocalTestS
         else:
             warn(
                 f"{test_set.name} is not under {options.data}; its "
-                f"{counted(test_set.pictures, 'picture')} "
-                f"are published at {test_set.published_at}"
+                f"{counted(test_set.pictures, 'picture')} are published at {test_set.published_at}"
             )
     if not located:
         raise UsageError(f"{options.data} holds none of the test sets of {options.suite}")

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Assignments, Jobs, Json, check_output, say, warn, write_file
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import (
+    Assignments,
+    GroupedCommand,
+    Jobs,
+    Json,
+    check_output,
+    examples,
+    write_file,
+)
 from birefnet.errors import counted, require
-from birefnet.terminal import console, progress_bar
+from birefnet.terminal import console, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from birefnet.training.data.findings import CheckReport, SetReport

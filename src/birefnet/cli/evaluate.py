@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Jobs, check_output, fail, say, warn, write_file
-from birefnet.cli.options import GroupedCommand, examples, setting, with_options
+from birefnet.cli.options import (
+    GroupedCommand,
+    Jobs,
+    check_output,
+    examples,
+    setting,
+    with_options,
+    write_file,
+)
 from birefnet.errors import BiRefNetError, UsageError, counted
-from birefnet.terminal import console, progress_bar
+from birefnet.terminal import console, fail, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,20 +8,20 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.options import (
     Device,
+    GroupedCommand,
     Json,
     Model,
     NetworkConfigText,
     ResolutionText,
     check_output,
+    examples,
     parse_resolution,
-    say,
     with_network_config,
 )
-from birefnet.cli.options import GroupedCommand, examples
 from birefnet.errors import counted, require
-from birefnet.terminal import progress_bar
+from birefnet.terminal import progress_bar, say
 
 EXAMPLES = examples(
     "birefnet explain photo.jpg",

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.options import (
     MODEL_HELP,
+    GroupedCommand,
     Json,
     NetworkConfigText,
     check_output,
+    examples,
     parse_network_config,
-    say,
-    warn,
+    parse_resolution,
+    setting,
     with_network_config,
+    with_options,
 )
-from birefnet.cli.options import GroupedCommand, examples, setting, with_options
-from birefnet.terminal import console, progress_bar
+from birefnet.terminal import console, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +126,7 @@ def export(
     from typing import cast, get_args
 
     from birefnet.export.request import SUFFIXES, Format, Request, check_extras, format_of
-    from birefnet.inference.engines.metadata import Precision
+    from birefnet.inference.engines.base import Precision
 
     for option, value, choices in (
         ("--format", options.format, (*SUFFIXES, "web")),
@@ -187,7 +189,6 @@ def export(
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:
-    from birefnet.cli.common import parse_resolution
 
     size = parse_resolution(text, "--size")
     if size == "native":

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import typer
 
-from birefnet.cli.common import say
-from birefnet.terminal import progress_bar
+from birefnet.terminal import progress_bar, say
 
 
 def export_site(

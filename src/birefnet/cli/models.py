@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.options import (
+    GroupedCommand,
     Json,
     NetworkConfigText,
     check_output,
-    fail,
+    examples,
     parse_network_config,
-    say,
 )
-from birefnet.cli.options import GroupedCommand, examples
-from birefnet.errors import require
-from birefnet.terminal import console, progress_bar
+from birefnet.errors import UnknownModelError, WeightsError, require
+from birefnet.terminal import console, fail, progress_bar, say
 
 if TYPE_CHECKING:
     from birefnet.weights.catalogue import Checkpoint
@@ -138,7 +137,6 @@ def download(
     as_json: Json = False,
 ) -> None:
     """Download weights and print their paths; existing files are kept."""
-    from birefnet.errors import UnknownModelError, WeightsError
     from birefnet.weights.locate import locate
 
     wanted = {name: locate(name) for name in names}
@@ -237,7 +235,7 @@ def convert_model(
 
 def _fetch(located: Located, cache: Path | None, *, verify: bool) -> Path:
     """Fetch the file that would run here: without PyTorch the published ONNX file, if any."""
-    from birefnet.inference.engines.choice import runs_published_onnx
+    from birefnet.inference.load import runs_published_onnx
     from birefnet.weights.download import fetch
     from birefnet.weights.hub import fetch_repository
 

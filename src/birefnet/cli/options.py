@@ -1,4 +1,4 @@
-"""The command's options that are fields of `Options`, and help in groups."""
+"""Options of commands: those that several share, the fields of `Options`, and help in groups."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from birefnet.errors import BiRefNetError, OptionError, UsageError
+from birefnet.errors import BiRefNetError, OptionError, UsageError, require
+from birefnet.files import check_path, write
+from birefnet.imaging import values
+from birefnet.imaging.values import Resolution
 from birefnet.options import OPTIONS, Option, Options, declared
+from birefnet.terminal import progress_bar, say
+
+T = TypeVar("T")
 
 GROUPS = {
     "Result": (
@@ -302,3 +308,130 @@ class GroupedCommand(TyperCommand):
         for title, records in grouped(self.get_params(ctx), ctx).items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+# Options that several commands have, and what their values mean.
+
+LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
+"""As uvicorn has them."""
+
+
+MODEL_HELP = "Bundled or released weights, a file or a folder; see `birefnet models list`."
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|PATH",
+        help=MODEL_HELP,
+        envvar="BIREFNET_MODEL",
+        show_default="nano",
+    ),
+]
+NetworkConfigText = Annotated[
+    str | None,
+    typer.Option(
+        "--network-config",
+        metavar="NAME=VALUE,…|FILE",
+        help="Architecture of the network, if neither its file nor its tensors show it: "
+        "image_pyramid=add, a .json file, or a preset.",
+        show_default="by the file",
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
+]
+Dtype = Annotated[str, typer.Option("--dtype", metavar="DTYPE", help="auto, fp32, fp16 or bf16.")]
+ResolutionText = Annotated[str | None, option("resolution")]
+BatchSize = Annotated[int | None, option("batch_size")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="NAME=VALUE",
+        help="Any field of the recipe, such as schedule.epochs=20 or data.augment.rotate=0.5; may "
+        "be repeated.",
+    ),
+]
+MaxMegapixels = Annotated[
+    float,
+    typer.Option(
+        "--max-megapixels",
+        min=0.001,
+        max=1e6,
+        metavar="MP",
+        help="Larger pictures are refused.",
+        envvar="BIREFNET_MAX_MEGAPIXELS",
+    ),
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", metavar="N", help="Processes; 0 for one per core.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
+
+
+def check_output(value: T) -> T:
+    """Callback of options that name a file or folder to write: find before the work begins what
+    Windows would refuse at its end."""
+    for path in value if isinstance(value, list) else [value]:
+        if path is not None and "://" not in str(path):
+            try:
+                check_path(str(path))
+            except OSError as error:
+                raise typer.BadParameter(f"{path}: {error.strerror}") from None
+    return value
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made if it is not there.
+
+    Raises:
+        BiRefNetError: it cannot be written.
+    """
+    try:
+        write(path, data)
+    except OSError as error:
+        raise BiRefNetError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def parse_network_config(text: str | None) -> dict[str, Any] | None:
+    """Of `--network-config`: the fields of `NetworkConfig` that it gives."""
+    if text is None:
+        return None
+    from birefnet.network.config import NetworkConfig, parse_config
+
+    try:
+        values = parse_config(text)
+        NetworkConfig.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"--network-config: {error}") from None
+    return values
+
+
+def with_network_config(model: str | None, text: str | None) -> str | None:
+    """`model`, or where --network-config is given, a copy of it that says how it is built."""
+    values = parse_network_config(text)
+    if values is None:
+        return model
+    require("--network-config", "torch")
+    from birefnet.weights.convert import with_config
+    from birefnet.weights.locate import default_model
+
+    with progress_bar("copy the model"):
+        folder = with_config(model or default_model(), values)
+    say(f"{folder} is the model with this configuration, for --model")
+    return str(folder)
+
+
+def parse_resolution(text: str | None, option: str = "--resolution") -> Resolution | None:
+    """As `birefnet.imaging.values.parse_resolution`, with a usage error that names the option."""
+    try:
+        return values.parse_resolution(text)
+    except BiRefNetError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
+
+
+def status_of(error: BiRefNetError) -> int:
+    """The exit status: 2 if the command makes no sense, 1 for work that failed."""
+    return 2 if isinstance(error, UsageError) else 1

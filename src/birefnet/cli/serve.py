@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.options import (
     Device,
     Dtype,
+    GroupedCommand,
     LogLevel,
     MaxMegapixels,
     Model,
     NetworkConfigText,
-    say,
-    warn,
+    examples,
+    setting,
     with_network_config,
+    with_options,
 )
-from birefnet.cli.options import GroupedCommand, examples, setting, with_options
+from birefnet.terminal import say, warn
 
 if TYPE_CHECKING:
     from birefnet.serving.settings import ServerSettings

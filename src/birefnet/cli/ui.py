@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.options import (
     Device,
     Dtype,
+    GroupedCommand,
     MaxMegapixels,
     Model,
     NetworkConfigText,
-    say,
+    examples,
     with_network_config,
 )
-from birefnet.cli.options import GroupedCommand, examples
 from birefnet.cli.serve import (
     Also,
     ApiKeys,
@@ -28,6 +28,7 @@ from birefnet.cli.serve import (
     run_server,
 )
 from birefnet.errors import require
+from birefnet.terminal import say
 
 EXAMPLES = examples(
     "birefnet ui --open",

@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import (
+from birefnet.cli.options import (
     Device,
     Dtype,
+    GroupedCommand,
     Json,
     Model,
     NetworkConfigText,
     check_output,
-    fail,
-    say,
+    examples,
+    message_of,
     status_of,
     with_network_config,
+    with_options,
 )
-from birefnet.cli.options import GroupedCommand, examples, message_of, with_options
-from birefnet.errors import counted
+from birefnet.errors import BiRefNetError, MissingExtraError, counted
 from birefnet.files import is_written
 from birefnet.options import VIDEO, Options, VideoOptions
-from birefnet.terminal import Update, progress_bar
+from birefnet.terminal import Update, fail, is_debugging, progress_bar, say
 
 if TYPE_CHECKING:
     from birefnet.video import Progress, VideoResult
@@ -108,7 +109,6 @@ def video(
     failed (finished parts are kept); 2 if the command makes no sense; 130 after Ctrl-C, 143 after
     SIGTERM.
     """
-    from birefnet.errors import BiRefNetError, MissingExtraError
     from birefnet.video.errors import UnfinishedRunError
     from birefnet.video.settings import Settings, plan_targets
 
@@ -145,8 +145,6 @@ def _run(
 ) -> int:
     """Do it, report, and return the exit status."""
     from birefnet.api import load
-    from birefnet.cli.common import is_debugging
-    from birefnet.errors import BiRefNetError
     from birefnet.video.errors import UnfinishedRunError, VideoCancelled
     from birefnet.video.process import run
 

@@ -24,7 +24,8 @@ from birefnet.explain.field import Field, Sampling, receptive_field
 from birefnet.explain.figure import save_figure
 from birefnet.explain.observe import Observation, Stage, observe
 from birefnet.explain.panels import Panel, Row, by_name, rows, uncertainty
-from birefnet.imaging.encoding import encode, write_atomic
+from birefnet.files import write_atomic
+from birefnet.imaging.encoding import encode
 from birefnet.imaging.geometry import Geometry
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Picture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from birefnet.errors import MissingExtraError, UsageError
 from birefnet.explain.panels import SIDE, Row
+from birefnet.files import write_atomic
 from birefnet.html_report import Group, Section, render
-from birefnet.imaging.encoding import write_atomic
 from birefnet.imaging.figure import figure
 
 SUFFIXES = (".png", ".svg", ".pdf", ".html")

@@ -28,7 +28,7 @@ from birefnet.export import graph
 from birefnet.export.parity import synthetic_batch
 from birefnet.files import draft_folder, replace_file
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.metadata import KEY
+from birefnet.inference.engines.base import KEY
 from birefnet.network.exportable import exportable
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet.inference.engines.base import Engine
-from birefnet.inference.engines.metadata import Precision
+from birefnet.inference.engines.base import Engine, Precision
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import UsageError, require
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.metadata import Metadata, Precision
+from birefnet.inference.engines.base import Metadata, Precision
 
 if TYPE_CHECKING:
     from birefnet.export.parity import Parity

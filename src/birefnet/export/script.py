@@ -6,7 +6,7 @@ from pathlib import Path
 
 from birefnet.export.request import Format
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.metadata import Metadata
+from birefnet.inference.engines.base import Metadata
 
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 _RUN = {

@@ -14,7 +14,7 @@ with needs_extra("torch", __name__):
     from torch import Tensor, nn
 
 from birefnet.files import draft_folder, replace_file
-from birefnet.inference.engines.metadata import KEY
+from birefnet.inference.engines.base import KEY
 from birefnet.network.exportable import exportable
 
 if TYPE_CHECKING:

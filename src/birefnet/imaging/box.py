@@ -13,19 +13,13 @@ from birefnet.errors import BiRefNetError
 
 
 @dataclass(frozen=True)
-class Box:
+class Area:
     """A rectangle of whole pixels: rows top to top + height, columns left to left + width."""
 
     top: int
     left: int
     height: int
     width: int
-
-    def __post_init__(self) -> None:
-        if min(self.top, self.left) < 0 or min(self.height, self.width) < 1:
-            raise BiRefNetError(
-                f"got {self}; a box must start inside the picture and hold at least one pixel."
-            )
 
     @property
     def bottom(self) -> int:
@@ -34,6 +28,22 @@ class Box:
     @property
     def right(self) -> int:
         return self.left + self.width
+
+    @property
+    def corners(self) -> list[int]:
+        """x0, y0, x1, y1 in the picture, where x1 and y1 are the first not in it."""
+        return [self.left, self.top, self.right, self.bottom]
+
+
+@dataclass(frozen=True)
+class Box(Area):
+    """A rectangle inside a picture."""
+
+    def __post_init__(self) -> None:
+        if min(self.top, self.left) < 0 or min(self.height, self.width) < 1:
+            raise BiRefNetError(
+                f"got {self}; a box must start inside the picture and hold at least one pixel."
+            )
 
     @property
     def slices(self) -> tuple[slice, slice]:

@@ -1,14 +1,10 @@
-"""Encode pixels, masks and animations, and put files in place without half-written states."""
+"""Encode pixels, masks and animations."""
 
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from birefnet.errors import BiRefNetError
-from birefnet.files import check_path, remove_file, replace_file
 from birefnet.imaging.metadata import IPTC_OVERHEAD, Metadata, fits, iptc_segment
 from birefnet.imaging.picture import to_uint8, to_uint16
 from birefnet.imaging.png import write_apng, write_png
@@ -151,43 +146,6 @@ def encode_animation(
     buffer = io.BytesIO()
     next(rest).save(buffer, format.upper(), **options)
     return buffer.getvalue()
-
-
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that readers find the old one or the new one, never a part.
-
-    A temporary name in the same folder is written, flushed to disk and renamed; it is removed on
-    failure. Devices and pipes are written directly. Raises OSError as `open` does, with the name
-    given here, and for names that Windows does not take.
-    """
-    check_path(path)
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)  # raises for a folder
-        return
-    # File systems count the bytes of a name.
-    start = os.fsencode(target.name)[:100].decode(errors="ignore")
-    temporary = target.with_name(f".{start}.{secrets.token_hex(6)}.tmp")
-    # mkstemp would make the file private; an ordinary open leaves that to the umask.
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    except OSError as error:
-        error.filename = os.fspath(path)
-        raise
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            temporary.chmod(target.stat().st_mode)
-        replace_file(temporary, target)
-    except BaseException:
-        remove_file(temporary)
-        raise
-
-
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
 def _check_shapes(pixels: NDArray, alpha: NDArray | None) -> None:

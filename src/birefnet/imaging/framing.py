@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError
-from birefnet.imaging.box import Box
+from birefnet.imaging.box import Area, Box
 from birefnet.imaging.picture import Alpha, PixelType
 from birefnet.imaging.values import Measure
 
@@ -22,31 +21,8 @@ VISIBLE = 0.05  # alpha from which on a pixel must be seen; a network's ground i
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A rectangle of whole pixels that may reach beyond the picture.
-
-    Attributes:
-        top, left: of its first pixel; negative beyond the picture.
-        height, width: at least 1.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def bottom(self) -> int:
-        return self.top + self.height
-
-    @property
-    def right(self) -> int:
-        return self.left + self.width
-
-    @property
-    def corners(self) -> list[int]:
-        """x0, y0, x1, y1 in the picture, where x1 and y1 are the first not in it."""
-        return [self.left, self.top, self.right, self.bottom]
+class Frame(Area):
+    """A rectangle that may reach beyond the picture: `top` and `left` may be negative."""
 
     def cut(self, pixels: NDArray[PixelType], *, repeats: bool = False) -> NDArray[PixelType]:
         """The rectangle's part of H x W (x C); beyond the picture 0, or its edge repeated."""
@@ -60,10 +36,6 @@ class Frame:
         how = cv2.BORDER_REPLICATE if repeats else cv2.BORDER_CONSTANT
         edge = (above, below, before, after)
         return np.asarray(cv2.copyMakeBorder(inside, *edge, how, value=[0] * 4), pixels.dtype)
-
-
-Area: TypeAlias = Box | Frame
-"""A rectangle of whole pixels."""
 
 
 def visible_box(

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -28,13 +29,14 @@ from PIL import (
 )
 
 from birefnet.errors import ImageError, counted, needs_extra
+from birefnet.files import write_atomic
 from birefnet.imaging import colour, deep, photometry, tiff
-from birefnet.imaging.encoding import encode, encode_animation, write_atomic
+from birefnet.imaging.encoding import encode, encode_animation
 from birefnet.imaging.formats import RAW_CURE, READABLE, SUFFIXES, is_picture, is_raw, sniff
 from birefnet.imaging.metadata import Metadata, read_metadata
-from birefnet.imaging.picture import Limits, Picture, to_float
-from birefnet.imaging.png import without_text
-from birefnet.imaging.source import (
+from birefnet.imaging.picture import (
+    Limits,
+    Picture,
     Remote,
     Source,
     check_pixels,
@@ -42,8 +44,10 @@ from birefnet.imaging.source import (
     one_sentence,
     png_depth,
     read_source,
+    to_float,
     webp_size,
 )
+from birefnet.imaging.png import without_text
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -417,3 +421,54 @@ def _upright(pixels: NDArray, orientation: int) -> NDArray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def animation_format(source: Path | bytes) -> str | None:
+    """The format for a result of several frames or pages (gif, webp, apng, tiff), by the header of
+    a file or its bytes; `None` for still or unreadable ones."""
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            return _animation_in(file)
+    except OSError:
+        return None  # whoever decodes it will say what is wrong
+
+
+def _animation_in(file: BinaryIO) -> str | None:
+    head = file.read(64)
+    if head.startswith(b"GIF8"):
+        return "gif" if _gif_is_animated(file) else None
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
+        return "webp" if head[20] & 2 else None  # the flag for animation
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "apng" if _png_is_animated(file) else None
+    if sniff(head) == "tiff":
+        file.seek(0)
+        return "tiff" if _has_pages(file.read()) else None
+    if head[4:12] == b"ftypavis":  # an AVIF sequence: webp is what all browsers play
+        return "webp"
+    return None
+
+
+def _has_pages(data: bytes) -> bool:
+    try:
+        return len(tiff.read_pages(data, "it", 2)) > 1
+    except Exception:  # whoever decodes it will say what is wrong
+        return False
+
+
+def _gif_is_animated(file: BinaryIO) -> bool:
+    file.seek(0)
+    try:
+        return bool(GifImagePlugin.GifImageFile(file).is_animated)
+    except (SyntaxError, ValueError, IndexError):
+        return False
+
+
+def _png_is_animated(file: BinaryIO) -> bool:
+    """Whether a chunk acTL stands before the pixels."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        if head[4:] in (b"acTL", b"IDAT"):
+            return head[4:] == b"acTL"
+        file.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    return False

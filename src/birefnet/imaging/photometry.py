@@ -107,8 +107,7 @@ def check(page: TiffPage, name: str) -> None:
     if page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and extra > 1:
         raise ImageError(
             f"{name} has {counted(page.samplesperpixel, 'band')} and does not say which are red, "
-            "green and "
-            "blue; save three of them as RGB."
+            "green and blue; save three of them as RGB."
         )
 
 

@@ -16,8 +16,7 @@ from birefnet.imaging.io import decode, decode_frames, snapshot
 from birefnet.imaging.picture import Limits, Picture, warn_if_black
 from birefnet.imaging.values import Resolution
 from birefnet.inference.engines.base import Engine, takes_guidance
-from birefnet.inference.profiling import Profile, timed
-from birefnet.inference.stream import Prepared, Stream, mattes_of
+from birefnet.inference.stream import Prepared, Profile, Stream, mattes_of, timed
 from birefnet.matte import Matte
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from birefnet.errors import BiRefNetError, DeviceError, needs_extra
-from birefnet.imaging.source import Remote
+from birefnet.imaging.picture import Remote
 
 if TYPE_CHECKING:
     from birefnet.imaging.values import Keep, Kind, Resolution

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from birefnet.errors import needs_extra
-from birefnet.imaging.encoding import write_atomic
+from birefnet.files import write_atomic
 from birefnet.training import settings
 from birefnet.training.data.settings import DataSettings
 from birefnet.training.loss_settings import LossSettings

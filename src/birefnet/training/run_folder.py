@@ -24,8 +24,7 @@ from birefnet.errors import BiRefNetError, UsageError, WeightsError, needs_extra
 with needs_extra("torch", __name__):
     import torch
 
-from birefnet.files import replace_file
-from birefnet.imaging.encoding import write_atomic
+from birefnet.files import replace_file, write_atomic
 
 STATE_FORMAT = 1
 _PART = ".part"  # a file that is being written

@@ -20,7 +20,7 @@ with needs_extra("torch", __name__):
     import torch
     from torch import nn
 
-from birefnet.imaging.encoding import write_atomic
+from birefnet.files import write_atomic
 from birefnet.imaging.geometry import Preprocess, resize_map
 from birefnet.imaging.picture import Picture, to_uint8
 from birefnet.imaging.png import write_png

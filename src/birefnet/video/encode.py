@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 import numpy as np
 
-from birefnet.imaging.encoding import encode, write_atomic
+from birefnet.files import write_atomic
+from birefnet.imaging.encoding import encode
 from birefnet.imaging.picture import Pixels
 from birefnet.video.colour import ColourSpace, from_rgb
 from birefnet.video.errors import load_av, writing_failed

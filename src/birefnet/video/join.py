@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import counted
-from birefnet.files import replace_file
-from birefnet.imaging.encoding import encode_animation, write_atomic
+from birefnet.files import replace_file, write_atomic
+from birefnet.imaging.encoding import encode_animation
 from birefnet.imaging.io import decode
 from birefnet.imaging.picture import Alpha, Pixels
 from birefnet.video.aspect import TITLE, write_pixel_aspect

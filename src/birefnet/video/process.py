@@ -120,8 +120,8 @@ def run(
         workplace.remove()
         if broken is not None:
             raise VideoError(
-                f"{broken}; {targets[0].path} has the {counted(workplace.frames, 'frame')} before "
-                "that"
+                f"{broken}; {targets[0].path} has the {counted(workplace.frames, 'frame')} "
+                "before that"
             )
         if video.damage:
             notes.append(f"{info.name}: {video.damage}")

@@ -17,8 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from birefnet.errors import counted
-from birefnet.files import is_written
-from birefnet.imaging.encoding import write_atomic
+from birefnet.files import is_written, write_atomic
 from birefnet.video.errors import UnfinishedRunError, VideoError, writing_failed
 
 _VERSION = 1

@@ -148,8 +148,7 @@ def detect_config(shapes: Shapes, given: Mapping[str, object] | None = None) -> 
     if context not in (whole, deepest):
         raise WeightsError(
             f"the decoder of these weights takes {counted(context, 'channel')} and a {backbone} "
-            "encoder gives "
-            f"{deepest} or {whole}: it is a variant that is not known here"
+            f"encoder gives {deepest} or {whole}: it is a variant that is not known here"
         )
     classifier = network.get("classifier.weight") or (0, deepest)
     outputs = tuple(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from birefnet.errors import DeviceError, MissingExtraError, UnknownModelError
-from birefnet.inference.engines import choice
-from birefnet.inference.engines.choice import choose_engine
+from birefnet.inference import load as loading
+from birefnet.inference.load import choose_engine
 
 INSTALLED = {
     "core": set(),
@@ -23,7 +23,7 @@ INSTALLED = {
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def only(packages: str) -> None:
-        monkeypatch.setattr(choice, "_is_there", lambda name: name in INSTALLED[packages])
+        monkeypatch.setattr(loading, "_is_there", lambda name: name in INSTALLED[packages])
 
     return only
 
@@ -108,9 +108,9 @@ def test_an_engine_that_is_missing(
 
 @pytest.mark.usefixtures("with_openvino")
 def test_a_gpu_is_torch_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "_has_accelerator", lambda: True)
+    monkeypatch.setattr(loading, "_has_accelerator", lambda: True)
     assert choose_engine("auto", "nano").engine == "torch"
-    monkeypatch.setattr(choice, "_has_accelerator", lambda: False)
+    monkeypatch.setattr(loading, "_has_accelerator", lambda: False)
     assert choose_engine("auto", "nano").engine == "openvino"
 
 
@@ -139,9 +139,9 @@ def test_torch_is_asked_where_a_driver_is(
         if not library:
             raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(choice.ctypes, "CDLL", load)
-    monkeypatch.setattr(choice, "_AMD", tmp_path if amd else tmp_path / "missing")
-    monkeypatch.setattr(choice.sys, "platform", "linux")
+    monkeypatch.setattr(loading.ctypes, "CDLL", load)
+    monkeypatch.setattr(loading, "_AMD", tmp_path if amd else tmp_path / "missing")
+    monkeypatch.setattr(loading.sys, "platform", "linux")
     monkeypatch.setattr(devices, "available_devices", lambda: found)
     with monkeypatch.context() as without_torch:
         without_torch.delitem(sys.modules, "torch")
@@ -164,7 +164,7 @@ def test_files_have_their_engine(tmp_path: Path) -> None:
 def test_a_name_that_means_nothing_is_refused_before_an_extra(
     name: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "_is_there", lambda package: False)
+    monkeypatch.setattr(loading, "_is_there", lambda package: False)
     with pytest.raises(UnknownModelError):
         choose_engine(engine, name)
 

@@ -150,7 +150,7 @@ def test_a_released_network_runs_as_its_onnx_file_where_torch_is_missing(
         return path
 
     monkeypatch.setattr("birefnet.weights.download.fetch", fetch)
-    monkeypatch.setattr("birefnet.inference.engines.choice._is_there", lambda package: False)
+    monkeypatch.setattr("birefnet.inference.load._is_there", lambda package: False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.warns(UserWarning, match=rf"runs as its published ONNX file {file.name} .*torch"):
         predictor = birefnet.load(name)

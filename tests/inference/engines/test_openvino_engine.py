@@ -14,7 +14,7 @@ import torch
 openvino = pytest.importorskip("openvino")
 
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError  # noqa: E402
-from birefnet.inference.engines.metadata import Metadata  # noqa: E402
+from birefnet.inference.engines.base import Metadata  # noqa: E402
 from birefnet.inference.engines.openvino_cache import load_openvino, write_graph  # noqa: E402
 from birefnet.inference.engines.openvino_convert import convert  # noqa: E402
 from birefnet.inference.engines.openvino_engine import (  # noqa: E402

@@ -100,7 +100,7 @@ def _loaded(cell: Cell) -> tuple[Engine, Preprocess, dict[str, object]]:
     facts = _facts(network)
     network = simplify(network, inplace=True)
     if cell.engine == "openvino":
-        from birefnet.inference.engines.metadata import Metadata
+        from birefnet.inference.engines.base import Metadata
         from birefnet.inference.engines.openvino_convert import convert
         from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 

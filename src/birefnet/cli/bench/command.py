@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Json
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, Json, examples
+from birefnet.terminal import progress_bar
 
 EXAMPLES = examples(
     "birefnet bench",
@@ -68,7 +68,6 @@ def bench(
     (multiplications with an addition), and the largest difference of the matte to torch in fp32.
     """
     from birefnet.cli.bench import run as work
-    from birefnet.terminal import progress_bar
 
     if as_json and as_markdown:
         raise typer.BadParameter("--json and --markdown both want standard output; leave one out")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from birefnet.errors import MissingExtraError, UnknownDeviceError, require
+from birefnet.terminal import console
 from birefnet.weights.locate import is_bundled
 
 ENGINES = ("torch", "openvino", "onnx")
@@ -268,8 +269,6 @@ def print_table(results: Sequence[Result]) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
-
-    from birefnet.terminal import console
 
     table = Table(box=box.SIMPLE_HEAD)
     for number, head in enumerate(HEADS):

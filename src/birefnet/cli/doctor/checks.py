@@ -90,7 +90,7 @@ def versions() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Each device that torch sees, with the precisions it computes in; without torch, the CPU."""
-    from birefnet.inference.engines.choice import has_nvidia_driver
+    from birefnet.inference.load import has_nvidia_driver
 
     if find_spec("torch") is None:
         yield Finding("cpu", f"{counted(os.cpu_count() or 1, 'core')}")
@@ -139,7 +139,7 @@ def _describe(device: Any) -> str:
 
 def engines() -> Iterator[Finding]:
     """The engines that can run a network here, and which `auto` takes for the default model."""
-    from birefnet.inference.engines.choice import choose_engine
+    from birefnet.inference.load import choose_engine
     from birefnet.weights.locate import default_model
 
     model = default_model()
@@ -152,7 +152,7 @@ def engines() -> Iterator[Finding]:
 
 def onnxruntime() -> Finding:
     """The build of ONNX Runtime that is in place; all of them install into the same folder."""
-    from birefnet.inference.engines.choice import DEFORM_CONV
+    from birefnet.inference.load import DEFORM_CONV
 
     is_needed = not any(map(find_spec, EXTRA_ENGINES))
     known = set(metadata.packages_distributions().get("onnxruntime", ()))

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from birefnet.cli.common import Json
-from birefnet.cli.options import GroupedCommand, examples
+from birefnet.cli.options import GroupedCommand, Json, examples
 from birefnet.terminal import progress_bar
 
 EXAMPLES = examples(

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from birefnet.cli.common import Model, NetworkConfigText, with_network_config
-from birefnet.cli.options import GroupedCommand, examples, flag_of, with_options, with_preset
+from birefnet.cli.options import (
+    GroupedCommand,
+    Model,
+    NetworkConfigText,
+    examples,
+    flag_of,
+    with_network_config,
+    with_options,
+    with_preset,
+)
 from birefnet.cli.remove.options import RunOptions
 from birefnet.options import OPTIONS, Options
 from birefnet.presets import PRESETS, Preset
@@ -99,8 +107,13 @@ def remove(
 
 def _run(plan: Plan) -> int:
     """Do the work on this machine or on a cluster; the exit status."""
-    from birefnet.cli.remove.run import LocalWorker, remove_all
+    from birefnet.cli.remove.run import remove_all
 
+    page = None
+    if plan.run.report is not None:
+        from birefnet.cli.remove.html_report import RemoveReport
+
+        page = RemoveReport(plan, plan.run.report)
     if plan.is_table:
         from birefnet.cli.remove.ray_table import RayTableWorker
 
@@ -108,8 +121,10 @@ def _run(plan: Plan) -> int:
     if plan.run.engine == "ray":
         from birefnet.cli.remove.ray_cluster import RayWorker
 
-        return remove_all(plan, RayWorker)
-    return remove_all(plan, LocalWorker)
+        return remove_all(plan, RayWorker, page)
+    from birefnet.cli.remove.worker import LocalWorker
+
+    return remove_all(plan, LocalWorker, page)
 
 
 def _start_loading(model: str | None, run: RunOptions) -> Future[Predictor] | None:

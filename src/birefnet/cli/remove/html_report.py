@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from birefnet.cli.common import say, write_file
-from birefnet.cli.remove.render import readable, source_of
+from birefnet.cli.options import write_file
+from birefnet.cli.remove.plan import readable
 from birefnet.errors import BiRefNetError
 from birefnet.html_report import Group, Order, Section, render
 from birefnet.imaging.figure import Figure, figure
 from birefnet.imaging.io import Source, decode_frames
-from birefnet.terminal import progress_bar
+from birefnet.terminal import progress_bar, say
 
 if TYPE_CHECKING:
     from birefnet.cli.remove.plan import Plan
-    from birefnet.cli.remove.report import Outcome, Report
+    from birefnet.cli.remove.run import Outcome, Report
 
 MOST_SHOWN = 200  # pictures on a page
 MOST_FAILURES = 1000  # reasons on a page
@@ -93,7 +93,7 @@ class RemoveReport:
                 pixels = np.dstack([pixels, alpha])
             figures.append(figure(caption, pixels))
 
-        show("before", source_of(job, self._plan))
+        show("before", self._plan.source_of(job))
         assert job.target is not None  # `plan` refuses standard output
         if "objects" in facts:
             for number, each in enumerate(facts["objects"][:MOST_OBJECTS], start=1):

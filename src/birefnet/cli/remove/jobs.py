@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, get_args
+from typing import get_args
 
-from birefnet.cli.remove.storage import TABLE, StoragePath, is_url, to_path
 from birefnet.errors import UsageError
-from birefnet.imaging.formats import SUFFIXES, is_picture, sniff
+from birefnet.files import StoragePath, is_url, to_path
+from birefnet.imaging.formats import SUFFIXES, is_picture
 from birefnet.imaging.values import Kind
 
 STREAM = "-"
+TABLE, SHARD = ".parquet", ".tar"
 FORMATS = ("png", "webp", "jpeg", "tiff", "avif", "gif")
 INDEX = ".json"  # names of files that list the objects of a picture
 LONGEST_NAME = 255  # bytes, on nearly all file systems
@@ -127,70 +127,20 @@ def is_one(text: str) -> bool:
     return path.exists() and not path.is_dir()
 
 
+def is_table(text: str) -> bool:
+    """Whether an input is a table: a Parquet file, a folder of them, or WebDataset shards."""
+    if Path(text).suffix.lower() in (TABLE, SHARD):
+        return True
+    path = to_path(text)
+    return path.is_dir() and next(iter(path.glob(f"*{TABLE}")), None) is not None
+
+
 def is_folder_output(output: str, inputs: Sequence[str]) -> bool:
     """Whether `-o OUTPUT` means a folder: it is one, ends in a slash, or has no picture's suffix.
 
     For several inputs, a folder or a pattern it always does.
     """
     return not (_is_one_picture(inputs) and _is_named_as_picture(output))
-
-
-# Formats of results that have several frames or pages, from the headers of the sources.
-
-
-def animation_format(source: Path | bytes) -> str | None:
-    """The format for a result of several frames or pages (gif, webp, apng, tiff); `None` for still
-    or unreadable files."""
-    try:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-            return _probe(file)
-    except OSError:
-        return None  # whoever decodes it will say what is wrong
-
-
-def _probe(file: BinaryIO) -> str | None:
-    head = file.read(64)
-    if head.startswith(b"GIF8"):
-        return "gif" if _gif_is_animated(file) else None
-    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
-        return "webp" if head[20] & 2 else None  # the flag for animation
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "apng" if _png_is_animated(file) else None
-    if sniff(head) == "tiff":
-        file.seek(0)
-        return "tiff" if _has_pages(file.read()) else None
-    if head[4:12] == b"ftypavis":  # an AVIF sequence: webp is what all browsers play
-        return "webp"
-    return None
-
-
-def _has_pages(data: bytes) -> bool:
-    from birefnet.imaging.tiff import read_pages
-
-    try:
-        return len(read_pages(data, "it", 2)) > 1
-    except Exception:  # whoever decodes it will say what is wrong
-        return False
-
-
-def _gif_is_animated(file: BinaryIO) -> bool:
-    from PIL.GifImagePlugin import GifImageFile
-
-    file.seek(0)
-    try:
-        return bool(GifImageFile(file).is_animated)
-    except (SyntaxError, ValueError, IndexError):
-        return False
-
-
-def _png_is_animated(file: BinaryIO) -> bool:
-    """Whether a chunk acTL stands before the pixels."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        if head[4:] in (b"acTL", b"IDAT"):
-            return head[4:] == b"acTL"
-        file.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
-    return False
 
 
 # Names of results: how they are shortened, and how those of an earlier run are recognised.

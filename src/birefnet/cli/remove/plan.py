@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from birefnet.cli.common import warn
 from birefnet.cli.options import flag_of, message_of
-from birefnet.cli.remove.jobs import INDEX, STREAM, InputError, is_one, requested_format
+from birefnet.cli.remove.jobs import (
+    INDEX,
+    STREAM,
+    TABLE,
+    InputError,
+    Job,
+    is_one,
+    is_table,
+    requested_format,
+)
 from birefnet.cli.remove.manifest import NAME
 from birefnet.cli.remove.options import RunOptions
 from birefnet.cli.remove.search import Search
-from birefnet.cli.remove.storage import TABLE, is_table, is_url, to_path, version_of
 from birefnet.errors import BiRefNetError, MissingExtraError
+from birefnet.files import StoragePath, is_url, to_path, version_of
 from birefnet.imaging.formats import end_of_picture, sniff
-from birefnet.imaging.picture import Limits
-from birefnet.inference.profiling import Profile
+from birefnet.imaging.picture import Limits, Remote, Source
+from birefnet.inference.stream import Profile
 from birefnet.options import OPTIONS, Options
+from birefnet.terminal import warn
 from birefnet.weights.locate import default_model
 
 if TYPE_CHECKING:
@@ -58,6 +68,19 @@ class Plan:
     def limits(self) -> Limits:
         """Pictures beyond them are refused."""
         return Limits.of_megapixels(self.run.max_megapixels)
+
+    def source_of(self, job: Job) -> Source:
+        """The picture of a job, for the predictor."""
+        if job.source is None:
+            return self.search.stream
+        if (data := self.search.pipes.get(str(job.source))) is not None:
+            return Remote(lambda: io.BytesIO(data), str(job.source))
+        return readable(job.source)
+
+
+def readable(path: StoragePath) -> Source:
+    """A path for the decoder, or a file that opens where it is needed."""
+    return path if isinstance(path, Path) else Remote(lambda: path.open("rb"), str(path))
 
 
 def make_plan(

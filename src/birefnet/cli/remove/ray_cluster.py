@@ -17,9 +17,9 @@ from typing import Any
 
 from birefnet.cli.remove.jobs import InputError, Job
 from birefnet.cli.remove.plan import Plan
-from birefnet.cli.remove.report import Outcome, Report, RunLog
-from birefnet.cli.remove.run import LocalWorker
-from birefnet.cli.remove.storage import absolute, name_of, to_path
+from birefnet.cli.remove.run import Outcome, Report, RunLog
+from birefnet.cli.remove.worker import LocalWorker
+from birefnet.files import absolute, name_of, to_path
 from birefnet.integrations.ray_data import connect, explained, resources
 
 ROUND = 50_000  # jobs that are handed over together, so that their number may be unlimited

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from birefnet.cli.remove.jobs import InputError, Job, suffix_of
+from birefnet.cli.remove.jobs import SHARD, TABLE, InputError, Job, suffix_of
 from birefnet.cli.remove.manifest import key_of
 from birefnet.cli.remove.plan import Plan
-from birefnet.cli.remove.render import failed
-from birefnet.cli.remove.report import Outcome, RunLog, StartedJob
-from birefnet.cli.remove.storage import SHARD, TABLE, absolute, to_path, write
-from birefnet.files import is_written
+from birefnet.cli.remove.run import Outcome, RunLog, StartedJob
+from birefnet.cli.remove.worker import failed
+from birefnet.files import absolute, is_written, to_path, write
 from birefnet.integrations.ray_data import CutOut, connect, explained, resources
 
 BATCH = 32  # rows that an actor does at a time: what a lost node does again, at most

@@ -20,7 +20,6 @@ from birefnet.cli.remove.jobs import (
     STREAM,
     InputError,
     Job,
-    animation_format,
     is_folder_output,
     is_one,
     kind_in,
@@ -31,8 +30,10 @@ from birefnet.cli.remove.jobs import (
     typed_results,
 )
 from birefnet.cli.remove.manifest import NAME, Outputs
-from birefnet.cli.remove.storage import (
+from birefnet.files import (
     StoragePath,
+    check_path,
+    folded,
     identity,
     is_pattern,
     is_same,
@@ -41,11 +42,12 @@ from birefnet.cli.remove.storage import (
     matches_of,
     name_of,
     pattern_top,
+    safe_name,
     to_path,
     walk,
 )
-from birefnet.files import check_path, folded, safe_name
 from birefnet.imaging.formats import is_picture, is_raw
+from birefnet.imaging.io import animation_format
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from birefnet.cli.remove.jobs import Job
-from birefnet.cli.remove.storage import identity, version_of
+from birefnet.files import identity, version_of
 
 SETTLED = 2.0  # seconds without a change that make a file complete
 PAUSE = 1.0  # seconds between two searches, at least

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import birefnet
-from birefnet.cli.common import Device, check_output, fail, say, warn
-from birefnet.cli.options import GroupedCommand, Interrupted, examples
+from birefnet.cli.options import Device, GroupedCommand, Interrupted, check_output, examples
 from birefnet.errors import require
-from birefnet.terminal import console
+from birefnet.terminal import console, fail, say, warn
 
 if TYPE_CHECKING:
     from birefnet.cli.reproduce.paper import Item, Step

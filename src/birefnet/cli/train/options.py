@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from birefnet.cli.common import Assignments, Device, check_output
-from birefnet.cli.options import setting
+from birefnet.cli.options import Assignments, Device, check_output, setting
 
 
 @dataclass(frozen=True)

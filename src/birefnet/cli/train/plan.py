@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from birefnet.cli.common import say, warn
 from birefnet.cli.train.options import TrainOptions
 from birefnet.errors import BiRefNetError, UsageError, counted
+from birefnet.terminal import say, warn
 
 if TYPE_CHECKING:
     from birefnet.training.assemble import TrainingSetup

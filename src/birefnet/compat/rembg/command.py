@@ -10,8 +10,15 @@ from typing import Annotated, Any
 import typer
 
 import birefnet
-from birefnet.cli.common import LogLevel, MaxMegapixels, check_output
-from birefnet.cli.options import GroupedCommand, examples, setting, with_options
+from birefnet.cli.options import (
+    GroupedCommand,
+    LogLevel,
+    MaxMegapixels,
+    check_output,
+    examples,
+    setting,
+    with_options,
+)
 from birefnet.cli.serve import Port, ServeOptions, start_server
 from birefnet.compat.rembg.names import BACKGROUND, ERODE, FOREGROUND, RELEASE
 from birefnet.terminal import progress_bar

@@ -11,17 +11,15 @@ from typing import IO, Any
 
 import typer
 
-from birefnet.cli.common import fail, say, warn
 from birefnet.cli.remove.jobs import STREAM, Job
 from birefnet.cli.remove.search import Search
-from birefnet.cli.remove.storage import write
 from birefnet.cli.remove.watch import Watch
 from birefnet.compat.rembg import bg
 from birefnet.compat.rembg.sessions import BaseSession
 from birefnet.errors import BiRefNetError, ImageError, counted
-from birefnet.files import is_written
+from birefnet.files import is_written, write
 from birefnet.imaging.picture import Limits
-from birefnet.terminal import progress_bar
+from birefnet.terminal import fail, progress_bar, say, warn
 
 STOP = "stop.txt"  # in a watched folder: the end
 _SUFFIX = ".out.png"  # of a result beside its picture, where standard output is a terminal

@@ -7,7 +7,7 @@ from birefnet.errors import DeviceError, UnknownDeviceError, needs_extra
 with needs_extra("torch", __name__):
     import torch
 
-from birefnet.inference.engines.metadata import LONG_NAMES
+from birefnet.inference.engines.base import LONG_NAMES
 
 DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,

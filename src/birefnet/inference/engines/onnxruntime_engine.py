@@ -16,8 +16,15 @@ from birefnet.errors import (
     WeightsError,
 )
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.base import call_in_forks, never_delete
-from birefnet.inference.engines.metadata import KEY, Metadata, Output, Precision, logits_of
+from birefnet.inference.engines.base import (
+    KEY,
+    Metadata,
+    Output,
+    Precision,
+    call_in_forks,
+    logits_of,
+    never_delete,
+)
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -139,11 +146,7 @@ class OnnxEngine:
         height, width = batch.shape[2:]
         number, result = _full_size(outputs, len(batch), height, width, self.path)
         result = result[:count]
-        if not np.isfinite(result).all():
-            raise DeviceError(
-                f"{self.path.name} gave NaN or infinity in {self.metadata.precision}; export it in "
-                "fp32, or its weights are damaged"
-            )
+        self.metadata.check_finite(result, self.path.name)
         if self._mattes is None:
             return logits_of(result) if result.min() >= 0 and result.max() <= 1 else result
         return logits_of(result) if number in self._mattes else result

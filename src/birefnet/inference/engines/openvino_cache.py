@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from birefnet.errors import MissingExtraError
 from birefnet.files import draft_folder, replace_file
-from birefnet.inference.engines.metadata import KEY, Metadata
+from birefnet.inference.engines.base import KEY, Metadata
 from birefnet.inference.engines.openvino_engine import OpenVinoEngine
 from birefnet.weights.cache import cache_directory
 from birefnet.weights.download import file_sha256

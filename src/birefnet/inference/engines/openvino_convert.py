@@ -20,8 +20,11 @@ with needs_extra("openvino", __name__):
     from openvino.frontend.pytorch import ConversionExtension
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-from birefnet.inference.engines.openvino_engine import UnknownModuleError, shared_core
-from birefnet.inference.engines.openvino_nodes import deformable_convolution
+from birefnet.inference.engines.openvino_engine import (
+    UnknownModuleError,
+    deformable_convolution,
+    shared_core,
+)
 from birefnet.inference.engines.openvino_sampling import deformable_nodes
 from birefnet.network.backbones import BACKBONES
 from birefnet.network.birefnet import BiRefNet

@@ -17,8 +17,14 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, DeviceError, WeightsError, needs_extra
 from birefnet.imaging.geometry import Preprocess
-from birefnet.inference.engines.base import MOST_CONCURRENT, call_in_forks, never_delete
-from birefnet.inference.engines.metadata import KEY, Metadata, Output
+from birefnet.inference.engines.base import (
+    KEY,
+    MOST_CONCURRENT,
+    Metadata,
+    Output,
+    call_in_forks,
+    never_delete,
+)
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest, Model, Node
@@ -274,14 +280,27 @@ def _know_deform_conv() -> None:
     """Teach the reader of ONNX files the deformable convolution, which it lacks."""
     from openvino.frontend.onnx import ConversionExtension
 
-    from birefnet.inference.engines.openvino_nodes import deformable_convolution
-
     def convert(node: NodeContext) -> list[Port]:
         x, weight, offset, _, mask = (node.get_input(number) for number in range(5))
         padding = list(node.get_attribute("pads"))[:2]
         return deformable_convolution(x, offset, mask, weight, padding).outputs()
 
     shared_core().add_extension(ConversionExtension("DeformConv", convert))
+
+
+def deformable_convolution(
+    x: Node | Port, offset: Node | Port, mask: Node | Port, weight: Node | Port, padding: list[int]
+) -> Node:
+    """Modulated deformable convolution, stride 1, zeros outside of the picture.
+
+    OpenVINO takes offsets as pairs (dy, dx), taps row by row, as ours are.
+    """
+    import openvino.opset15 as ops
+
+    return ops.deformable_convolution(
+        x, offset, weight, [1, 1], padding, padding, [1, 1], mask=mask,
+        bilinear_interpolation_pad=True,  # the picture continues with zeros
+    )  # fmt: skip
 
 
 def _sampled(graph: Model) -> Model:

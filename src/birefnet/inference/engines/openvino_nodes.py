@@ -39,19 +39,6 @@ def lengths(x: Value, *axes: int) -> list[Node]:
     return [ops.gather(shape, integers(axis), integers(0)) for axis in axes]
 
 
-def deformable_convolution(
-    x: Value, offset: Value, mask: Value, weight: Value, padding: list[int]
-) -> Node:
-    """Modulated deformable convolution, stride 1, zeros outside of the picture.
-
-    OpenVINO takes offsets as pairs (dy, dx), taps row by row, as ours are.
-    """
-    return ops.deformable_convolution(
-        x, offset, weight, [1, 1], padding, padding, [1, 1], mask=mask,
-        bilinear_interpolation_pad=True,  # the picture continues with zeros
-    )  # fmt: skip
-
-
 def reshape(x: Value, *sizes: int | Node) -> Node:
     """`x` in another shape; sizes are numbers (one may be -1) or vectors of one int64."""
     parts = [integers(size) if isinstance(size, int) else size for size in sizes]

@@ -16,9 +16,8 @@ with needs_extra("torch", "running a .pt2 file"):
 
 # The program calls it by name.
 import birefnet.network.deform  # noqa: F401
-from birefnet.inference.engines.base import call_in_forks
+from birefnet.inference.engines.base import KEY, Metadata, call_in_forks
 from birefnet.inference.engines.devices import resolve_device
-from birefnet.inference.engines.metadata import KEY, Metadata
 from birefnet.inference.engines.torch_engine import go_on_in_fork
 
 
@@ -91,7 +90,7 @@ class ProgramEngine:
             go_on_in_fork(self.device)
         try:
             with torch.inference_mode():
-                result = self.network(images.to(self.device)).float()
+                result = self.network(images.to(self.device)).float().cpu().numpy()
         except RuntimeError as failure:
             if "memory" in str(failure).lower():
                 raise DeviceError(
@@ -99,9 +98,5 @@ class ProgramEngine:
                     f"{width}x{height}; use a smaller batch size or resolution"
                 ) from None
             raise
-        if not bool(result.isfinite().all()):
-            raise DeviceError(
-                f"{self.path.name} gave NaN or infinity in {self.metadata.precision}; export it in "
-                "fp32, or its weights are damaged"
-            )
-        return self.metadata.decode(result.cpu().numpy())
+        self.metadata.check_finite(result, self.path.name)
+        return self.metadata.decode(result)

@@ -1,39 +1,48 @@
-"""From a matte to a file: refine, encode, write, and say what became of it."""
+"""The jobs of `birefnet remove` on this machine: read, run the network, refine, encode, write.
+
+All of it goes on beside each other, in bounded memory: reading is ahead of the network (in the
+predictor) and writing behind it, neither by more than a few pictures, whatever the number of jobs.
+"""
 
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import pickle
 import sys
 import tempfile
+import time
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from birefnet.cli.common import is_debugging
 from birefnet.cli.remove.jobs import Job, result_format, suffix_of
 from birefnet.cli.remove.plan import Plan
-from birefnet.cli.remove.report import Outcome, facts_of
-from birefnet.cli.remove.storage import StoragePath, is_same, write
+from birefnet.cli.remove.run import DiskFullError, Outcome, RunLog, StartedJob, facts_of
 from birefnet.errors import BiRefNetError
+from birefnet.files import is_same, write
+from birefnet.imaging.box import Area
 from birefnet.imaging.encoding import ANIMATIONS, encode_animation, encode_pages
-from birefnet.imaging.framing import Area, union
+from birefnet.imaging.framing import union
 from birefnet.imaging.io import Source, decode_frames
 from birefnet.imaging.picture import Pixels
-from birefnet.imaging.source import Remote
-from birefnet.inference.profiling import timed
+from birefnet.inference.stream import timed
 from birefnet.matte import Matte
 from birefnet.options import Options
+from birefnet.terminal import is_debugging
 
 if TYPE_CHECKING:
     from birefnet.inference.predictor import Predictor
 
+WORKERS = 2  # threads that refine, encode and write
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before failed pictures are tried again
 DEFAULT_FRAME_MS = 100  # of a still picture that is written as an animation
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -46,19 +55,118 @@ _LASTING = {
 }  # fmt: skip
 
 
-def source_of(job: Job, plan: Plan) -> Source:
-    """The picture of a job, for the predictor."""
-    if job.source is None:
-        return plan.search.stream
-    path = job.source
-    if (data := plan.search.pipes.get(str(path))) is not None:
-        return Remote(lambda: io.BytesIO(data), str(path))
-    return readable(path)
+@dataclass(eq=False)
+class LocalWorker:
+    """Does jobs on this machine, with a network that is loaded when the first picture needs it."""
 
+    plan: Plan
+    run_log: RunLog
 
-def readable(path: StoragePath) -> Source:
-    """A path for the decoder, or a file that opens where it is needed."""
-    return path if isinstance(path, Path) else Remote(lambda: path.open("rb"), str(path))
+    @cached_property
+    def predictor(self) -> Predictor:
+        plan = self.plan
+        with timed(plan.profile, "load", pictures=0):
+            from birefnet.api import load
+
+            engine = "auto" if plan.run.engine == "ray" else plan.run.engine
+            predictor = (
+                plan.loading.result()
+                if plan.loading is not None
+                else load(plan.model, device=plan.run.device, dtype=plan.run.dtype, engine=engine)
+            )
+        predictor.profile = plan.profile
+        predictor.limits = plan.limits
+        predictor.convert_to_srgb = not plan.options.keep_profile
+        if plan.run.jobs is not None:
+            predictor.readers = plan.run.jobs
+        report = self.run_log.report
+        report.model, report.engine = predictor.name or "", predictor.engine.name
+        return predictor
+
+    def do(self, jobs: Iterable[Job]) -> None:
+        """Do all jobs that are not finished; temporary failures are tried again at the end."""
+        again = self._once(self.run_log.unfinished(jobs), retries=self.plan.run.retries)
+        wait = FIRST_WAIT
+        for left in reversed(range(self.plan.run.retries)):
+            if not again:
+                return
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+            again = self._once(again, retries=left)
+
+    def _mattes(self, sources: Iterator[Source]) -> Iterator[Matte | BiRefNetError]:
+        options, predictor = self.plan.options, self.predictor
+        if options.is_plain:
+            yield from predictor.predict_each(
+                sources, resolution=options.resolution, batch_size=options.batch_size
+            )
+            return
+        for source in sources:
+            try:
+                yield options.predict(predictor, source)
+            except BiRefNetError as error:
+                yield error
+
+    def _once(self, jobs: Iterable[Job], *, retries: int) -> list[Job]:
+        """Do the jobs; those to try again. The others are reported, in this thread.
+
+        When the user interrupts, files that are being written are finished and reported.
+        """
+        jobs = iter(jobs)
+        first = next(jobs, None)
+        if first is None:
+            return []
+        plan, workers = self.plan, self.plan.run.jobs or WORKERS
+        again: list[Job] = []
+        animated: list[Job] = []
+        reading: deque[StartedJob] = deque()
+        writing: deque[tuple[StartedJob, Future[Outcome]]] = deque()
+
+        def sources() -> Iterator[Source]:
+            for job in chain([first], jobs):
+                if job.animation is not None or plan.options.format == "gif":
+                    animated.append(job)
+                else:
+                    reading.append(self.run_log.begin(job))
+                    yield plan.source_of(job)
+
+        def take(started: StartedJob, outcome: Outcome) -> None:
+            if outcome.is_temporary and retries:
+                again.append(outcome.job)
+            else:
+                self.run_log.end(started, outcome)
+
+        def take_first() -> None:
+            outcome = writing[0][1].result()  # it stays in line while it is waited for
+            take(writing.popleft()[0], outcome)
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="birefnet-write") as pool:
+            try:
+                for matte in self._mattes(sources()):
+                    started = reading.popleft()
+                    if isinstance(matte, BiRefNetError):
+                        take(started, failed(started.job, matte))
+                    elif started.job.target is None:
+                        take(started, write_picture(started.job, matte, plan))
+                    else:
+                        future = pool.submit(write_picture, started.job, matte, plan)
+                        writing.append((started, future))
+                    if len(writing) > workers:
+                        take_first()
+                while writing:
+                    take_first()
+                for job in animated:
+                    started = self.run_log.begin(job)
+                    take(started, write_animation(job, plan, self.predictor))
+            except (KeyboardInterrupt, DiskFullError):
+                for _, future in writing:
+                    future.cancel()
+                for started, future in writing:
+                    if not future.cancelled():
+                        with suppress(DiskFullError):
+                            take(started, future.result())
+                raise
+        return again
 
 
 def write_picture(job: Job, matte: Matte, plan: Plan) -> Outcome:
@@ -175,7 +283,7 @@ def write_animation(job: Job, plan: Plan, predictor: Predictor) -> Outcome:
 
 
 def _frame_mattes(job: Job, plan: Plan, predictor: Predictor) -> Iterator[Matte]:
-    options, source = plan.options, source_of(job, plan)
+    options, source = plan.options, plan.source_of(job)
     if options.is_plain:
         yield from predictor.predict_frames(
             source, resolution=options.resolution, batch_size=options.batch_size
