@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from birefnet.errors import BiRefNetError, needs_extra
@@ -48,25 +47,18 @@ class TrainingData(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Unreadable:
-    """In place of samples that cannot be read: why, in a sentence."""
-
-    reason: str
-
-
-class _Parts(Dataset[tuple[int, Batch | _Unreadable]]):
+class _Parts(Dataset[tuple[int, Batch | DataError]]):
     """The batches of one process by the number of the part (see `Plan`)."""
 
     def __init__(self, data: TrainingData, plan: Plan, rank: int) -> None:
         self.data, self.plan, self.rank = data, plan, rank
 
-    def __getitem__(self, part: int) -> tuple[int, Batch | _Unreadable]:
+    def __getitem__(self, part: int) -> tuple[int, Batch | DataError]:
         size = self.data.size_at(part // self.plan.settings.accumulate)
         try:
             return part, self.data.batch(size, self.plan.numbers(part, self.rank))
         except BiRefNetError as error:  # said by the main process, without a worker's traceback
-            return part, _Unreadable(str(error))
+            return part, DataError(str(error))
 
 
 def batches(
@@ -105,8 +97,8 @@ def batches(
     )
     parts: list[tuple[int, Batch]] = []
     for part, samples in loader:
-        if isinstance(samples, _Unreadable):
-            raise DataError(samples.reason)
+        if isinstance(samples, DataError):
+            raise samples
         parts.append((part, samples))
         if len(parts) == accumulate:
             yield parts

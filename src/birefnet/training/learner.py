@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from birefnet.errors import BiRefNetError, counted, needs_extra
@@ -132,7 +132,9 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         for index, (part, samples) in enumerate(parts):
-            with self._synchronised(index == len(parts) - 1):
+            # Gradients are averaged over the processes once per step, in its last part.
+            is_last = index == len(parts) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.network):
                 for name, value in self._part(part, samples, epoch, len(parts)).items():
                     sums[name] += value / len(parts)
         self._make_step()
@@ -175,10 +177,6 @@ class Learner:
         if self.adversary:
             self.adversary.update(part, picture, output.logits, batch.mask)
         return {"loss": loss.detach(), **losses}
-
-    def _synchronised(self, is_last: bool) -> AbstractContextManager[object]:
-        """Gradients are averaged over the processes once per step, in its last part."""
-        return nullcontext() if is_last else self.accelerator.no_sync(self.network)
 
     def _make_step(self) -> None:
         clip = self.recipe.loop.clip or float("inf")

@@ -186,7 +186,7 @@ class Trainer:
         )
         window = _Window(self.learner.mean_over_processes)
         # Asked before the first step too: validation of the start may have taken long.
-        while not self._is_interrupted() and self.step < last:
+        while not self._in_any_process(self._interrupt.signal is not None) and self.step < last:
             since = time.monotonic()
             losses = self.update(next(stream))
             window.add(losses, self.plan.pictures_per_step)
@@ -207,9 +207,6 @@ class Trainer:
                 self.save()
             window.go_on()
         self.save()
-
-    def _is_interrupted(self) -> bool:
-        return self._in_any_process(self._interrupt.signal is not None)
 
     def _is_save_due(self) -> bool:
         loop = self.recipe.loop

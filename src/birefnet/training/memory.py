@@ -24,6 +24,11 @@ from birefnet.training.objective import Objective
 from birefnet.training.recipe import Recipe
 
 _SIZES = (128, 256)  # px, of the two measurements
+_ONE_IS_TOO_MUCH = (
+    "even one picture at a time is too much: add --set loop.checkpoint_activations=true, "
+    "--set loop.precision=bf16, or make pictures smaller with --set data.width=512 "
+    "--set data.height=512"
+)
 _WORKSPACE = 1.15  # what passes by beside what is kept: gradients of maps, inputs of products
 
 
@@ -74,20 +79,11 @@ class Estimate:
         """Advice where it does not fit."""
         smaller = self.smaller()
         if smaller is None:
-            return cure_for_one_picture()
+            return _ONE_IS_TOO_MUCH
         return (
             "train the same with --set schedule.batch_size="
             f"{smaller[0]} --set schedule.accumulate={smaller[1]}"
         )
-
-
-def cure_for_one_picture() -> str:
-    """Advice where even one picture is too much."""
-    return (
-        "even one picture at a time is too much: add --set loop.checkpoint_activations=true, "
-        "--set loop.precision=bf16, or make pictures smaller with --set data.width=512 "
-        "--set data.height=512"
-    )
 
 
 def estimate(recipe: Recipe, network: BiRefNet, device: torch.device, dtype: str) -> Estimate:
@@ -225,7 +221,7 @@ def out_of_memory(recipe: Recipe, device: torch.device) -> str:
     schedule = recipe.schedule
     start = f"{device} ran out of memory with {counted(schedule.batch_size, 'picture')} at a time"
     if schedule.batch_size == 1:
-        return f"{start}; {cure_for_one_picture()}"
+        return f"{start}; {_ONE_IS_TOO_MUCH}"
     half = schedule.batch_size // 2
     pictures = schedule.batch_size * schedule.accumulate
     return (

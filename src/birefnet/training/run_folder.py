@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,35 +37,16 @@ class RunFolderError(RunError, UsageError):
     """A run folder that is there already, is missing, or holds something else."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """Paths of one run, and the ways to write them."""
 
-    path: Path
-
-    @property
-    def recipe(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def state(self) -> Path:
-        return self.path / "state.pt"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def last(self) -> Path:
-        return self.path / "last"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "best"
-
-    @property
-    def previews(self) -> Path:
-        return self.path / "previews"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.state = path / "state.pt"
+        self.metrics = path / "metrics.jsonl"
+        self.last, self.best = path / "last", path / "best"
+        self.previews = path / "previews"
 
     def check(self, *, resume: bool) -> None:
         """Refuse to overwrite a run, and to resume what is not there.

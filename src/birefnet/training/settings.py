@@ -114,7 +114,7 @@ def _child(kind: object, name: str, where: str) -> Any:
         _check_known(kind, name, where)  # type: ignore[arg-type]
         return get_type_hints(kind)[name]
     for option in _options(kind):
-        if get_origin(option) in (dict, Mapping, types.MappingProxyType) or _is_mapping(option):
+        if _is_mapping(get_origin(option) or option):
             arguments = get_args(option)
             return arguments[1] if len(arguments) == 2 else Any
     raise SettingsError(f"{where} has no parts; set it as a whole: {where}=VALUE")
