@@ -6,8 +6,8 @@ image_proc.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from birefnet.training.data.settings import AugmentSettings, DataSettings
 from birefnet.training.loss_settings import LossPhase, LossSettings
@@ -209,13 +209,15 @@ class Values:
         loss: what is minimised.
         epochs: passes over the data.
         source: of these values, if not that of the variant.
-        changes: of further fields of `Recipe`, by dotted name.
+        classes: see `DataSettings.classes`.
+        network_overrides: see `Recipe`.
     """
 
     loss: LossSettings
     epochs: int = 150
     source: str = ""
-    changes: Mapping[str, object] = field(default_factory=dict)
+    classes: str = "none"
+    network_overrides: dict[str, Any] = field(default_factory=dict)
 
 
 def family(
@@ -251,7 +253,8 @@ def family(
             name=name,
             task=task,
             network=network,
-            data=replace(base.data, width=width, height=height),
+            network_overrides=values.network_overrides,
+            data=replace(base.data, width=width, height=height, classes=values.classes),
             loss=values.loss,
             optimiser=replace(base.optimiser, rate=rate),
             schedule=replace(base.schedule, epochs=values.epochs),
@@ -262,7 +265,7 @@ def family(
                 score=_score(base.variant, score),
                 source=values.source or base.about.source,
             ),
-        ).override(values.changes)
+        )
         for base, values in variants
     )
 

@@ -24,10 +24,8 @@ _DIS5K = parts.family(
         epochs=600,
         source="paper Sec. 3.5 and 4.3: 600 epochs, the last 20 with IoU alone",
         # The paper's head reads the fused context; the released one reads x4 alone.
-        changes={
-            "data.classes": "dis5k",
-            "network_overrides": {"auxiliary_classes": 219, "classifier_input": "context"},
-        },
+        classes="dis5k",
+        network_overrides={"auxiliary_classes": 219, "classifier_input": "context"},
     ),
     official=Values(
         parts.OFFICIAL_DIS5K_LOSS,
