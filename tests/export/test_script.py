@@ -49,7 +49,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (".onnx", {"views": (View(128, 128, True), View(96, 64))}, {}),
         (".onnx", {}, {}),
         (".onnx", {}, {"with_preprocessing": True, "size": (96, 96)}),
-        (".onnx", {"fit": "pad", "interpolation": "bicubic"}, {"precision": "fp16"}),
+        (".onnx", {"fit": "pad", "interpolation": "bicubic"}, {}),
         (".onnx", {"fit": "native", "minimum": 64, "maximum": 96}, {}),
         (".xml", {"views": (View(128, 128, True), View(96, 64))}, {}),
         (".pt2", {"views": ()}, {"standard_ops": True}),

@@ -18,7 +18,6 @@ import torch
 import birefnet
 from birefnet.errors import BiRefNetError, DeviceError
 from birefnet.export.request import Request
-from birefnet.export.run import export
 from birefnet.imaging.geometry import Preprocess
 from birefnet.imaging.picture import Limits
 from birefnet.inference.engines.torch_engine import go_on_in_fork
@@ -84,10 +83,13 @@ def test_a_forked_process_predicts_and_ends(engine: str, warm: str) -> None:
 def test_a_forked_worker_runs_an_exported_file(tmp_path: Path, form: str) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
+        from birefnet.export.onnx import export_onnx as write
+    else:
+        from birefnet.export.torch_program import export_torch_program as write
     path = tmp_path / f"tiny.{form}"
     torch.manual_seed(0)
     network = simplify(build_network("tiny").eval(), inplace=True)
-    export(Request(network, Preprocess(64, 64)), path)
+    write(Request(network, Preprocess(64, 64)), path)
     forked(str(path), "auto", "many", "exit" if form == "onnx" else "_exit")
 
 
