@@ -16,6 +16,7 @@ pytest.importorskip("httpx")
 
 from starlette.testclient import TestClient
 
+from birefnet.compat.removebg.fields import PICTURES, SCHEMA
 from birefnet.compat.removebg.placement import Length, Placement, place, shrink
 from birefnet.imaging.box import Box
 from birefnet.imaging.picture import Picture
@@ -275,6 +276,16 @@ def test_the_type_is_echoed(client: TestClient) -> None:
 def test_each_bad_field_has_its_code(client: TestClient, fields: dict[str, str], code: str) -> None:
     answer = send(client, **fields)
     assert (answer.status_code, error_of(answer)) == (400, code)
+
+
+@pytest.mark.parametrize("name", sorted({*SCHEMA} - {*PICTURES}))
+def test_what_is_no_text_is_not_passed_over(client: TestClient, name: str) -> None:
+    text = base64.b64encode(disc_file()).decode()
+    for value in (["1"], {"value": "1"}):
+        answer = client.post(PATH, json={"image_file_b64": text, name: value})
+        assert (answer.status_code, error_of(answer)) == (400, f"invalid_{name}")
+    answer = client.post(PATH, files={"image_file": disc_file(), name: ("a.txt", b"1")})
+    assert error_of(answer) == f"invalid_{name}"
 
 
 def test_empty_fields_count_as_left_out(client: TestClient) -> None:

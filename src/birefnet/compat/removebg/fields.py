@@ -73,6 +73,9 @@ SCHEMA: dict[str, object] = {
 }
 """The fields beside the files, for the OpenAPI document."""
 
+PICTURES = ("image_file_b64", "image_url", "bg_image_url")
+"""Those of them that hold a picture, or name one."""
+
 _HEX = re.compile(r"[0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8}")
 _FALSE = {"", "0", "false", "no", "off", "none"}
 _TRUE = {"1", "true", "yes", "on"}
@@ -135,11 +138,11 @@ def read_fields(values: Mapping[str, object], *, default_size: str = "preview") 
     Raises:
         FieldError: one that is not among the documented values.
     """
-    texts = {
-        name: str(value).strip()
-        for name, value in values.items()
-        if value is not None and not isinstance(value, (bytes, list, dict))
-    }
+    given = {name: values[name] for name in SCHEMA if values.get(name) is not None}
+    for name in given:
+        if name not in PICTURES and isinstance(given[name], (bytes, list, dict)):
+            raise FieldError(f"invalid_{name}", f"{name} is neither a text nor a number; send one")
+    texts = {name: str(value).strip() for name, value in given.items() if name not in PICTURES}
 
     def choice(name: str, default: str) -> Any:
         value = (texts.get(name) or default).lower()
@@ -162,7 +165,7 @@ def read_fields(values: Mapping[str, object], *, default_size: str = "preview") 
             position=_position(texts.get("position")),
         ),
         bg_color=_colour(texts.get("bg_color")),
-        shadow=shadow or _flag(texts, "add_shadow"),
+        shadow=_flag(texts, "add_shadow") or shadow,
         shadow_opacity=_opacity(texts.get("shadow_opacity")),
     )
 
