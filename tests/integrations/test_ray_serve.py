@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -42,6 +42,18 @@ def test_settings_are_checked_before_anything_is_deployed() -> None:
     with pytest.raises(BiRefNetError, match="queue"):
         Arguments(settings={"queue": 0}).server_settings()
     assert Arguments(settings={"cors": ["*"]}).server_settings().cors == ("*",)
+
+
+@pytest.mark.parametrize("is_guided", [False, True])
+def test_a_network_with_a_guidance_channel_is_known_as_one(is_guided: bool) -> None:
+    """On the server's side, where the network itself is not."""
+    from birefnet.imaging.geometry import Preprocess
+    from birefnet.inference.engines.base import takes_guidance
+    from birefnet.integrations.ray_serve import About, RemoteEngine
+
+    about = About("n", None, "torch", 1, is_guided, Preprocess(64, 64))
+    engine: Any = RemoteEngine(cast(Any, None), about)
+    assert takes_guidance(engine) == is_guided
 
 
 @pytest.fixture(scope="module")

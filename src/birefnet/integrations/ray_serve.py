@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from birefnet.errors import BiRefNetError, MissingExtraError
 from birefnet.imaging.geometry import Preprocess
+from birefnet.inference.engines.base import takes_guidance
 from birefnet.inference.predictor import Predictor
 
 try:
@@ -85,6 +86,7 @@ class About:
     licence: str | None
     engine: str
     batch_size: int
+    takes_guidance: bool
     preprocess: Preprocess
 
 
@@ -108,6 +110,7 @@ class Network:
             predictor.licence,
             predictor.engine.name,
             batch,
+            takes_guidance(predictor.engine),
             predictor.preprocess,
         )
         self.batches: list[int] = []
@@ -161,6 +164,7 @@ class RemoteEngine:
     def __init__(self, network: DeploymentHandle, about: About) -> None:
         self.name = f"ray serve, {about.engine}"
         self.batch_size = about.batch_size
+        self.takes_guidance = about.takes_guidance
         self._network = network
 
     def concurrent(self) -> tuple[RemoteEngine, int]:
