@@ -23,7 +23,7 @@ with needs_extra("torch", "birefnet.explain"):
 from birefnet.explain.field import Field, Sampling, receptive_field
 from birefnet.explain.figure import save_figure
 from birefnet.explain.observe import Observation, Stage, observe
-from birefnet.explain.panels import Panel, Row, by_name, rows, uncertainty
+from birefnet.explain.panels import Panel, Row, rows, uncertainty
 from birefnet.files import write_atomic
 from birefnet.imaging.encoding import encode
 from birefnet.imaging.geometry import Geometry
@@ -67,7 +67,7 @@ class Explanation:
     @property
     def panels(self) -> dict[str, Panel]:
         """The same by name: `matte`, `encoder-x4`, `stage3-attention` …"""
-        return by_name(self.rows)
+        return {panel.name: panel for row in self.rows for panel in row.panels}
 
     @property
     def title(self) -> str:

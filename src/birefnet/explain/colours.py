@@ -59,14 +59,14 @@ def heat(x: Map) -> Pixels:
     return np.ascontiguousarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])
 
 
-def tiles(pixels: Pixels, grid: tuple[int, int], *, gap: float = 0.01) -> Pixels:
+def tiles(pixels: Pixels, grid: tuple[int, int]) -> Pixels:
     """The picture cut into rows and columns of tiles with white joints, as the decoder cuts it.
 
     With more than 8 tiles in a row, the joints are one pixel wide.
     """
     height, width = pixels.shape[:2]
     out = pixels.copy()
-    line = max(1, round(gap * min(height, width) * min(1, 8 / max(grid))))
+    line = max(1, round(0.01 * min(height, width) * min(1, 8 / max(grid))))
     for i in range(1, grid[0]):
         top = round(i * height / grid[0]) - line // 2
         out[top : top + line] = 255

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -293,8 +292,3 @@ def _inward(painter: Painter, seen: Observation, pixel: tuple[int, int]) -> Row 
     return Row(
         "What the inward reference reads for that pixel: one position of every patch", (*panels,)
     )
-
-
-def by_name(rows: Sequence[Row]) -> dict[str, Panel]:
-    """All panels by their names, in order."""
-    return {panel.name: panel for row in rows for panel in row.panels}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from birefnet.imaging.values import Keep, Kind, Resolution
     from birefnet.matte import Background, Matte
 
+# Facts of a matte by their columns, and what stands there where it failed.
+_UNKNOWN = {"width": 0, "height": 0, "coverage": np.nan, "confidence": np.nan, "is_empty": False}
 CPUS = 4  # of an actor without GPU, where nodes have so many: networks gain little from more
 
 
@@ -98,26 +100,9 @@ class CutOut:
             except BiRefNetError as error:
                 result = error
         if isinstance(result, BiRefNetError):
-            return {
-                self._kind: None,
-                "status": "failed",
-                "error": str(result),
-                "width": 0,
-                "height": 0,
-                "coverage": np.nan,
-                "confidence": np.nan,
-                "is_empty": False,
-            }
-        return {
-            self._kind: data,
-            "status": "done",
-            "error": "",
-            "width": result.width,
-            "height": result.height,
-            "coverage": result.coverage,
-            "confidence": result.confidence,
-            "is_empty": result.is_empty,
-        }
+            return {self._kind: None, "status": "failed", "error": str(result), **_UNKNOWN}
+        facts = {name: getattr(result, name) for name in _UNKNOWN}
+        return {self._kind: data, "status": "done", "error": "", **facts}
 
 
 def _picture(value: object) -> Any:

@@ -48,11 +48,6 @@ class ModelQueue:
         """For an engine; it may have to finish a picture first."""
         return cls(model, engine, *concurrent(engine, 1))
 
-    def concurrency_for(self, input: Array) -> int:
-        """How many may run inputs of this size at once."""
-        height, width = input.shape[-2:]
-        return self.concurrency if height * width <= CONCURRENT_PIXELS else 1
-
 
 @dataclass(eq=False)
 class _Item:
@@ -155,7 +150,9 @@ class Batcher:
     def _room(self, head: _Item) -> int:
         """How many batches may run at once while `head` is the next."""
         is_concurrent = max(self._pending(), len(self._waiting) + len(self._running)) > 1
-        return head.queue.concurrency_for(head.input) if is_concurrent else 1
+        height, width = head.input.shape[-2:]
+        is_small = height * width <= CONCURRENT_PIXELS
+        return head.queue.concurrency if is_concurrent and is_small else 1
 
     async def _do(self, batch: list[_Item], concurrent: bool) -> None:
         queue = batch[0].queue

@@ -85,7 +85,8 @@ async def _follow(
         transport=transport, trust_env=False, follow_redirects=False, timeout=None
     ) as client:
         for _ in range(settings.redirects + 1):
-            address = await checked_address(target.host, _port(target), settings.fetch_hosts)
+            port = target.port or (443 if target.scheme == "https" else 80)
+            address = await checked_address(target.host, port, settings.fetch_hosts)
             location = await _get(client, target, address, write, limit)
             if location is None:
                 return
@@ -119,7 +120,8 @@ async def _get(
                 raise FetchError(f"the URL's server answered {answer.status_code}")
             if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise FetchError("the URL's server compresses its answer, though asked not to")
-            if int(_digits(answer.headers.get("Content-Length"))) > limit:
+            length = answer.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) > limit:
                 raise TooLarge(f"the file at the URL is larger than {limit:,} bytes, the limit")
             received = 0
             async for chunk in answer.aiter_raw():
@@ -234,11 +236,3 @@ def _is_allowed(host: str, address: Address, allowed: Iterable[str]) -> bool:
         except (ValueError, TypeError):
             continue
     return False
-
-
-def _port(url: httpx.URL) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
-def _digits(text: str | None) -> str:
-    return text if text is not None and text.isdecimal() else "0"

@@ -78,7 +78,12 @@ class Unzipped:
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
         # Of equal names the last counts.
         entries = {info.filename: self._entry(info) for info in infos}
-        self.entries = [entry for entry in entries.values() if not _is_junk(entry)]
+        self.entries = [
+            entry
+            for entry in entries.values()
+            if not entry.path
+            or (entry.path.parts[0] != "__MACOSX" and entry.path.name not in _JUNK)
+        ]
         if len(infos) > settings.max_entries:
             raise TooLarge(
                 f"the zip has {counted(len(infos), 'file')}; this server takes "
@@ -272,11 +277,6 @@ async def results(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-
-
-def _is_junk(entry: Entry) -> bool:
-    path = entry.path
-    return path is not None and (path.parts[0] == "__MACOSX" or path.name in _JUNK)
 
 
 def _reason(error: BaseException) -> str:

@@ -45,7 +45,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loads]:
 @pytest.fixture
 def bare_comfyui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ComfyUI:
     """ComfyUI before it loads custom nodes; ours are there, as the installer puts them."""
-    from birefnet.integrations.comfyui.install import install
+    from birefnet.integrations.comfyui.__main__ import install
 
     made = ComfyUI(tmp_path / "ComfyUI")
     for name, module in made.modules.items():

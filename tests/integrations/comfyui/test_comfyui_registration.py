@@ -9,8 +9,7 @@ import pytest
 
 import birefnet
 from birefnet.errors import BiRefNetError
-from birefnet.integrations.comfyui.__main__ import main
-from birefnet.integrations.comfyui.install import NAME
+from birefnet.integrations.comfyui.__main__ import NAME, main
 from fake_comfyui import ComfyUI
 from fakes import disc
 

@@ -84,23 +84,29 @@ class _Node(Node):
     CATEGORY = "rembg/BiRefNet"
 
 
-class AutoDownload(_Node):
-    DESCRIPTION = "A released network, from ComfyUI's folders if it is there, else downloaded once."
+class _Loader(_Node):
     RETURN_TYPES = (MODEL,)
     RETURN_NAMES = ("model",)
+
+    @staticmethod
+    def load(name: str, device: str, dtype: str) -> tuple[models.Model]:
+        source = models.find(name)
+        return (models.loaded(source, device=device.lower(), dtype=_PRECISIONS[dtype]),)
+
+
+class AutoDownload(_Loader):
+    DESCRIPTION = "A released network, from ComfyUI's folders if it is there, else downloaded once."
 
     INPUT_TYPES = inputs(
         {"model_name": choice(NAMES, "Of the network."), "device": _DEVICE}, {"dtype": _DTYPE}
     )
 
     def run(self, model_name: str, device: str, dtype: str = "float32") -> tuple[models.Model]:
-        return (_load(model_name, device, dtype),)
+        return self.load(model_name, device, dtype)
 
 
-class LoadFile(_Node):
+class LoadFile(_Loader):
     DESCRIPTION = "A network from ComfyUI's folders, models/BiRefNet and others."
-    RETURN_TYPES = (MODEL,)
-    RETURN_NAMES = ("model",)
 
     INPUT_TYPES = inputs(
         {"model": lambda: (list(models.files()),), "device": _DEVICE},
@@ -113,23 +119,14 @@ class LoadFile(_Node):
     def run(
         self, model: str, device: str, use_weight: bool = False, dtype: str = "float32"
     ) -> tuple[models.Model]:
-        return (_load(model, device, dtype),)
-
-
-def _load(name: str, device: str, dtype: str) -> models.Model:
-    return models.loaded(models.find(name), device=device.lower(), dtype=_PRECISIONS[dtype])
+        return self.load(model, device, dtype)
 
 
 class GetMask(_Node):
     RETURN_TYPES = ("MASK",)
     RETURN_NAMES = ("mask",)
 
-    INPUT_TYPES = inputs(
-        {
-            **_NETWORK,
-            "mask_threshold": _threshold(0.004),
-        }
-    )
+    INPUT_TYPES = inputs({**_NETWORK, "mask_threshold": _threshold(0.004)})
 
     def run(
         self,
@@ -161,13 +158,7 @@ class BlurFusion(_Node):
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "mask")
 
-    INPUT_TYPES = inputs(
-        {
-            "images": ("IMAGE",),
-            "masks": ("MASK",),
-            **_FUSION,
-        }
-    )
+    INPUT_TYPES = inputs({"images": ("IMAGE",), "masks": ("MASK",), **_FUSION})
 
     def run(
         self,
@@ -191,29 +182,12 @@ class RemoveAdvanced(_Node):
     RETURN_TYPES = ("IMAGE", "MASK")
     RETURN_NAMES = ("image", "mask")
 
-    INPUT_TYPES = inputs(
-        {
-            **_NETWORK,
-            **_FUSION,
-            "mask_threshold": _threshold(0.001),
-        }
-    )
+    INPUT_TYPES = inputs({**_NETWORK, **_FUSION, "mask_threshold": _threshold(0.001)})
 
-    def run(
-        self,
-        model: Any,
-        images: Tensor,
-        width: int = 1024,
-        height: int = 1024,
-        upscale_method: str = "bilinear",
-        blur_size: int = 90,
-        blur_size_two: int = 6,
-        fill_color: bool = False,
-        color: int | None = None,
-        mask_threshold: float = 0.0,
-    ) -> tuple[Tensor, Tensor]:
-        (mask,) = GetMask().run(model, images, width, height, upscale_method, mask_threshold)
-        return BlurFusion().run(images, mask, blur_size, blur_size_two, fill_color, color)
+    def run(self, model: Any, images: Tensor, **values: Any) -> tuple[Tensor, Tensor]:
+        fusion = {name: values.pop(name) for name in _FUSION if name in values}
+        (mask,) = GetMask().run(model, images, **values)
+        return BlurFusion().run(images, mask, **fusion)
 
 
 class Remove(_Node):

@@ -73,9 +73,6 @@ def _predicted(
         yield own.predict(predictor, picture)
 
 
-def masks(
-    predictor: Predictor, images: Tensor, options: Options, guides: Guides | None = None
-) -> Tensor:
+def masks(predictor: Predictor, images: Tensor, options: Options) -> Tensor:
     """The mattes alone, as a MASK (B,H,W)."""
-    results = mattes(predictor, images, options, guides)
-    return batch((matte.alpha for matte in results), len(images))
+    return batch((matte.alpha for matte in mattes(predictor, images, options)), len(images))

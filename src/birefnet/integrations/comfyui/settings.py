@@ -108,7 +108,11 @@ def options_of(output: str, *, has_background: bool, **values: Any) -> Options:
         for name, about in OPTIONS.items()
         if name in WIDGETS
     }
-    chosen |= {name: _several(values[name]) for name, about in OPTIONS.items() if about.is_list}
+    chosen |= {
+        name: tuple(part.strip() for part in values[name].split(";") if part.strip())
+        for name, about in OPTIONS.items()
+        if about.is_list
+    }
     chosen |= {
         "kind": "colour" if is_plain_colour else output,
         # A picture takes the colour's place when its turn comes.
@@ -117,7 +121,3 @@ def options_of(output: str, *, has_background: bool, **values: Any) -> Options:
         "refine": values["refine_foreground"],
     }
     return Options.of_form(chosen).prepared()
-
-
-def _several(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(";") if part.strip())

@@ -69,8 +69,8 @@ def text(default: str, tooltip: str) -> Widget:
     return "STRING", {"default": default, "multiline": False, "tooltip": tooltip}
 
 
-def choice(options: list[str], tooltip: str, default: str | None = None) -> Widget:
-    return options, {"default": default or options[0], "tooltip": tooltip}
+def choice(options: list[str], tooltip: str) -> Widget:
+    return options, {"default": options[0], "tooltip": tooltip}
 
 
 def wired(kind: str, tooltip: str) -> Widget:

@@ -273,7 +273,8 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
         if kwargs.pop("safe_serialization", True) is False:
             raise ValueError("only .safetensors are written; leave safe_serialization out")
         if push_to_hub:
-            push(self, **_pushed(save_directory, kwargs))
+            named: dict[str, Any] = {"repo_id": os.path.basename(os.path.abspath(save_directory))}
+            push(self, **named | kwargs)
             kwargs = {key: kwargs[key] for key in _SAVING if key in kwargs}
         super().save_pretrained(
             save_directory, is_main_process=is_main_process, state_dict=state_dict, **kwargs
@@ -318,11 +319,6 @@ class BiRefNetForImageSegmentation(PreTrainedModel):
             for new, old in renamed.items():
                 state_dict[f"{prefix}{_INNER}{new}"] = state_dict.pop(given[old])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _pushed(folder: str | os.PathLike[str], arguments: dict[str, object]) -> dict[str, Any]:
-    """The arguments that `save_pretrained(push_to_hub=True)` hands on."""
-    return {"repo_id": os.path.basename(os.path.abspath(folder)), **arguments}
 
 
 def _complete(config: BiRefNetConfig, loaded: Loaded) -> None:
