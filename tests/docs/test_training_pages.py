@@ -33,7 +33,6 @@ import pages
 from birefnet.cli.main import app
 from birefnet.training.loss_settings import TERMS
 from birefnet.training.recipe import Recipe
-from birefnet.training.settings import dotted_names, flatten
 from data_sets import make_backgrounds, make_cutouts, photo, save
 from pages import DOCS, ROOT
 
@@ -45,6 +44,25 @@ SMALL = [
     "schedule.steps=2", "loop.workers=0", "loop.trackers=none", "validation.previews=0",
 ]  # fmt: skip
 TINY = ["network=tiny", "encoder_weights=none", *SMALL]
+
+
+def flatten(values: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested mappings → dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        whole = f"{where}.{name}".lstrip(".")
+        flat |= flatten(value, whole) if isinstance(value, dict) else {whole: value}
+    return flat
+
+
+def dotted_names(cls: type, where: str = "") -> list[str]:
+    """All fields of a tree of dataclasses by dotted name."""
+    names: list[str] = []
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name, hint = f"{where}.{field.name}".lstrip("."), hints[field.name]
+        names += dotted_names(hint, name) if dataclasses.is_dataclass(hint) else [name]
+    return names
 
 
 def invoke(*words: object) -> Result:
