@@ -63,7 +63,10 @@ def test_nano_trains_resumes_and_is_published(
             "--looks", "96m", "64", "--sharpness", "1.5",
         ]
     )  # fmt: skip
+    written = read_settings(tmp_path / "m" / "config.json")
     loaded = load_checkpoint(tmp_path / "m")
+    count = sum(parameter.numel() for parameter in loaded.network.parameters())
+    assert (written["parameters"], written["precision"]) == (count, "float16")
     assert (loaded.name, loaded.preprocess.width) == ("nano", 64)
     assert loaded.preprocess.views == ((96, 96, True), (64, 64, False))
     mean = load_checkpoint(run / "last").network.state_dict()

@@ -75,6 +75,10 @@ def publish(
         licence=LICENCE,
         source=SOURCE,
         dtype=torch.float16,
+        extra={  # `birefnet models info` reads them where there is no PyTorch
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "precision": "float16",
+        },
     )
     write_graph(directory)
     return [int(state["step"]) for state in states]
