@@ -15,6 +15,7 @@ from birefnet.network.build import build_network
 from birefnet.network.config import preset
 from birefnet.training.run_folder import RunError
 from birefnet.weights import load_checkpoint
+from birefnet.weights.locate import read_settings
 from birefnet.weights.save import save_directory
 from discs import PLAIN
 from efficientnet_package import to_package
