@@ -34,7 +34,7 @@ PLACES = {
     "network": (0.6, "the paper, in torch"),
     "options": (0.91, "every option, once"),
     "presets": (0.91, "named options"),
-    "processes": (0.27, "work on all cores"),
+    "processes": (0.24, "work on all cores"),
     "serving": (0.749, "HTTP, the web page"),
     "terminal": (0.92, "messages, progress"),
     "training": (0.415, "data, losses, loop, recipes"),
