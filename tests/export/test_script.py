@@ -23,7 +23,7 @@ from birefnet.network.config import PRESETS
 from birefnet.network.simplify import simplify
 from birefnet.weights.checkpoint import load_checkpoint
 
-PHOTO = Path(__file__).parents[2] / "examples" / "chelsea.jpg"
+PHOTO = Path(__file__).parents[2] / "examples" / "leaf.jpg"
 WITHOUT_BIREFNET = """
 import runpy, sys
 sys.modules["birefnet"] = None
