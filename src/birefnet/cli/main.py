@@ -141,7 +141,7 @@ def run(app: Callable[[], object]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise `Interrupted`, so that what was begun is tidied up.
+    """Ctrl-C and SIGTERM raise `Interrupted`, so that unfinished work is tidied up.
 
     Signals that the caller ignores (`nohup`, a job in the background) or handles stay so.
     """

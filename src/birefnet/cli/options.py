@@ -97,7 +97,7 @@ class InterruptedCommand(BiRefNetError):
         super().__init__(
             f"interrupted{'; the same command goes on from here' if goes_on else ' before its end'}"
         )
-        self.status = getattr(interrupt, "status", 128 + signal.SIGINT)
+        self.status = status_of(interrupt)
 
 
 def flag_of(name: str) -> str:
@@ -432,6 +432,9 @@ def parse_resolution(text: str | None, option: str = "--resolution") -> Resoluti
         raise typer.BadParameter(f"{option}: {error}") from None
 
 
-def status_of(error: BiRefNetError) -> int:
-    """The exit status: 2 if the command makes no sense, 1 for work that failed."""
+def status_of(error: BiRefNetError | KeyboardInterrupt) -> int:
+    """The exit status: 2 if the command makes no sense, 1 for work that failed, 130 or 143 if it
+    was interrupted."""
+    if isinstance(error, KeyboardInterrupt):
+        return error.status if isinstance(error, Interrupted) else 128 + signal.SIGINT
     return 2 if isinstance(error, UsageError) else 1

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 import typer
 
+from birefnet.cli.options import status_of
 from birefnet.cli.remove.jobs import Job
 from birefnet.cli.remove.manifest import Manifest, key_of
 from birefnet.cli.remove.plan import Plan
@@ -61,7 +62,7 @@ def remove_all(
                     work.do(plan.search)
         except KeyboardInterrupt as interrupt:
             report.interrupted = True
-            status = getattr(interrupt, "status", 130)
+            status = status_of(interrupt)
         except DiskFullError as error:
             full = str(error)
     report.seconds = time.perf_counter() - start
